@@ -1,0 +1,62 @@
+# Every chore has one target; `make` alone lists them.
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+RUST_SOURCES := $(shell find rust -name '*.rs' -o -name Cargo.toml) Cargo.toml
+EXT := python/skymere/_rust.abi3.so
+export PYTEST_DISABLE_PLUGIN_AUTOLOAD =
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "skymere needs Python >= 3.11: https://www.python.org/downloads or your package manager"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "skymere needs Python >= 3.11, $(PYTHON) is $$($(PYTHON) --version); name another with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)"; exit 1; }
+	@command -v cargo >/dev/null || { echo "skymere needs a Rust toolchain >= 1.88: https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null || { echo "skymere needs a C compiler and linker (Debian: apt install build-essential)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(RUST_SOURCES) | $(BIN)/python
+	$(BIN)/pip install -q "maturin>=1.9,<2"
+	$(BIN)/pip install -q -e '.[demo]'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install -q -e '.[demo,test,lint]' --no-build-isolation
+	@touch $@
+
+build: $(VENV)/.installed  ## Set up .venv and build the extension
+
+demo: $(VENV)/.installed  ## Simulate a small survey and run the main job on it
+	$(BIN)/skymere demo
+
+test: $(VENV)/.tested  ## Run every test that needs no more than the repository
+	cargo test --workspace --release -q
+	$(BIN)/pytest -m "not validate and not faults and not benchmark"
+
+validate: $(VENV)/.tested  ## Run the long accuracy tests
+	$(BIN)/pytest -m validate
+
+faults: $(VENV)/.tested  ## Run the long crash and kill tests
+	$(BIN)/pytest -m faults
+
+bench: $(VENV)/.tested  ## Time skymere against its peers in one run
+	$(BIN)/pytest -m benchmark -s
+
+lint: $(VENV)/.tested  ## Formatting, lints, types, layers and stubs
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -q -- -D warnings
+	$(BIN)/ruff format --check python tests
+	$(BIN)/ruff check python tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	MYPYPATH=python $(BIN)/python -m mypy.stubtest skymere._rust --ignore-missing-stub
+
+fix:  $(VENV)/.tested  ## Format and mend what can be mended
+	cargo fmt --all
+	$(BIN)/ruff check --fix python tests
+	$(BIN)/ruff format python tests
+
+.PHONY: help build demo test validate faults bench lint fix

@@ -1,0 +1,128 @@
+"""One calibrated exposure of one detector."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from skymere._arrays import as_array, as_image
+from skymere.errors import InvalidInputError
+
+__all__ = ["Exposure"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exposure:
+    """One calibrated exposure of one detector.
+
+    Parameters
+    ----------
+    exposure_id : str
+        Name of the exposure, unique in a survey.
+    data : ndarray, float32, shape (ny, nx) [unit]
+        Calibrated pixels, sky included.
+    error : ndarray, float32, shape (ny, nx) [unit]
+        1 sigma of ``data``.
+    dq : ndarray, uint32, shape (ny, nx)
+        Data-quality bits.
+    dq_bits : mapping of str to int
+        Name of each bit, so that every mask has a reason.
+    wcs : astropy.wcs.WCS
+        Celestial WCS with its distortion.
+    unit : str
+        FITS unit of ``data``; ``electron / s`` or ``electron``.
+    exptime : float
+        Exposure time [s].
+    band : str
+        Filter, lower case.
+    instrument, detector : str
+        As in the header.
+    gain : float
+        Electrons per count [electron].
+    read_noise : float
+        Read noise of the final read [electron].
+    zero_point_ab : float
+        AB magnitude of one unit of ``data``; NaN when unknown.
+    native_scale_arcsec : float
+        Nominal side of a pixel, to which AstroDrizzle's flux scaling refers [arcsec].
+    sky : float
+        Sky level to be subtracted before combination [unit].
+    path : str
+        File that it was read from; empty when made in memory.
+    sha256 : str
+        Digest of that file.
+
+    Raises
+    ------
+    InvalidInputError
+        When the arrays differ in shape, or a number is not allowed.
+    """
+
+    exposure_id: str
+    data: NDArray[np.float32]
+    error: NDArray[np.float32]
+    dq: NDArray[np.uint32]
+    wcs: WCS
+    exptime: float
+    band: str
+    unit: str = "electron / s"
+    dq_bits: Mapping[str, int] = field(default_factory=dict)
+    instrument: str = ""
+    detector: str = ""
+    gain: float = 1.0
+    read_noise: float = 0.0
+    zero_point_ab: float = float("nan")
+    native_scale_arcsec: float = float("nan")
+    sky: float = 0.0
+    path: str = ""
+    sha256: str = ""
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        data = as_image(self.data, "data")
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "error", as_image(self.error, "error", shape=data.shape))
+        object.__setattr__(self, "dq", as_array(self.dq, "dq", np.uint32, shape=data.shape))
+        object.__setattr__(self, "dq_bits", MappingProxyType(dict(self.dq_bits)))
+        object.__setattr__(self, "header", MappingProxyType(dict(self.header)))
+        if not (np.isfinite(self.exptime) and self.exptime > 0):
+            msg = f"exptime: {self.exptime} s in exposure {self.exposure_id} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(ny, nx)``."""
+        return self.data.shape[0], self.data.shape[1]
+
+    @property
+    def variance(self) -> NDArray[np.float32]:
+        """Square of ``error`` [unit^2]."""
+        return self.error**2
+
+    def mask(self, *, ignore: Iterable[str] = ()) -> NDArray[np.bool_]:
+        """Return the bad pixels, True = do not use: any DQ bit but the ignored ones, or a value that is not finite.
+
+        Parameters
+        ----------
+        ignore : iterable of str, optional
+            Names of bits that count as good.
+
+        Raises
+        ------
+        InvalidInputError
+            When a name is not one of this exposure's bits.
+        """
+        keep = 0
+        for name in ignore:
+            if name not in self.dq_bits:
+                msg = (
+                    f"ignore: {name!r} is not a DQ bit of {self.exposure_id}, it must be one of {sorted(self.dq_bits)}"
+                )
+                raise InvalidInputError(msg)
+            keep |= self.dq_bits[name]
+        bad = (self.dq & np.uint32(~keep & 0xFFFFFFFF)) != 0
+        return np.asarray(bad | ~np.isfinite(self.data) | ~np.isfinite(self.error))

@@ -1,0 +1,191 @@
+"""Undistorted pixel grids of the sky: what mosaics are drizzled to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from astropy.wcs.utils import proj_plane_pixel_scales
+from numpy.typing import NDArray
+
+from skymere.errors import InvalidInputError
+
+__all__ = ["Grid"]
+
+_TEXT_CARDS = frozenset({"CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "RADESYS"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grid:
+    """A rectangular grid of pixels on the sky.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Celestial WCS of the pixels.
+    shape : tuple of int
+        ``(ny, nx)``.
+
+    Raises
+    ------
+    InvalidInputError
+        When the WCS has no celestial axes or the shape is not two positive numbers.
+    """
+
+    wcs: WCS
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.wcs, WCS) or not self.wcs.has_celestial or self.wcs.naxis != 2:
+            msg = "wcs: a grid needs a two-dimensional celestial astropy WCS"
+            raise InvalidInputError(msg)
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 2 or min(shape) < 1:
+            msg = f"shape: {self.shape} is not allowed, it must be two positive numbers (ny, nx)"
+            raise InvalidInputError(msg)
+        object.__setattr__(self, "shape", shape)
+
+    @classmethod
+    def tangent(
+        cls,
+        ra: float,
+        dec: float,
+        *,
+        shape: tuple[int, int],
+        scale_arcsec: float,
+        rotation_deg: float = 0.0,
+    ) -> Self:
+        """Return a TAN grid centred on a position, north up when ``rotation_deg`` is 0.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Centre of the grid, ICRS [deg].
+        shape : tuple of int
+            ``(ny, nx)``.
+        scale_arcsec : float
+            Side of a pixel [arcsec].
+        rotation_deg : float, optional
+            Position angle of the grid's y axis, from north through east [deg].
+
+        Raises
+        ------
+        InvalidInputError
+            When the scale is not positive or the shape is not allowed.
+        """
+        if not scale_arcsec > 0:
+            msg = f"scale_arcsec: {scale_arcsec} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        wcs = WCS(naxis=2)
+        wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+        wcs.wcs.cunit = ["deg", "deg"]
+        wcs.wcs.radesys = "ICRS"
+        wcs.wcs.crval = [ra, dec]
+        wcs.wcs.crpix = [(shape[1] + 1) / 2, (shape[0] + 1) / 2]
+        angle = np.deg2rad(rotation_deg)
+        turn = np.array([[-np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        wcs.wcs.cd = turn * (scale_arcsec / 3600.0)
+        wcs.wcs.set()
+        return cls(wcs=wcs, shape=shape)
+
+    @classmethod
+    def covering(
+        cls,
+        footprints: Iterable[tuple[WCS, tuple[int, int]]],
+        *,
+        scale_arcsec: float,
+        rotation_deg: float = 0.0,
+        margin_pix: int = 8,
+    ) -> Self:
+        """Return the smallest TAN grid that covers the footprints of several images.
+
+        Parameters
+        ----------
+        footprints : iterable of (WCS, (ny, nx))
+            The images; their distortion is used.
+        scale_arcsec, rotation_deg : float
+            As in `tangent`.
+        margin_pix : int, optional
+            Border around the union of the footprints [pix].
+
+        Raises
+        ------
+        InvalidInputError
+            When there is no footprint.
+        """
+        edges = [_edge_sky(wcs, shape) for wcs, shape in footprints]
+        if not edges:
+            msg = "footprints: at least one image is needed"
+            raise InvalidInputError(msg)
+        sky = np.concatenate(edges)
+        vectors = _unit_vectors(sky)
+        centre = vectors.mean(axis=0)
+        ra = float(np.rad2deg(np.arctan2(centre[1], centre[0])) % 360.0)
+        dec = float(np.rad2deg(np.arctan2(centre[2], np.hypot(centre[0], centre[1]))))
+        trial = cls.tangent(ra, dec, shape=(1, 1), scale_arcsec=scale_arcsec, rotation_deg=rotation_deg)
+        x, y = trial.wcs.wcs_world2pix(sky[:, 0], sky[:, 1], 0)
+        x0, y0 = np.floor(x.min()) - margin_pix, np.floor(y.min()) - margin_pix
+        shape = (int(np.ceil(y.max()) + margin_pix - y0) + 1, int(np.ceil(x.max()) + margin_pix - x0) + 1)
+        wcs = trial.wcs.deepcopy()
+        wcs.wcs.crpix = [trial.wcs.wcs.crpix[0] - x0, trial.wcs.wcs.crpix[1] - y0]
+        wcs.wcs.set()
+        return cls(wcs=wcs, shape=shape)
+
+    @classmethod
+    def from_cards(cls, cards: Mapping[str, Any], shape: tuple[int, int]) -> Self:
+        """Return the grid whose FITS WCS cards are ``cards``; the inverse of `cards`."""
+        header = fits.Header()
+        for key, value in cards.items():
+            header[key] = value
+        return cls(wcs=WCS(header), shape=shape)
+
+    def cards(self) -> dict[str, Any]:
+        """Return the FITS WCS cards of the grid, ready for JSON."""
+        header = self.wcs.to_header(relax=True)
+        return {key: str(value) if key in _TEXT_CARDS else value for key, value in header.items()}
+
+    @property
+    def scale_arcsec(self) -> float:
+        """Side of a pixel at the reference point [arcsec]."""
+        return float(np.sqrt(np.prod(proj_plane_pixel_scales(self.wcs))) * 3600.0)
+
+    def cutout(self, y0: int, x0: int, shape: tuple[int, int]) -> "Grid":
+        """Return the window of ``shape`` whose first pixel is ``[y0, x0]`` of this grid."""
+        wcs = self.wcs.deepcopy()
+        wcs.wcs.crpix = [wcs.wcs.crpix[0] - x0, wcs.wcs.crpix[1] - y0]
+        wcs.wcs.set()
+        return Grid(wcs=wcs, shape=shape)
+
+    def sky(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``ra, dec`` [deg] of 0-based pixel positions."""
+        ra, dec = self.wcs.all_pix2world(x, y, 0)
+        return np.asarray(ra), np.asarray(dec)
+
+    def pixels(
+        self, ra: NDArray[np.float64], dec: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return 0-based ``x, y`` [pix] of sky positions [deg]."""
+        x, y = self.wcs.all_world2pix(ra, dec, 0)
+        return np.asarray(x), np.asarray(y)
+
+    def corners(self) -> NDArray[np.float64]:
+        """Return ``(4, 2)`` ``ra, dec`` [deg] of the outer corners of the grid, counter-clockwise in pixels."""
+        ny, nx = self.shape
+        ra, dec = self.sky(np.array([-0.5, nx - 0.5, nx - 0.5, -0.5]), np.array([-0.5, -0.5, ny - 0.5, ny - 0.5]))
+        return np.column_stack([ra, dec])
+
+
+def _edge_sky(wcs: WCS, shape: tuple[int, int], n: int = 32) -> NDArray[np.float64]:
+    """Return ``(4 n, 2)`` ``ra, dec`` [deg] along the outer edge of an image."""
+    ny, nx = shape
+    t = np.linspace(0.0, 1.0, n)
+    x = np.concatenate([t * nx, np.full(n, nx), t * nx, np.zeros(n)]) - 0.5
+    y = np.concatenate([np.zeros(n), t * ny, np.full(n, ny), t * ny]) - 0.5
+    return np.column_stack(wcs.all_pix2world(x, y, 0))
+
+
+def _unit_vectors(sky: NDArray[np.float64]) -> NDArray[np.float64]:
+    ra, dec = np.deg2rad(sky).T
+    return np.column_stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -1,0 +1,28 @@
+//! The binding: it converts, releases the interpreter lock, and calls. No loop, no default, no branch on data.
+
+mod errors;
+mod threads;
+
+use pyo3::prelude::*;
+
+/// Add a submodule under its full name, so that `import skymere._rust.<name>` and stub tests find it.
+fn add_room(
+    parent: &Bound<'_, PyModule>,
+    name: &str,
+    fill: fn(&Bound<'_, PyModule>) -> PyResult<()>,
+) -> PyResult<()> {
+    let py = parent.py();
+    let room = PyModule::new(py, name)?;
+    fill(&room)?;
+    parent.add_submodule(&room)?;
+    py.import("sys")?
+        .getattr("modules")?
+        .set_item(format!("skymere._rust.{name}"), room)
+}
+
+#[pymodule]
+fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    add_room(m, "threads", threads::fill)?;
+    Ok(())
+}
