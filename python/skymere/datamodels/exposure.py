@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -34,17 +33,15 @@ class Exposure:
     wcs : astropy.wcs.WCS
         Celestial WCS with its distortion.
     unit : str
-        FITS unit of ``data``; ``electron / s`` or ``electron``.
+        FITS unit of ``data``; a rate, so that exposures of any length combine.
     exptime : float
         Exposure time [s].
     band : str
         Filter, lower case.
     instrument, detector : str
         As in the header.
-    gain : float
-        Electrons per count [electron].
     read_noise : float
-        Read noise of the final read [electron].
+        Read noise [electron].
     zero_point_ab : float
         AB magnitude of one unit of ``data``; NaN when unknown.
     native_scale_arcsec : float
@@ -73,14 +70,12 @@ class Exposure:
     dq_bits: Mapping[str, int] = field(default_factory=dict)
     instrument: str = ""
     detector: str = ""
-    gain: float = 1.0
     read_noise: float = 0.0
     zero_point_ab: float = float("nan")
     native_scale_arcsec: float = float("nan")
     sky: float = 0.0
     path: str = ""
     sha256: str = ""
-    header: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         data = as_image(self.data, "data")
@@ -88,7 +83,6 @@ class Exposure:
         object.__setattr__(self, "error", as_image(self.error, "error", shape=data.shape))
         object.__setattr__(self, "dq", as_array(self.dq, "dq", np.uint32, shape=data.shape))
         object.__setattr__(self, "dq_bits", MappingProxyType(dict(self.dq_bits)))
-        object.__setattr__(self, "header", MappingProxyType(dict(self.header)))
         if not (np.isfinite(self.exptime) and self.exptime > 0):
             msg = f"exptime: {self.exptime} s in exposure {self.exposure_id} is not allowed, it must be positive"
             raise InvalidInputError(msg)

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from astropy.io import fits
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
+from skymere.wcs.cards import wcs_cards, wcs_from_cards
 
 __all__ = ["Grid"]
-
-_TEXT_CARDS = frozenset({"CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", "RADESYS"})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,15 +134,11 @@ class Grid:
     @classmethod
     def from_cards(cls, cards: Mapping[str, Any], shape: tuple[int, int]) -> Self:
         """Return the grid whose FITS WCS cards are ``cards``; the inverse of `cards`."""
-        header = fits.Header()
-        for key, value in cards.items():
-            header[key] = value
-        return cls(wcs=WCS(header), shape=shape)
+        return cls(wcs=wcs_from_cards(cards), shape=shape)
 
     def cards(self) -> dict[str, Any]:
         """Return the FITS WCS cards of the grid, ready for JSON."""
-        header = self.wcs.to_header(relax=True)
-        return {key: str(value) if key in _TEXT_CARDS else value for key, value in header.items()}
+        return wcs_cards(self.wcs)
 
     @property
     def scale_arcsec(self) -> float:

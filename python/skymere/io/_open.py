@@ -1,0 +1,47 @@
+"""Opening FITS files so that every failure names the file."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+
+from skymere.errors import FormatError, NotFoundError, StorageError
+
+__all__ = ["open_fits"]
+
+
+@contextmanager
+def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
+    """Open a FITS file (plain, gzipped or tile-compressed) read-only.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    StorageError
+        When it may not be read.
+    FormatError
+        When it is not FITS, or is truncated; also when that shows only while it is read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            warnings.filterwarnings("error", message=".*truncated.*", category=AstropyUserWarning)
+            with fits.open(path, mode="readonly", memmap=False) as hdus:
+                len(hdus)  # reads every header, which is where a truncated file shows
+                yield hdus
+    except PermissionError as error:
+        msg = f"{path}: {error.strerror}"
+        raise StorageError(msg) from error
+    except (OSError, EOFError, TypeError, ValueError, KeyError, IndexError, AstropyUserWarning) as error:
+        if isinstance(error, (FormatError, StorageError)) or error.__class__.__module__.startswith("skymere"):
+            raise
+        msg = f"{path}: not a readable FITS file ({type(error).__name__}: {error}); it may be truncated or damaged"
+        raise FormatError(msg) from error

@@ -1,0 +1,110 @@
+"""Mosaics as ``drz``-like FITS files: SCI, WHT, CTX and VAR extensions."""
+
+import json
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
+
+from skymere.datamodels import Mosaic
+from skymere.errors import FormatError, StorageError
+from skymere.io._open import open_fits
+from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+
+__all__ = ["read_mosaic", "write_mosaic"]
+
+_UNITS = {"electron / s": "ELECTRONS/S"}
+
+
+def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
+    """Write a mosaic as AstroDrizzle would: SCI, WHT, CTX, and VAR beside them.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        What to write.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    path = Path(path)
+    cards = wcs_cards(mosaic.grid.wcs)
+    primary = fits.PrimaryHDU()
+    primary.header["FILTER"] = mosaic.band.upper()
+    primary.header["NDRIZIM"] = (len(mosaic.exposure_ids), "number of exposures combined")
+    primary.header["ZPAB"] = (mosaic.zero_point_ab, "[mag] AB magnitude of one SCI unit")
+    primary.header["WHTKIND"] = (mosaic.weight_kind, "what WHT is")
+    primary.header["NOISECOR"] = (mosaic.noise_correlation, "R, noise of large areas over white noise")
+    for i, exposure_id in enumerate(mosaic.exposure_ids):
+        primary.header[f"D{i + 1:03d}DATA"] = (exposure_id, f"exposure of context bit {i}")
+    unit = _UNITS.get(mosaic.unit, mosaic.unit)
+    context = mosaic.context[0] if len(mosaic.context) == 1 else mosaic.context
+    planes = (
+        ("SCI", mosaic.data, unit),
+        ("WHT", mosaic.weight, "s" if mosaic.weight_kind == "exposure_time" else ""),
+        ("CTX", context, ""),
+        ("VAR", mosaic.variance, f"({unit})2"),
+    )
+    hdus = fits.HDUList([primary])
+    for name, data, bunit in planes:
+        hdu = fits.ImageHDU(data, name=name)
+        hdu.header.update(cards)
+        hdu.header["BUNIT"] = bunit
+        hdus.append(hdu)
+    primary.header["DRIZPARS"] = json.dumps(dict(mosaic.params), sort_keys=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VerifyWarning)
+            hdus.writeto(staged, overwrite=True)
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        msg = f"{path}: cannot be written: {error.strerror or error}"
+        raise StorageError(msg) from error
+
+
+def read_mosaic(path: str | Path) -> Mosaic:
+    """Read a ``drz``-like FITS file: SCI and WHT, and CTX and VAR where they exist.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or lacks SCI or WHT.
+    InvalidInputError
+        When it has no celestial WCS.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        names = [hdu.name for hdu in hdus]
+        for name in ("SCI", "WHT"):
+            if name not in names:
+                msg = f"{path}: no {name} extension; it has {names}"
+                raise FormatError(msg)
+        primary, header = hdus[0].header, hdus["SCI"].header
+        shape = hdus["SCI"].shape
+        weight = np.asarray(hdus["WHT"].data, np.float32)
+        context = hdus["CTX"].data if "CTX" in names else (weight > 0).astype(np.int32)
+        variance = hdus["VAR"].data if "VAR" in names else np.full(shape, np.nan, np.float32)
+        cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
+        return Mosaic(
+            band=str(primary.get("FILTER", "")).strip().lower(),
+            grid=Grid(wcs=wcs_from_cards(cards), shape=shape),
+            data=np.asarray(hdus["SCI"].data, np.float32),
+            weight=weight,
+            variance=np.asarray(variance, np.float32),
+            context=np.atleast_3d(context).reshape(-1, *shape).astype(np.int32),
+            exposure_ids=tuple(str(primary[key]) for key in primary if key.startswith("D") and key.endswith("DATA")),
+            unit=next((ours for ours, fits_unit in _UNITS.items() if fits_unit == header.get("BUNIT")), "electron / s"),
+            zero_point_ab=float(primary.get("ZPAB", "nan")),
+            weight_kind=primary.get("WHTKIND", "exposure_time"),
+            noise_correlation=float(primary.get("NOISECOR", 1.0)),
+            params=json.loads(primary["DRIZPARS"]) if "DRIZPARS" in primary else {},
+        )

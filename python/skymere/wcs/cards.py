@@ -1,0 +1,97 @@
+"""A celestial WCS as a plain dictionary of FITS cards, exact to the last bit, and back."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+
+from skymere.errors import InvalidInputError
+
+__all__ = ["wcs_cards", "wcs_from_cards"]
+
+
+def wcs_cards(wcs: WCS) -> dict[str, Any]:
+    """Return the FITS cards of a two-dimensional celestial WCS, SIP included.
+
+    `astropy.wcs.WCS.to_header` rounds to twelve digits; these cards do not, so what the lake stores is what was read.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        WCS without lookup tables.
+
+    Returns
+    -------
+    dict
+        Keyword to value, ready for JSON.
+
+    Raises
+    ------
+    InvalidInputError
+        When the WCS is not celestial and two-dimensional, or has lookup tables, which no cards can hold.
+    """
+    if not wcs.has_celestial or wcs.naxis != 2:
+        msg = f"wcs: {wcs.naxis} axes of type {list(wcs.wcs.ctype)} are not allowed, it must be a 2-D celestial WCS"
+        raise InvalidInputError(msg)
+    tables = (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)
+    if any(table is not None for table in tables):
+        msg = "wcs: lookup-table distortion (NPOL, D2IM) cannot be written as cards"
+        raise InvalidInputError(msg)
+    cards: dict[str, Any] = {"WCSAXES": 2}
+    matrix = wcs.pixel_scale_matrix
+    for i in (1, 2):
+        cards[f"CTYPE{i}"] = str(wcs.wcs.ctype[i - 1])
+        cards[f"CUNIT{i}"] = str(wcs.wcs.cunit[i - 1])
+        cards[f"CRPIX{i}"] = float(wcs.wcs.crpix[i - 1])
+        cards[f"CRVAL{i}"] = float(wcs.wcs.crval[i - 1])
+        for j in (1, 2):
+            cards[f"CD{i}_{j}"] = float(matrix[i - 1, j - 1])
+    cards["RADESYS"] = str(wcs.wcs.radesys) or "ICRS"
+    for key, value in (("LONPOLE", wcs.wcs.lonpole), ("LATPOLE", wcs.wcs.latpole)):
+        if np.isfinite(value):
+            cards[key] = float(value)
+    for i, m, value in wcs.wcs.get_pv():
+        cards[f"PV{i}_{m}"] = float(value)
+    if wcs.sip is not None:
+        cards.update(_sip_cards(wcs))
+    return cards
+
+
+def _sip_cards(wcs: WCS) -> dict[str, Any]:
+    cards: dict[str, Any] = {}
+    for prefix, table in (("A", wcs.sip.a), ("B", wcs.sip.b), ("AP", wcs.sip.ap), ("BP", wcs.sip.bp)):
+        if table is None:
+            continue
+        cards[f"{prefix}_ORDER"] = len(table) - 1
+        for p, q in zip(*np.nonzero(table), strict=True):
+            cards[f"{prefix}_{p}_{q}"] = float(table[p, q])
+    return cards
+
+
+def wcs_from_cards(cards: Mapping[str, Any]) -> WCS:
+    """Return the WCS of FITS cards; the inverse of `wcs_cards`.
+
+    Parameters
+    ----------
+    cards : mapping
+        Keyword to value.
+
+    Raises
+    ------
+    InvalidInputError
+        When the cards do not make a celestial WCS.
+    """
+    header = fits.Header()
+    for key, value in cards.items():
+        header[key] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(header)
+    if not wcs.has_celestial:
+        msg = f"cards: {sorted(cards)} do not make a celestial WCS"
+        raise InvalidInputError(msg)
+    wcs.wcs.set()
+    return wcs
