@@ -6,3 +6,4 @@
 
 pub mod error;
 pub mod interrupt;
+pub mod outliers;

@@ -1,0 +1,26 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def low_pixels(
+    data: NDArray[np.float32], sigma: float, n_clip: int, clip_sigma: float, bin_width: float
+) -> NDArray[np.bool_]: ...
+def masked_median(stack: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]: ...
+def masked_minmed(
+    stack: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    exptime: NDArray[np.float64],
+    sky: NDArray[np.float64],
+    read_noise: NDArray[np.float64],
+    n_sigma_low: float,
+    n_sigma_near: float,
+    grow: int,
+) -> NDArray[np.float32]: ...
+def flag_cosmic_rays(
+    data: NDArray[np.float32],
+    model: NDArray[np.float32],
+    exptime: float,
+    read_noise: float,
+    snr: tuple[float, float],
+    scale: tuple[float, float],
+) -> NDArray[np.bool_]: ...
+def grow(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]: ...

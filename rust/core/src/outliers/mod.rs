@@ -1,0 +1,68 @@
+//! Bad pixels and cosmic rays: static mask, masked combination of registered images, comparison with a blotted model.
+
+mod combine;
+mod cosmic_rays;
+mod static_mask;
+
+pub use combine::{MinmedParams, masked_median, masked_minmed};
+pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow};
+pub use static_mask::{StaticMaskParams, low_pixels};
+
+use crate::error::{Kind, RoomError};
+
+/// What can go wrong when outliers are sought.
+#[derive(Debug, thiserror::Error)]
+pub enum OutliersError {
+    /// Two arrays that belong together differ in shape.
+    #[error("{name}: shape {found:?} is not allowed, it must be {expected:?}")]
+    Shape {
+        /// The argument.
+        name: &'static str,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that is needed.
+        expected: Vec<usize>,
+    },
+    /// A list has the wrong number of entries.
+    #[error("{name}: {found} entries are not allowed, it must have {expected}")]
+    Length {
+        /// The argument.
+        name: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that is needed.
+        expected: usize,
+    },
+}
+
+impl RoomError for OutliersError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidInput
+    }
+}
+
+fn check_shape(
+    name: &'static str,
+    found: &[usize],
+    expected: &[usize],
+) -> Result<(), OutliersError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(OutliersError::Shape {
+        name,
+        found: found.to_vec(),
+        expected: expected.to_vec(),
+    })
+}
+
+fn check_length(name: &'static str, found: usize, expected: usize) -> Result<(), OutliersError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(OutliersError::Length {
+        name,
+        found,
+        expected,
+    })
+}

@@ -1,0 +1,105 @@
+//! Binding of `skymere_core::outliers`.
+
+use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
+use pyo3::prelude::*;
+use skymere_core::outliers;
+
+use crate::threads;
+
+#[pyfunction]
+fn low_pixels<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray2<'py, f32>,
+    sigma: f64,
+    n_clip: usize,
+    clip_sigma: f64,
+    bin_width: f64,
+) -> PyResult<Bound<'py, PyArray2<bool>>> {
+    let data = data.as_array();
+    let params = outliers::StaticMaskParams {
+        sigma,
+        n_clip,
+        clip_sigma,
+        bin_width,
+    };
+    let mask = threads::run(py, || {
+        Ok::<_, outliers::OutliersError>(outliers::low_pixels(data, &params))
+    })?;
+    Ok(mask.into_pyarray(py))
+}
+
+#[pyfunction]
+fn masked_median<'py>(
+    py: Python<'py>,
+    stack: PyReadonlyArray3<'py, f32>,
+    mask: PyReadonlyArray3<'py, bool>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let (stack, mask) = (stack.as_array(), mask.as_array());
+    Ok(threads::run(py, || outliers::masked_median(stack, mask))?.into_pyarray(py))
+}
+
+#[pyfunction]
+fn masked_minmed<'py>(
+    py: Python<'py>,
+    stack: PyReadonlyArray3<'py, f32>,
+    mask: PyReadonlyArray3<'py, bool>,
+    exptime: PyReadonlyArray1<'py, f64>,
+    sky: PyReadonlyArray1<'py, f64>,
+    read_noise: PyReadonlyArray1<'py, f64>,
+    n_sigma_low: f64,
+    n_sigma_near: f64,
+    grow: usize,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let (stack, mask) = (stack.as_array(), mask.as_array());
+    let (exptime, sky, read_noise) = (exptime.as_slice()?, sky.as_slice()?, read_noise.as_slice()?);
+    let params = outliers::MinmedParams {
+        n_sigma_low,
+        n_sigma_near,
+        grow,
+    };
+    let out = threads::run(py, || {
+        outliers::masked_minmed(stack, mask, exptime, sky, read_noise, &params)
+    })?;
+    Ok(out.into_pyarray(py))
+}
+
+#[pyfunction]
+fn flag_cosmic_rays<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray2<'py, f32>,
+    model: PyReadonlyArray2<'py, f32>,
+    exptime: f64,
+    read_noise: f64,
+    snr: [f64; 2],
+    scale: [f64; 2],
+) -> PyResult<Bound<'py, PyArray2<bool>>> {
+    let frame = outliers::Frame {
+        data: data.as_array(),
+        model: model.as_array(),
+        exptime,
+        read_noise,
+    };
+    let params = outliers::CosmicRayParams { snr, scale };
+    Ok(threads::run(py, || outliers::flag_cosmic_rays(&frame, &params))?.into_pyarray(py))
+}
+
+#[pyfunction]
+fn grow<'py>(
+    py: Python<'py>,
+    mask: PyReadonlyArray2<'py, bool>,
+    side: usize,
+) -> PyResult<Bound<'py, PyArray2<bool>>> {
+    let mask = mask.as_array();
+    let out = threads::run(py, || {
+        Ok::<_, outliers::OutliersError>(outliers::grow(mask, side))
+    })?;
+    Ok(out.into_pyarray(py))
+}
+
+pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(low_pixels, m)?)?;
+    m.add_function(wrap_pyfunction!(masked_median, m)?)?;
+    m.add_function(wrap_pyfunction!(masked_minmed, m)?)?;
+    m.add_function(wrap_pyfunction!(flag_cosmic_rays, m)?)?;
+    m.add_function(wrap_pyfunction!(grow, m)?)
+}
