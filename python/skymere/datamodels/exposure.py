@@ -1,17 +1,20 @@
 """One calibrated exposure of one detector."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from skymere._arrays import as_array, as_image
+from skymere._arrays import as_array, as_image, as_mask
 from skymere.errors import InvalidInputError
 
-__all__ = ["Exposure"]
+__all__ = ["FLAG_BITS", "Exposure"]
+
+# Skymere's own reasons to reject a pixel; they live beside the instrument's bits, which stay as they were read.
+FLAG_BITS: Mapping[str, int] = MappingProxyType({"static": 1, "cosmic_ray": 2})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +33,8 @@ class Exposure:
         Data-quality bits.
     dq_bits : mapping of str to int
         Name of each bit, so that every mask has a reason.
+    flags : ndarray, uint32, shape (ny, nx), optional
+        What skymere found: bits of `FLAG_BITS`. None means nothing was found yet.
     wcs : astropy.wcs.WCS
         Celestial WCS with its distortion.
     unit : str
@@ -68,6 +73,7 @@ class Exposure:
     band: str
     unit: str = "electron / s"
     dq_bits: Mapping[str, int] = field(default_factory=dict)
+    flags: NDArray[np.uint32] | None = None
     instrument: str = ""
     detector: str = ""
     read_noise: float = 0.0
@@ -82,6 +88,8 @@ class Exposure:
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "error", as_image(self.error, "error", shape=data.shape))
         object.__setattr__(self, "dq", as_array(self.dq, "dq", np.uint32, shape=data.shape))
+        if self.flags is not None:
+            object.__setattr__(self, "flags", as_array(self.flags, "flags", np.uint32, shape=data.shape))
         object.__setattr__(self, "dq_bits", MappingProxyType(dict(self.dq_bits)))
         if not (np.isfinite(self.exptime) and self.exptime > 0):
             msg = f"exptime: {self.exptime} s in exposure {self.exposure_id} is not allowed, it must be positive"
@@ -98,12 +106,14 @@ class Exposure:
         return self.error**2
 
     def mask(self, *, ignore: Iterable[str] = ()) -> NDArray[np.bool_]:
-        """Return the bad pixels, True = do not use: any DQ bit but the ignored ones, or a value that is not finite.
+        """Return the bad pixels, True = do not use.
+
+        A pixel is bad when it has a flag, any DQ bit but the ignored ones, or a value or error that is not finite.
 
         Parameters
         ----------
         ignore : iterable of str, optional
-            Names of bits that count as good.
+            Names of DQ bits that count as good.
 
         Raises
         ------
@@ -119,4 +129,27 @@ class Exposure:
                 raise InvalidInputError(msg)
             keep |= self.dq_bits[name]
         bad = (self.dq & np.uint32(~keep & 0xFFFFFFFF)) != 0
+        if self.flags is not None:
+            bad |= self.flags != 0
         return np.asarray(bad | ~np.isfinite(self.data) | ~np.isfinite(self.error))
+
+    def flagged(self, reason: str, mask: NDArray[np.bool_]) -> "Exposure":
+        """Return this exposure with one more layer of flags.
+
+        Parameters
+        ----------
+        reason : str
+            A name of `FLAG_BITS`.
+        mask : ndarray of bool, shape (ny, nx)
+            True = flag.
+
+        Raises
+        ------
+        InvalidInputError
+            When the reason is unknown or the shape is another.
+        """
+        if reason not in FLAG_BITS:
+            msg = f"reason: {reason!r} is not allowed, it must be one of {sorted(FLAG_BITS)}"
+            raise InvalidInputError(msg)
+        layer = as_mask(mask, "mask", shape=self.shape).astype(np.uint32) * np.uint32(FLAG_BITS[reason])
+        return replace(self, flags=layer if self.flags is None else self.flags | layer)

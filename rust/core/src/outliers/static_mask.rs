@@ -3,6 +3,8 @@
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
+use crate::math::stats::{Moments, moments_within};
+
 /// Thresholds of [`low_pixels`].
 #[derive(Clone, Copy, Debug)]
 pub struct StaticMaskParams {
@@ -14,42 +16,6 @@ pub struct StaticMaskParams {
     pub clip_sigma: f64,
     /// Width of a bin of the histogram, in units of the rms.
     pub bin_width: f64,
-}
-
-struct Moments {
-    count: usize,
-    mean: f64,
-    std: f64,
-    min: f64,
-    max: f64,
-}
-
-/// Mean and sample standard deviation of the values in `[low, high]`, in two passes so that no bits are lost.
-fn moments(values: &[f32], low: f64, high: f64) -> Moments {
-    let kept = || {
-        values
-            .iter()
-            .map(|&v| f64::from(v))
-            .filter(|v| *v >= low && *v <= high)
-    };
-    let (mut count, mut sum) = (0_usize, 0.0);
-    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
-    for v in kept() {
-        count += 1;
-        sum += v;
-        min = min.min(v);
-        max = max.max(v);
-    }
-    let mean = sum / count as f64;
-    let squares: f64 = kept().map(|v| (v - mean) * (v - mean)).sum();
-    let std = (squares / (count as f64 - 1.0)).sqrt();
-    Moments {
-        count,
-        mean,
-        std,
-        min,
-        max,
-    }
 }
 
 /// Mode of the values in `[low, high]`: the fullest bin, refined by a parabola through it and its neighbours.
@@ -89,14 +55,14 @@ fn histogram_mode(values: &[f32], m: &Moments, bin_width: f64) -> f64 {
 pub fn low_pixels(data: ArrayView2<'_, f32>, params: &StaticMaskParams) -> Array2<bool> {
     let finite: Vec<f32> = data.iter().copied().filter(|v| v.is_finite()).collect();
     let not_finite = || data.mapv(|v| !v.is_finite());
-    let all = moments(&finite, f64::NEG_INFINITY, f64::INFINITY);
+    let all = moments_within(&finite, f64::NEG_INFINITY, f64::INFINITY);
     if all.count < 2 || all.std == 0.0 {
         return not_finite();
     }
-    let mut kept = moments(&finite, all.min, all.max);
+    let mut kept = moments_within(&finite, all.min, all.max);
     for _ in 0..params.n_clip {
         let reach = params.clip_sigma * kept.std;
-        kept = moments(
+        kept = moments_within(
             &finite,
             all.min.max(kept.mean - reach),
             all.max.min(kept.mean + reach),

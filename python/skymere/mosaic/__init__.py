@@ -1,0 +1,19 @@
+"""Exposures to mosaics: AstroDrizzle's steps as functions and in one call, and cutouts."""
+
+from skymere.mosaic.combine import combine_exposures
+from skymere.mosaic.cutouts import Cutout, cut_window
+from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures
+from skymere.mosaic.flagging import FlagParams, flag_exposures
+from skymere.mosaic.sky import SkyParams, subtractable_sky
+
+__all__ = [
+    "Cutout",
+    "FlagParams",
+    "MosaicParams",
+    "SkyParams",
+    "combine_exposures",
+    "cut_window",
+    "drizzle_exposures",
+    "flag_exposures",
+    "subtractable_sky",
+]

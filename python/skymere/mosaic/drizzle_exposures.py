@@ -1,0 +1,63 @@
+"""AstroDrizzle's seven steps in one call."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from skymere.datamodels import Exposure, Mosaic
+from skymere.mosaic.combine import combine_exposures
+from skymere.mosaic.flagging import FlagParams, flag_exposures
+from skymere.resample import DrizzleParams
+from skymere.wcs import Grid
+
+__all__ = ["MosaicParams", "drizzle_exposures"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosaicParams:
+    """Parameters of `drizzle_exposures`.
+
+    Parameters
+    ----------
+    flag : FlagParams
+        Steps 1 to 6.
+    drizzle : DrizzleParams
+        Step 7.
+    """
+
+    flag: FlagParams = field(default_factory=FlagParams)
+    drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+
+
+def drizzle_exposures(
+    exposures: Sequence[Exposure], grid: Grid, *, params: MosaicParams | None = None
+) -> tuple[Mosaic, list[Exposure]]:
+    """Make a mosaic of the aligned exposures of one band.
+
+    1 static mask, 2 sky, 3 separate drizzle, 4 median, 5 blot, 6 cosmic rays, 7 final drizzle.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Aligned exposures of one band; they stay unchanged.
+    grid : Grid
+        Pixel grid of the mosaic.
+    params : MosaicParams, optional
+        Parameters of the steps.
+
+    Returns
+    -------
+    Mosaic
+        The mosaic.
+    list of Exposure
+        The exposures with their sky and flags.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no exposure, or they do not combine.
+    NoDataError
+        When no good pixel is left.
+    """
+    p = params or MosaicParams()
+    flagged = flag_exposures(exposures, params=p.flag)
+    return combine_exposures(flagged, grid, params=p.drizzle, ignore_dq=p.flag.ignore_dq), flagged

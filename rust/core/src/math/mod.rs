@@ -1,0 +1,3 @@
+//! Numbers and shapes that more than one room needs.
+
+pub mod stats;
