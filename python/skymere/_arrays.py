@@ -26,7 +26,7 @@ def as_array(
     name : str
         Name of the argument, for the error.
     dtype : dtype
-        Wanted dtype; only casts of the same kind are made (float64 to float32, not float to int).
+        Wanted dtype; floats and integers become floats, integers become integers that can hold their values.
     shape : sequence of int or None, optional
         Wanted shape; None stands for any length.
 
@@ -37,9 +37,16 @@ def as_array(
     """
     wanted = np.dtype(dtype)
     array = np.asarray(value)
-    if not (np.can_cast(array.dtype, wanted, casting="same_kind") or (array.dtype.kind in "ui" and wanted.kind == "f")):
+    if not (
+        np.can_cast(array.dtype, wanted, casting="same_kind") or (array.dtype.kind in "ui" and wanted.kind in "uif")
+    ):
         msg = f"{name}: dtype {array.dtype} cannot be used as {wanted}"
         raise InvalidInputError(msg)
+    if wanted.kind in "ui" and array.dtype != wanted and array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < np.iinfo(wanted).min or high > np.iinfo(wanted).max:
+            msg = f"{name}: values from {low} to {high} cannot be used as {wanted}"
+            raise InvalidInputError(msg)
     if shape is not None:
         fits = array.ndim == len(shape) and all(
             want is None or have == want for have, want in zip(array.shape, shape, strict=True)

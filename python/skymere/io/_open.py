@@ -8,9 +8,19 @@ from pathlib import Path
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
-from skymere.errors import FormatError, NotFoundError, StorageError
+from skymere.errors import FormatError, NotFoundError, SkymereError, StorageError
 
 __all__ = ["open_fits"]
+
+
+def _check_length(hdus: fits.HDUList, path: Path) -> None:
+    """Raise when the file does not end where its last readable extension does; every header is read for that."""
+    len(hdus)
+    last = hdus[-1].fileinfo()
+    end = last["datLoc"] + last["datSpan"]
+    if path.suffix != ".gz" and end != path.stat().st_size:
+        msg = f"{path}: truncated or damaged: {path.stat().st_size} bytes, and extension {hdus[-1].name} ends at {end}"
+        raise FormatError(msg)
 
 
 @contextmanager
@@ -35,13 +45,13 @@ def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
             warnings.simplefilter("ignore", AstropyWarning)
             warnings.filterwarnings("error", message=".*truncated.*", category=AstropyUserWarning)
             with fits.open(path, mode="readonly", memmap=False) as hdus:
-                len(hdus)  # reads every header, which is where a truncated file shows
+                _check_length(hdus, path)
                 yield hdus
     except PermissionError as error:
         msg = f"{path}: {error.strerror}"
         raise StorageError(msg) from error
     except (OSError, EOFError, TypeError, ValueError, KeyError, IndexError, AstropyUserWarning) as error:
-        if isinstance(error, (FormatError, StorageError)) or error.__class__.__module__.startswith("skymere"):
+        if isinstance(error, SkymereError):
             raise
         msg = f"{path}: not a readable FITS file ({type(error).__name__}: {error}); it may be truncated or damaged"
         raise FormatError(msg) from error

@@ -9,14 +9,46 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure
-from skymere.errors import FormatError, InvalidInputError
+from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.instruments import Detector, find_detector
 from skymere.io._open import open_fits
 
-__all__ = ["read_exposure"]
+__all__ = ["exposure_id", "file_digest", "read_exposure"]
 
 _RATE_UNITS = frozenset({"ELECTRONS/S", "ELECTRON/S", "E-/S", "ELECTRON / S"})
 _COUNT_UNITS = frozenset({"ELECTRONS", "ELECTRON", "E-"})
+
+
+def exposure_id(path: str | Path) -> str:
+    """Return the name of the exposure in a file: the file's own name up to ``_flt``, ``_flc`` or ``.fits``.
+
+    Names of files survive what happens to their content, so a file that was damaged and then mended is one exposure.
+    """
+    name = Path(path).name
+    for ending in (".gz", ".fits", ".fit", "_flt", "_flc"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the sha256 of a file, hexadecimal.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    StorageError
+        When it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg) from error
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror}"
+        raise StorageError(msg) from error
 
 
 def read_exposure(path: str | Path) -> Exposure:
@@ -53,7 +85,7 @@ def read_exposure(path: str | Path) -> Exposure:
             raise InvalidInputError(msg)
         scale = _to_rate(header, exptime, path)
         return Exposure(
-            exposure_id=_exposure_id(primary, path),
+            exposure_id=exposure_id(path),
             data=np.asarray(planes["SCI"], np.float32) * scale,
             error=np.asarray(planes["ERR"], np.float32) * scale,
             dq=planes["DQ"].astype(np.int64).astype(np.uint32),
@@ -67,7 +99,7 @@ def read_exposure(path: str | Path) -> Exposure:
             zero_point_ab=_zero_point_ab(primary, header),
             native_scale_arcsec=float(header.get(detector.scale_keyword, detector.scale_arcsec)),
             path=str(path),
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+            sha256=file_digest(path),
         )
 
 
@@ -93,11 +125,6 @@ def _detector(primary: fits.Header, path: Path) -> Detector:
     except InvalidInputError as error:
         msg = f"{path}: {error}"
         raise InvalidInputError(msg) from None
-
-
-def _exposure_id(primary: fits.Header, path: Path) -> str:
-    root = str(primary.get("ROOTNAME", "")).strip().lower()
-    return root or path.name.split(".")[0]
 
 
 def _to_rate(header: fits.Header, exptime: float, path: Path) -> np.float32:

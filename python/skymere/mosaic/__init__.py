@@ -2,18 +2,22 @@
 
 from skymere.mosaic.combine import combine_exposures
 from skymere.mosaic.cutouts import Cutout, cut_window
+from skymere.mosaic.detection_image import DetectionImage, detection_image, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures
 from skymere.mosaic.flagging import FlagParams, flag_exposures
 from skymere.mosaic.sky import SkyParams, subtractable_sky
 
 __all__ = [
     "Cutout",
+    "DetectionImage",
     "FlagParams",
     "MosaicParams",
     "SkyParams",
     "combine_exposures",
     "cut_window",
+    "detection_image",
     "drizzle_exposures",
     "flag_exposures",
+    "subtract_background",
     "subtractable_sky",
 ]

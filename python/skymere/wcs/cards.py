@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip
+from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 
@@ -93,5 +94,28 @@ def wcs_from_cards(cards: Mapping[str, Any]) -> WCS:
     if not wcs.has_celestial:
         msg = f"cards: {sorted(cards)} do not make a celestial WCS"
         raise InvalidInputError(msg)
+    _restore_digits(wcs, cards)
     wcs.wcs.set()
     return wcs
+
+
+def _restore_digits(wcs: WCS, cards: Mapping[str, Any]) -> None:
+    """Give the WCS the numbers of the cards; on its way through a FITS header each lost its last digits."""
+    wcs.wcs.crpix = [cards.get(f"CRPIX{i}", value) for i, value in enumerate(wcs.wcs.crpix, start=1)]
+    wcs.wcs.crval = [cards.get(f"CRVAL{i}", value) for i, value in enumerate(wcs.wcs.crval, start=1)]
+    if wcs.wcs.has_cd():
+        wcs.wcs.cd = [[cards.get(f"CD{i}_{j}", 0.0) for j in (1, 2)] for i in (1, 2)]
+    if wcs.sip is not None:
+        tables = [_sip_table(cards, prefix) for prefix in ("A", "B", "AP", "BP")]
+        wcs.sip = Sip(*tables, list(wcs.wcs.crpix))
+
+
+def _sip_table(cards: Mapping[str, Any], prefix: str) -> NDArray[np.float64] | None:
+    if f"{prefix}_ORDER" not in cards:
+        return None
+    order = int(cards[f"{prefix}_ORDER"])
+    table = np.zeros((order + 1, order + 1))
+    for p in range(order + 1):
+        for q in range(order + 1 - p):
+            table[p, q] = cards.get(f"{prefix}_{p}_{q}", 0.0)
+    return table

@@ -164,6 +164,10 @@ class Grid:
         x, y = self.wcs.all_world2pix(ra, dec, 0)
         return np.asarray(x), np.asarray(y)
 
+    def outline(self) -> str:
+        """Return the corners as an STC-S polygon, ICRS."""
+        return "POLYGON ICRS " + " ".join(f"{value:.8f}" for value in self.corners().ravel())
+
     def corners(self) -> NDArray[np.float64]:
         """Return ``(4, 2)`` ``ra, dec`` [deg] of the outer corners of the grid, counter-clockwise in pixels."""
         ny, nx = self.shape

@@ -1,0 +1,112 @@
+"""One image to detect on, from mosaics of several bands."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere.background import BackgroundParams, estimate_background
+from skymere.datamodels import Mosaic
+from skymere.errors import InvalidInputError, NoDataError
+
+__all__ = ["DetectionImage", "detection_image", "subtract_background"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DetectionImage:
+    """An image to detect on.
+
+    Parameters
+    ----------
+    data : ndarray, float32, shape (ny, nx) [uJy]
+        Background-subtracted; NaN where no band covers.
+    error : ndarray, float32, shape (ny, nx) [uJy]
+        1 sigma of the background noise in one pixel; infinite where no band covers.
+    bands : tuple of str
+        The bands that are in it.
+    """
+
+    data: NDArray[np.float32]
+    error: NDArray[np.float32]
+    bands: tuple[str, ...]
+
+
+def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[NDArray[np.float32], float]:
+    """Return a mosaic without its background, and the constant that turns its weight into its background noise.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        One band.
+    params : BackgroundParams
+        Mesh.
+
+    Returns
+    -------
+    ndarray, float32, shape (ny, nx) [unit of the mosaic]
+        NaN where nothing covers.
+    float
+        k, the median of rms^2 x weight: the variance of the background in a pixel is k / weight.
+
+    Raises
+    ------
+    NoDataError
+        When nothing covers the mosaic.
+
+    Notes
+    -----
+    This is SExtractor's use of a weight map (WEIGHT_TYPE MAP_WEIGHT; Bertin & Arnouts 1996).
+    """
+    covered = mosaic.covered & np.isfinite(mosaic.data)
+    if not covered.any():
+        msg = f"mosaic: band {mosaic.band} has no covered pixel"
+        raise NoDataError(msg)
+    background = estimate_background(mosaic.data, mask=~covered, params=params)
+    k = float(np.median(background.rms[covered].astype(np.float64) ** 2 * mosaic.weight[covered]))
+    return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
+
+
+def detection_image(mosaics: Sequence[Mosaic], *, params: BackgroundParams | None = None) -> DetectionImage:
+    """Return the inverse-variance stack of mosaics of one grid.
+
+    Parameters
+    ----------
+    mosaics : sequence of Mosaic
+        Bands with AB zero points, all on one grid.
+    params : BackgroundParams, optional
+        Mesh that is subtracted from each.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is none, shapes differ, or one of several has no zero point.
+    NoDataError
+        When nothing covers one of them.
+
+    Notes
+    -----
+    sum(d / v) / sum(1 / v) with v the background variance of each band in uJy^2; a source's own noise is left out, so
+    bright sources are not weighted down.
+    """
+    shapes = [m.shape for m in mosaics]
+    if len(set(shapes)) != 1:
+        msg = f"mosaics: shapes {shapes} are not allowed, at least one and all of one shape are needed"
+        raise InvalidInputError(msg)
+    nameless = [m.band for m in mosaics if not np.isfinite(m.zero_point_ab)]
+    if nameless and len(mosaics) > 1:
+        msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
+        raise InvalidInputError(msg)
+    total = np.zeros(mosaics[0].shape, np.float64)
+    weights = np.zeros_like(total)
+    for mosaic in mosaics:
+        data, k = subtract_background(mosaic, params=params or BackgroundParams())
+        unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
+        good = np.isfinite(data)
+        weight = np.where(good, mosaic.weight / (k * unit**2), 0.0)
+        total += np.where(good, data, 0.0) * unit * weight
+        weights += weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
+        error = (1.0 / np.sqrt(weights)).astype(np.float32)
+    return DetectionImage(data=stacked, error=error, bands=tuple(m.band for m in mosaics))

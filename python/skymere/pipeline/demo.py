@@ -1,0 +1,236 @@
+"""``skymere demo``: a small survey simulated on the spot, run from exposures to queries, and scored against truth."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from skymere.datamodels import FLAG_BITS
+from skymere.errors import ConflictError, StorageError
+from skymere.lake import Lake
+from skymere.pipeline.events import Event
+from skymere.pipeline.pictures import draw_pictures
+from skymere.pipeline.plan import read_plan
+from skymere.pipeline.products import flagged_exposures
+from skymere.pipeline.runner import RunReport, run_plan
+from skymere.testing import SurveyParams, score_cosmic_rays, score_sources, simulate_survey
+
+__all__ = ["DemoReport", "Query", "run_demo"]
+
+_PLAN = """\
+# A small simulated survey. Run it again with: skymere run {name}/plan.toml
+
+[survey]
+exposures = ["exposures/*_flt.fits"]
+lake = "lake"
+pictures = "pictures"
+
+[tile]
+name = "field"
+scale_arcsec = 0.08
+
+[mosaic.drizzle]
+kernel = "square"
+pixfrac = 0.8
+
+[release]
+name = "DR1"
+"""
+_MARK = "skymere demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """A question to the lake.
+
+    Parameters
+    ----------
+    question : str
+        In words.
+    code : str
+        In Python.
+    result : polars.DataFrame
+        The answer.
+    seconds : float
+        How long it took [s].
+    """
+
+    question: str
+    code: str
+    result: pl.DataFrame
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoReport:
+    """What the demo found.
+
+    Parameters
+    ----------
+    folder : Path
+        Where everything is.
+    run : RunReport
+        The stages.
+    queries : list of Query
+        Questions and answers.
+    sources : dict of str to polars.DataFrame
+        Recovered against true fluxes, for each band.
+    cosmic_rays : polars.DataFrame
+        Completeness and false alarms of each band.
+    """
+
+    folder: Path
+    run: RunReport
+    queries: list[Query]
+    sources: dict[str, pl.DataFrame]
+    cosmic_rays: pl.DataFrame
+
+
+def run_demo(
+    folder: str | Path,
+    *,
+    params: SurveyParams | None = None,
+    observer: Callable[[Event], None] | None = None,
+) -> DemoReport:
+    """Simulate a survey in a folder, run it and score it; what is there already from an earlier demo is kept.
+
+    Parameters
+    ----------
+    folder : path-like
+        New or empty folder, or that of an earlier demo.
+    params : SurveyParams, optional
+        The survey.
+    observer : callable, optional
+        Called with every event; the simulation is the stage ``simulate``.
+
+    Raises
+    ------
+    ConflictError
+        When the folder holds something else.
+    StorageError
+        When it cannot be written.
+    SkymereError
+        When the run cannot go on.
+    """
+    params = params or SurveyParams()
+    folder = Path(folder).resolve()
+    _prepare(folder)
+    tell = observer or (lambda _: None)
+    n_exposures = len(params.bands) * params.n_dithers
+    tell(Event(name="stage_started", stage="simulate", total=n_exposures))
+    start = time.monotonic()
+    simulate_survey(folder, params=params)
+    seconds = time.monotonic() - start
+    tell(Event(name="stage_done", stage="simulate", done=n_exposures, total=n_exposures, seconds=seconds))
+    plan = read_plan(folder / "plan.toml")
+    report = run_plan(plan, observer=observer)
+    lake = Lake.open(folder / "lake", release=plan.release.name)
+    truth = pl.read_parquet(folder / "truth" / "sources.parquet")
+    draw_pictures(plan, lake, redraw=True, truth=truth)
+    sources = lake.table("source").collect()
+    inside = _covered(lake, plan.tile.name, truth)
+    return DemoReport(
+        folder=folder,
+        run=report,
+        queries=_ask(lake, params),
+        sources={band: score_sources(inside, sources, band=band) for band in params.bands},
+        cosmic_rays=_score_cosmic_rays(folder, lake, params.bands),
+    )
+
+
+def _prepare(folder: Path) -> None:
+    plan = folder / "plan.toml"
+    if folder.exists() and any(folder.iterdir()) and not plan.is_file():
+        msg = f"{folder}: not empty and not an earlier {_MARK}; name a new folder"
+        raise ConflictError(msg)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not plan.exists():
+            plan.write_text(_PLAN.format(name=folder.name), encoding="utf-8")
+    except OSError as error:
+        msg = f"{folder}: cannot be written: {error.strerror}"
+        raise StorageError(msg) from error
+
+
+def _covered(lake: Lake, tile: str, truth: pl.DataFrame) -> pl.DataFrame:
+    """Return the true sources where every band has at least half of its largest weight."""
+    grid = lake.tiles[tile].grid
+    arrays = lake.arrays("mosaic", tile)
+    x, y = grid.pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy())
+    ix, iy = np.rint(x).astype(int), np.rint(y).astype(int)
+    inside = (ix >= 0) & (iy >= 0) & (ix < grid.shape[1]) & (iy < grid.shape[0])
+    for path in arrays:
+        if path.endswith("/wht"):
+            weight = arrays[path][...]
+            deep = weight >= 0.5 * weight.max()
+            inside[inside] &= deep[iy[inside], ix[inside]]
+    return truth.filter(pl.Series(inside))
+
+
+def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
+    """Ask the three questions of the README."""
+    red, blue = params.bands[-1], params.bands[0]
+    source = lake.table("source")
+    colour = -2.5 * (pl.col(f"flux_auto_{blue}") / pl.col(f"flux_auto_{red}")).log10()
+    asked = [
+        (
+            "The five brightest sources",
+            f'lake.table("source").sort("flux_auto_{red}", descending=True).head(5)',
+            lambda: (
+                source.sort(f"flux_auto_{red}", descending=True)
+                .head(5)
+                .select("source_id", "ra", "dec", f"flux_auto_{red}", f"flux_auto_err_{red}", "r_half")
+            ),
+        ),
+        (
+            "Sources within 15 arcsec of the centre, with the runs that made them",
+            f'lake.cone("source", {params.ra}, {params.dec}, radius_arcsec=15).join(lake.table("run"), on="run_id")',
+            lambda: (
+                lake.cone("source", params.ra, params.dec, radius_arcsec=15.0)
+                .join(lake.table("run").select("run_id", "stage", "code_version"), on="run_id")
+                .select("source_id", f"flux_auto_{red}", "elongation", "stage", "code_version")
+                .sort(f"flux_auto_{red}", descending=True)
+                .head(5)
+            ),
+        ),
+        (
+            f"Red and well measured: {blue} - {red} > 1 mag at more than 10 sigma, with the size of their cutouts",
+            f'source.filter(flux_auto_{red} / flux_auto_err_{red} > 10, colour > 1).join(lake.table("cutout"), ...)',
+            lambda: (
+                source.filter(pl.col(f"flux_auto_{red}") / pl.col(f"flux_auto_err_{red}") > 10, colour > 1.0)
+                .with_columns(colour.alias("colour"))
+                .join(lake.table("cutout").select("source_id", "size_class"), on="source_id")
+                .select("source_id", "ra", "dec", "colour", "size_class")
+                .sort("colour", descending=True)
+                .head(5)
+            ),
+        ),
+    ]
+    queries = []
+    for question, code, make in asked:
+        start = time.perf_counter()
+        result = make().collect()
+        queries.append(Query(question=question, code=code, result=result, seconds=time.perf_counter() - start))
+    return queries
+
+
+def _score_cosmic_rays(folder: Path, lake: Lake, bands: tuple[str, ...]) -> pl.DataFrame:
+    """Compare the cosmic-ray flags of the lake with the CRTRUE extensions of the files, on pixels without a DQ bit."""
+    rows = []
+    for band in bands:
+        flagged: dict[str, NDArray[np.bool_]] = {}
+        true: dict[str, NDArray[np.bool_]] = {}
+        usable: dict[str, NDArray[np.bool_]] = {}
+        for exposure in flagged_exposures(lake, band):
+            name = exposure.exposure_id
+            flags = np.zeros(exposure.shape, np.uint32) if exposure.flags is None else exposure.flags
+            flagged[name] = flags & FLAG_BITS["cosmic_ray"] > 0
+            usable[name] = (exposure.dq == 0) & (flags & FLAG_BITS["static"] == 0)
+            true[name] = fits.getdata(folder / "exposures" / Path(exposure.path).name, "CRTRUE") > 0
+        rows.append({"band": band, **score_cosmic_rays(flagged, true, usable)})
+    return pl.DataFrame(rows)

@@ -1,0 +1,266 @@
+"""``plan.toml``: what to run, typed; an unknown key or a wrong value is an error that names file and key."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from skymere.background import BackgroundParams
+from skymere.errors import InvalidInputError, NotFoundError
+from skymere.mosaic import FlagParams
+from skymere.resample import DrizzleParams
+from skymere.segmentation import DetectParams, MeasureParams
+
+__all__ = [
+    "CutoutPlan",
+    "DetectPlan",
+    "MosaicPlan",
+    "Plan",
+    "ReleasePlan",
+    "SurveyPlan",
+    "TilePlan",
+    "read_plan",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyPlan:
+    """Where things are; relative paths start at the folder of the plan.
+
+    Parameters
+    ----------
+    exposures : tuple of str
+        Files or glob patterns.
+    lake : str
+        Folder of the lake; made when it does not exist.
+    pictures : str
+        Folder for pictures.
+    """
+
+    exposures: tuple[str, ...]
+    lake: str = "lake"
+    pictures: str = "pictures"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TilePlan:
+    """The tile: its pixel grid.
+
+    Parameters
+    ----------
+    name : str
+        Name of the tile.
+    reference_image : str
+        FITS file whose grid is taken; empty = a grid of its own.
+    scale_arcsec : float
+        Pixel of that grid [arcsec].
+    rotation_deg : float
+        Position angle of its y axis [deg].
+    """
+
+    name: str = "field"
+    reference_image: str = ""
+    scale_arcsec: float = 0.08
+    rotation_deg: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MosaicPlan:
+    """The mosaic stage.
+
+    Parameters
+    ----------
+    drizzle : DrizzleParams
+        Kernel and pixfrac.
+    write_fits : bool
+        Write ``<tile>_<band>_drz.fits`` beside the pictures too.
+    """
+
+    drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+    write_fits: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectPlan:
+    """The detect stage.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Bands whose inverse-variance stack is searched; empty = all.
+    background : BackgroundParams
+        Mesh that is subtracted before.
+    sources : DetectParams
+        Thresholds and deblending.
+    """
+
+    bands: tuple[str, ...] = ()
+    background: BackgroundParams = field(default_factory=BackgroundParams)
+    sources: DetectParams = field(default_factory=DetectParams)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutoutPlan:
+    """The cutouts stage.
+
+    Parameters
+    ----------
+    size_pix : int
+        Smallest size class [pix].
+    largest_pix : int
+        Largest size class [pix].
+    lossless : bool
+        Store without rounding.
+    """
+
+    size_pix: Literal[64, 128, 256, 512] = 64
+    largest_pix: Literal[64, 128, 256, 512] = 256
+    lossless: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasePlan:
+    """The release stage.
+
+    Parameters
+    ----------
+    name : str
+        Name of the release.
+    """
+
+    name: str = "DR1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A whole run; each section has the name of a stage.
+
+    Parameters
+    ----------
+    survey, tile, outliers, mosaic, detect, measure, cutouts, release
+        The sections of the file.
+    folder : Path
+        Folder of the file, to which its paths are relative.
+    """
+
+    survey: SurveyPlan
+    tile: TilePlan = field(default_factory=TilePlan)
+    outliers: FlagParams = field(default_factory=FlagParams)
+    mosaic: MosaicPlan = field(default_factory=MosaicPlan)
+    detect: DetectPlan = field(default_factory=DetectPlan)
+    measure: MeasureParams = field(default_factory=MeasureParams)
+    cutouts: CutoutPlan = field(default_factory=CutoutPlan)
+    release: ReleasePlan = field(default_factory=ReleasePlan)
+    folder: Path = Path()
+
+    def path(self, text: str) -> Path:
+        """Return a path of the plan, made absolute."""
+        return (self.folder / text).resolve()
+
+    def exposure_files(self) -> list[Path]:
+        """Return the files of all patterns, sorted, without repetition; a name without wildcard need not exist.
+
+        Raises
+        ------
+        NotFoundError
+            When a pattern matches nothing.
+        """
+        files: set[Path] = set()
+        for pattern in self.survey.exposures:
+            if not any(character in pattern for character in "*?["):
+                files.add(self.path(pattern))
+                continue
+            base, parts = (Path(pattern).anchor or str(self.folder)), Path(pattern).parts
+            relative = str(Path(*parts[1:])) if Path(pattern).is_absolute() else pattern
+            found = [path.resolve() for path in Path(base).glob(relative) if path.is_file()]
+            if not found:
+                msg = f"survey.exposures: {pattern!r} matches no file below {Path(base).resolve()}"
+                raise NotFoundError(msg)
+            files.update(found)
+        return sorted(files)
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan.
+
+    Parameters
+    ----------
+    path : path-like
+        TOML file.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    InvalidInputError
+        When it is not TOML, has an unknown key, or a value that is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such plan"
+        raise NotFoundError(msg)
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: not TOML: {error}"
+        raise InvalidInputError(msg) from error
+    try:
+        plan = _build(Plan, table, "", skip=("folder",))
+    except InvalidInputError as error:
+        msg = f"{path}: {error}"
+        raise InvalidInputError(msg) from None
+    return dataclasses.replace(plan, folder=path.parent.resolve())
+
+
+def _build(cls: Any, table: dict[str, Any], where: str, skip: tuple[str, ...] = ()) -> Any:
+    """Make a parameter dataclass of a TOML table."""
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in skip}
+    for key in table:
+        if key not in fields:
+            msg = f"unknown key {where}{key}; allowed are {', '.join(where + name for name in fields)}"
+            raise InvalidInputError(msg)
+    for name, spec in fields.items():
+        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+        if required and name not in table:
+            msg = f"key {where}{name} is missing"
+            raise InvalidInputError(msg)
+    values = {key: _convert(hints[key], value, f"{where}{key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except InvalidInputError as error:
+        msg = f"in [{where.rstrip('.')}]: {error}"
+        raise InvalidInputError(msg) from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check a TOML value against a type hint; ``false`` stands for None where None is allowed."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    result: Any = None
+    if origin in (types.UnionType, typing.Union) and type(None) in arguments:
+        rest = [argument for argument in arguments if argument is not type(None)]
+        return None if value is False else _convert(rest[0], value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return _build(hint, value, f"{where}.")
+    if origin is Literal:
+        allowed, result = value in arguments and not isinstance(value, bool), value
+        wanted = " or ".join(repr(argument) for argument in arguments)
+    elif origin is tuple and isinstance(value, list):
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        wanted, allowed = f"a list of {len(kinds)}", len(kinds) == len(value)
+        if allowed:
+            result = tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
+    elif hint is float:
+        allowed, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
+        result = float(value) if allowed else None
+    else:
+        wanted = {bool: "true or false", int: "a whole number", str: "a text"}.get(hint, "a table or list")
+        allowed = hint in (bool, int, str) and type(value) is hint
+        result = value
+    if not allowed:
+        msg = f"{where}: {value!r} is not allowed, it must be {wanted}"
+        raise InvalidInputError(msg)
+    return result

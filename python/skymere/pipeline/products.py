@@ -1,0 +1,80 @@
+"""Products out of the lake: what one stage stored, as the next one needs it."""
+
+import json
+from collections.abc import Iterator
+
+import polars as pl
+
+from skymere.datamodels import Exposure, Mosaic, SegmentationMap
+from skymere.lake import Lake
+from skymere.wcs import wcs_from_cards
+
+__all__ = ["flagged_exposures", "load_exposure", "load_mosaic", "load_segmentation", "mosaic_rows", "usable_exposures"]
+
+
+def usable_exposures(lake: Lake) -> pl.DataFrame:
+    """Return the rows of the exposures that can be used, ordered by name."""
+    return lake.table("exposure").filter(pl.col("status") == "ok").sort("exposure_id").collect()
+
+
+def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
+    """Return an exposure as it was ingested."""
+    row = lake.table("exposure").filter(pl.col("exposure_id") == exposure_id).collect().row(0, named=True)
+    arrays = lake.arrays("exposure", row["tile"])
+    names = ("band", "unit", "exptime", "instrument", "detector", "read_noise", "path", "sha256")
+    numbers = ("zero_point_ab", "native_scale_arcsec")
+    return Exposure(
+        exposure_id=exposure_id,
+        data=arrays["sci"][...],
+        error=arrays["err"][...],
+        dq=arrays["dq"][...],
+        dq_bits=arrays.attributes()["dq_bits"],
+        wcs=wcs_from_cards(json.loads(row["wcs"])),
+        **{name: row[name] for name in names},
+        **{name: float("nan") if row[name] is None else row[name] for name in numbers},
+    )
+
+
+def flagged_exposures(lake: Lake, band: str) -> Iterator[Exposure]:
+    """Yield the exposures of a band with their sky and flags, one at a time, ordered by name."""
+    from dataclasses import replace
+
+    rows = (
+        lake.table("mask").filter((pl.col("band") == band) & (pl.col("status") == "ok")).sort("exposure_id").collect()
+    )
+    for row in rows.iter_rows(named=True):
+        exposure = load_exposure(lake, row["exposure_id"])
+        flags = lake.arrays("mask", row["tile"])[f"{row['exposure_id']}/mask"][...]
+        yield replace(exposure, flags=flags, sky=row["sky"])
+
+
+def mosaic_rows(lake: Lake, tile: str) -> pl.DataFrame:
+    """Return the rows of the mosaics of a tile, ordered by band."""
+    usable = (pl.col("tile") == tile) & (pl.col("status") == "ok")
+    return lake.table("mosaic").filter(usable).sort("band").collect()
+
+
+def load_mosaic(lake: Lake, tile: str, band: str) -> Mosaic:
+    """Return the mosaic of a band."""
+    row = mosaic_rows(lake, tile).filter(pl.col("band") == band).row(0, named=True)
+    arrays = lake.arrays("mosaic", tile)
+    return Mosaic(
+        band=band,
+        grid=arrays.grid(f"{band}/sci"),
+        data=arrays[f"{band}/sci"][...],
+        weight=arrays[f"{band}/wht"][...],
+        variance=arrays[f"{band}/var"][...],
+        context=arrays[f"{band}/ctx"][...],
+        exposure_ids=tuple(json.loads(row["exposure_ids"])),
+        unit=row["unit"],
+        zero_point_ab=float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
+        weight_kind=row["weight_kind"],
+        noise_correlation=row["noise_correlation"],
+        params=json.loads(row["params"]),
+    )
+
+
+def load_segmentation(lake: Lake, tile: str) -> SegmentationMap:
+    """Return the segmentation of a tile."""
+    arrays = lake.arrays("segmentation", tile)
+    return SegmentationMap(labels=arrays["label"][...], grid=arrays.grid("label"))

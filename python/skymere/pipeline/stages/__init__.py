@@ -1,0 +1,16 @@
+"""The stages, one verb per file, in the order in which they run."""
+
+from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, release
+from skymere.pipeline.task import Stage
+
+__all__ = ["STAGES"]
+
+STAGES: tuple[Stage, ...] = (
+    ingest.STAGE,
+    outliers.STAGE,
+    mosaic.STAGE,
+    detect.STAGE,
+    measure.STAGE,
+    cutouts.STAGE,
+    release.STAGE,
+)

@@ -1,0 +1,59 @@
+"""detect: which pixel of a tile belongs to which source."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+
+from skymere.errors import InvalidInputError
+from skymere.lake import Lake, Run
+from skymere.mosaic import detection_image
+from skymere.pipeline.plan import Plan
+from skymere.pipeline.products import load_mosaic, mosaic_rows
+from skymere.pipeline.task import Stage, Task
+from skymere.segmentation import detect
+
+__all__ = ["STAGE"]
+
+
+def tasks(plan: Plan, lake: Lake) -> list[Task]:
+    """Return one task for each tile with mosaics."""
+    return [
+        Task(
+            tile=tile,
+            inputs=[lake.reference("mosaic", tile)],
+            params=asdict(plan.detect),
+            work=partial(_work, plan, lake, tile),
+        )
+        for tile in sorted(lake.live_runs("mosaic"))
+    ]
+
+
+def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+    have = mosaic_rows(lake, tile)["band"].to_list()
+    missing = sorted(set(plan.detect.bands) - set(have))
+    if missing:
+        msg = f"detect.bands: {missing} have no mosaic in tile {tile}, it must be some of {have}"
+        raise InvalidInputError(msg)
+    bands = list(plan.detect.bands) or have
+    image = detection_image([load_mosaic(lake, tile, band) for band in bands], params=plan.detect.background)
+    segmentation = detect(image.data, error=image.error, mask=~np.isfinite(image.data), params=plan.detect.sources)
+    run.annotate("", {"wcs": lake.tiles[tile].grid.cards()})
+    run.write("label", segmentation.labels)
+    ny, nx = segmentation.shape
+    row = {
+        "status": "ok",
+        "message": "",
+        "bands": json.dumps(bands),
+        "n_sources": segmentation.n_sources,
+        "n_pixels": int(np.count_nonzero(segmentation.labels)),
+        "threshold": plan.detect.sources.threshold,
+        "ny": ny,
+        "nx": nx,
+        "params": json.dumps(asdict(plan.detect), sort_keys=True),
+    }
+    run.publish(run.frame([row]))
+
+
+STAGE = Stage(name="detect", reads=("mosaic",), writes=("segmentation",), tasks=tasks)

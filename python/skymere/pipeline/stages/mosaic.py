@@ -1,0 +1,109 @@
+"""mosaic: the flagged exposures of every band to one image on the grid of the tile."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere.datamodels import Mosaic
+from skymere.errors import NoDataError, NoOverlapError
+from skymere.lake import Lake, Run
+from skymere.mosaic import combine_exposures
+from skymere.pipeline.plan import Plan
+from skymere.pipeline.products import flagged_exposures
+from skymere.pipeline.task import Stage, Task
+
+__all__ = ["STAGE"]
+
+_SMALLEST_LEVEL = 512
+
+
+def tasks(plan: Plan, lake: Lake) -> list[Task]:
+    """Return one task for each tile; it makes the mosaics of all bands."""
+    bands = sorted(lake.live_runs("mask"))
+    inputs = [lake.reference("mask", band) for band in bands]
+    params = {"drizzle": asdict(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)}
+    return [
+        Task(tile=tile, inputs=inputs, params=params, work=partial(_work, plan, lake, bands, tile))
+        for tile in lake.tiles
+    ]
+
+
+def _work(plan: Plan, lake: Lake, bands: list[str], tile: str, run: Run) -> None:
+    rows = []
+    for band in bands:
+        grid = lake.tiles[tile].grid
+        try:
+            mosaic = combine_exposures(
+                flagged_exposures(lake, band), grid, params=plan.mosaic.drizzle, ignore_dq=plan.outliers.ignore_dq
+            )
+        except (NoDataError, NoOverlapError) as error:
+            run.warn(f"{band}: {error}")
+            rows.append(
+                {"band": band, "status": "failed", "message": str(error), "ny": grid.shape[0], "nx": grid.shape[1]}
+            )
+            continue
+        _write(run, mosaic)
+        rows.append(_describe(mosaic))
+    if not any(row["status"] == "ok" for row in rows):
+        msg = f"tile {tile}: no band has a good pixel: {[row['message'] for row in rows]}"
+        raise NoDataError(msg)
+    run.publish(run.frame(rows))
+
+
+def _write(run: Run, mosaic: Mosaic) -> None:
+    band = mosaic.band
+    run.annotate(band, {"wcs": mosaic.grid.cards()})
+    run.write(f"{band}/sci", mosaic.data, unit=mosaic.unit)
+    run.write(f"{band}/wht", mosaic.weight, unit="s" if mosaic.weight_kind == "exposure_time" else "")
+    run.write(f"{band}/var", mosaic.variance, unit=f"({mosaic.unit})2")
+    run.write(f"{band}/ctx", mosaic.context)
+    for i, level in enumerate(_levels(mosaic.data, mosaic.weight), start=1):
+        run.write(f"{band}/level{i}", level, unit=mosaic.unit)
+
+
+def _levels(data: NDArray[np.float32], weight: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Images halved again and again by the weighted mean of 2 x 2 pixels, until both sides are below 512."""
+    levels = []
+    while max(data.shape) > _SMALLEST_LEVEL:
+        ny, nx = (n + n % 2 for n in data.shape)
+        pad = ((0, ny - data.shape[0]), (0, nx - data.shape[1]))
+        weight = np.pad(weight, pad)
+        total = weight.reshape(ny // 2, 2, nx // 2, 2).sum(axis=(1, 3))
+        flux = np.pad(np.where(weight[: data.shape[0], : data.shape[1]] > 0, data, 0.0), pad) * weight
+        with np.errstate(invalid="ignore", divide="ignore"):
+            data = (flux.reshape(ny // 2, 2, nx // 2, 2).sum(axis=(1, 3)) / total).astype(np.float32)
+        weight = total
+        levels.append(data)
+    return levels
+
+
+def _describe(mosaic: Mosaic) -> dict[str, object]:
+    ny, nx = mosaic.shape
+    ra, dec = mosaic.grid.sky(np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
+    return {
+        "band": mosaic.band,
+        "status": "ok",
+        "message": "",
+        "ra": float(ra[0]),
+        "dec": float(dec[0]),
+        "ny": ny,
+        "nx": nx,
+        "scale_arcsec": mosaic.grid.scale_arcsec,
+        "unit": mosaic.unit,
+        "zero_point_ab": mosaic.zero_point_ab,
+        "weight_kind": mosaic.weight_kind,
+        "noise_correlation": mosaic.noise_correlation,
+        "n_exposures": len(mosaic.exposure_ids),
+        "exposure_ids": json.dumps(list(mosaic.exposure_ids)),
+        "exptime": float(mosaic.weight.max()) if mosaic.weight_kind == "exposure_time" else None,
+        "n_covered": int(np.count_nonzero(mosaic.covered)),
+        "params": json.dumps(dict(mosaic.params), sort_keys=True),
+        "wcs": json.dumps(mosaic.grid.cards(), sort_keys=True),
+        "footprint": mosaic.grid.outline(),
+    }
+
+
+STAGE = Stage(name="mosaic", reads=("exposure", "mask"), writes=("mosaic",), tasks=tasks)

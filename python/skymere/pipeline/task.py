@@ -1,0 +1,55 @@
+"""What a stage is, and the pieces of work that it hands to the runner."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from skymere.lake import Lake, Run
+from skymere.pipeline.plan import Plan
+
+__all__ = ["Stage", "Task"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One piece of work: one product of one tile.
+
+    Parameters
+    ----------
+    tile : str
+        Tile, or the exposure or group that stands for one.
+    inputs : sequence
+        What is read, JSON: with the parameters and the code version they decide whether the work is done already.
+    params : mapping
+        Parameters, JSON.
+    work : callable
+        Does the work and publishes it through the run that it is given.
+    """
+
+    tile: str
+    inputs: Sequence[Any]
+    params: Mapping[str, Any]
+    work: Callable[[Run], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One verb of the pipeline.
+
+    Parameters
+    ----------
+    name : str
+        The verb.
+    reads, writes : tuple of str
+        Products.
+    tasks : callable, optional
+        Gives the work, from the plan and the lake as the stages before have left it.
+    finish : callable, optional
+        What is done once, after all tasks; returns whether anything was done.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    tasks: Callable[[Plan, Lake], Sequence[Task]] | None = None
+    finish: Callable[[Plan, Lake], bool] | None = None

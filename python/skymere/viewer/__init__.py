@@ -1,0 +1,6 @@
+"""Pictures of what a survey made."""
+
+from skymere.viewer.pictures import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
+from skymere.viewer.stretch import rgb_image
+
+__all__ = ["plot_mask", "plot_number_counts", "plot_rgb", "plot_sheet", "plot_weight", "rgb_image"]

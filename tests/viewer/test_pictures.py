@@ -1,0 +1,51 @@
+"""Pictures are written, and the colours are those of the sources."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from skymere.errors import InvalidInputError
+from skymere.viewer import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight, rgb_image
+
+RNG = np.random.default_rng(1)
+NOISE = [RNG.normal(0.0, 1.0, (60, 80)).astype(np.float32) for _ in range(3)]
+
+
+def test_a_red_source_is_red_and_stays_red_when_it_saturates() -> None:
+    images = [image.copy() for image in NOISE]
+    images[0][30, 40], images[1][30, 40], images[2][30, 40] = 4000.0, 2000.0, 1000.0
+    red, green, blue = rgb_image(images)[30, 40]
+    assert red == pytest.approx(1.0)
+    assert red > green > blue
+    assert blue > 0.1
+
+
+def test_a_blank_pixel_is_drawn_dark() -> None:
+    images = [image.copy() for image in NOISE]
+    for image in images:
+        image[5, 5] = np.nan
+    assert rgb_image(images)[5, 5].max() < 0.2
+
+
+def test_colours_need_three_images_of_one_shape() -> None:
+    with pytest.raises(InvalidInputError, match="three of one shape"):
+        rgb_image(NOISE[:2])
+
+
+@pytest.mark.parametrize("n_bands", [1, 2, 3])
+def test_every_picture_is_a_png(tmp_path: Path, n_bands: int) -> None:
+    labels = np.zeros((60, 80), np.int32)
+    labels[20:30, 20:40] = 1
+    table = pl.DataFrame({"flux_auto_a": [1.0, 5.0, -1.0, None]})
+    truth = pl.DataFrame({"mag_a": [22.0, 23.0]})
+    paths = [
+        plot_rgb(NOISE[:n_bands], tmp_path / "rgb.png", labels=labels, title="x"),
+        plot_weight({"a": np.abs(NOISE[0])}, tmp_path / "weight.png"),
+        plot_mask(NOISE[0], labels > 0, tmp_path / "mask.png"),
+        plot_sheet([NOISE[:n_bands]] * 3, ["1", "2", "3"], tmp_path / "sheet.png"),
+        plot_number_counts(table, ["a"], tmp_path / "counts.png", area_arcmin2=1.0, truth=truth),
+    ]
+    for path in paths:
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,75 @@
+"""Grids of the sky."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.wcs import WCS
+
+from skymere.errors import InvalidInputError
+from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+
+
+def test_a_tangent_grid_has_its_centre_scale_and_north_up() -> None:
+    grid = Grid.tangent(53.1, -27.8, shape=(101, 201), scale_arcsec=0.06)
+    ra, dec = grid.sky(np.array([100.0]), np.array([50.0]))
+    assert (ra[0], dec[0]) == pytest.approx((53.1, -27.8), abs=1e-12)
+    assert grid.scale_arcsec == pytest.approx(0.06, rel=1e-12)
+    up = grid.sky(np.array([100.0]), np.array([51.0]))
+    assert up[0][0] == pytest.approx(53.1, abs=1e-12)
+    assert (up[1][0] + 27.8) * 3600 == pytest.approx(0.06, rel=1e-9)
+    left = grid.sky(np.array([99.0]), np.array([50.0]))
+    assert left[0][0] > 53.1
+
+
+def test_rotation_is_the_position_angle_of_the_y_axis() -> None:
+    grid = Grid.tangent(10.0, 0.0, shape=(11, 11), scale_arcsec=1.0, rotation_deg=30.0)
+    ra, dec = grid.sky(np.array([5.0]), np.array([6.0]))
+    angle = np.rad2deg(np.arctan2(ra[0] - 10.0, dec[0]))
+    assert angle == pytest.approx(30.0, abs=1e-4)
+
+
+def test_a_covering_grid_holds_every_corner_with_its_margin() -> None:
+    parts = [
+        Grid.tangent(359.999 + i * 0.002, 60.0 + i * 0.001, shape=(80, 90), scale_arcsec=0.13, rotation_deg=20 * i)
+        for i in range(3)
+    ]
+    grid = Grid.covering([(p.wcs, p.shape) for p in parts], scale_arcsec=0.1, margin_pix=4)
+    for part in parts:
+        corners = part.corners()
+        x, y = grid.pixels(corners[:, 0], corners[:, 1])
+        assert x.min() >= 3.0
+        assert y.min() >= 3.0
+        assert x.max() <= grid.shape[1] - 4.0
+        assert y.max() <= grid.shape[0] - 4.0
+
+
+def test_cards_are_exact_and_json() -> None:
+    grid = Grid.tangent(53.123456789012345, -27.8, shape=(10, 20), scale_arcsec=0.0613, rotation_deg=12.3)
+    back = Grid.from_cards(json.loads(json.dumps(grid.cards())), grid.shape)
+    assert back.cards() == grid.cards()
+    x = np.linspace(-50.0, 50.0, 7)
+    np.testing.assert_array_equal(np.array(back.sky(x, x)), np.array(grid.sky(x, x)))
+
+
+def test_a_cutout_has_the_sky_of_its_parent() -> None:
+    grid = Grid.tangent(53.0, -27.0, shape=(100, 100), scale_arcsec=0.06, rotation_deg=40.0)
+    cut = grid.cutout(30, 20, (10, 12))
+    x = np.array([3.0, 8.5])
+    np.testing.assert_allclose(np.array(cut.sky(x, x)), np.array(grid.sky(x + 20, x + 30)), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Grid.tangent(0.0, 0.0, shape=(5, 5), scale_arcsec=0.0), "scale_arcsec: 0.0"),
+        (lambda: Grid.tangent(0.0, 0.0, shape=(0, 5), scale_arcsec=1.0), "shape"),
+        (lambda: Grid(wcs=WCS(naxis=2), shape=(5, 5)), "celestial"),
+        (lambda: Grid.covering([], scale_arcsec=1.0), "footprints"),
+        (lambda: wcs_cards(WCS(naxis=3)), "2-D celestial"),
+        (lambda: wcs_from_cards({"CTYPE1": "WAVE"}), "do not make a celestial WCS"),
+    ],
+)
+def test_wrong_arguments_are_named(make, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        make()
