@@ -66,7 +66,9 @@ def delta_schema(columns: Iterable[Column]) -> Schema:
     """Return the schema of the Delta table."""
     return Schema(
         [
-            Field(column.name, PrimitiveType(_DELTA[column.datatype]), nullable=column.nullable, metadata=_meaning(column))
+            Field(
+                column.name, PrimitiveType(_DELTA[column.datatype]), nullable=column.nullable, metadata=_meaning(column)
+            )
             for column in columns
         ]
     )

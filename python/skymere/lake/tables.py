@@ -146,7 +146,9 @@ class Table:
             if any(old.run == file.run for old in live):
                 return "already"
             if seq <= _sequence(delta, app):
-                msg = f"tile {file.tile!r} of table {self.key} was published by another run meanwhile; run the task again"
+                msg = (
+                    f"tile {file.tile!r} of table {self.key} was published by another run meanwhile; run the task again"
+                )
                 raise ConflictError(msg)
             if self._commit(delta, [old.path for old in live], rows, Transaction(app, seq), info):
                 return "published"
@@ -269,7 +271,14 @@ class Table:
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [RemoveAction(path, True, now) for path in old]
         actions += [
-            AddAction(path, (self.dataset / path).stat().st_size, {}, now, True, _statistics(self.dataset / path, rows.columns))
+            AddAction(
+                path,
+                (self.dataset / path).stat().st_size,
+                {},
+                now,
+                True,
+                _statistics(self.dataset / path, rows.columns),
+            )
             for path in rows.paths
         ]
         try:
@@ -321,11 +330,15 @@ def _statistics(path: Path, columns: Sequence[Column]) -> str:
     """Return what lets a reader skip a file."""
     frame = pl.scan_parquet(path)
     names = [column.name for column in columns if column.name in _STATISTICS and not column.nullable]
-    row = frame.select(
-        pl.len().alias("n"),
-        *(pl.col(name).min().alias(f"min:{name}") for name in names),
-        *(pl.col(name).max().alias(f"max:{name}") for name in names),
-    ).collect().row(0, named=True)
+    row = (
+        frame.select(
+            pl.len().alias("n"),
+            *(pl.col(name).min().alias(f"min:{name}") for name in names),
+            *(pl.col(name).max().alias(f"max:{name}") for name in names),
+        )
+        .collect()
+        .row(0, named=True)
+    )
     known = [name for name in names if row[f"min:{name}"] is not None]
     return json.dumps(
         {
