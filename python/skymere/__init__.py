@@ -9,7 +9,24 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = frozenset({"datamodels", "errors", "instruments", "io", "wcs"})
+_ROOMS = frozenset(
+    {
+        "background",
+        "datamodels",
+        "errors",
+        "instruments",
+        "io",
+        "lake",
+        "mosaic",
+        "outliers",
+        "pipeline",
+        "resample",
+        "segmentation",
+        "testing",
+        "viewer",
+        "wcs",
+    }
+)
 
 __all__ = ["__version__", "get_num_threads", "set_num_threads"]
 

@@ -1,0 +1,22 @@
+"""The lake: every array and every table of a survey in one folder, published atomically, asked with Polars."""
+
+from skymere.lake.arrays import ArrayGroup, StoredArray
+from skymere.lake.lake import Lake
+from skymere.lake.run import Run, run_id
+from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
+from skymere.lake.tiles import NamedTile, Tiles
+
+__all__ = [
+    "ArrayGroup",
+    "ArraySpec",
+    "Column",
+    "Lake",
+    "NamedTile",
+    "Run",
+    "Schema",
+    "StoredArray",
+    "Tiles",
+    "load_schema",
+    "products",
+    "run_id",
+]

@@ -1,0 +1,341 @@
+"""Arrays: immutable Zarr v3 groups, one per product, tile and run."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
+from skymere.lake.codec import read_boxes, write_shards
+from skymere.lake.files import digest, storage, sync, sync_tree, write_new
+from skymere.lake.schemas import ArraySpec, Schema
+from skymere.wcs import Grid
+
+__all__ = ["ArrayGroup", "GroupWriter", "StoredArray"]
+
+MANIFEST = "manifest.json"
+
+
+class GroupWriter:
+    """A group that is being written, private to one attempt until it is sealed."""
+
+    def __init__(self, staging: Path, schema: Schema, provenance: Mapping[str, Any]) -> None:
+        self.folder = staging / uuid.uuid4().hex
+        self.schema = schema
+        self._attributes: dict[str, dict[str, Any]] = {"": {"skymere": dict(provenance)}}
+        self._arrays: dict[str, dict[str, Any]] = {}
+        with storage(self.folder):
+            self.folder.mkdir(parents=True)
+
+    def write(
+        self,
+        path: str,
+        array: NDArray[np.generic],
+        *,
+        dims: tuple[str, ...] | None,
+        unit: str | None,
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Write one array; see `Run.write`."""
+        spec = self.schema.array(path)
+        if path in self._arrays:
+            msg = f"array {path!r} was written already in this run"
+            raise InvalidInputError(msg)
+        _check_array(self.schema, spec, path, array, dims, unit)
+        shard = _shard(spec, array.shape)
+        units = {"units": unit if unit is not None else spec.unit or ""}
+        metadata = _array_metadata(spec, array.shape, shard, {**units, "description": spec.description, **attributes})
+        here = self.folder / path
+        with storage(here):
+            here.mkdir(parents=True)
+            write_new(here / "zarr.json", _json(metadata))
+        write_shards(here, array, chunk=spec.chunk, shard=shard, fill=spec.fill)
+        self._arrays[path] = metadata
+
+    def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
+        """Add attributes to a group inside this one; ``""`` is the group itself."""
+        self._attributes.setdefault(group.strip("/"), {}).update(attributes)
+
+    def seal(self, final: Path, run: str) -> None:
+        """Write the metadata and the manifest, then move the group to its place.
+
+        A group that is there already was sealed by another attempt of the same run and is kept.
+        """
+        with storage(final):
+            self._write_groups()
+            names = sorted(p for p in self.folder.rglob("*") if p.is_file())
+            listed = {str(p.relative_to(self.folder)): [p.stat().st_size, digest(p)] for p in names}
+            head = {"schema": self.schema.name, "run": run}
+            write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
+            sync_tree(self.folder)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.rename(self.folder, final)  # noqa: PTH104  Path.rename would do the same, but not say that it fails on a full folder
+            except OSError:
+                if not (final / MANIFEST).is_file():
+                    raise
+                self.drop()
+            for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+                sync(folder)
+
+    def drop(self) -> None:
+        """Remove what was not sealed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write_groups(self) -> None:
+        groups = {"", *self._attributes}
+        for path in (*self._arrays, *self._attributes):
+            parts = path.split("/")[:-1]
+            groups.update("/".join(parts[: i + 1]) for i in range(len(parts)))
+        nodes: dict[str, dict[str, Any]] = {
+            path: {"zarr_format": 3, "node_type": "group", "attributes": self._attributes.get(path, {})}
+            for path in groups
+        }
+        for path in groups - {""}:
+            (self.folder / path).mkdir(parents=True, exist_ok=True)
+            write_new(self.folder / path / "zarr.json", _json(nodes[path]))
+        nodes.update(self._arrays)
+        below = {path: nodes[path] for path in sorted(nodes) if path}
+        consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
+        write_new(self.folder / "zarr.json", _json({**nodes[""], "consolidated_metadata": consolidated}))
+
+
+class StoredArray:
+    """An array of a lake; slicing reads what is asked for.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+    dims : tuple of str
+        Names of the axes.
+    unit : str
+        FITS unit.
+    attributes : dict
+        All attributes.
+    """
+
+    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+        self.path = path
+        try:
+            self.shape: tuple[int, ...] = tuple(metadata["shape"])
+            self.dtype = np.dtype(metadata["data_type"])
+            self.dims: tuple[str, ...] = tuple(metadata["dimension_names"])
+            self.attributes: dict[str, Any] = dict(metadata["attributes"])
+        except (KeyError, TypeError) as error:
+            msg = f"{path}/zarr.json is not the metadata of an array of a lake: {error!r}"
+            raise FormatError(msg) from error
+
+    @property
+    def unit(self) -> str:
+        """FITS unit of the values."""
+        return str(self.attributes.get("units", ""))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a window: integers and slices of step 1."""
+        start, stop, keep = self._window(key)
+        box = tuple(b - a for a, b in zip(start, stop, strict=True))
+        found = read_boxes(self.path, np.array([start], np.int64), box, self.dtype)
+        return found.reshape([n for n, kept in zip(box, keep, strict=True) if kept])
+
+    def __array__(self, dtype: DTypeLike = None, *, copy: bool | None = None) -> NDArray[Any]:
+        """Read the whole array."""
+        return np.asarray(self[...], dtype=dtype)
+
+    def rows(self, rows: ArrayLike) -> NDArray[Any]:
+        """Read rows along the first axis in any order, ``(n, *shape[1:])``.
+
+        Raises
+        ------
+        InvalidInputError
+            When there is no such row.
+        """
+        wanted = np.asarray(rows, np.int64)
+        if wanted.size and not (0 <= wanted.min() and wanted.max() < self.shape[0]):
+            msg = f"rows: {wanted.min()} to {wanted.max()} are not all rows of {self.path.name}, which has {self.shape[0]}"
+            raise InvalidInputError(msg)
+        origins = np.zeros((wanted.size, self.ndim), np.int64)
+        origins[:, 0] = wanted
+        found = read_boxes(self.path, origins, (1, *self.shape[1:]), self.dtype)
+        return found.reshape(wanted.size, *self.shape[1:])
+
+    def _window(self, key: Any) -> tuple[list[int], list[int], list[bool]]:
+        keys = list(key) if isinstance(key, tuple) else [key]
+        if Ellipsis in keys:
+            at = keys.index(Ellipsis)
+            keys[at : at + 1] = [slice(None)] * (self.ndim - len(keys) + 1)
+        keys += [slice(None)] * (self.ndim - len(keys))
+        if len(keys) != self.ndim:
+            msg = f"index: {key!r} has more axes than {self.path.name} of shape {self.shape}"
+            raise InvalidInputError(msg)
+        start, stop, keep = [], [], []
+        for part, length in zip(keys, self.shape, strict=True):
+            if isinstance(part, slice) and part.step in (None, 1):
+                a, b, _ = part.indices(length)
+                b = max(a, b)
+            elif isinstance(part, (int, np.integer)) and -length <= part < length:
+                a = int(part) % length
+                b = a + 1
+            else:
+                msg = f"index: {part!r} is not allowed on an axis of {length}, it must be an index or a slice of step 1"
+                raise InvalidInputError(msg)
+            start.append(a)
+            stop.append(b)
+            keep.append(isinstance(part, slice))
+        return start, stop, keep
+
+
+class ArrayGroup(Mapping[str, StoredArray]):
+    """The sealed arrays of one product, tile and run: a mapping from path to array.
+
+    Raises
+    ------
+    NotFoundError
+        When the group does not exist or was not sealed.
+    FormatError
+        When its metadata cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / MANIFEST).is_file():
+            msg = f"{folder}: there is no sealed group of arrays"
+            raise NotFoundError(msg)
+        try:
+            root = json.loads((folder / "zarr.json").read_bytes())
+            nodes = {"": root, **root["consolidated_metadata"]["metadata"]}
+            self._attributes = {path: node["attributes"] for path, node in nodes.items()}
+            self._arrays = {path: node for path, node in nodes.items() if node["node_type"] == "array"}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            msg = f"{folder}/zarr.json is not the metadata of a group of a lake: {error!r}"
+            raise FormatError(msg) from error
+
+    def __getitem__(self, path: str) -> StoredArray:
+        if path not in self._arrays:
+            msg = f"array {path!r} is not in {self.folder}, which has {list(self._arrays)}"
+            raise NotFoundError(msg)
+        return StoredArray(self.folder / path, self._arrays[path])
+
+    def __iter__(self) -> Any:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Paths of all groups and arrays; ``""`` is the group itself."""
+        return tuple(self._attributes)
+
+    def attributes(self, group: str = "") -> dict[str, Any]:
+        """Return the attributes of a group or an array inside this group; ``""`` is the group itself."""
+        if group not in self._attributes:
+            msg = f"group {group!r} is not in {self.folder}, which has {list(self._attributes)}"
+            raise NotFoundError(msg)
+        return dict(self._attributes[group])
+
+    def grid(self, path: str) -> Grid:
+        """Return the pixel grid of a two-dimensional array: the cards ``wcs`` of the nearest group above it."""
+        array = self[path]
+        parts = path.split("/")
+        for end in range(len(parts) - 1, -1, -1):
+            cards = self._attributes["/".join(parts[:end])].get("wcs")
+            if cards is not None:
+                return Grid.from_cards(cards, (array.shape[-2], array.shape[-1]))
+        msg = f"array {path!r} of {self.folder} has no WCS: no group above it has the attribute 'wcs'"
+        raise NotFoundError(msg)
+
+    @property
+    def zarr(self) -> Any:
+        """The same group as a read-only `zarr.Group`."""
+        import zarr
+
+        return zarr.open_group(self.folder, mode="r")
+
+
+def _check_array(
+    schema: Schema,
+    spec: ArraySpec,
+    path: str,
+    array: NDArray[np.generic],
+    dims: tuple[str, ...] | None,
+    unit: str | None,
+) -> None:
+    found = {
+        "dims": (dims if dims is not None else spec.dims, spec.dims),
+        "dtype": (str(array.dtype), spec.dtype),
+        "number of axes": (array.ndim, len(spec.dims)),
+        "unit": (unit, unit if spec.unit is None or unit is None else spec.unit),
+    }
+    for what, (have, want) in found.items():
+        if have != want:
+            msg = f"{schema.name}: array {path}: {what}: expected {want}, found {have}"
+            raise SchemaError(msg)
+    if spec.unit is None and unit is None:
+        msg = f"{schema.name}: array {path}: unit: expected a FITS unit ('' for none), found none"
+        raise SchemaError(msg)
+
+
+def _shard(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shard of the schema, not larger than the chunks that the array has."""
+    return tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(spec.shard, spec.chunk, shape, strict=True))
+
+
+def _array_metadata(
+    spec: ArraySpec, shape: tuple[int, ...], shard: tuple[int, ...], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    dtype = np.dtype(spec.dtype)
+    little = {"name": "bytes", "configuration": {"endian": "little"}}
+    plain = {"name": "bytes"} if dtype.itemsize == 1 else little
+    blosc = {
+        "name": "blosc",
+        "configuration": {
+            "typesize": dtype.itemsize,
+            "cname": "zstd",
+            "clevel": 3,
+            "shuffle": "bitshuffle",
+            "blocksize": 0,
+        },
+    }
+    sharding = {
+        "chunk_shape": spec.chunk,
+        "codecs": [plain, blosc],
+        "index_codecs": [little, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    fill: Any = spec.fill if dtype.kind == "f" else int(spec.fill)
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": shape,
+        "data_type": spec.dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": "NaN" if fill != fill else fill,  # noqa: PLR0124
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "attributes": dict(attributes),
+        "dimension_names": spec.dims,
+        "storage_transformers": [],
+    }
+
+
+def _json(tree: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(tree, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        msg = f"attributes: {error}; they must be JSON without NaN"
+        raise InvalidInputError(msg) from error

@@ -1,0 +1,104 @@
+"""A table against its schema: every fault names the column, what was expected and what was found."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from skymere.errors import SchemaError
+from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
+from skymere.lake.schemas import Column, Schema
+from skymere.lake.sky import healpix29
+
+__all__ = ["check_delta", "check_frame", "check_parquet"]
+
+
+def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> tuple[Column, ...]:
+    """Return the columns of a table that is fit to be published.
+
+    Raises
+    ------
+    SchemaError
+        When a column is missing, extra or of another type, a key null or not unique, a string too long, or a row
+        belongs to another place, tile or run.
+    """
+    columns = schema.expand(schema.bands(frame.columns))
+    _same(schema, polars_schema(columns), dict(frame.schema))
+    for column in columns:
+        values = frame[column.name]
+        if not column.nullable and values.null_count():
+            raise _fault(schema, column.name, "no null", f"{values.null_count()} nulls")
+        longest = values.str.len_bytes().max() if column.length is not None else None
+        if isinstance(longest, int) and longest > (column.length or 0):
+            raise _fault(schema, column.name, f"at most {column.length} bytes", f"a string of {longest}")
+    for name, wanted in (("tile", tile), ("run_id", run)):
+        if (frame[name] != wanted).any():
+            raise _fault(schema, name, repr(wanted), f"{frame[name].filter(frame[name] != wanted)[0]!r}")
+    if frame.select(schema.primary_key).is_duplicated().any():
+        key = frame.filter(frame.select(schema.primary_key).is_duplicated()).select(schema.primary_key).row(0)
+        raise _fault(schema, " and ".join(schema.primary_key), "a unique key", f"{key} more than once")
+    if schema.is_positional:
+        _check_place(frame, schema)
+    return columns
+
+
+def check_parquet(path: Path, schema: Schema, columns: Iterable[Column]) -> None:
+    """Compare the footer of a Parquet file with the schema; Delta itself accepts anything.
+
+    Raises
+    ------
+    SchemaError
+        When a column differs.
+    """
+    wanted = {field.name: field.type for field in arrow_schema(columns, {})}
+    found = {field.name: _plain(field.type) for field in pq.read_schema(path)}
+    _same(schema, wanted, found)
+
+
+def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
+    """Return the columns of a Delta table whose names and types are those of the schema.
+
+    Raises
+    ------
+    SchemaError
+        When a column differs.
+    """
+    types = {field.name: field.type for field in found.fields}
+    columns = schema.expand(schema.bands(types))
+    _same(schema, {field.name: field.type for field in delta_schema(columns).fields}, types)
+    return columns
+
+
+def _same(schema: Schema, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise _fault(schema, ", ".join(missing), "in the table", "missing")
+    for name, kind in found.items():
+        if name not in wanted:
+            raise _fault(schema, name, f"one of {list(wanted)}", "a column that the schema does not have")
+        if kind != wanted[name]:
+            raise _fault(schema, name, str(wanted[name]), str(kind))
+
+
+def _fault(schema: Schema, column: str, expected: str, found: str) -> SchemaError:
+    return SchemaError(f"{schema.name}: column {column}: expected {expected}, found {found}")
+
+
+def _plain(kind: Any) -> Any:
+    return pa.large_string() if kind in (pa.string(), pa.large_string(), pa.string_view()) else kind
+
+
+def _check_place(frame: pl.DataFrame, schema: Schema) -> None:
+    for name, low, high in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
+        bad = frame[name].filter(~frame[name].is_between(low, high) | frame[name].is_nan())
+        if bad.len():
+            raise _fault(schema, name, f"finite degrees from {low:g} to {high:g}", str(bad[0]))
+    index = healpix29(frame["ra"].to_numpy(), frame["dec"].to_numpy())
+    wrong = np.flatnonzero(index != frame["_healpix_29"].to_numpy())
+    if wrong.size:
+        first = int(wrong[0])
+        raise _fault(schema, "_healpix_29", str(index[first]), f"{frame['_healpix_29'][first]} in row {first}")

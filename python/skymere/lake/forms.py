@@ -1,0 +1,108 @@
+"""A schema in the forms that others read: Polars, Arrow, Delta and VOTable."""
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from deltalake import Field, Schema
+from deltalake.schema import PrimitiveType
+
+from skymere.lake.schemas import Column
+
+__all__ = ["arrow_schema", "delta_schema", "polars_schema", "votable"]
+
+_POLARS: Mapping[str, Any] = {
+    "boolean": pl.Boolean(),
+    "short": pl.Int16(),
+    "int": pl.Int32(),
+    "long": pl.Int64(),
+    "float": pl.Float32(),
+    "double": pl.Float64(),
+    "string": pl.String(),
+    "text": pl.String(),
+}
+_ARROW: Mapping[str, Any] = {
+    "boolean": pa.bool_(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.large_string(),
+    "text": pa.large_string(),
+}
+_DELTA: Mapping[str, str] = {
+    "boolean": "boolean",
+    "short": "short",
+    "int": "integer",
+    "long": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "text": "string",
+}
+
+
+def polars_schema(columns: Iterable[Column]) -> dict[str, pl.DataType]:
+    """Return name and dtype of each column."""
+    return {column.name: _POLARS[column.datatype] for column in columns}
+
+
+def arrow_schema(columns: Iterable[Column], lengths: Mapping[str, int]) -> Any:
+    """Return the Arrow schema of a Parquet file, with unit, UCD and description of each column.
+
+    ``lengths`` are the longest strings of the file; astropy reads them from ``table::len::<column>``.
+    """
+    fields = [
+        pa.field(column.name, _ARROW[column.datatype], nullable=column.nullable, metadata=_meaning(column))
+        for column in columns
+    ]
+    return pa.schema(fields, metadata={f"table::len::{name}": str(length) for name, length in lengths.items()})
+
+
+def delta_schema(columns: Iterable[Column]) -> Schema:
+    """Return the schema of the Delta table."""
+    return Schema(
+        [
+            Field(
+                column.name, PrimitiveType(_DELTA[column.datatype]), nullable=column.nullable, metadata=_meaning(column)
+            )
+            for column in columns
+        ]
+    )
+
+
+def votable(name: str, description: str, columns: Iterable[Column], lengths: Mapping[str, int]) -> str:
+    """Return the VOTable header that VOParquet puts into a Parquet file."""
+    from astropy.io.votable import tree
+
+    file = tree.VOTableFile(version="1.4")
+    resource = tree.Resource()
+    table = tree.TableElement(file, name=name)
+    table.description = description
+    file.resources.append(resource)
+    resource.tables.append(table)
+    for column in columns:
+        # A length is always given: astropy cannot read strings with arraysize="*".
+        length = {"arraysize": str(column.length or lengths[column.name])} if column.is_text else {}
+        field = tree.Field(
+            file,
+            name=column.name,
+            ID=column.name,
+            datatype="char" if column.is_text else column.datatype,
+            unit=column.unit or None,
+            ucd=column.ucd or None,
+            **length,
+        )
+        field.description = column.description
+        table.fields.append(field)
+    out = io.BytesIO()
+    file.to_xml(out)
+    return out.getvalue().decode()
+
+
+def _meaning(column: Column) -> dict[str, str]:
+    meaning = {"unit": column.unit, "ucd": column.ucd, "description": column.description}
+    return {key: value for key, value in meaning.items() if value}

@@ -1,0 +1,314 @@
+"""The lake: one folder with every array and every table of a survey."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
+from skymere.lake.arrays import ArrayGroup
+from skymere.lake.content import content_hash
+from skymere.lake.files import put_if_absent, storage
+from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.run import Run
+from skymere.lake.schemas import load_schema, products
+from skymere.lake.sky import check_cone, cone_ranges, separation_arcsec
+from skymere.lake.tables import Table
+from skymere.lake.tiles import NamedTile, Tiles
+
+__all__ = ["Lake"]
+
+
+class Lake:
+    """One folder with every array and every table of a survey; made by `create` or `open`.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The folder.
+    tiles : Tiles
+        Its tiles, by name.
+    pinned : str or None
+        Release at which it was opened; such a lake can only be read.
+    """
+
+    def __init__(self, layout: Layout, tiles: Tiles, *, pinned: str | None, pins: Mapping[str, int]) -> None:
+        self.path = layout.root
+        self.tiles = tiles
+        self.pinned = pinned
+        self._layout = layout
+        self._pins = pins
+
+    @classmethod
+    def create(cls, path: str | Path, *, tiles: Sequence[NamedTile]) -> Self:
+        """Make a lake in a new or empty folder.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        tiles : sequence of NamedTile
+            Its tiles; what they own must not overlap.
+
+        Raises
+        ------
+        InvalidInputError
+            When the folder holds something else, or the tiles are not allowed.
+        ConflictError
+            When there is a lake already.
+        StorageError
+            When the folder cannot be written.
+        """
+        checked = Tiles(list(tiles))
+        layout = Layout.create(Path(path).absolute(), checked.to_json())
+        return cls(layout, checked, pinned=None, pins={})
+
+    @classmethod
+    def open(cls, path: str | Path, release: str | None = None) -> Self:
+        """Open a lake, as it is now or as it was at a release.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder.
+        release : str, optional
+            Name of a release; the newest state when not given.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such folder or release.
+        FormatError
+            When the folder is not a lake, or one of a newer skymere.
+        """
+        layout, config = Layout.open(Path(path).absolute())
+        pins = {} if release is None else _read_release(layout, release)
+        return cls(layout, Tiles.from_json(config), pinned=release, pins=pins)
+
+    def table(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
+        """Return a table.
+
+        Parameters
+        ----------
+        name : str
+            Product, such as ``source``.
+        version : int, optional
+            Version of the table (see `history`); the newest, or that of the release, when not given.
+
+        Returns
+        -------
+        polars.LazyFrame
+            Its columns are those of the schema; without rows when nothing was published.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such product or version.
+        SchemaError
+            When the table does not match its schema.
+        """
+        table = Table(self._layout, name)
+        return table.scan(self._delta(table, version))
+
+    def cone(self, name: str, ra: float, dec: float, *, radius_arcsec: float) -> pl.LazyFrame:
+        """Return the rows of a table within an angle of a position.
+
+        Parameters
+        ----------
+        name : str
+            Product with positions, such as ``source``.
+        ra, dec : float
+            Centre, ICRS [deg].
+        radius_arcsec : float
+            Largest separation, inclusive [arcsec].
+
+        Raises
+        ------
+        InvalidInputError
+            When the cone has no meaning or the table has no positions.
+        """
+        check_cone(ra, dec, radius_arcsec)
+        if not load_schema(name).is_positional:
+            have = [product for product in products() if load_schema(product).is_positional]
+            msg = f"name: table {name!r} has no index of positions, it must be one of {have}"
+            raise InvalidInputError(msg)
+        index = pl.col("_healpix_29")
+        near = pl.any_horizontal([index.is_between(a, b) for a, b in cone_ranges(ra, dec, radius_arcsec)])
+        return self.table(name).filter(near).filter(separation_arcsec(ra, dec) <= radius_arcsec)
+
+    def live_runs(self, product: str) -> dict[str, str]:
+        """Return the run that each tile of a product shows."""
+        table = Table(self._layout, product)
+        return {file.tile: file.run for file in table.live(self._delta(table))}
+
+    def live_run(self, product: str, tile: str) -> str:
+        """Return the run that a tile of a product shows.
+
+        Raises
+        ------
+        NotFoundError
+            When nothing was published for it.
+        """
+        runs = self.live_runs(product)
+        if tile not in runs:
+            msg = f"tile: nothing of {product!r} was published for {tile!r}, only for {sorted(runs)}"
+            raise NotFoundError(msg)
+        return runs[tile]
+
+    def reference(self, product: str, tile: str) -> dict[str, str]:
+        """Return what a run lists among its inputs when it reads this product of a tile."""
+        return {"uri": f"{product}/{tile}", "run": self.live_run(product, tile)}
+
+    def arrays(self, product: str, tile: str, run: str | None = None) -> ArrayGroup:
+        """Return the arrays of a product and a tile.
+
+        Parameters
+        ----------
+        product, tile : str
+            Which.
+        run : str, optional
+            Run that made them; the one that the tile shows when not given.
+
+        Raises
+        ------
+        NotFoundError
+            When there are none.
+        """
+        if not load_schema(product).arrays:
+            have = [name for name in products() if load_schema(name).arrays]
+            msg = f"product: {product!r} has no arrays, it must be one of {have}"
+            raise NotFoundError(msg)
+        return ArrayGroup(self._layout.arrays(product, tile, run or self.live_run(product, tile)))
+
+    def run(
+        self,
+        *,
+        stage: str,
+        tile: str,
+        product: str,
+        inputs: Sequence[Any],
+        params: Mapping[str, Any],
+        code_version: str | None = None,
+        on_event: Callable[[str], None] | None = None,
+    ) -> Run:
+        """Return the context manager that publishes a product of a tile: the only way to write.
+
+        Parameters
+        ----------
+        stage : str
+            Stage of the pipeline.
+        tile : str
+            Tile; for products of an exposure or a group its id.
+        product : str
+            What is published.
+        inputs : sequence
+            What is read, JSON; see `reference`. Files as ``{"uri": ..., "sha256": ...}``.
+        params : mapping
+            Parameters, JSON.
+        code_version : str, optional
+            Version of the code; that of skymere when not given.
+        on_event : callable, optional
+            Called with the name of each step: ``staged``, ``sealed``, ``rows_written``, ``committed``, ``recorded``.
+
+        Raises
+        ------
+        InvalidInputError
+            When a name is not allowed, or the lake was opened at a release.
+        NotFoundError
+            When there is no such product or tile.
+
+        Examples
+        --------
+        >>> with lake.run(stage="detect", tile="field", product="segmentation", inputs=[], params={}) as run:  # doctest: +SKIP
+        ...     if not run.already:
+        ...         run.write("label", labels)
+        ...         run.publish(rows)
+        """
+        self._check_writable()
+        if code_version is None:
+            from skymere import __version__ as code_version
+        return Run(
+            self._layout,
+            self.tiles,
+            stage=stage,
+            tile=tile,
+            product=product,
+            inputs=inputs,
+            params=params,
+            code_version=code_version,
+            on_event=on_event,
+        )
+
+    def history(self, name: str) -> list[dict[str, Any]]:
+        """Return the versions of a table, newest first: ``version``, ``timestamp``, ``operation``, ``run``, ``schema``."""
+        delta = self._delta(Table(self._layout, name))
+        entries = [] if delta is None else delta.history()
+        keys = ("version", "timestamp", "operation", "run", "schema")
+        return [{key: entry.get(key) for key in keys} for entry in entries]
+
+    def releases(self) -> list[str]:
+        """Return the names of the releases, sorted."""
+        return sorted(path.stem for path in self._layout.releases.glob("[!.]*.json"))
+
+    def release(self, name: str) -> dict[str, int]:
+        """Give the present state a name for ever; returns the version of each table.
+
+        Raises
+        ------
+        ConflictError
+            When the name is taken.
+        InvalidInputError
+            When the name is not allowed, or the lake was opened at a release.
+        """
+        self._check_writable()
+        check_name("release", name)
+        tables, schemas = {}, {}
+        for product in products():
+            table = Table(self._layout, product)
+            delta = table.open()
+            if delta is not None:
+                tables[table.key] = delta.version()
+                schemas[product] = table.schema.version_text
+        pin = {"tables": tables, "schemas": schemas, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        try:
+            put_if_absent(self._layout.release(name), json.dumps(pin, indent=1).encode())
+        except ConflictError as error:
+            msg = f"release: {name!r} exists already; releases never change, choose another name than {self.releases()}"
+            raise ConflictError(msg) from error
+        return tables
+
+    def content_hash(self) -> str:
+        """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""
+        live = {name: self.live_runs(name) for name in products()}
+        return content_hash(self.table, lambda product, tile: self.arrays(product, tile, live[product][tile]), live)
+
+    def _delta(self, table: Table, version: int | None = None) -> Any:
+        if self.pinned is not None and version is None:
+            if table.key not in self._pins:
+                return None
+            version = self._pins[table.key]
+        return table.open(version)
+
+    def _check_writable(self) -> None:
+        if self.pinned is not None:
+            msg = f"the lake was opened at release {self.pinned!r} and can only be read; open it without a release"
+            raise InvalidInputError(msg)
+
+
+def _read_release(layout: Layout, name: str) -> dict[str, int]:
+    check_name("release", name)
+    path = layout.release(name)
+    if not path.is_file():
+        have = sorted(p.stem for p in layout.releases.glob("[!.]*.json"))
+        msg = f"release: {name!r} does not exist, it must be one of {have}"
+        raise NotFoundError(msg)
+    try:
+        with storage(path):
+            pins = json.loads(path.read_bytes())["tables"]
+        return {str(key): int(version) for key, version in pins.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = f"{path} is not the pin of a release: {error!r}"
+        raise FormatError(msg) from error

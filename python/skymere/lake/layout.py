@@ -1,0 +1,169 @@
+"""Where everything is: the only place that knows the names of a lake's files."""
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
+from skymere.lake.files import put_if_absent, storage
+from skymere.lake.schemas import Schema
+
+__all__ = ["FORMAT_VERSION", "Layout", "TableFile", "check_name"]
+
+FORMAT = "skymere-lake"
+FORMAT_VERSION = 1
+PARTITION_ORDER = 6
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def check_name(kind: str, value: str) -> str:
+    """Return a name that can stand in a path of the lake.
+
+    Raises
+    ------
+    InvalidInputError
+        When it cannot.
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        msg = f"{kind}: {value!r} is not allowed, it must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        raise InvalidInputError(msg)
+    return value
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """What the path of a Parquet file says: whose rows it holds."""
+
+    folder: str
+    tile: str
+    run: str
+    attempt: str
+
+    @classmethod
+    def parse(cls, path: str) -> "TableFile":
+        """Return the parts of a path inside a dataset."""
+        folder, _, name = path.rpartition("/")
+        tile, run, attempt, _ = name.rsplit(".", 3)
+        return cls(folder, tile, run, attempt)
+
+    @property
+    def path(self) -> str:
+        """Path inside the dataset."""
+        return f"{self.folder}/{self.tile}.{self.run}.{self.attempt}.parquet"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one lake."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, root: Path, config: Mapping[str, Any]) -> "Layout":
+        """Make the folder of a lake; ``lake.json`` comes last and makes it one.
+
+        Raises
+        ------
+        ConflictError
+            When there is a lake already.
+        InvalidInputError
+            When the folder holds something else.
+        StorageError
+            When it cannot be written.
+        """
+        layout = cls(root)
+        with storage(root):
+            if layout.config_path.exists():
+                msg = f"{root} is a lake already; open it, or choose another folder"
+                raise ConflictError(msg)
+            if root.exists() and (not root.is_dir() or any(root.iterdir())):
+                msg = f"{root} is not a lake and not an empty folder; a lake can only be made in a new or empty folder"
+                raise InvalidInputError(msg)
+            root.mkdir(parents=True, exist_ok=True)
+        head = {"format": FORMAT, "format_version": FORMAT_VERSION, "uuid": str(uuid.uuid4())}
+        text = json.dumps({**head, "partition_order": PARTITION_ORDER, **config}, indent=1)
+        put_if_absent(layout.config_path, text.encode())
+        return layout
+
+    @classmethod
+    def open(cls, root: Path) -> tuple["Layout", dict[str, Any]]:
+        """Return the layout and the configuration of an existing lake.
+
+        Raises
+        ------
+        NotFoundError
+            When the folder does not exist.
+        FormatError
+            When it is not a lake, or one of a newer skymere.
+        """
+        layout = cls(root)
+        if not root.is_dir():
+            msg = f"{root}: there is no such folder"
+            raise NotFoundError(msg)
+        if not layout.config_path.is_file():
+            msg = f"{root} is not a lake: it has no lake.json"
+            raise FormatError(msg)
+        try:
+            with storage(layout.config_path):
+                config = json.loads(layout.config_path.read_bytes())
+            found, version = config["format"], config["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"{layout.config_path} is not the lake.json of a lake: {error}"
+            raise FormatError(msg) from error
+        if found != FORMAT or not isinstance(version, int):
+            msg = f"{layout.config_path}: format {found!r} version {version!r} is not a lake, it must be {FORMAT!r}"
+            raise FormatError(msg)
+        if version > FORMAT_VERSION:
+            msg = f"{root}: the lake has format_version {version}, this skymere reads up to {FORMAT_VERSION}; update skymere"
+            raise FormatError(msg)
+        return layout, config
+
+    @property
+    def config_path(self) -> Path:
+        """``lake.json``."""
+        return self.root / "lake.json"
+
+    @property
+    def staging(self) -> Path:
+        """Where attempts write arrays before they are sealed."""
+        return self.root / "arrays" / ".staging"
+
+    @property
+    def releases(self) -> Path:
+        """Folder of the release pins."""
+        return self.root / "releases"
+
+    @property
+    def schemas(self) -> Path:
+        """Folder of the schema versions that were used here."""
+        return self.root / "schemas"
+
+    def schema(self, schema: Schema) -> Path:
+        """Return the place of the lake's copy of a schema."""
+        return self.schemas / f"{schema.product}-{schema.version_text}.yaml"
+
+    def dataset(self, schema: Schema) -> Path:
+        """Return the folder of the Delta table of a schema's major version."""
+        return self.root / "tables" / schema.product / f"v{schema.version[0]}" / "dataset"
+
+    def arrays(self, product: str, tile: str, run: str) -> Path:
+        """Return the group of one product, tile and run."""
+        return self.root / "arrays" / product / tile / f"{run}.zarr"
+
+    def release(self, name: str) -> Path:
+        """Return the pin of a release."""
+        return self.releases / f"{name}.json"
+
+
+def sky_folder(pixel: int) -> str:
+    """Return the HATS folder of a pixel of the partition order."""
+    return f"Norder={PARTITION_ORDER}/Dir={pixel // 10000 * 10000}/Npix={pixel}"
+
+
+def part_folder(tile: str) -> str:
+    """Return the folder of a tile's rows that have no place in the sky."""
+    return f"part={tile}"

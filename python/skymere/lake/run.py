@@ -1,0 +1,314 @@
+"""Publication: the only way to write to a lake.
+
+The steps are: stage (arrays in a private folder), seal (manifest, move to the final place), rows (Parquet files that
+nobody sees yet), commit (one entry of the table's log makes them visible), record (the row of the run). A crash at
+any place leaves either the old state or the new one; running the same task again finishes what is missing.
+"""
+
+import hashlib
+import json
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from skymere.errors import InvalidInputError, SchemaError, StorageError
+from skymere.lake.arrays import MANIFEST, ArrayGroup, GroupWriter
+from skymere.lake.checks import check_frame
+from skymere.lake.files import storage
+from skymere.lake.forms import polars_schema
+from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.sky import healpix29
+from skymere.lake.tables import Outcome, Rows, Table
+from skymere.lake.tiles import Tiles
+
+__all__ = ["EVENTS", "Run", "run_id"]
+
+EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
+_BESIDE = ("run_item", "alias", "run")
+
+
+def run_id(*, stage: str, tile: str, inputs: Sequence[Any], params: Mapping[str, Any], code_version: str) -> str:
+    """Return the id of a piece of work: the same inputs, parameters and code have the same id everywhere.
+
+    Notes
+    -----
+    First 16 hexadecimal digits of sha256 over canonical JSON (sorted keys, no spaces).
+    """
+    tree = {"inputs": list(inputs), "params": dict(params), "code": code_version, "stage": stage, "tile": tile}
+    return hashlib.sha256(_canonical(tree).encode()).hexdigest()[:16]
+
+
+class Run:
+    """One piece of work on one tile; a context manager, made by `Lake.run`.
+
+    Attributes
+    ----------
+    id : str
+        See `run_id`.
+    already : bool
+        Whether the tile shows the rows of this very run, so that there is nothing to do.
+    live : str or None
+        Run whose rows the tile showed when this one was opened.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        tiles: Tiles,
+        *,
+        stage: str,
+        tile: str,
+        product: str,
+        inputs: Sequence[Any],
+        params: Mapping[str, Any],
+        code_version: str,
+        on_event: Callable[[str], None] | None,
+    ) -> None:
+        self.stage = check_name("stage", stage)
+        self.tile = check_name("tile", tile)
+        self.product = product
+        self.code_version = code_version
+        self.inputs, self.params = list(inputs), dict(params)
+        self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
+        self._layout = layout
+        self._table = Table(layout, product)
+        self._owner = tiles[tile] if self._table.schema.is_positional else None
+        self._on_event = on_event or (lambda _: None)
+        self._group: GroupWriter | None = None
+        self._file = TableFile("", tile, self.id, uuid.uuid4().hex[:8])
+        self._warnings: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._started, self._clock = _now(), time.monotonic()
+        self._seq = self._table.sequence(self.tile)
+        live = self._live()
+        self.live = live.run if live else None
+        self.already = self.live == self.id
+        if live:
+            self._record(live)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._group is not None:
+            self._group.drop()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the arrays of this run are in their place, from an attempt that ended before its commit."""
+        return (self._layout.arrays(self.product, self.tile, self.id) / MANIFEST).is_file()
+
+    def write(
+        self,
+        path: str,
+        array: ArrayLike,
+        *,
+        dims: Sequence[str] | None = None,
+        unit: str | None = None,
+        lossy: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write an array of the product; it becomes visible with `publish`.
+
+        Parameters
+        ----------
+        path : str
+            Place inside the group, such as ``f140w/sci``.
+        array : array_like
+            Values, of the dtype and number of axes that the schema says.
+        dims : sequence of str, optional
+            Names of the axes, to be compared with the schema.
+        unit : str, optional
+            FITS unit; needed where the schema leaves it open.
+        lossy : {None, "quantise", "weight7"}, optional
+            Rounding before compression, where the schema allows it: to a power of two at most 1/16 of the noise
+            (the exponents go to the array ``qexp`` beside this one), or to 7 bits.
+        attributes : mapping, optional
+            More attributes, JSON without NaN.
+
+        Raises
+        ------
+        SchemaError
+            When the array is not what the schema says.
+        StorageError
+            When it cannot be written.
+        """
+        values = np.asarray(array)
+        spec = self._table.schema.array(path)
+        if lossy not in (None, spec.lossy):
+            msg = f"{self._table.schema.name}: array {path}: lossy: expected {spec.lossy}, found {lossy!r}"
+            raise SchemaError(msg)
+        if self.sealed:
+            return
+        self._writer().write(
+            path, values, dims=None if dims is None else tuple(dims), unit=unit, attributes=attributes or {}
+        )
+
+    def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
+        """Add attributes (JSON without NaN) to a group inside the product; ``""`` is the group itself."""
+        if not self.sealed:
+            self._writer().annotate(group, attributes)
+
+    def warn(self, message: str) -> None:
+        """Keep a warning in the row of the run."""
+        self._warnings.append(message)
+
+    def publish(
+        self,
+        frame: pl.DataFrame,
+        *,
+        items: pl.DataFrame | None = None,
+        alias: pl.DataFrame | None = None,
+        parent_run: str | None = None,
+    ) -> Outcome:
+        """Make the arrays and rows of this run those of the tile.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            All rows of the tile; ``tile``, ``run_id`` and ``_healpix_29`` are filled in where they are missing.
+        items : polars.DataFrame, optional
+            Rows of ``run_item``: how it went for single objects.
+        alias : polars.DataFrame, optional
+            Rows of ``alias``, from `Lake.identify`.
+        parent_run : str, optional
+            Run whose identifiers were inherited.
+
+        Returns
+        -------
+        str
+            ``published``, or ``already`` when the tile shows this run.
+
+        Raises
+        ------
+        SchemaError
+            When a table does not match its schema; the lake is unchanged.
+        ConflictError
+            When another run has published the tile since this one was opened.
+        StorageError
+            When the lake cannot be written.
+        """
+        columns, main = self._prepared(self._table, frame)
+        beside = {
+            name: self._prepared(Table(self._layout, name), rows)
+            for name, rows in (("run_item", items), ("alias", alias))
+            if rows is not None and rows.height
+        }
+        record = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
+        self._seal()
+        rows = self._write(self._table, main, columns)
+        for name, (its_columns, its_rows) in {**beside, "run": record}.items():
+            self._write(Table(self._layout, name), its_rows, its_columns)
+        self._on_event("rows_written")
+        if self._table.schema.arrays and not self.sealed:
+            msg = f"{self._layout.arrays(self.product, self.tile, self.id)}: the sealed arrays have vanished; run the task again"
+            raise StorageError(msg)
+        outcome = self._table.replace(rows, self._file, seq=self._seq, info={"run": self.id})
+        self._on_event("committed")
+        live = self._live()
+        if live:
+            self._record(live)
+        self._on_event("recorded")
+        self.already = True
+        return outcome
+
+    def _live(self) -> TableFile | None:
+        files = self._table.live(self._table.open(), self.tile)
+        return files[0] if files else None
+
+    def _writer(self) -> GroupWriter:
+        if self._group is None:
+            provenance = {
+                "schema": self.product,
+                "schema_version": self._table.schema.version_text,
+                "run": self.id,
+                "stage": self.stage,
+                "tile": self.tile,
+                "code_version": self.code_version,
+                "config_sha256": hashlib.sha256(_canonical(self.params).encode()).hexdigest(),
+                "inputs": self.inputs,
+            }
+            self._group = GroupWriter(self._layout.staging, self._table.schema, provenance)
+        return self._group
+
+    def _seal(self) -> None:
+        if not self._table.schema.arrays:
+            return
+        if not self.sealed:
+            writer = self._writer()
+            self._on_event("staged")
+            writer.seal(self._layout.arrays(self.product, self.tile, self.id), self.id)
+        self._group = None
+        self._on_event("sealed")
+
+    def _prepared(self, table: Table, frame: pl.DataFrame) -> tuple[Any, pl.DataFrame]:
+        known = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
+        names = {column.name for column in table.schema.columns}
+        fill = [pl.lit(v).alias(k) for k, v in known.items() if k in names and k not in frame.columns]
+        frame = frame.with_columns(fill)
+        if table.schema.is_positional and "_healpix_29" not in frame.columns and {"ra", "dec"} <= set(frame.columns):
+            index = healpix29(frame["ra"].to_numpy(), frame["dec"].to_numpy())
+            frame = frame.with_columns(pl.Series("_healpix_29", index, pl.Int64))
+        columns = check_frame(frame, table.schema, tile=self.tile, run=self.id)
+        if table is self._table and self._owner is not None:
+            owned = self._owner.owns(frame["ra"].to_numpy(), frame["dec"].to_numpy())
+            if not owned.all():
+                row = int(np.flatnonzero(~owned)[0])
+                place = f"ra {frame['ra'][row]}, dec {frame['dec'][row]}"
+                msg = f"{table.schema.name}: column ra: row {row} at {place} does not belong to tile {self.tile!r}"
+                raise SchemaError(msg)
+        return columns, frame
+
+    def _write(self, table: Table, frame: pl.DataFrame, columns: Any) -> Rows:
+        empty_at = self._owner.healpix29 if self._owner is not None else 0
+        return table.write(frame, columns, self._file, empty_at=empty_at)
+
+    def _record(self, live: TableFile) -> None:
+        """Commit what the attempt that won has written beside its rows."""
+        for name in _BESIDE:
+            table = Table(self._layout, name)
+            paths = table.waiting(live.tile, live.run, live.attempt)
+            if paths:
+                rows = Rows(tuple(paths), table.schema.expand())
+                table.append(rows, f"{name}/{live.tile}/{live.run}", info={"run": live.run})
+
+    def _run_row(self, n_rows: int, parent_run: str | None) -> pl.DataFrame:
+        row = {
+            "product": self.product,
+            "schema": self._table.schema.name,
+            "status": "published",
+            "parent_run": parent_run or "",
+            "n_rows": n_rows,
+            "inputs": _canonical(self.inputs),
+            "params": _canonical(self.params),
+            "code_version": self.code_version,
+            "warnings": json.dumps(self._warnings),
+            "started": self._started,
+            "finished": _now(),
+            "seconds": time.monotonic() - self._clock,
+            "host": socket.gethostname()[:64],
+            "attempt": self._file.attempt,
+        }
+        schema = polars_schema(Table(self._layout, "run").schema.expand())
+        return pl.DataFrame([row], schema={name: schema[name] for name in row})
+
+
+def _canonical(tree: Any) -> str:
+    try:
+        return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        msg = f"inputs or params: {error}; they must be JSON without NaN"
+        raise InvalidInputError(msg) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

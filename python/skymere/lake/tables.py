@@ -1,0 +1,359 @@
+"""Tables: Parquet files of our own, committed through a Delta log."""
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
+
+from skymere.errors import ConflictError, NotFoundError, SchemaError, StorageError
+from skymere.lake.checks import check_delta, check_parquet
+from skymere.lake.files import put_if_absent, storage, sync
+from skymere.lake.forms import arrow_schema, delta_schema, polars_schema, votable
+from skymere.lake.layout import PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
+from skymere.lake.schemas import Column, Schema, load_schema, parse_schema
+from skymere.lake.sky import DEEP
+
+__all__ = ["Outcome", "Rows", "Table"]
+
+Outcome = Literal["published", "already"]
+
+ROW_GROUP = 32768
+COMMIT_RETRIES = 500
+_STATISTICS = ("_healpix_29", "source_id", "ra", "dec", "tile")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one attempt that are on the disk and wait for their commit."""
+
+    paths: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+class Table:
+    """One table of a lake: the Delta table of one major version of a schema."""
+
+    def __init__(self, layout: Layout, product: str) -> None:
+        self.layout = layout
+        self.schema = load_schema(product)
+        self.dataset = layout.dataset(self.schema)
+
+    @property
+    def key(self) -> str:
+        """``product/vMAJOR``, as releases name it."""
+        return f"{self.schema.product}/v{self.schema.version[0]}"
+
+    def open(self, version: int | None = None) -> DeltaTable | None:
+        """Return the Delta table at a version, the newest when not given; None before the first publication.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such version.
+        StorageError
+            When the log cannot be read.
+        """
+        try:
+            return DeltaTable(self.dataset, version=version)
+        except TableNotFoundError:
+            if version is None:
+                return None
+            msg = f"table {self.key} has no version {version}: nothing was published"
+            raise NotFoundError(msg) from None
+        except DeltaError as error:
+            newest = self.open() if version is not None else None
+            if newest is not None and version is not None and version > newest.version():
+                msg = f"table {self.key} has no version {version}, the newest is {newest.version()}"
+                raise NotFoundError(msg) from error
+            msg = f"{self.dataset}: the log of table {self.key} cannot be read: {error}"
+            raise StorageError(msg) from error
+
+    def live(self, delta: DeltaTable | None, tile: str | None = None) -> list[TableFile]:
+        """Return the files of a version, of one tile or of all, sorted by path."""
+        if delta is None:
+            return []
+        root = f"{self.dataset.name}/"
+        found = [TableFile.parse(uri.rpartition(root)[2]) for uri in delta.file_uris()]
+        return sorted((file for file in found if tile in (None, file.tile)), key=lambda file: file.path)
+
+    def scan(self, delta: DeltaTable | None) -> pl.LazyFrame:
+        """Return the rows of a version, whose columns are checked against the schema.
+
+        Raises
+        ------
+        SchemaError
+            When the table does not have the columns of its schema.
+        """
+        if delta is None:
+            return pl.LazyFrame(schema=polars_schema(self.schema.expand()))
+        present = check_delta(delta.schema(), self._schema_here())
+        frame = pl.scan_delta(delta)
+        bands = self.schema.bands(column.name for column in present)
+        wanted = polars_schema(self.schema.expand(bands))
+        names = {column.name for column in present}
+        later = [pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in names]
+        extra = [name for name in polars_schema(present) if name not in wanted]
+        return frame.with_columns(later).select(*wanted, *extra)
+
+    def write(self, frame: pl.DataFrame, columns: tuple[Column, ...], file: TableFile, *, empty_at: int) -> Rows:
+        """Write checked rows as Parquet, one file for each pixel of the partition order; nobody sees them yet.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            Rows that `check_frame` passed.
+        columns : tuple of Column
+            What it returned.
+        file : TableFile
+            Tile, run and attempt; the folder is chosen here.
+        empty_at : int
+            Index of order 29 under which a table without rows is filed.
+        """
+        frame = frame.select(column.name for column in columns)
+        paths = []
+        for folder, part in self._parts(frame, file.tile, empty_at):
+            place = TableFile(folder, file.tile, file.run, file.attempt)
+            self._write_parquet(part, columns, place)
+            paths.append(place.path)
+        return Rows(tuple(paths), columns)
+
+    def waiting(self, tile: str, run: str, attempt: str) -> list[str]:
+        """Return the files of an attempt on the disk, committed or not, of a table without places in the sky."""
+        file = TableFile(part_folder(tile), tile, run, attempt)
+        return [file.path] if (self.dataset / file.path).is_file() else []
+
+    def replace(self, rows: Rows, file: TableFile, *, seq: int, info: dict[str, str]) -> Outcome:
+        """Commit the rows of a tile in place of those that it had.
+
+        Raises
+        ------
+        ConflictError
+            When another run has published the tile since ``seq`` was taken.
+        """
+        app = f"{self.schema.product}/{file.tile}"
+        for delta in self._attempts(rows.columns):
+            live = self.live(delta, file.tile)
+            if any(old.run == file.run for old in live):
+                return "already"
+            if seq <= _sequence(delta, app):
+                msg = (
+                    f"tile {file.tile!r} of table {self.key} was published by another run meanwhile; run the task again"
+                )
+                raise ConflictError(msg)
+            if self._commit(delta, [old.path for old in live], rows, Transaction(app, seq), info):
+                return "published"
+        raise self._gave_up(file.tile)
+
+    def append(self, rows: Rows, app: str, *, info: dict[str, str]) -> Outcome:
+        """Commit rows beside those that are there, once."""
+        for delta in self._attempts(rows.columns):
+            if {file.path for file in self.live(delta)}.issuperset(rows.paths):
+                return "already"
+            if self._commit(delta, [], rows, Transaction(app, _sequence(delta, app) + 1), info):
+                return "published"
+        raise self._gave_up(app)
+
+    def sequence(self, tile: str) -> int:
+        """Return the number that the next publication of a tile must carry."""
+        return _sequence(self.open(), f"{self.schema.product}/{tile}") + 1
+
+    def _schema_here(self) -> Schema:
+        """Return the newest schema of this major version that was used in the lake."""
+        major = self.schema.version[0]
+        found = [
+            parse_schema(path.read_text(encoding="utf-8"), str(path))
+            for path in self.layout.schemas.glob(f"{self.schema.product}-{major}.*.yaml")
+        ]
+        return max(found, key=lambda schema: schema.version, default=self.schema)
+
+    def _parts(self, frame: pl.DataFrame, tile: str, empty_at: int) -> list[tuple[str, pl.DataFrame]]:
+        if not self.schema.is_positional:
+            return [(part_folder(tile), frame.sort(self.schema.primary_key))]
+        shift = 4 ** (DEEP - PARTITION_ORDER)
+        if frame.is_empty():
+            return [(sky_folder(empty_at // shift), frame)]
+        ordered = frame.sort("_healpix_29", *self.schema.primary_key)
+        pixel = (ordered["_healpix_29"] // shift).to_numpy()
+        starts = [0, *(np.flatnonzero(np.diff(pixel)) + 1).tolist(), len(pixel)]
+        return [(sky_folder(int(pixel[a])), ordered[a:b]) for a, b in pairwise(starts)]
+
+    def _write_parquet(self, part: pl.DataFrame, columns: tuple[Column, ...], place: TableFile) -> None:
+        texts = [column.name for column in columns if column.is_text]
+        lengths = {name: max(1, _longest(part[name])) for name in texts}
+        path = self.dataset / place.path
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_parquet(
+                path,
+                compression="zstd",
+                compression_level=3,
+                row_group_size=ROW_GROUP,
+                arrow_schema=arrow_schema(columns, lengths),
+                metadata={
+                    "skymere.schema": self.schema.product,
+                    "skymere.schema.version": self.schema.version_text,
+                    "skymere.run": place.run,
+                    "IVOA.VOTable-Parquet.version": "1.0",
+                    "IVOA.VOTable-Parquet.content": votable(
+                        self.schema.product, self.schema.description, columns, lengths
+                    ),
+                },
+            )
+            sync(path)
+            _sync_folders(path.parent, self.layout.root)
+
+    def _attempts(self, columns: Sequence[Column]) -> Any:
+        """Yield a fresh handle for each attempt to commit, on a table that has the columns."""
+        for attempt in range(COMMIT_RETRIES):
+            if attempt:
+                time.sleep(random.uniform(0.0, min(0.5, 0.01 * 2**attempt)))  # noqa: S311
+            try:
+                delta = self._ready(columns)
+            except CommitFailedError:
+                continue
+            yield delta
+
+    def _ready(self, columns: Sequence[Column]) -> DeltaTable:
+        """Return a table that exists and has the columns."""
+        self._keep_schema()
+        delta = self.open()
+        if delta is None:
+            with storage(self.dataset):
+                self.dataset.mkdir(parents=True, exist_ok=True)
+            try:
+                delta = DeltaTable.create(
+                    self.dataset,
+                    delta_schema(columns),
+                    name=self.schema.product,
+                    description=self.schema.description,
+                    configuration={"delta.enableExpiredLogCleanup": "false"},
+                )
+            except DeltaError as error:
+                delta = self.open()
+                if delta is None:
+                    msg = f"{self.dataset}: the table cannot be made: {error}"
+                    raise StorageError(msg) from error
+        present = {field.name for field in delta.schema().fields}
+        new = [field for field in delta_schema(columns).fields if field.name not in present]
+        if new:
+            delta.alter.add_columns(new, post_commithook_properties=_HOOKS)
+            delta = DeltaTable(self.dataset)
+        check_delta(delta.schema(), self._schema_here())
+        return delta
+
+    def _keep_schema(self) -> None:
+        copy = self.layout.schema(self.schema)
+        if not copy.exists():
+            try:
+                put_if_absent(copy, self.schema.text.encode())
+            except ConflictError:
+                pass
+        if copy.read_text(encoding="utf-8") != self.schema.text:
+            msg = f"{copy} is not the {self.schema.name} of this skymere; released schemas never change"
+            raise SchemaError(msg)
+
+    def _commit(
+        self, delta: DeltaTable, old: Sequence[str], rows: Rows, transaction: Transaction, info: dict[str, str]
+    ) -> bool:
+        """Commit once; False when somebody else was faster."""
+        for path in rows.paths:
+            check_parquet(self.dataset / path, self.schema, rows.columns)
+        now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [RemoveAction(path, True, now) for path in old]
+        actions += [
+            AddAction(
+                path,
+                (self.dataset / path).stat().st_size,
+                {},
+                now,
+                True,
+                _statistics(self.dataset / path, rows.columns),
+            )
+            for path in rows.paths
+        ]
+        try:
+            delta.create_write_transaction(
+                actions,
+                "append",
+                delta.schema(),
+                commit_properties=CommitProperties(
+                    app_transactions=[transaction],
+                    custom_metadata={**info, "schema": self.schema.name},
+                    max_commit_retries=COMMIT_RETRIES,
+                ),
+                post_commithook_properties=_HOOKS,
+            )
+        except CommitFailedError:
+            return False
+        except DeltaError as error:
+            msg = f"{self.dataset}: the commit failed: {error}"
+            raise StorageError(msg) from error
+        self._sync_log()
+        return True
+
+    def _sync_log(self) -> None:
+        log = self.dataset / "_delta_log"
+        with storage(log):
+            for path in sorted(log.glob("*.json"))[-3:]:
+                sync(path)
+            _sync_folders(log, self.layout.root)
+
+    def _gave_up(self, what: str) -> ConflictError:
+        return ConflictError(f"table {self.key}: {what!r} could not be committed in {COMMIT_RETRIES} attempts")
+
+
+# The log never trims itself: releases pin old versions.
+_HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def _sequence(delta: DeltaTable | None, app: str) -> int:
+    found = None if delta is None else delta.transaction_version(app)
+    return -1 if found is None else found
+
+
+def _longest(values: pl.Series) -> int:
+    longest = values.str.len_bytes().max()
+    return longest if isinstance(longest, int) else 0
+
+
+def _statistics(path: Path, columns: Sequence[Column]) -> str:
+    """Return what lets a reader skip a file."""
+    frame = pl.scan_parquet(path)
+    names = [column.name for column in columns if column.name in _STATISTICS and not column.nullable]
+    row = (
+        frame.select(
+            pl.len().alias("n"),
+            *(pl.col(name).min().alias(f"min:{name}") for name in names),
+            *(pl.col(name).max().alias(f"max:{name}") for name in names),
+        )
+        .collect()
+        .row(0, named=True)
+    )
+    known = [name for name in names if row[f"min:{name}"] is not None]
+    return json.dumps(
+        {
+            "numRecords": row["n"],
+            "minValues": {name: row[f"min:{name}"] for name in known},
+            "maxValues": {name: row[f"max:{name}"] for name in known},
+            "nullCount": dict.fromkeys(names, 0),
+        }
+    )
+
+
+def _sync_folders(folder: Path, root: Path) -> None:
+    """Wait until the entries of a folder and of those above it, up to the root, are on the disk."""
+    while True:
+        sync(folder)
+        if folder == root:
+            return
+        folder = folder.parent
