@@ -38,7 +38,9 @@ def test_a_mosaic_comes_back_as_it_was_written(tmp_path: Path, n_planes: int) ->
         np.testing.assert_array_equal(getattr(back, name), getattr(mosaic, name))
     for name in ("band", "unit", "zero_point_ab", "weight_kind", "noise_correlation", "exposure_ids", "params"):
         assert getattr(back, name) == getattr(mosaic, name)
-    assert back.grid.cards() == pytest.approx(mosaic.grid.cards(), rel=1e-12)  # a FITS card holds 14 digits
+    for key, value in mosaic.grid.cards().items():
+        tolerance = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value  # a card holds 14 digits
+        assert back.grid.cards()[key] == tolerance
 
 
 def test_other_tools_find_sci_wht_and_ctx(tmp_path: Path) -> None:

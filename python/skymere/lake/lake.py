@@ -1,6 +1,7 @@
 """The lake: one folder with every array and every table of a survey."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFou
 from skymere.lake.arrays import ArrayGroup
 from skymere.lake.content import content_hash
 from skymere.lake.files import put_if_absent, storage
-from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.layout import Layout, check_name
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
 from skymere.lake.sky import check_cone, cone_ranges, separation_arcsec
@@ -265,13 +266,8 @@ class Lake:
         """
         self._check_writable()
         check_name("release", name)
-        tables, schemas = {}, {}
-        for product in products():
-            table = Table(self._layout, product)
-            delta = table.open()
-            if delta is not None:
-                tables[table.key] = delta.version()
-                schemas[product] = table.schema.version_text
+        tables = self.versions()
+        schemas = {product: load_schema(product).version_text for product in products()}
         pin = {"tables": tables, "schemas": schemas, "created": datetime.now(UTC).isoformat(timespec="seconds")}
         try:
             put_if_absent(self._layout.release(name), json.dumps(pin, indent=1).encode())
@@ -279,6 +275,50 @@ class Lake:
             msg = f"release: {name!r} exists already; releases never change, choose another name than {self.releases()}"
             raise ConflictError(msg) from error
         return tables
+
+    def versions(self) -> dict[str, int]:
+        """Return the version of each table that has rows, as a release would pin them now."""
+        tables = [Table(self._layout, product) for product in products()]
+        deltas = {table.key: self._delta(table) for table in tables}
+        return {key: delta.version() for key, delta in deltas.items() if delta is not None}
+
+    def released(self, name: str) -> dict[str, int]:
+        """Return the version of each table that a release pins.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such release.
+        """
+        return _read_release(self._layout, name)
+
+    def sql(self, query: str) -> pl.LazyFrame:
+        """Ask the tables of the lake in SQL.
+
+        Parameters
+        ----------
+        query : str
+            One SELECT of Polars' SQL; its tables are the products.
+
+        Raises
+        ------
+        InvalidInputError
+            When the query is not understood, or calls a table function, which could read any file.
+
+        Examples
+        --------
+        >>> lake.sql("select count(*) as n from source").collect()  # doctest: +SKIP
+        """
+        outside = re.search(r"\b(?:read|scan)_\w+\s*\(", re.sub(r"'[^']*'", "''", query), flags=re.IGNORECASE)
+        if outside:
+            msg = f"query: {outside.group()}...) is not allowed, only the lake's tables: {list(products())}"
+            raise InvalidInputError(msg)
+        try:
+            frames = {product: self.table(product) for product in products()}
+            return pl.SQLContext(frames, eager=False).execute(query)
+        except pl.exceptions.PolarsError as error:
+            msg = f"query: {error}; the tables are {list(products())}"
+            raise InvalidInputError(msg) from error
 
     def content_hash(self) -> str:
         """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""

@@ -17,12 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from skymere.errors import InvalidInputError, SchemaError, StorageError
-from skymere.lake.arrays import MANIFEST, ArrayGroup, GroupWriter
+from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame
-from skymere.lake.files import storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.sky import healpix29
@@ -161,6 +160,34 @@ class Run:
     def warn(self, message: str) -> None:
         """Keep a warning in the row of the run."""
         self._warnings.append(message)
+
+    def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Return rows as a table with the columns and types of the product; what they lack is null, or empty text.
+
+        Parameters
+        ----------
+        rows : sequence of mapping
+            Column name to value.
+
+        Raises
+        ------
+        SchemaError
+            When a row has a column that the schema does not know, or a value of another type.
+        """
+        columns = self._table.schema.expand()
+        schema = polars_schema(columns)
+        unknown = sorted({key for row in rows for key in row} - set(schema))
+        if unknown:
+            msg = f"{self._table.schema.name}: column {unknown[0]}: not in the schema, which has {list(schema)}"
+            raise SchemaError(msg)
+        filled = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
+        blank = {c.name: "" for c in columns if not c.nullable and schema[c.name] == pl.String}
+        known = {name: value for name, value in filled.items() if name in schema}
+        try:
+            return pl.DataFrame([blank | known | dict(row) for row in rows], schema=schema)
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            msg = f"{self._table.schema.name}: the rows do not fit the schema: {error}"
+            raise SchemaError(msg) from error
 
     def publish(
         self,

@@ -1,13 +1,14 @@
 """cutouts: a stamp of every source in every band, with its weight and segmentation."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skymere.datamodels import Mosaic
 from skymere.lake import Lake, Run
 from skymere.mosaic import cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
@@ -36,24 +37,25 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     sources = lake.table("source").filter(pl.col("tile") == tile).sort("source_id").collect()
     rows = _choose_sizes(sources, plan.cutouts)
     bands = mosaic_rows(lake, tile)["band"].to_list()
-    planes = _mosaic_planes(run, lake, tile, bands)
     labels = load_segmentation(lake, tile).labels
+    mosaics = [load_mosaic(lake, tile, band) for band in bands]
     for (size,), members in sorted(rows.group_by("size_class", maintain_order=True)):
-        x, y = members["x"].to_numpy(), members["y"].to_numpy()
-        cut = partial(_stack, x=x, y=y, size=int(size))
-        run.write(f"px{size}/seg", cut(labels))
-        for band in bands:
-            run.annotate(f"px{size}/{band}", {"wcs": lake.tiles[tile].grid.cards()})
-            sci, wht, unit, weight_unit = planes[band]
-            lossy = None if plan.cutouts.lossless else "quantise"
-            run.write(f"px{size}/{band}/sci", cut(sci), unit=unit, lossy=lossy)
-            weight = np.nan_to_num(cut(wht), nan=0.0)
-            run.write(
-                f"px{size}/{band}/wht", weight, unit=weight_unit, lossy=None if plan.cutouts.lossless else "weight7"
-            )
-            run.write(f"px{size}/{band}/origin", _origins(x, y, int(size)))
+        run.write(f"px{size}/seg", _stack(labels, members, size)[0])
+        for mosaic in mosaics:
+            _write_band(run, mosaic, members, size, lossless=plan.cutouts.lossless)
     run.write("source_id", rows["source_id"].to_numpy())
     run.publish(rows.select("source_id", "ra", "dec", "size_class", "cutout_row", "wanted_pix"))
+
+
+def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, lossless: bool) -> None:
+    group = f"px{size}/{mosaic.band}"
+    run.annotate(group, {"wcs": mosaic.grid.cards()})
+    data, origins = _stack(mosaic.data, rows, size)
+    weight, _ = _stack(mosaic.weight, rows, size)
+    run.write(f"{group}/sci", data, unit=mosaic.unit, lossy=None if lossless else "quantise")
+    unit = "s" if mosaic.weight_kind == "exposure_time" else ""
+    run.write(f"{group}/wht", np.nan_to_num(weight, nan=0.0), unit=unit, lossy=None if lossless else "weight7")
+    run.write(f"{group}/origin", origins)
 
 
 def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
@@ -70,26 +72,10 @@ def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
     )
 
 
-def _mosaic_planes(
-    run: Run, lake: Lake, tile: str, bands: list[str]
-) -> Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], str, str]]:
-    planes = {}
-    for band in bands:
-        mosaic = load_mosaic(lake, tile, band)
-        planes[band] = (mosaic.data, mosaic.weight, mosaic.unit, "s" if mosaic.weight_kind == "exposure_time" else "")
-    return planes
-
-
-def _stack(
-    image: NDArray[np.generic], *, x: NDArray[np.float64], y: NDArray[np.float64], size: int
-) -> NDArray[np.generic]:
-    windows = [cut_window(image, xi, yi, size_pix=size).data for xi, yi in zip(x, y, strict=True)]
-    return np.stack(windows)
-
-
-def _origins(x: NDArray[np.float64], y: NDArray[np.float64], size: int) -> NDArray[np.int32]:
-    first = np.floor(np.column_stack([y, x]) + 0.5).astype(np.int32) - size // 2
-    return np.asarray(first, np.int32)
+def _stack(image: NDArray[Any], rows: pl.DataFrame, size: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Windows around the sources, ``(n, size, size)``, and their first pixels, ``(n, 2)``."""
+    cut = [cut_window(image, x, y, size_pix=size) for x, y in rows.select("x", "y").iter_rows()]
+    return np.stack([c.data for c in cut]), np.array([c.origin for c in cut], np.int32)
 
 
 STAGE = Stage(name="cutouts", reads=("mosaic", "segmentation", "source"), writes=("cutout",), tasks=tasks)
