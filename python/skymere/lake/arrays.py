@@ -165,7 +165,7 @@ class StoredArray:
             When there is no such row.
         """
         wanted = np.asarray(rows, np.int64)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self.shape[0]):
+        if wanted.size and not (0 <= wanted.min() and wanted.max() < self.shape[0]):
             msg = f"rows: {wanted.min()} to {wanted.max()} are not all rows of {self.path.name}, which has {self.shape[0]}"
             raise InvalidInputError(msg)
         origins = np.zeros((wanted.size, self.ndim), np.int64)
