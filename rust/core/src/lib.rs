@@ -4,5 +4,8 @@
 //! Every function gives the same bits for any number of threads.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod background;
 pub mod error;
+pub mod image;
 pub mod interrupt;
+pub mod segmentation;

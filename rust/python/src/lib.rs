@@ -1,6 +1,9 @@
 //! The binding: it converts, releases the interpreter lock, and calls. No loop, no default, no branch on data.
 
+mod background;
 mod errors;
+mod images;
+mod segmentation;
 mod threads;
 
 use pyo3::prelude::*;
@@ -23,6 +26,8 @@ fn add_room(
 #[pymodule]
 fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    add_room(m, "background", background::fill)?;
+    add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "threads", threads::fill)?;
     Ok(())
 }

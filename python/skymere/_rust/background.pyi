@@ -1,0 +1,13 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def estimate(
+    data: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    *,
+    box_size: int,
+    filter_size: int,
+    filter_threshold: float,
+    clip_sigma: float,
+    min_good_fraction: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float, float]: ...
