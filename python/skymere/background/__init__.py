@@ -1,5 +1,13 @@
-"""The sky under the sources."""
+"""The sky under the sources: one level for an image, or a smooth mesh and its noise."""
 
+from skymere.background.mesh import Background, BackgroundParams, estimate_background
 from skymere.background.pedestal import Pedestal, PedestalParams, estimate_pedestal
 
-__all__ = ["Pedestal", "PedestalParams", "estimate_pedestal"]
+__all__ = [
+    "Background",
+    "BackgroundParams",
+    "Pedestal",
+    "PedestalParams",
+    "estimate_background",
+    "estimate_pedestal",
+]

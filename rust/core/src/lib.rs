@@ -6,6 +6,8 @@
 
 pub mod background;
 pub mod error;
+pub mod image;
 pub mod interrupt;
 pub mod math;
 pub mod outliers;
+pub mod segmentation;

@@ -2,7 +2,9 @@
 
 mod background;
 mod errors;
+mod images;
 mod outliers;
+mod segmentation;
 mod threads;
 
 use pyo3::prelude::*;
@@ -27,6 +29,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
+    add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "threads", threads::fill)?;
     Ok(())
 }

@@ -1,14 +1,25 @@
-//! The sky under the sources.
+//! The sky under the sources: one level for an image, or a smooth mesh and its noise.
 
+mod cell;
+mod mesh;
 mod pedestal;
+mod spline;
 
+pub use mesh::{Background, MeshParams, estimate};
 pub use pedestal::{Pedestal, PedestalParams, estimate_pedestal};
 
 use crate::error::{Kind, RoomError};
+use crate::image::ImageError;
 
-/// What can go wrong when a background is measured.
+/// What can go wrong when a background is estimated.
 #[derive(Debug, thiserror::Error)]
 pub enum BackgroundError {
+    /// Images of wrong shape.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A cell needs a side.
+    #[error("box_size: {0} is not allowed, it must be at least 1 pixel")]
+    BoxSize(usize),
     /// The mask has another shape than the image.
     #[error("mask: shape {found:?} is not allowed, it must be {expected:?}")]
     Shape {
@@ -23,13 +34,30 @@ pub enum BackgroundError {
         /// How many there are.
         n_pixels: usize,
     },
+    /// No cell has enough good pixels.
+    #[error(
+        "data: none of the {n_cells} cells of {box_size} pixels has a fraction of {fraction} good pixels"
+    )]
+    NoGoodCell {
+        /// Number of cells.
+        n_cells: usize,
+        /// Their side.
+        box_size: usize,
+        /// The fraction of good pixels that a cell needs.
+        fraction: f64,
+    },
 }
 
 impl RoomError for BackgroundError {
     fn kind(&self) -> Kind {
         match self {
+<<<<<<< HEAD
             Self::Shape { .. } => Kind::InvalidInput,
             Self::NoGoodPixel { .. } => Kind::NoData,
+=======
+            Self::Image(error) => error.kind(),
+            Self::BoxSize(_) | Self::Shape { .. } => Kind::InvalidInput,
+            Self::NoGoodCell { .. } | Self::NoGoodPixel { .. } => Kind::NoData,
         }
     }
 }

@@ -1,0 +1,79 @@
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+class _ImageParts(Protocol):
+    @property
+    def data(self) -> NDArray[np.float32]: ...
+    @property
+    def variance(self) -> NDArray[np.float32] | None: ...
+    @property
+    def mask(self) -> NDArray[np.bool_] | None: ...
+    @property
+    def noise_correlation(self) -> float: ...
+    @property
+    def scale(self) -> float: ...
+
+def label(mask: NDArray[np.uint8], connectivity: int) -> tuple[NDArray[np.int32], int]: ...
+def convolve(
+    data: NDArray[np.float32],
+    kernel: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None = None,
+    weight: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]: ...
+def detect(
+    data: NDArray[np.float32],
+    error: NDArray[np.float32] | None,
+    sigma: float,
+    mask: NDArray[np.bool_] | None,
+    kernel: NDArray[np.float32] | None,
+    *,
+    threshold: float,
+    is_filtered: bool,
+    connectivity: int,
+    min_area: int,
+    deblend: tuple[int, float, bool] | None,
+    clean: float | None,
+) -> tuple[NDArray[np.int32], int]: ...
+def deblend(
+    data: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    *,
+    threshold: float,
+    min_area: int,
+    connectivity: int,
+    n_levels: int,
+    contrast: float,
+    is_random: bool,
+) -> tuple[NDArray[np.int32], int]: ...
+def measure(
+    labels: NDArray[np.int32],
+    detection: _ImageParts,
+    kernel: NDArray[np.float32] | None,
+    bands: Sequence[_ImageParts],
+    *,
+    aperture_radii: Sequence[float],
+    kron_factor: float,
+    kron_min_radius: float,
+    kron_extent: float,
+    neighbours: str,
+) -> dict[str, Any]: ...
+def sum_apertures(
+    image: _ImageParts,
+    labels: NDArray[np.int32] | None,
+    apertures: NDArray[np.float64],
+    owner: NDArray[np.int32],
+    *,
+    neighbours: str,
+) -> list[NDArray[np.float64]]: ...
+def kron_radii(
+    image: _ImageParts,
+    labels: NDArray[np.int32] | None,
+    ellipses: NDArray[np.float64],
+    owner: NDArray[np.int32],
+    *,
+    extent: float,
+    neighbours: str,
+) -> NDArray[np.float64]: ...

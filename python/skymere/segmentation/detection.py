@@ -1,0 +1,309 @@
+"""Detection: threshold, label and deblend."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skymere._arrays import as_array, as_image, as_mask
+from skymere._rust import segmentation as _rust
+from skymere.datamodels import SegmentationMap
+from skymere.errors import InvalidInputError
+from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
+from skymere.wcs import Grid
+
+__all__ = ["DeblendParams", "DetectParams", "deblend", "detect", "label"]
+
+
+def _check_connectivity(connectivity: int) -> None:
+    if connectivity not in {4, 8}:
+        msg = f"connectivity: {connectivity} is not allowed, it must be 4 or 8"
+        raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeblendParams:
+    """Parameters of multi-threshold deblending; the numbers are SExtractor's defaults.
+
+    Parameters
+    ----------
+    n_levels : int
+        Number of thresholds, in exponential steps between the segment's own and its peak.
+    contrast : float
+        Flux of a branch above its threshold, as a fraction of the segment's flux, that makes it a source.
+    assignment : str
+        Who gets the pixels below the branches: ``likeliest``, the branch whose Gaussian profile is brightest there;
+        ``random``, a branch drawn with these profiles as probabilities (SExtractor; the draw is a function of the
+        pixel's position, so it is the same every time).
+    min_area : int
+        Least number of pixels of a source; used by `deblend`, while `detect` has its own.
+    connectivity : int
+        4 or 8; used by `deblend`, while `detect` has its own.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    n_levels: int = 32
+    contrast: float = 0.005
+    assignment: Literal["likeliest", "random"] = "likeliest"
+    min_area: int = 5
+    connectivity: int = 8
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_levels <= 1024:
+            msg = f"n_levels: {self.n_levels} is not allowed, it must be between 1 and 1024"
+            raise InvalidInputError(msg)
+        if not 0 <= self.contrast <= 1:
+            msg = f"contrast: {self.contrast} is not allowed, it must be between 0 and 1"
+            raise InvalidInputError(msg)
+        if self.assignment not in {"likeliest", "random"}:
+            msg = f"assignment: {self.assignment!r} is not allowed, it must be 'likeliest' or 'random'"
+            raise InvalidInputError(msg)
+        if self.min_area < 1:
+            msg = f"min_area: {self.min_area} is not allowed, it must be at least 1 pixel"
+            raise InvalidInputError(msg)
+        _check_connectivity(self.connectivity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectParams:
+    """Parameters of `detect`.
+
+    Parameters
+    ----------
+    threshold : float
+        Least value of a detected pixel of the filtered image [sigma].
+    threshold_noise : str
+        Whose sigma: ``filtered``, that of the filtered pixel (independent pixels assumed); ``unfiltered``, that of the
+        pixel itself, as SExtractor counts.
+    kernel : tuple of tuple of float, or None
+        Filter, normalised before use; None is no filter.
+    connectivity : int
+        Pixels connect to 4 or 8 neighbours.
+    min_area : int
+        Least number of pixels of a source.
+    deblend : DeblendParams or None
+        How blends are split; None is not at all.
+    clean : float or None
+        Exponent of the Moffat wing that may explain a faint neighbour, which is then joined (SExtractor's CLEAN_PARAM);
+        None keeps all.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    threshold: float = 4.0
+    threshold_noise: Literal["filtered", "unfiltered"] = "filtered"
+    kernel: KernelValues | None = PYRAMID
+    connectivity: int = 8
+    min_area: int = 5
+    deblend: DeblendParams | None = DeblendParams()
+    clean: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.threshold > 0 and np.isfinite(self.threshold)):
+            msg = f"threshold: {self.threshold} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if self.threshold_noise not in {"filtered", "unfiltered"}:
+            msg = f"threshold_noise: {self.threshold_noise!r} is not allowed, it must be 'filtered' or 'unfiltered'"
+            raise InvalidInputError(msg)
+        if self.kernel is not None:
+            object.__setattr__(self, "kernel", freeze_kernel(self.kernel))
+        _check_connectivity(self.connectivity)
+        if self.min_area < 1:
+            msg = f"min_area: {self.min_area} is not allowed, it must be at least 1 pixel"
+            raise InvalidInputError(msg)
+        if self.clean is not None and not self.clean > 0:
+            msg = f"clean: {self.clean} is not allowed, it must be positive, or None"
+            raise InvalidInputError(msg)
+
+
+def label(mask: ArrayLike, *, connectivity: int = 8) -> SegmentationMap:
+    """Label the connected components of a mask.
+
+    Parameters
+    ----------
+    mask : array_like, bool, shape (ny, nx)
+        True where a component is.
+    connectivity : int, optional
+        4: pixels that share a side are connected; 8: also those that share a corner.
+
+    Returns
+    -------
+    SegmentationMap
+        Labels from 1 in raster order of each component's first pixel; the same for any number of threads.
+
+    Raises
+    ------
+    InvalidInputError
+        When the connectivity is not 4 or 8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.segmentation import label
+    >>> label(np.eye(3, dtype=bool), connectivity=4).n_sources
+    3
+    """
+    _check_connectivity(connectivity)
+    pixels = as_mask(mask, "mask")
+    labels, _ = _rust.label(pixels.view(np.uint8), connectivity)
+    return SegmentationMap(labels=labels, params={"connectivity": connectivity})
+
+
+def _noise(
+    error: ArrayLike | None, weight: ArrayLike | None, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32] | None, float]:
+    """Return the error image, or None and one error for all pixels."""
+    if (error is None) == (weight is None):
+        msg = "error, weight: exactly one of the two must be given"
+        raise InvalidInputError(msg)
+    if weight is not None:
+        inverse = as_image(weight, "weight", shape=shape)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(inverse > 0, 1.0 / np.sqrt(inverse), np.inf).astype(np.float32), 0.0
+    if np.ndim(error) > 0:  # type: ignore[arg-type]
+        image = as_image(error, "error", shape=shape)  # type: ignore[arg-type]
+        if bool((image < 0).any()):
+            msg = "error: negative values are not allowed"
+            raise InvalidInputError(msg)
+        return image, 0.0
+    sigma = float(error)  # type: ignore[arg-type]
+    if not (sigma > 0 and np.isfinite(sigma)):
+        msg = f"error: {sigma} is not allowed, it must be positive"
+        raise InvalidInputError(msg)
+    return None, sigma
+
+
+def detect(
+    data: ArrayLike,
+    *,
+    error: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    grid: Grid | None = None,
+    params: DetectParams | None = None,
+) -> SegmentationMap:
+    """Find the sources of a background-subtracted image.
+
+    Parameters
+    ----------
+    data : array_like, float32, shape (ny, nx) [unit]
+        The image; pixels that are not finite are never detected. It must not change during the call.
+    error : array_like, float32, shape (ny, nx), or float [unit]
+        1 sigma of every pixel; pixels where it is 0 or not finite are never detected.
+    weight : array_like, float32, shape (ny, nx) [unit^-2]
+        Inverse variance, instead of ``error``.
+    mask : array_like, bool, shape (ny, nx), optional
+        True = do not use.
+    grid : Grid, optional
+        WCS of the image, kept with the labels.
+    params : DetectParams, optional
+        Threshold, filter, areas, deblending and cleaning.
+
+    Returns
+    -------
+    SegmentationMap
+        Label 1 is the brightest source; the same for any number of threads.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ, an error is negative, or not exactly one of ``error`` and ``weight`` is given.
+    NoDataError
+        When no pixel can be used.
+
+    Notes
+    -----
+    Pixels of the filtered image above ``threshold`` sigma are joined to components of at least ``min_area`` pixels,
+    each component is split at its peaks, and detections that the wing of a brighter neighbour explains are joined to it.
+
+    References
+    ----------
+    Bertin & Arnouts 1996, A&AS 117, 393.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.segmentation import detect
+    >>> image = np.zeros((64, 64), np.float32)
+    >>> image[20:24, 30:34] = 50.0
+    >>> detect(image, error=1.0).n_sources
+    1
+    """
+    params = params or DetectParams()
+    pixels = as_image(data, "data")
+    shape = (pixels.shape[0], pixels.shape[1])
+    noise, sigma = _noise(error, weight, shape)
+    bad = None if mask is None else as_mask(mask, "mask", shape=shape)
+    deblending = params.deblend
+    labels, _ = _rust.detect(
+        pixels,
+        noise,
+        sigma,
+        bad,
+        None if params.kernel is None else as_kernel(params.kernel),
+        threshold=params.threshold,
+        is_filtered=params.threshold_noise == "filtered",
+        connectivity=params.connectivity,
+        min_area=params.min_area,
+        deblend=None
+        if deblending is None
+        else (deblending.n_levels, deblending.contrast, deblending.assignment == "random"),
+        clean=params.clean,
+    )
+    return SegmentationMap(labels=labels, grid=grid, params=asdict(params))
+
+
+def deblend(
+    data: ArrayLike,
+    segmentation: SegmentationMap,
+    *,
+    threshold: float = 0.0,
+    params: DeblendParams | None = None,
+) -> SegmentationMap:
+    """Split the segments of a map at the peaks of an image.
+
+    Parameters
+    ----------
+    data : array_like, float32, shape (ny, nx) [unit]
+        The image, filtered as for the detection.
+    segmentation : SegmentationMap
+        Segments of any shape.
+    threshold : float, optional
+        Level from which a segment is cut; its faintest pixel where that is higher [unit].
+    params : DeblendParams, optional
+        Levels, contrast and least area.
+
+    Returns
+    -------
+    SegmentationMap
+        New labels over the same pixels; label 1 is the brightest source.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ or a label is negative.
+
+    References
+    ----------
+    Bertin & Arnouts 1996, A&AS 117, 393, section 4.
+    """
+    params = params or DeblendParams()
+    labels, _ = _rust.deblend(
+        as_image(data, "data", shape=segmentation.shape),
+        as_array(segmentation.labels, "segmentation", np.int32),  # type: ignore[arg-type]
+        threshold=threshold,
+        min_area=params.min_area,
+        connectivity=params.connectivity,
+        n_levels=params.n_levels,
+        contrast=params.contrast,
+        is_random=params.assignment == "random",
+    )
+    return SegmentationMap(labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)})

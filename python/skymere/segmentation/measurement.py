@@ -1,0 +1,161 @@
+"""The source table: positions, shapes, fluxes and flags of all segments."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from skymere._rust import segmentation as _rust
+from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.errors import InvalidInputError
+from skymere.segmentation.apertures import Neighbours, check_neighbours
+from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
+from skymere.segmentation.planes import MeasureImage, parts_of
+
+__all__ = ["MeasureParams", "measure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureParams:
+    """Parameters of `measure`; the numbers are SExtractor's defaults.
+
+    Parameters
+    ----------
+    aperture_diameters_pix : tuple of float
+        Diameters of the circular apertures [pix].
+    kron_factor : float
+        The Kron aperture is this many first moments of the light large.
+    kron_min_radius : float
+        Its smallest radius, in units of the source's ellipse.
+    kron_extent : float
+        The first moment is taken within this radius, in units of the source's ellipse.
+    neighbours : str
+        What pixels of other sources count; see `aperture_flux`.
+    kernel : tuple of tuple of float, or None
+        Filter of the detection image for positions and ellipses, best that of the detection; None is none.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    aperture_diameters_pix: tuple[float, ...] = (5.0, 10.0)
+    kron_factor: float = 2.5
+    kron_min_radius: float = 3.5
+    kron_extent: float = 6.0
+    neighbours: Neighbours = "mirror"
+    kernel: KernelValues | None = PYRAMID
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "aperture_diameters_pix", tuple(float(d) for d in self.aperture_diameters_pix))
+        named = {f"aperture_diameters_pix[{i}]": d for i, d in enumerate(self.aperture_diameters_pix)}
+        named |= {name: getattr(self, name) for name in ("kron_factor", "kron_min_radius", "kron_extent")}
+        for name, value in named.items():
+            if not (value > 0 and np.isfinite(value)):
+                msg = f"{name}: {value} is not allowed, it must be positive"
+                raise InvalidInputError(msg)
+        check_neighbours(self.neighbours)
+        if self.kernel is not None:
+            object.__setattr__(self, "kernel", freeze_kernel(self.kernel))
+
+
+def measure(
+    segmentation: SegmentationMap,
+    images: Mapping[str, Mosaic | MeasureImage],
+    *,
+    detection: str | Mosaic | MeasureImage | None = None,
+    params: MeasureParams | None = None,
+) -> pl.DataFrame:
+    """Measure every segment in every band.
+
+    Parameters
+    ----------
+    segmentation : SegmentationMap
+        The segments.
+    images : mapping of str to Mosaic or MeasureImage
+        The bands, background-subtracted, on the pixels of the segmentation.
+    detection : str, Mosaic or MeasureImage, optional
+        Image on which positions, ellipses, Kron radii and half-light radii are measured: the name of a band or another
+        image, such as a stack of bands; the first band when absent.
+    params : MeasureParams, optional
+        Apertures and neighbours.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based; ``ra``, ``dec``
+        [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``, ``b`` [pix];
+        ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron aperture in units
+        of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band ``flux_iso_{band}``,
+        ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero point is unknown], each
+        followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and ``flags_{band}``.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no band, the shapes differ or a label is negative.
+
+    Notes
+    -----
+    Errors are those of independent pixels times ``noise_correlation``; of the position,
+    ``x_err^2 = R^2 sum s^2 (x - x0)^2 / (sum f)^2`` over the segment.
+
+    References
+    ----------
+    Bertin & Arnouts 1996, A&AS 117, 393, section 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.segmentation import MeasureImage, detect, measure
+    >>> y, x = np.mgrid[:64, :64]
+    >>> image = (100 * np.exp(-((x - 30.0) ** 2 + (y - 20.0) ** 2) / 8)).astype(np.float32)
+    >>> table = measure(detect(image, error=1.0), {"r": MeasureImage(data=image, error=1.0)})
+    >>> table.select("x", "y", "flux_auto_r").row(0, named=True)["x"]
+    30.0
+    """
+    params = params or MeasureParams()
+    if not images:
+        msg = "images: at least one band is needed"
+        raise InvalidInputError(msg)
+    shape = segmentation.shape
+    bands = {band: parts_of(image, f"images[{band!r}]", shape=shape) for band, image in images.items()}
+    chosen = next(iter(images)) if detection is None else detection
+    if isinstance(chosen, str):
+        if chosen not in bands:
+            msg = f"detection: {chosen!r} is not a band, it must be one of {list(bands)}"
+            raise InvalidInputError(msg)
+        detected = bands[chosen]
+    else:
+        detected = parts_of(chosen, "detection", shape=shape)
+    found = _rust.measure(
+        segmentation.labels,
+        detected,
+        None if params.kernel is None else as_kernel(params.kernel),
+        list(bands.values()),
+        aperture_radii=[0.5 * d for d in params.aperture_diameters_pix],
+        kron_factor=params.kron_factor,
+        kron_min_radius=params.kron_min_radius,
+        kron_extent=params.kron_extent,
+        neighbours=params.neighbours,
+    )
+    return pl.DataFrame(_columns(found, list(bands), segmentation))
+
+
+def _columns(found: dict[str, Any], bands: list[str], segmentation: SegmentationMap) -> dict[str, Any]:
+    """Return the columns in the order of the table."""
+    columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err")}
+    if segmentation.grid is not None:
+        columns["ra"], columns["dec"] = segmentation.grid.sky(found["x"], found["y"])
+    columns |= {name: found[name] for name in ("area", "x2", "y2", "xy", "a", "b")}
+    columns["theta"] = np.rad2deg(found["theta"])
+    columns["elongation"] = found["a"] / found["b"]
+    columns |= {name: found[name] for name in ("kron_radius", "r_half")}
+    columns["flags"] = found["flags"].astype(np.int32)
+    for band, measured in zip(bands, found["bands"], strict=True):
+        columns |= {f"{name}_{band}": column for name, column in measured.items() if name != "flags"}
+        columns[f"flags_{band}"] = measured["flags"].astype(np.int32)
+    return columns

@@ -1,0 +1,112 @@
+"""Images to be measured, and the flags of a source."""
+
+from dataclasses import dataclass
+from enum import IntFlag
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skymere._arrays import as_image, as_mask
+from skymere.datamodels import Mosaic
+from skymere.errors import InvalidInputError
+
+__all__ = ["MeasureImage", "Parts", "SourceFlag", "parts_of"]
+
+
+class SourceFlag(IntFlag):
+    """Bits of the column ``flags``; ``flags_{band}`` has BAD_PIXELS and APERTURE_INCOMPLETE of its band."""
+
+    NEIGHBOUR = 1
+    """More than a tenth of the Kron aperture belongs to other sources or is bad."""
+    BLENDED = 2
+    """The segment touches another one."""
+    BAD_PIXELS = 4
+    """Pixels of the segment are masked (saturated, bad) or not finite."""
+    EDGE = 8
+    """The segment reaches the edge of the image or of what is covered."""
+    APERTURE_INCOMPLETE = 16
+    """Part of an aperture is bad or outside, and no pixel opposite to it could stand in."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeasureImage:
+    """A background-subtracted image as plain arrays, to be measured.
+
+    Parameters
+    ----------
+    data : array_like, float32, shape (ny, nx) [unit]
+        Pixels; those that are not finite do not count.
+    error : array_like, float32, shape (ny, nx), or float, optional [unit]
+        1 sigma of every pixel; without it all errors are NaN. Pixels whose error is not finite do not count.
+    mask : array_like, bool, shape (ny, nx), optional
+        True = do not use (saturated, bad).
+    noise_correlation : float, optional
+        Noise of a sum of pixels over that of independent ones; multiplies every error.
+    zero_point_ab : float, optional
+        AB magnitude of one unit; when it is given, fluxes come out in uJy.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ or a number is not allowed.
+    """
+
+    data: ArrayLike
+    error: ArrayLike | None = None
+    mask: ArrayLike | None = None
+    noise_correlation: float = 1.0
+    zero_point_ab: float = float("nan")
+
+    def __post_init__(self) -> None:
+        data = as_image(self.data, "data")
+        shape = (data.shape[0], data.shape[1])
+        object.__setattr__(self, "data", data)
+        if self.error is not None:
+            error = np.broadcast_to(np.asarray(self.error), shape) if np.ndim(self.error) == 0 else self.error
+            object.__setattr__(self, "error", as_image(error, "error", shape=shape))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", as_mask(self.mask, "mask", shape=shape))
+        if not (self.noise_correlation > 0 and np.isfinite(self.noise_correlation)):
+            msg = f"noise_correlation: {self.noise_correlation} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """What the kernels take of an image; ``scale`` is uJy per unit, or 1 when the zero point is unknown."""
+
+    data: NDArray[np.float32]
+    variance: NDArray[np.float32] | None
+    mask: NDArray[np.bool_] | None
+    noise_correlation: float
+    scale: float
+
+
+def _scale(zero_point_ab: float) -> float:
+    return float(10.0 ** (-0.4 * (zero_point_ab - 23.9))) if np.isfinite(zero_point_ab) else 1.0
+
+
+def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] | None = None) -> Parts:
+    """Return what the kernels take of an image.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is not an image, or of another shape.
+    """
+    if not isinstance(image, Mosaic | MeasureImage):
+        msg = f"{name}: {type(image).__name__} is not allowed, it must be a Mosaic or a MeasureImage"
+        raise InvalidInputError(msg)
+    data = as_image(image.data, name, shape=shape)
+    if isinstance(image, Mosaic):
+        variance, mask = image.variance, None
+    else:
+        variance = None if image.error is None else np.square(np.asarray(image.error, dtype=np.float32))
+        mask = None if image.mask is None else np.asarray(image.mask, dtype=np.bool_)
+    return Parts(
+        data=data,
+        variance=variance,
+        mask=mask,
+        noise_correlation=image.noise_correlation,
+        scale=_scale(image.zero_point_ab),
+    )

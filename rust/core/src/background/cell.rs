@@ -1,0 +1,237 @@
+//! Level and noise of the sky in one cell of the mesh.
+
+/// Half of the histogram's range in standard deviations.
+const RANGE_SIGMA: f64 = 5.0;
+/// Pixels per histogram bin near the peak of a Gaussian.
+const PIXELS_PER_BIN: f64 = 4.0;
+const MAX_BINS: usize = 4096;
+/// Pixels farther than this from the first mean do not shape the histogram.
+const FIRST_CLIP_SIGMA: f64 = 2.0;
+const MAX_CLIPS: usize = 100;
+/// Relative change of sigma at which the clipping has converged.
+const CONVERGED: f64 = 1e-4;
+/// From this `|mean - median| / sigma` on a cell is crowded, and the mode estimator is left for the median.
+const CROWDED: f64 = 0.3;
+
+/// Level and noise of the sky in a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sky {
+    pub level: f64,
+    pub rms: f64,
+}
+
+/// Sky of the good pixels of a cell: clipped histogram, mode `2.5 median - 1.5 mean`.
+///
+/// # Source
+/// Bertin & Arnouts 1996, A&AS 117, 393, section 3; the range and the bins of the histogram are those of `SExtractor`.
+pub(super) fn sky_of(values: &[f32], clip_sigma: f64) -> Option<Sky> {
+    let first = Moments::of(values, f32::NEG_INFINITY, f32::INFINITY)?;
+    let reach = FIRST_CLIP_SIGMA * first.sigma;
+    let core = Moments::of(
+        values,
+        (first.mean - reach) as f32,
+        (first.mean + reach) as f32,
+    )
+    .unwrap_or(first);
+    if core.sigma <= 0.0 {
+        return Some(Sky {
+            level: core.mean,
+            rms: 0.0,
+        });
+    }
+    let histogram = Histogram::of(values, core);
+    let clipped = histogram.clip(clip_sigma);
+    Some(Sky {
+        level: histogram.zero + clipped.mode() * histogram.scale,
+        rms: clipped.sigma * histogram.scale,
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Moments {
+    n: usize,
+    mean: f64,
+    sigma: f64,
+}
+
+impl Moments {
+    /// Mean and standard deviation of the values in `[low, high]`.
+    fn of(values: &[f32], low: f32, high: f32) -> Option<Self> {
+        const LANES: usize = 8;
+        // A pivot near the values keeps the difference of squares exact enough for a high sky.
+        let pivot = f64::from(*values.first()?);
+        let mut n = [0.0; LANES];
+        let mut sum = [0.0; LANES];
+        let mut squares = [0.0; LANES];
+        for chunk in values.chunks(LANES) {
+            for (lane, &value) in chunk.iter().enumerate() {
+                let weight = f64::from(u8::from(value >= low && value <= high));
+                let d = (f64::from(value) - pivot) * weight;
+                n[lane] += weight;
+                sum[lane] += d;
+                squares[lane] += d * d;
+            }
+        }
+        let n: f64 = n.iter().sum();
+        if n == 0.0 {
+            return None;
+        }
+        let mean = sum.iter().sum::<f64>() / n;
+        let variance = squares.iter().sum::<f64>() / n - mean * mean;
+        Some(Self {
+            n: n as usize,
+            mean: mean + pivot,
+            sigma: variance.max(0.0).sqrt(),
+        })
+    }
+}
+
+/// Cumulative sums over the bins `i` of a histogram `h`: entry `k` holds the sums over `i < k`.
+struct Histogram {
+    zero: f64,
+    scale: f64,
+    count: Vec<u64>,
+    first: Vec<u64>,
+    second: Vec<u64>,
+}
+
+struct Clipped {
+    mean: f64,
+    median: f64,
+    sigma: f64,
+}
+
+impl Histogram {
+    fn of(values: &[f32], core: Moments) -> Self {
+        let density = (2.0 / std::f64::consts::PI).sqrt() * RANGE_SIGMA / PIXELS_PER_BIN;
+        let n_bins = ((density * core.n as f64) as usize + 1).min(MAX_BINS);
+        let scale = 2.0 * RANGE_SIGMA * core.sigma / n_bins as f64;
+        let zero = core.mean - RANGE_SIGMA * core.sigma;
+        let mut bins = vec![0_u64; n_bins];
+        for &value in values {
+            let bin = ((f64::from(value) - zero) / scale + 0.5).floor();
+            if bin >= 0.0
+                && let Some(count) = bins.get_mut(bin as usize)
+            {
+                *count += 1;
+            }
+        }
+        let cumulate = |power: u32| -> Vec<u64> {
+            std::iter::once(0)
+                .chain(bins.iter().enumerate().scan(0, |sum, (i, h)| {
+                    *sum += h * (i as u64).pow(power);
+                    Some(*sum)
+                }))
+                .collect()
+        };
+        Self {
+            zero,
+            scale,
+            count: cumulate(0),
+            first: cumulate(1),
+            second: cumulate(2),
+        }
+    }
+
+    fn bin(&self, i: usize) -> u64 {
+        if i + 1 < self.count.len() {
+            self.count[i + 1] - self.count[i]
+        } else {
+            0
+        }
+    }
+
+    /// Median of the bins `low..=high`: the boundary between the bins that hold the lower and the upper half, moved by
+    /// the difference of the halves.
+    fn median(&self, low: usize, high: usize) -> f64 {
+        let (below, above) = (self.count[low], self.count[high + 1]);
+        let half = u64::midpoint(below, above + 1);
+        let middle = low + self.count[low + 1..=high + 1].partition_point(|&c| c < half);
+        let goes_low = self.count[middle] - below < above - self.count[middle + 1];
+        let first_upper = middle + usize::from(goes_low);
+        let lower = (self.count[first_upper] - below) as f64;
+        let upper = (above - self.count[first_upper]) as f64;
+        let beside = self
+            .bin(first_upper)
+            .max(first_upper.checked_sub(1).map_or(0, |i| self.bin(i)));
+        first_upper as f64 - 0.5 + (upper - lower) / (2.0 * beside.max(1) as f64)
+    }
+
+    /// Clip around the median until sigma stays; all numbers in bins.
+    fn clip(&self, clip_sigma: f64) -> Clipped {
+        let last = self.count.len() - 2;
+        let (mut low, mut high) = (0, last);
+        let mut clipped = Clipped {
+            mean: 0.0,
+            median: 0.0,
+            sigma: 10.0 * last as f64,
+        };
+        let mut before = 1.0;
+        for _ in 0..MAX_CLIPS {
+            if clipped.sigma < 0.1 || (clipped.sigma / before - 1.0).abs() <= CONVERGED {
+                break;
+            }
+            before = clipped.sigma;
+            let n = self.count[high + 1] - self.count[low];
+            if n == 0 {
+                break;
+            }
+            let mean = (self.first[high + 1] - self.first[low]) as f64 / n as f64;
+            let square = (self.second[high + 1] - self.second[low]) as f64 / n as f64;
+            clipped = Clipped {
+                mean,
+                median: self.median(low, high),
+                sigma: (square - mean * mean).max(0.0).sqrt(),
+            };
+            let reach = clip_sigma * clipped.sigma;
+            low = (clipped.median - reach + 0.5).clamp(0.0, last as f64) as usize;
+            high = (clipped.median + reach + 0.5).clamp(low as f64, last as f64) as usize;
+        }
+        clipped
+    }
+}
+
+impl Clipped {
+    fn mode(&self) -> f64 {
+        if self.sigma <= 0.0 {
+            self.mean
+        } else if ((self.mean - self.median) / self.sigma).abs() < CROWDED {
+            2.5 * self.median - 1.5 * self.mean
+        } else {
+            self.median
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_cell_has_no_noise() {
+        let sky = sky_of(&[7.0; 100], 3.0).unwrap();
+        assert_eq!(
+            sky,
+            Sky {
+                level: 7.0,
+                rms: 0.0
+            }
+        );
+    }
+
+    #[test]
+    fn an_empty_cell_has_no_sky() {
+        assert_eq!(sky_of(&[], 3.0), None);
+    }
+
+    #[test]
+    fn stars_do_not_lift_the_level() {
+        let mut values: Vec<f32> = (0..4000)
+            .map(|i| 100.0 + ((i * 7919) % 1000) as f32 / 1000.0)
+            .collect();
+        values.extend([5000.0; 40]);
+        let sky = sky_of(&values, 3.0).unwrap();
+        assert!((sky.level - 100.5).abs() < 0.01, "{sky:?}");
+        assert!((sky.rms - 1.0 / 12_f64.sqrt()).abs() < 0.01, "{sky:?}");
+    }
+}

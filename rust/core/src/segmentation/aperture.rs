@@ -1,0 +1,352 @@
+//! Sums over elliptical apertures with exact overlap.
+
+use super::SegmentationError;
+use super::overlap::Outline;
+use crate::image::Plane;
+use rayon::prelude::*;
+
+/// What a pixel of another source counts in an aperture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbours {
+    /// As much as the pixel opposite to it with respect to the centre (`SExtractor`'s `MASK_TYPE CORRECT`).
+    Mirror,
+    /// Nothing (`BLANK`).
+    Blank,
+    /// As it is (`NONE`).
+    Keep,
+}
+
+/// An elliptical aperture [pix]; `theta` from x towards y [rad].
+#[derive(Clone, Copy, Debug)]
+pub struct Aperture {
+    /// Column of the centre.
+    pub x: f64,
+    /// Row of the centre.
+    pub y: f64,
+    /// First semi-axis.
+    pub a: f64,
+    /// Second semi-axis.
+    pub b: f64,
+    /// Angle of the first semi-axis.
+    pub theta: f64,
+}
+
+/// What an aperture holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ApertureSum {
+    /// Sum of the pixels, each times its overlap; NaN where no pixel counts.
+    pub flux: f64,
+    /// Standard deviation of `flux`; NaN without variances.
+    pub error: f64,
+    /// Fraction of the aperture's area that belongs to other sources.
+    pub foreign: f64,
+    /// Fraction of the area that is bad or outside the image.
+    pub bad: f64,
+    /// Fraction of the area for which there was no replacement either.
+    pub missing: f64,
+}
+
+/// An image to be measured, and which of its pixels count.
+#[derive(Clone, Copy, Debug)]
+pub struct Photometer<'a> {
+    /// Background-subtracted pixels.
+    pub data: Plane<'a, f32>,
+    /// Their variances.
+    pub variance: Option<Plane<'a, f32>>,
+    /// True where a pixel must not be used.
+    pub mask: Option<Plane<'a, bool>>,
+    /// To which source a pixel belongs.
+    pub labels: Option<Plane<'a, i32>>,
+    /// What pixels of other sources count.
+    pub neighbours: Neighbours,
+    /// Noise of a sum over that of independent pixels.
+    pub noise_correlation: f64,
+}
+
+/// Why a pixel counts or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Good,
+    Foreign,
+    Bad,
+}
+
+impl Photometer<'_> {
+    /// Check that all images have one shape.
+    ///
+    /// # Errors
+    /// [`crate::image::ImageError::Shape`].
+    pub(super) fn checked(self) -> Result<Self, SegmentationError> {
+        let shape = self.data.shape();
+        self.variance
+            .map(|v| v.of_shape("variance", shape))
+            .transpose()?;
+        self.mask.map(|m| m.of_shape("mask", shape)).transpose()?;
+        self.labels
+            .map(|l| l.of_shape("labels", shape))
+            .transpose()?;
+        Ok(self)
+    }
+
+    /// Index of a pixel, if it is in the image.
+    pub(super) fn index(&self, x: isize, y: isize) -> Option<usize> {
+        let (ny, nx) = self.data.shape();
+        (x >= 0 && y >= 0 && (x as usize) < nx && (y as usize) < ny)
+            .then(|| y as usize * nx + x as usize)
+    }
+
+    /// Whether the pixel with this index can be used at all, whoever owns it.
+    pub(super) fn is_usable(&self, i: usize) -> bool {
+        self.data.pixels()[i].is_finite()
+            && self.mask.is_none_or(|m| !m.pixels()[i])
+            && self
+                .variance
+                .is_none_or(|v| v.pixels()[i] >= 0.0 && v.pixels()[i].is_finite())
+    }
+
+    fn is_foreign(&self, i: usize, label: i32) -> bool {
+        self.neighbours != Neighbours::Keep
+            && self.labels.is_some_and(|l| {
+                let owner = l.pixels()[i];
+                owner != 0 && owner != label
+            })
+    }
+
+    pub(super) fn state(&self, i: usize, label: i32) -> State {
+        if !self.is_usable(i) {
+            State::Bad
+        } else if self.is_foreign(i, label) {
+            State::Foreign
+        } else {
+            State::Good
+        }
+    }
+
+    /// The pixel opposite to one that does not count, if it may stand in for it and counts itself.
+    pub(super) fn stand_in(
+        &self,
+        centre: &Mirror,
+        x: isize,
+        y: isize,
+        state: State,
+        label: i32,
+    ) -> Option<usize> {
+        if state == State::Foreign && self.neighbours == Neighbours::Blank {
+            return None;
+        }
+        let (x, y) = centre.opposite(x, y);
+        self.index(x, y)
+            .filter(|&i| self.state(i, label) == State::Good)
+    }
+
+    pub(super) fn variance_of(&self, i: usize) -> f64 {
+        self.variance.map_or(f64::NAN, |v| f64::from(v.pixels()[i]))
+    }
+
+    /// Sum over an aperture of the source `label`.
+    pub(super) fn sum(&self, footprint: &Footprint, label: i32) -> ApertureSum {
+        let (mut flux, mut variance, mut used) = (0.0, 0.0, 0.0);
+        let (mut foreign, mut bad, mut missing) = (0.0, 0.0, 0.0);
+        for &Share { x, y, overlap } in &footprint.shares {
+            let here = self.index(x, y);
+            let state = here.map_or(State::Bad, |i| self.state(i, label));
+            if let (State::Good, Some(i)) = (state, here) {
+                flux += overlap * f64::from(self.data.pixels()[i]);
+                variance += overlap * overlap * self.variance_of(i);
+                used += overlap;
+                continue;
+            }
+            if state == State::Foreign {
+                foreign += overlap;
+            } else {
+                bad += overlap;
+            }
+            let Some(i) = self.stand_in(&footprint.mirror, x, y, state, label) else {
+                missing += overlap;
+                continue;
+            };
+            // The stand-in is summed with its own overlap as well: (o + p)^2 - p^2 is what this adds to the variance.
+            let (mx, my) = footprint.mirror.opposite(x, y);
+            let own = footprint.overlap(mx, my);
+            flux += overlap * f64::from(self.data.pixels()[i]);
+            variance += overlap * (overlap + 2.0 * own) * self.variance_of(i);
+            used += overlap;
+        }
+        let area = footprint.area;
+        missing += footprint.outside;
+        bad += footprint.outside;
+        ApertureSum {
+            flux: if used > 0.0 { flux } else { f64::NAN },
+            error: if used > 0.0 {
+                self.noise_correlation * variance.sqrt()
+            } else {
+                f64::NAN
+            },
+            foreign: foreign / area,
+            bad: bad / area,
+            missing: missing / area,
+        }
+    }
+}
+
+/// Reflection of pixels at a centre, rounded to pixels.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mirror {
+    x: isize,
+    y: isize,
+}
+
+impl Mirror {
+    pub(super) fn at(x: f64, y: f64) -> Self {
+        Self {
+            x: (2.0 * x + 0.5).floor() as isize,
+            y: (2.0 * y + 0.5).floor() as isize,
+        }
+    }
+
+    pub(super) fn opposite(&self, x: isize, y: isize) -> (isize, isize) {
+        (self.x - x, self.y - y)
+    }
+}
+
+/// A pixel and the area that it shares with an aperture.
+#[derive(Clone, Copy, Debug)]
+struct Share {
+    x: isize,
+    y: isize,
+    overlap: f64,
+}
+
+/// The pixels of an aperture; used again for the next one, so that its memory is kept.
+#[derive(Clone, Debug)]
+pub(super) struct Footprint {
+    shares: Vec<Share>,
+    mirror: Mirror,
+    x: f64,
+    y: f64,
+    outline: Outline,
+    area: f64,
+    /// Area so far outside the image that its pixels are not listed.
+    outside: f64,
+}
+
+impl Default for Footprint {
+    fn default() -> Self {
+        Self {
+            shares: Vec::new(),
+            mirror: Mirror::default(),
+            x: 0.0,
+            y: 0.0,
+            outline: Outline::new(1.0, 1.0, 0.0),
+            area: 1.0,
+            outside: 0.0,
+        }
+    }
+}
+
+/// Pixels `low..=high` that a range around `centre` touches, cut to one image's width on either side of the image.
+pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclusive<isize> {
+    let n = n as f64;
+    let low = (centre - reach + 0.5).floor().clamp(-n, 2.0 * n);
+    let high = (centre + reach + 0.5).floor().clamp(-n - 1.0, 2.0 * n);
+    low as isize..=high as isize
+}
+
+impl Footprint {
+    fn overlap(&self, x: isize, y: isize) -> f64 {
+        self.outline.overlap(x as f64 - self.x, y as f64 - self.y)
+    }
+
+    /// Lay an aperture over the pixels of an image of `shape`.
+    pub(super) fn lay(&mut self, aperture: &Aperture, shape: (usize, usize)) {
+        self.shares.clear();
+        self.outline = Outline::new(aperture.a, aperture.b, aperture.theta);
+        (self.x, self.y) = (aperture.x, aperture.y);
+        self.mirror = Mirror::at(aperture.x, aperture.y);
+        self.area = std::f64::consts::PI * aperture.a * aperture.b;
+        let [reach_x, reach_y] = self.outline.reach();
+        let mut listed = 0.0;
+        for y in touched(aperture.y, reach_y, shape.0) {
+            for x in touched(aperture.x, reach_x, shape.1) {
+                let overlap = self.overlap(x, y);
+                if overlap > 0.0 {
+                    listed += overlap;
+                    self.shares.push(Share { x, y, overlap });
+                }
+            }
+        }
+        let outside = self.area - listed;
+        self.outside = if outside > 1e-9 * self.area {
+            outside
+        } else {
+            0.0
+        };
+    }
+}
+
+/// What many apertures hold, one entry per aperture; see [`ApertureSum`].
+#[derive(Clone, Debug, Default)]
+pub struct ApertureSums {
+    /// Sum of the pixels.
+    pub flux: Vec<f64>,
+    /// Standard deviation of `flux`.
+    pub error: Vec<f64>,
+    /// Fraction that belongs to other sources.
+    pub foreign: Vec<f64>,
+    /// Fraction that is bad or outside.
+    pub bad: Vec<f64>,
+    /// Fraction without replacement.
+    pub missing: Vec<f64>,
+}
+
+/// The apertures of rows `(x, y, a, b, theta)`, each with its owner.
+pub(super) fn rows<'a>(
+    table: &'a [f64],
+    owner: &'a [i32],
+) -> Result<impl IndexedParallelIterator<Item = (Aperture, i32)> + 'a, SegmentationError> {
+    if owner.len() * 5 != table.len() {
+        return Err(SegmentationError::Length {
+            name: "label",
+            found: owner.len(),
+            expected: table.len() / 5,
+        });
+    }
+    Ok(table.par_chunks_exact(5).zip(owner).map(|(row, &label)| {
+        let aperture = Aperture {
+            x: row[0],
+            y: row[1],
+            a: row[2],
+            b: row[3],
+            theta: row[4],
+        };
+        (aperture, label)
+    }))
+}
+
+/// Sum over many apertures, given as rows `(x, y, a, b, theta)`; aperture `i` belongs to the source `owner[i]`.
+///
+/// # Errors
+/// When the shapes or the lengths differ.
+pub fn sum_apertures(
+    photometer: &Photometer<'_>,
+    apertures: &[f64],
+    owner: &[i32],
+) -> Result<ApertureSums, SegmentationError> {
+    let photometer = photometer.checked()?;
+    let shape = photometer.data.shape();
+    let sums: Vec<ApertureSum> = rows(apertures, owner)?
+        .map_init(Footprint::default, |footprint, (aperture, label)| {
+            crate::interrupt::poll();
+            footprint.lay(&aperture, shape);
+            photometer.sum(footprint, label)
+        })
+        .collect();
+    let column = |f: fn(&ApertureSum) -> f64| sums.iter().map(f).collect();
+    Ok(ApertureSums {
+        flux: column(|s| s.flux),
+        error: column(|s| s.error),
+        foreign: column(|s| s.foreign),
+        bad: column(|s| s.bad),
+        missing: column(|s| s.missing),
+    })
+}

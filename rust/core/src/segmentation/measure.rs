@@ -1,0 +1,438 @@
+//! Positions, shapes, fluxes and flags of all segments.
+
+use rayon::prelude::*;
+
+use super::SegmentationError;
+use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
+use super::convolve::{Kernel, convolve};
+use super::kron::{KronParams, half_light_radius, kron_radius};
+use super::label::Run;
+use super::moments::Ellipse;
+use super::segments::Segments;
+use crate::image::{Image, Plane};
+
+/// Bits of a source's flags.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags;
+
+impl Flags {
+    /// More than a tenth of the Kron aperture belongs to other sources or is bad.
+    pub const NEIGHBOUR: u32 = 1;
+    /// The segment touches another one.
+    pub const BLENDED: u32 = 2;
+    /// Pixels of the segment are masked (saturated, bad) or not finite.
+    pub const BAD_PIXELS: u32 = 4;
+    /// The segment reaches the edge of the image or of what is covered.
+    pub const EDGE: u32 = 8;
+    /// Part of an aperture is bad or outside, and nothing could stand in for it.
+    pub const APERTURE_INCOMPLETE: u32 = 16;
+}
+
+/// Fraction of the Kron aperture that neighbours may hold before the source is flagged.
+const CROWDED_FRACTION: f64 = 0.1;
+
+/// An image of one band.
+#[derive(Clone, Copy, Debug)]
+pub struct MeasureImage<'a> {
+    /// Background-subtracted pixels.
+    pub data: Plane<'a, f32>,
+    /// Their variances.
+    pub variance: Option<Plane<'a, f32>>,
+    /// True where a pixel must not be used.
+    pub mask: Option<Plane<'a, bool>>,
+    /// Noise of a sum over that of independent pixels.
+    pub noise_correlation: f64,
+    /// Unit of the catalogue's fluxes per unit of the data.
+    pub scale: f64,
+}
+
+/// Parameters of [`measure`].
+#[derive(Clone, Debug)]
+pub struct MeasureParams {
+    /// Radii of the circular apertures [pix].
+    pub aperture_radii: Vec<f64>,
+    /// The Kron aperture.
+    pub kron: KronParams,
+    /// What pixels of other sources count.
+    pub neighbours: Neighbours,
+}
+
+/// Fluxes in one band, one entry per source; errors are NaN without variances.
+#[derive(Clone, Debug, Default)]
+pub struct BandMeasurements {
+    /// Sum over the segment.
+    pub flux_iso: Vec<f64>,
+    /// Its standard deviation.
+    pub flux_iso_err: Vec<f64>,
+    /// Sum over the Kron aperture.
+    pub flux_auto: Vec<f64>,
+    /// Its standard deviation.
+    pub flux_auto_err: Vec<f64>,
+    /// Sums over the circles: one list per radius.
+    pub flux_aper: Vec<Vec<f64>>,
+    /// Their standard deviations.
+    pub flux_aper_err: Vec<Vec<f64>>,
+    /// Brightest pixel of the segment.
+    pub peak: Vec<f64>,
+    /// [`Flags::BAD_PIXELS`] and [`Flags::APERTURE_INCOMPLETE`] of this band.
+    pub flags: Vec<u32>,
+}
+
+/// What [`measure`] finds, one entry per source in the order of the labels.
+#[derive(Clone, Debug, Default)]
+pub struct Measurements {
+    /// Label of the source.
+    pub label: Vec<i32>,
+    /// Column of the centre [pix].
+    pub x: Vec<f64>,
+    /// Its standard deviation.
+    pub x_err: Vec<f64>,
+    /// Row of the centre [pix].
+    pub y: Vec<f64>,
+    /// Its standard deviation.
+    pub y_err: Vec<f64>,
+    /// Number of pixels.
+    pub area: Vec<i64>,
+    /// Variance along x [pix^2].
+    pub x2: Vec<f64>,
+    /// Variance along y [pix^2].
+    pub y2: Vec<f64>,
+    /// Covariance [pix^2].
+    pub xy: Vec<f64>,
+    /// Standard deviation along the major axis [pix].
+    pub a: Vec<f64>,
+    /// Standard deviation along the minor axis [pix].
+    pub b: Vec<f64>,
+    /// Angle of the major axis [rad].
+    pub theta: Vec<f64>,
+    /// Radius of the Kron aperture in units of `a`.
+    pub kron_radius: Vec<f64>,
+    /// Radius of the circle with half of the Kron flux [pix].
+    pub r_half: Vec<f64>,
+    /// Bits of [`Flags`] on the detection image.
+    pub flags: Vec<u32>,
+    /// The bands in the order given.
+    pub bands: Vec<BandMeasurements>,
+}
+
+struct BandRow {
+    iso: ApertureSum,
+    auto: ApertureSum,
+    circles: Vec<ApertureSum>,
+    peak: f64,
+    flags: u32,
+}
+
+struct Row {
+    label: i32,
+    area: i64,
+    ellipse: Ellipse,
+    x_err: f64,
+    y_err: f64,
+    kron_radius: f64,
+    r_half: f64,
+    flags: u32,
+    bands: Vec<BandRow>,
+}
+
+/// Measure every segment: shapes on the detection image filtered with `kernel`, the Kron radius on the detection image
+/// itself, fluxes in every band through the same segments and apertures.
+///
+/// # Errors
+/// When the shapes differ or a label is negative.
+///
+/// # Source
+/// Bertin & Arnouts 1996, A&AS 117, 393, section 6, with exact overlap of pixels and apertures.
+pub fn measure(
+    labels: Plane<'_, i32>,
+    detection: &MeasureImage<'_>,
+    kernel: &Kernel,
+    bands: &[MeasureImage<'_>],
+    params: &MeasureParams,
+) -> Result<Measurements, SegmentationError> {
+    let segments = Segments::of(labels)?;
+    let filtered = convolve(detection.data, kernel, detection.mask, None)?;
+    let job = Job {
+        labels,
+        filtered: &filtered,
+        detection: photometer(detection, labels, params.neighbours)?,
+        bands: bands
+            .iter()
+            .map(|b| photometer(b, labels, params.neighbours))
+            .collect::<Result<_, _>>()?,
+        params,
+    };
+    let rows: Vec<Row> = (0..segments.labels().len())
+        .into_par_iter()
+        .map_init(Footprint::default, |footprint, i| {
+            crate::interrupt::poll();
+            job.row(segments.labels()[i], segments.runs(i), footprint)
+        })
+        .collect();
+    let scales: Vec<f64> = bands.iter().map(|b| b.scale).collect();
+    Ok(columns(rows, &scales, params.aperture_radii.len()))
+}
+
+fn photometer<'a>(
+    image: &MeasureImage<'a>,
+    labels: Plane<'a, i32>,
+    neighbours: Neighbours,
+) -> Result<Photometer<'a>, SegmentationError> {
+    Photometer {
+        data: image.data.of_shape("data", labels.shape())?,
+        variance: image.variance,
+        mask: image.mask,
+        labels: Some(labels),
+        neighbours,
+        noise_correlation: image.noise_correlation,
+    }
+    .checked()
+}
+
+struct Job<'a> {
+    labels: Plane<'a, i32>,
+    filtered: &'a Image<f32>,
+    detection: Photometer<'a>,
+    bands: Vec<Photometer<'a>>,
+    params: &'a MeasureParams,
+}
+
+fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
+    runs.iter()
+        .flat_map(|r| (r.start..r.end).map(move |x| (x, r.y)))
+}
+
+impl Job<'_> {
+    fn row(&self, label: i32, runs: &[Run], footprint: &mut Footprint) -> Row {
+        let ellipse = self.ellipse(runs);
+        let (x_err, y_err) = self.position_errors(runs, &ellipse);
+        let kron = &self.params.kron;
+        let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
+        let shape = self.labels.shape();
+        let mut aperture_sums =
+            |aperture: &Aperture, images: &[Photometer<'_>]| -> Vec<ApertureSum> {
+                footprint.lay(aperture, shape);
+                images
+                    .iter()
+                    .map(|image| image.sum(footprint, label))
+                    .collect()
+            };
+        let auto_aperture = Aperture {
+            x: ellipse.x,
+            y: ellipse.y,
+            a: radius * ellipse.a,
+            b: radius * ellipse.b,
+            theta: ellipse.theta,
+        };
+        let detected = aperture_sums(&auto_aperture, &[self.detection]);
+        let auto = aperture_sums(&auto_aperture, &self.bands);
+        let circles: Vec<Vec<ApertureSum>> = self
+            .params
+            .aperture_radii
+            .iter()
+            .map(|&r| {
+                let circle = Aperture {
+                    a: r,
+                    b: r,
+                    theta: 0.0,
+                    ..auto_aperture
+                };
+                aperture_sums(&circle, &self.bands)
+            })
+            .collect();
+        let bands = self
+            .bands
+            .iter()
+            .enumerate()
+            .map(|(k, image)| {
+                band_row(image, runs, auto[k], circles.iter().map(|c| c[k]).collect())
+            })
+            .collect();
+        let centre = (ellipse.x, ellipse.y);
+        let total = detected[0].flux;
+        Row {
+            label,
+            area: runs.iter().map(|r| (r.end - r.start) as i64).sum(),
+            ellipse,
+            x_err,
+            y_err,
+            kron_radius: radius,
+            r_half: half_light_radius(
+                &self.detection,
+                centre,
+                label,
+                total,
+                auto_aperture.a,
+                footprint,
+            ),
+            flags: self.flags(label, runs, &detected[0]),
+            bands,
+        }
+    }
+
+    fn ellipse(&self, runs: &[Run]) -> Ellipse {
+        let image = self.filtered.view();
+        Ellipse::of(pixels(runs).map(|(x, y)| (x, y, image.row(y)[x])))
+            .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))))
+            .unwrap_or(Ellipse::with_axes(
+                f64::NAN,
+                f64::NAN,
+                f64::NAN,
+                f64::NAN,
+                f64::NAN,
+            ))
+    }
+
+    /// Standard deviations of the centre from the noise of independent pixels: `sum s^2 (x - x0)^2 / (sum f)^2`.
+    fn position_errors(&self, runs: &[Run], ellipse: &Ellipse) -> (f64, f64) {
+        let nx = self.labels.shape().1;
+        let (mut flux, mut xx, mut yy) = (0.0, 0.0, 0.0);
+        for (x, y) in pixels(runs) {
+            let i = y * nx + x;
+            if self.detection.is_usable(i) {
+                let variance = self.detection.variance_of(i);
+                flux += f64::from(self.detection.data.pixels()[i]);
+                xx += variance * (x as f64 - ellipse.x).powi(2);
+                yy += variance * (y as f64 - ellipse.y).powi(2);
+            }
+        }
+        let error = |moment: f64| {
+            if flux > 0.0 {
+                self.detection.noise_correlation * moment.sqrt() / flux
+            } else {
+                f64::NAN
+            }
+        };
+        (error(xx), error(yy))
+    }
+
+    fn flags(&self, label: i32, runs: &[Run], auto: &ApertureSum) -> u32 {
+        let (ny, nx) = self.labels.shape();
+        let mut flags = 0;
+        if auto.foreign + auto.bad > CROWDED_FRACTION {
+            flags |= Flags::NEIGHBOUR;
+        }
+        if auto.missing > 0.0 {
+            flags |= Flags::APERTURE_INCOMPLETE;
+        }
+        for (x, y) in pixels(runs) {
+            if !self.detection.is_usable(y * nx + x) {
+                flags |= Flags::BAD_PIXELS;
+            }
+            if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
+                flags |= Flags::EDGE;
+            }
+            for j in y.saturating_sub(1)..=(y + 1).min(ny - 1) {
+                for i in x.saturating_sub(1)..=(x + 1).min(nx - 1) {
+                    let owner = self.labels.row(j)[i];
+                    if owner != 0 && owner != label {
+                        flags |= Flags::BLENDED;
+                    }
+                    if self.detection.data.row(j)[i].is_nan() {
+                        flags |= Flags::EDGE;
+                    }
+                }
+            }
+        }
+        flags
+    }
+}
+
+fn band_row(
+    image: &Photometer<'_>,
+    runs: &[Run],
+    auto: ApertureSum,
+    circles: Vec<ApertureSum>,
+) -> BandRow {
+    let nx = image.data.shape().1;
+    let (mut flux, mut variance, mut peak) = (0.0, 0.0, f64::NAN);
+    let (mut n_good, mut n_bad) = (0_usize, 0_usize);
+    for (x, y) in pixels(runs) {
+        let i = y * nx + x;
+        if image.is_usable(i) {
+            let value = f64::from(image.data.pixels()[i]);
+            n_good += 1;
+            flux += value;
+            variance += image.variance_of(i);
+            peak = value.max(peak);
+        } else {
+            n_bad += 1;
+        }
+    }
+    let bad = n_bad as f64 / (n_bad + n_good) as f64;
+    let has_flux = n_good > 0;
+    let is_incomplete = auto.missing > 0.0 || circles.iter().any(|c| c.missing > 0.0);
+    BandRow {
+        iso: ApertureSum {
+            flux: if has_flux { flux } else { f64::NAN },
+            error: if has_flux {
+                image.noise_correlation * variance.sqrt()
+            } else {
+                f64::NAN
+            },
+            foreign: 0.0,
+            bad,
+            missing: bad,
+        },
+        auto,
+        circles,
+        peak,
+        flags: if n_bad > 0 { Flags::BAD_PIXELS } else { 0 }
+            | if is_incomplete {
+                Flags::APERTURE_INCOMPLETE
+            } else {
+                0
+            },
+    }
+}
+
+fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
+    let mut table = Measurements::default();
+    for &scale in scales {
+        let column = |f: &dyn Fn(&BandRow) -> f64| -> Vec<f64> {
+            let k = table.bands.len();
+            rows.iter().map(|row| scale * f(&row.bands[k])).collect()
+        };
+        let band = BandMeasurements {
+            flux_iso: column(&|b| b.iso.flux),
+            flux_iso_err: column(&|b| b.iso.error),
+            flux_auto: column(&|b| b.auto.flux),
+            flux_auto_err: column(&|b| b.auto.error),
+            flux_aper: (0..n_circles)
+                .map(|c| column(&|b| b.circles[c].flux))
+                .collect(),
+            flux_aper_err: (0..n_circles)
+                .map(|c| column(&|b| b.circles[c].error))
+                .collect(),
+            peak: column(&|b| b.peak),
+            flags: rows
+                .iter()
+                .map(|row| row.bands[table.bands.len()].flags)
+                .collect(),
+        };
+        table.bands.push(band);
+    }
+    for row in rows {
+        let e = row.ellipse;
+        table.label.push(row.label);
+        table.area.push(row.area);
+        table.flags.push(row.flags);
+        for (column, value) in [
+            (&mut table.x, e.x),
+            (&mut table.x_err, row.x_err),
+            (&mut table.y, e.y),
+            (&mut table.y_err, row.y_err),
+            (&mut table.x2, e.x2),
+            (&mut table.y2, e.y2),
+            (&mut table.xy, e.xy),
+            (&mut table.a, e.a),
+            (&mut table.b, e.b),
+            (&mut table.theta, e.theta),
+            (&mut table.kron_radius, row.kron_radius),
+            (&mut table.r_half, row.r_half),
+        ] {
+            column.push(value);
+        }
+    }
+    table
+}

@@ -1,0 +1,70 @@
+//! From an image to sources: filter, threshold, label, deblend, measure.
+
+mod aperture;
+mod clean;
+mod convolve;
+mod deblend;
+mod detect;
+mod kron;
+mod label;
+mod measure;
+mod moments;
+mod overlap;
+mod segments;
+
+pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
+pub use convolve::{Kernel, convolve};
+pub use deblend::{Assignment, DeblendParams, deblend};
+pub use detect::{DetectParams, Noise, NoiseOf, detect};
+pub use kron::{KronParams, kron_radii};
+pub use label::{Connectivity, label};
+pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
+
+use crate::error::{Kind, RoomError};
+use crate::image::ImageError;
+
+/// What can go wrong when sources are detected or measured.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentationError {
+    /// Images of wrong shape.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A kernel without a centre, or that cannot be normalised.
+    #[error(
+        "kernel: shape {shape:?} with sum {sum} is not allowed, it must have odd sides, finite values and a positive sum"
+    )]
+    Kernel {
+        /// Its shape.
+        shape: (usize, usize),
+        /// Its sum.
+        sum: f64,
+    },
+    /// Pixels connect to 4 or 8 neighbours.
+    #[error("connectivity: {0} is not allowed, it must be 4 or 8")]
+    Connectivity(usize),
+    /// A label below 0.
+    #[error("labels: {0} is not allowed, labels are positive and 0 is sky")]
+    NegativeLabel(i32),
+    /// Lists that belong together differ in length.
+    #[error("{name}: {found} entries are not allowed, it must have {expected}")]
+    Length {
+        /// The argument.
+        name: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that is needed.
+        expected: usize,
+    },
+    /// More sources than labels.
+    #[error("data: {0} sources do not fit into 32-bit labels")]
+    TooManySources(usize),
+}
+
+impl RoomError for SegmentationError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Image(error) => error.kind(),
+            _ => Kind::InvalidInput,
+        }
+    }
+}

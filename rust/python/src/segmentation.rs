@@ -1,0 +1,311 @@
+//! `skymere._rust.segmentation`.
+
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use skymere_core::image::Plane;
+use skymere_core::segmentation::{
+    self as core, Assignment, Connectivity, DeblendParams, DetectParams, Kernel, KronParams,
+    MeasureParams, Measurements, Neighbours, Noise, NoiseOf, Photometer, SegmentationError,
+};
+
+use crate::{errors, images, threads};
+
+type Image<'py, T> = PyReadonlyArray2<'py, T>;
+type Column<'py> = Bound<'py, PyArray1<f64>>;
+type Labels<'py> = (Bound<'py, PyArray2<i32>>, usize);
+
+fn checked<T>(py: Python<'_>, outcome: Result<T, SegmentationError>) -> PyResult<T> {
+    outcome.map_err(|error| errors::from_room(py, &error))
+}
+
+fn kernel_of(py: Python<'_>, kernel: Option<&Image<'_, f32>>) -> PyResult<Kernel> {
+    kernel.map_or(Ok(Kernel::identity()), |values| {
+        let values = images::plane(py, "kernel", values)?;
+        checked(py, Kernel::new(values))
+    })
+}
+
+fn noise_of(is_filtered: bool) -> NoiseOf {
+    if is_filtered {
+        NoiseOf::Filtered
+    } else {
+        NoiseOf::Unfiltered
+    }
+}
+
+fn neighbours_of(name: &str) -> Neighbours {
+    match name {
+        "mirror" => Neighbours::Mirror,
+        "blank" => Neighbours::Blank,
+        _ => Neighbours::Keep,
+    }
+}
+
+fn deblend_params(n_levels: usize, contrast: f64, is_random: bool) -> DeblendParams {
+    DeblendParams {
+        n_levels,
+        contrast,
+        assignment: if is_random {
+            Assignment::Random
+        } else {
+            Assignment::Likeliest
+        },
+    }
+}
+
+/// Connected components of a mask given as bytes.
+#[pyfunction]
+fn label<'py>(py: Python<'py>, mask: Image<'py, u8>, connectivity: usize) -> PyResult<Labels<'py>> {
+    let connectivity = checked(py, Connectivity::try_from(connectivity))?;
+    let mask = images::plane(py, "mask", &mask)?;
+    let (labels, n) = threads::run(py, || core::label(mask, connectivity))?;
+    Ok((images::array(py, labels)?, n))
+}
+
+/// Weighted convolution.
+#[pyfunction]
+fn convolve<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    kernel: Image<'py, f32>,
+    mask: Option<Image<'py, bool>>,
+    weight: Option<Image<'py, f32>>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let kernel = kernel_of(py, Some(&kernel))?;
+    let data = images::plane(py, "data", &data)?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let weight = images::optional_plane(py, "weight", weight.as_ref())?;
+    let filtered = threads::run(py, || core::convolve(data, &kernel, mask, weight))?;
+    images::array(py, filtered)
+}
+
+/// Detected sources as labels; `deblend` is `(n_levels, contrast, is_random)`.
+#[pyfunction]
+#[pyo3(signature = (data, error, sigma, mask, kernel, *, threshold, is_filtered, connectivity, min_area, deblend, clean))]
+fn detect<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    error: Option<Image<'py, f32>>,
+    sigma: f32,
+    mask: Option<Image<'py, bool>>,
+    kernel: Option<Image<'py, f32>>,
+    threshold: f64,
+    is_filtered: bool,
+    connectivity: usize,
+    min_area: usize,
+    deblend: Option<(usize, f64, bool)>,
+    clean: Option<f64>,
+) -> PyResult<Labels<'py>> {
+    let params = DetectParams {
+        threshold,
+        noise_of: noise_of(is_filtered),
+        connectivity: checked(py, Connectivity::try_from(connectivity))?,
+        min_area,
+        deblend: deblend
+            .map(|(n_levels, contrast, is_random)| deblend_params(n_levels, contrast, is_random)),
+        clean,
+    };
+    let kernel = kernel_of(py, kernel.as_ref())?;
+    let data = images::plane(py, "data", &data)?;
+    let error = images::optional_plane(py, "error", error.as_ref())?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let noise = error.map_or(Noise::Constant(sigma), Noise::Image);
+    let (labels, n) = threads::run(py, || core::detect(data, noise, mask, &kernel, &params))?;
+    Ok((images::array(py, labels)?, n))
+}
+
+/// Segments split at their peaks.
+#[pyfunction]
+#[pyo3(signature = (data, labels, *, threshold, min_area, connectivity, n_levels, contrast, is_random))]
+fn deblend<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    labels: Image<'py, i32>,
+    threshold: f32,
+    min_area: usize,
+    connectivity: usize,
+    n_levels: usize,
+    contrast: f64,
+    is_random: bool,
+) -> PyResult<Labels<'py>> {
+    let params = deblend_params(n_levels, contrast, is_random);
+    let connectivity = checked(py, Connectivity::try_from(connectivity))?;
+    let data = images::plane(py, "data", &data)?;
+    let labels = images::plane(py, "labels", &labels)?;
+    let (labels, n) = threads::run(py, || {
+        core::deblend(data, labels, threshold, min_area, connectivity, &params)
+    })?;
+    Ok((images::array(py, labels)?, n))
+}
+
+/// An image with what belongs to it, as Python hands it over.
+#[derive(FromPyObject)]
+struct ImageParts<'py> {
+    data: Image<'py, f32>,
+    variance: Option<Image<'py, f32>>,
+    mask: Option<Image<'py, bool>>,
+    noise_correlation: f64,
+    scale: f64,
+}
+
+impl ImageParts<'_> {
+    fn view(&self, py: Python<'_>) -> PyResult<core::MeasureImage<'_>> {
+        Ok(core::MeasureImage {
+            data: images::plane(py, "data", &self.data)?,
+            variance: images::optional_plane(py, "variance", self.variance.as_ref())?,
+            mask: images::optional_plane(py, "mask", self.mask.as_ref())?,
+            noise_correlation: self.noise_correlation,
+            scale: self.scale,
+        })
+    }
+
+    fn photometer<'a>(
+        &'a self,
+        py: Python<'_>,
+        labels: Option<Plane<'a, i32>>,
+        neighbours: &str,
+    ) -> PyResult<Photometer<'a>> {
+        let image = self.view(py)?;
+        Ok(Photometer {
+            data: image.data,
+            variance: image.variance,
+            mask: image.mask,
+            labels,
+            neighbours: neighbours_of(neighbours),
+            noise_correlation: image.noise_correlation,
+        })
+    }
+}
+
+/// Shapes and fluxes of all segments: a dict of columns, and under `bands` a list of such dicts.
+#[pyfunction]
+#[pyo3(signature = (
+    labels, detection, kernel, bands, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours
+))]
+fn measure<'py>(
+    py: Python<'py>,
+    labels: Image<'py, i32>,
+    detection: ImageParts<'py>,
+    kernel: Option<Image<'py, f32>>,
+    bands: Vec<ImageParts<'py>>,
+    aperture_radii: Vec<f64>,
+    kron_factor: f64,
+    kron_min_radius: f64,
+    kron_extent: f64,
+    neighbours: &str,
+) -> PyResult<Bound<'py, PyDict>> {
+    let params = MeasureParams {
+        aperture_radii,
+        kron: KronParams {
+            factor: kron_factor,
+            min_radius: kron_min_radius,
+            extent: kron_extent,
+        },
+        neighbours: neighbours_of(neighbours),
+    };
+    let kernel = kernel_of(py, kernel.as_ref())?;
+    let labels = images::plane(py, "labels", &labels)?;
+    let detection = detection.view(py)?;
+    let bands = bands
+        .iter()
+        .map(|b| b.view(py))
+        .collect::<PyResult<Vec<_>>>()?;
+    let found = threads::run(py, || {
+        core::measure(labels, &detection, &kernel, &bands, &params)
+    })?;
+    columns(py, found)
+}
+
+fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
+    let table = PyDict::new(py);
+    table.set_item("label", found.label.into_pyarray(py))?;
+    table.set_item("area", found.area.into_pyarray(py))?;
+    table.set_item("flags", found.flags.into_pyarray(py))?;
+    for (name, column) in [
+        ("x", found.x),
+        ("x_err", found.x_err),
+        ("y", found.y),
+        ("y_err", found.y_err),
+        ("x2", found.x2),
+        ("y2", found.y2),
+        ("xy", found.xy),
+        ("a", found.a),
+        ("b", found.b),
+        ("theta", found.theta),
+        ("kron_radius", found.kron_radius),
+        ("r_half", found.r_half),
+    ] {
+        table.set_item(name, column.into_pyarray(py))?;
+    }
+    let bands = PyList::empty(py);
+    for band in found.bands {
+        let columns = PyDict::new(py);
+        columns.set_item("flux_iso", band.flux_iso.into_pyarray(py))?;
+        columns.set_item("flux_iso_err", band.flux_iso_err.into_pyarray(py))?;
+        columns.set_item("flux_auto", band.flux_auto.into_pyarray(py))?;
+        columns.set_item("flux_auto_err", band.flux_auto_err.into_pyarray(py))?;
+        let apertures = band.flux_aper.into_iter().zip(band.flux_aper_err).zip(1..);
+        for ((flux, error), k) in apertures {
+            columns.set_item(format!("flux_aper{k}"), flux.into_pyarray(py))?;
+            columns.set_item(format!("flux_aper{k}_err"), error.into_pyarray(py))?;
+        }
+        columns.set_item("peak", band.peak.into_pyarray(py))?;
+        columns.set_item("flags", band.flags.into_pyarray(py))?;
+        bands.append(columns)?;
+    }
+    table.set_item("bands", bands)?;
+    Ok(table)
+}
+
+/// Sums over the apertures `(x, y, a, b, theta)`: flux, error, and the foreign, bad and missing fractions of the area.
+#[pyfunction]
+#[pyo3(signature = (image, labels, apertures, owner, *, neighbours))]
+fn sum_apertures<'py>(
+    py: Python<'py>,
+    image: ImageParts<'py>,
+    labels: Option<Image<'py, i32>>,
+    apertures: PyReadonlyArray2<'py, f64>,
+    owner: PyReadonlyArray1<'py, i32>,
+    neighbours: &str,
+) -> PyResult<[Column<'py>; 5]> {
+    let labels = images::optional_plane(py, "labels", labels.as_ref())?;
+    let photometer = image.photometer(py, labels, neighbours)?;
+    let (apertures, owner) = (apertures.as_slice()?, owner.as_slice()?);
+    let sums = threads::run(py, || core::sum_apertures(&photometer, apertures, owner))?;
+    Ok(
+        [sums.flux, sums.error, sums.foreign, sums.bad, sums.missing]
+            .map(|column| column.into_pyarray(py)),
+    )
+}
+
+/// First moments of the light in units of the ellipses `(x, y, a, b, theta)`.
+#[pyfunction]
+#[pyo3(signature = (image, labels, ellipses, owner, *, extent, neighbours))]
+fn kron_radii<'py>(
+    py: Python<'py>,
+    image: ImageParts<'py>,
+    labels: Option<Image<'py, i32>>,
+    ellipses: PyReadonlyArray2<'py, f64>,
+    owner: PyReadonlyArray1<'py, i32>,
+    extent: f64,
+    neighbours: &str,
+) -> PyResult<Column<'py>> {
+    let labels = images::optional_plane(py, "labels", labels.as_ref())?;
+    let photometer = image.photometer(py, labels, neighbours)?;
+    let (ellipses, owner) = (ellipses.as_slice()?, owner.as_slice()?);
+    let radii = threads::run(py, || {
+        core::kron_radii(&photometer, ellipses, owner, extent)
+    })?;
+    Ok(radii.into_pyarray(py))
+}
+
+pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(label, m)?)?;
+    m.add_function(wrap_pyfunction!(convolve, m)?)?;
+    m.add_function(wrap_pyfunction!(detect, m)?)?;
+    m.add_function(wrap_pyfunction!(deblend, m)?)?;
+    m.add_function(wrap_pyfunction!(measure, m)?)?;
+    m.add_function(wrap_pyfunction!(sum_apertures, m)?)?;
+    m.add_function(wrap_pyfunction!(kron_radii, m)?)
+}
