@@ -51,10 +51,6 @@ pub enum BackgroundError {
 impl RoomError for BackgroundError {
     fn kind(&self) -> Kind {
         match self {
-<<<<<<< HEAD
-            Self::Shape { .. } => Kind::InvalidInput,
-            Self::NoGoodPixel { .. } => Kind::NoData,
-=======
             Self::Image(error) => error.kind(),
             Self::BoxSize(_) | Self::Shape { .. } => Kind::InvalidInput,
             Self::NoGoodCell { .. } | Self::NoGoodPixel { .. } => Kind::NoData,
