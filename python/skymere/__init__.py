@@ -9,7 +9,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOMS = frozenset({"datamodels", "errors", "wcs"})
+_ROOMS = frozenset({"datamodels", "errors", "resample", "wcs"})
 
 __all__ = ["__version__", "get_num_threads", "set_num_threads"]
 

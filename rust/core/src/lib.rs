@@ -6,3 +6,5 @@
 
 pub mod error;
 pub mod interrupt;
+pub mod resample;
+pub mod wcs;

@@ -1,7 +1,9 @@
 //! The binding: it converts, releases the interpreter lock, and calls. No loop, no default, no branch on data.
 
 mod errors;
+mod resample;
 mod threads;
+mod wcs;
 
 use pyo3::prelude::*;
 
@@ -23,6 +25,8 @@ fn add_room(
 #[pymodule]
 fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    add_room(m, "resample", resample::fill)?;
     add_room(m, "threads", threads::fill)?;
+    add_room(m, "wcs", wcs::fill)?;
     Ok(())
 }
