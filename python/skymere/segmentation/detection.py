@@ -306,4 +306,6 @@ def deblend(
         contrast=params.contrast,
         is_random=params.assignment == "random",
     )
-    return SegmentationMap(labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)})
+    return SegmentationMap(
+        labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)}
+    )

@@ -10,4 +10,6 @@ pub mod image;
 pub mod interrupt;
 pub mod math;
 pub mod outliers;
+pub mod resample;
 pub mod segmentation;
+pub mod wcs;

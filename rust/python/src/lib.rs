@@ -4,8 +4,10 @@ mod background;
 mod errors;
 mod images;
 mod outliers;
+mod resample;
 mod segmentation;
 mod threads;
+mod wcs;
 
 use pyo3::prelude::*;
 
@@ -30,6 +32,8 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
+    add_room(m, "resample", resample::fill)?;
     add_room(m, "threads", threads::fill)?;
+    add_room(m, "wcs", wcs::fill)?;
     Ok(())
 }

@@ -1,0 +1,122 @@
+"""Exposures of one band drizzled to one mosaic."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import numpy as np
+
+from skymere.datamodels import Exposure, Mosaic
+from skymere.errors import InvalidInputError
+from skymere.resample.drizzle import DrizzleParams, Drizzler, pixel_scale_ratio
+from skymere.resample.reading import noise_correlation
+from skymere.wcs import Grid, pixel_map
+
+__all__ = ["drizzle"]
+
+_RATE, _COUNTS = "electron / s", "electron"
+
+
+def drizzle(
+    exposures: Iterable[Exposure],
+    grid: Grid,
+    *,
+    params: DrizzleParams | None = None,
+    ignore: Iterable[str] = (),
+) -> Mosaic:
+    """Drizzle exposures of one band to a mosaic of rates.
+
+    Parameters
+    ----------
+    exposures : iterable of Exposure
+        All of one band and one kind of unit, taken one at a time; their ``sky`` is subtracted.
+    grid : Grid
+        The output.
+    params : DrizzleParams, optional
+        Kernel, pixfrac and fill value.
+    ignore : iterable of str, optional
+        Names of DQ bits that count as good; all others mask.
+
+    Returns
+    -------
+    Mosaic
+        Rates [electron / s], weights in seconds, variance of each pixel from the exposures' errors.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no exposure, or they differ in band, unit or zero point.
+
+    Notes
+    -----
+    Weights are exposure times. Values are multiplied by the squared ratio of the grid's to the exposure's nominal
+    scale (measured from the pixel map where the exposure has none), so that fluxes are conserved.
+
+    References
+    ----------
+    .. [1] Fruchter & Hook 2002, PASP 114, 144.
+    """
+    params = DrizzleParams() if params is None else params
+    ignore = tuple(ignore)
+    drizzler = Drizzler(grid.shape, params=params)
+    first: Exposure | None = None
+    ids: list[str] = []
+    ratios: list[float] = []
+    for exposure in exposures:
+        first = exposure if first is None else first
+        _check_alike(exposure, first)
+        pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
+        ratio = grid.scale_arcsec / exposure.native_scale_arcsec
+        if not np.isfinite(ratio):
+            ratio = pixel_scale_ratio(pixmap)
+        good = ~exposure.mask(ignore=ignore)
+        per_second = 1.0 if exposure.unit == _RATE else 1.0 / exposure.exptime
+        drizzler.add(
+            exposure.data - np.float32(exposure.sky),
+            pixmap,
+            weight=good * np.float32(exposure.exptime),
+            variance=exposure.variance,
+            value_scale=ratio**2 * per_second,
+            pixel_scale_ratio=ratio,
+        )
+        ids.append(exposure.exposure_id)
+        ratios.append(ratio)
+    if first is None:
+        msg = "exposures: at least one exposure is needed"
+        raise InvalidInputError(msg)
+    image = drizzler.finish()
+    return Mosaic(
+        band=first.band,
+        grid=grid,
+        data=image.data,
+        weight=image.weight,
+        variance=image.variance if image.variance is not None else np.full_like(image.data, np.nan),
+        context=image.context,
+        exposure_ids=tuple(ids),
+        unit=_RATE,
+        zero_point_ab=_rate_zero_point(first),
+        weight_kind="exposure_time",
+        noise_correlation=noise_correlation(params.pixfrac, float(np.mean(ratios))),
+        params={**asdict(params), "ignore": list(ignore)},
+    )
+
+
+def _rate_zero_point(exposure: Exposure) -> float:
+    """AB magnitude of one electron per second."""
+    if exposure.unit == _RATE:
+        return exposure.zero_point_ab
+    return float(exposure.zero_point_ab - 2.5 * np.log10(exposure.exptime))
+
+
+def _check_alike(exposure: Exposure, first: Exposure) -> None:
+    if exposure.unit not in (_RATE, _COUNTS):
+        msg = f"exposures: unit {exposure.unit!r} of {exposure.exposure_id} is not {_RATE!r} or {_COUNTS!r}"
+        raise InvalidInputError(msg)
+    for what in ("band", "unit"):
+        have, want = getattr(exposure, what), getattr(first, what)
+        if have != want:
+            msg = f"exposures: {what} {have!r} of {exposure.exposure_id} is not {want!r}, that of {first.exposure_id}"
+            raise InvalidInputError(msg)
+    have, want = _rate_zero_point(exposure), _rate_zero_point(first)
+    if not np.isclose(have, want, rtol=0, atol=1e-4, equal_nan=True):
+        msg = f"exposures: zero point {have} of {exposure.exposure_id} is not {want}, that of {first.exposure_id}"
+        raise InvalidInputError(msg)

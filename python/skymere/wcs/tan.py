@@ -1,0 +1,153 @@
+"""From a coordinate system of astropy or of APE 14 to functions between pixels and sky."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from astropy.wcs import WCS, NoConvergence
+from numpy.typing import NDArray
+
+from skymere._rust.wcs import Tan
+from skymere.errors import InvalidInputError
+
+__all__ = ["Transform", "as_tan", "pixel_transform"]
+
+_Floats = NDArray[np.float64]
+
+Transform = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""``transform(x, y) -> (x, y)`` of float64 arrays of one shape."""
+
+_INVERSE_TOLERANCE_PIX = 1e-9
+
+
+def as_tan(wcs: Any) -> Tan | None:
+    """Return the all-Rust form of an astropy WCS with TAN or TAN-SIP axes, or None for any other WCS.
+
+    SIP polynomials are used in the forward direction only, and inverted by iteration; AP and BP are not read.
+    """
+    if not isinstance(wcs, WCS) or wcs.naxis != 2 or not wcs.has_celestial:
+        return None
+    if any(table is not None for table in (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
+        return None
+    header = copy.deepcopy(wcs.wcs)
+    header.set()
+    if any(axis[5:8] != "TAN" for axis in header.ctype) or header.get_pv():
+        return None
+    sky = [header.lng, header.lat]
+    matrix = (np.diag(header.get_cdelt()) @ header.get_pc())[sky]
+    sip = None
+    if wcs.sip is not None and wcs.sip.a is not None and wcs.sip.b is not None:
+        a, b = (np.array(c, dtype=np.float64, order="C") for c in (wcs.sip.a, wcs.sip.b))
+        sip = (a, b, _pair(wcs.sip.crpix - 1.0))
+    return Tan(_pair(header.crval[sky]), _pair(header.crpix - 1.0), matrix.tolist(), float(header.lonpole), sip)
+
+
+def _pair(values: _Floats) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
+
+
+def pixel_transform(from_wcs: Any, to_wcs: Any) -> Transform:
+    """Return the exact map from the pixels of one image to the pixels of another.
+
+    Parameters
+    ----------
+    from_wcs, to_wcs : astropy.wcs.WCS or APE-14 object
+        Two-dimensional celestial coordinate systems of the same kind of sky coordinates.
+
+    Returns
+    -------
+    transform : callable
+        ``transform(x, y) -> (x, y)``, 0-based positions [pix], NaN where there is none.
+
+    Raises
+    ------
+    InvalidInputError
+        When one of them is not a coordinate system of the sky, or their sky coordinates differ.
+    """
+    check_same_sky(from_wcs, to_wcs)
+    tan_from, tan_to = as_tan(from_wcs), as_tan(to_wcs)
+    if tan_from is not None and tan_to is not None:
+        return _pointwise(lambda points: tan_from.map_points(tan_to, points))
+    to_sky = _to_sky(from_wcs) if tan_from is None else _pointwise(tan_from.sky)
+    to_pixels = _to_pixels(to_wcs) if tan_to is None else _pointwise(tan_to.pixels)
+
+    def transform(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
+        return to_pixels(*to_sky(x, y))
+
+    return transform
+
+
+def check_same_sky(from_wcs: Any, to_wcs: Any) -> None:
+    """Raise when two coordinate systems cannot be joined on the sky; radec systems (ICRS, FK5) are not told apart."""
+    kinds = []
+    for name, wcs in (("from_wcs", from_wcs), ("to_wcs", to_wcs)):
+        if getattr(wcs, "pixel_n_dim", None) != 2 or getattr(wcs, "world_n_dim", None) != 2:
+            msg = f"{name}: {type(wcs).__name__} is not allowed, it must be a two-dimensional WCS of the sky"
+            raise InvalidInputError(msg)
+        kinds.append(_sky_axes(wcs, name)[0])
+    if kinds[0] != kinds[1]:
+        msg = f"to_wcs: its sky coordinates {kinds[1]} are not those of from_wcs, {kinds[0]}"
+        raise InvalidInputError(msg)
+
+
+def _sky_axes(wcs: Any, name: str = "wcs") -> tuple[tuple[str, str], tuple[int, int]]:
+    """Return the physical types of longitude and latitude, and the world axes on which they are."""
+    types = [str(kind) for kind in wcs.world_axis_physical_types]
+    for longitude, latitude in (("ra", "dec"), ("lon", "lat")):
+        for first, second in ((0, 1), (1, 0)):
+            if types[first].endswith(f".{longitude}") and types[second].endswith(f".{latitude}"):
+                return (types[first], types[second]), (first, second)
+    msg = f"{name}: world axes {types} are not allowed, they must be longitude and latitude on the sky"
+    raise InvalidInputError(msg)
+
+
+def _pointwise(function: Callable[[_Floats], _Floats]) -> Transform:
+    """Return a function of two arrays from one of positions ``(n, 2)``."""
+
+    def transform(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
+        x, y = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
+        points = function(np.column_stack([x.ravel(), y.ravel()]))
+        return points[:, 0].reshape(x.shape), points[:, 1].reshape(x.shape)
+
+    return transform
+
+
+def _to_sky(wcs: Any) -> Transform:
+    first, second = _sky_axes(wcs)[1]
+
+    def transform(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
+        world = wcs.pixel_to_world_values(x, y)
+        return np.asarray(world[first]), np.asarray(world[second])
+
+    return transform
+
+
+def _to_pixels(wcs: Any) -> Transform:
+    first, second = _sky_axes(wcs)[1]
+
+    def transform(longitude: _Floats, latitude: _Floats) -> tuple[_Floats, _Floats]:
+        world = [longitude, latitude] if first < second else [latitude, longitude]
+        if isinstance(wcs, WCS):
+            return _astropy_pixels(wcs, world)
+        x, y = wcs.world_to_pixel_values(*world)
+        return np.asarray(x), np.asarray(y)
+
+    return transform
+
+
+def _astropy_pixels(wcs: WCS, world: list[_Floats]) -> tuple[_Floats, _Floats]:
+    """Return pixel positions by astropy's iteration, NaN where it does not converge."""
+    shape = world[0].shape
+    flat = np.column_stack([axis.ravel() for axis in world])
+    is_known = np.isfinite(flat).all(axis=1)
+    found = np.full(flat.shape, np.nan)
+    try:
+        found[is_known] = wcs.all_world2pix(flat[is_known], 0, tolerance=_INVERSE_TOLERANCE_PIX, maxiter=50)
+    except NoConvergence as failure:
+        best = np.array(failure.best_solution)
+        for bad in (failure.divergent, failure.slow_conv):
+            if bad is not None:
+                best[bad] = np.nan
+        found[is_known] = best
+    return found[:, 0].reshape(shape), found[:, 1].reshape(shape)

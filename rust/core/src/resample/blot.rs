@@ -1,0 +1,208 @@
+//! Sampling an image at mapped positions.
+
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use rayon::prelude::*;
+
+use super::ResampleError;
+use crate::interrupt;
+
+/// Polynomial that is sampled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// The pixel in which the position lies.
+    Nearest,
+    /// Bilinear.
+    Linear,
+    /// Cubic Lagrange polynomial in each axis.
+    Poly3,
+    /// Quintic Lagrange polynomial in each axis.
+    Poly5,
+}
+
+/// The orders in which a position near a border or a NaN is tried.
+const ORDERS: [usize; 3] = [5, 3, 1];
+
+impl Interpolation {
+    /// The interpolation of that name.
+    ///
+    /// # Errors
+    /// [`ResampleError::Name`].
+    pub fn from_name(name: &str) -> Result<Self, ResampleError> {
+        match name {
+            "nearest" => Ok(Self::Nearest),
+            "linear" => Ok(Self::Linear),
+            "poly3" => Ok(Self::Poly3),
+            "poly5" => Ok(Self::Poly5),
+            _ => Err(ResampleError::Name {
+                name: "interpolation",
+                value: name.into(),
+                wanted: "nearest, linear, poly3 or poly5",
+            }),
+        }
+    }
+
+    fn order(self) -> usize {
+        match self {
+            Self::Nearest => 0,
+            Self::Linear => 1,
+            Self::Poly3 => 3,
+            Self::Poly5 => 5,
+        }
+    }
+}
+
+/// Lagrange weights of `N` nodes at the integers `0 ..= N - 1` for the position `t`.
+#[inline]
+fn lagrange<const N: usize>(t: f64) -> [f64; N] {
+    let mut weights = [1.0; N];
+    for (k, weight) in weights.iter_mut().enumerate() {
+        for m in (0..N).filter(|m| *m != k) {
+            *weight *= (t - m as f64) / (k as f64 - m as f64);
+        }
+    }
+    weights
+}
+
+/// The polynomial through `N x N` pixels around a position; None when one of them is off the image or not finite.
+#[inline]
+fn polynomial<const N: usize>(data: &[f32], nx: usize, ny: usize, x: f64, y: f64) -> Option<f64> {
+    let back = (N / 2 - 1) as f64;
+    if x > nx as f64 - 1.0 || y > ny as f64 - 1.0 {
+        return None;
+    }
+    // A position on the last pixel's centre belongs to the cell before it.
+    let (left, bottom) = (
+        x.floor().min(nx as f64 - 2.0) - back,
+        y.floor().min(ny as f64 - 2.0) - back,
+    );
+    if left < 0.0 || bottom < 0.0 || left + N as f64 > nx as f64 || bottom + N as f64 > ny as f64 {
+        return None;
+    }
+    let (wx, wy) = (lagrange::<N>(x - left), lagrange::<N>(y - bottom));
+    let mut start = bottom as usize * nx + left as usize;
+    let mut sum = 0.0;
+    for w in wy {
+        let row = &data[start..start + N];
+        sum += w * row
+            .iter()
+            .zip(&wx)
+            .map(|(value, w)| f64::from(*value) * w)
+            .sum::<f64>();
+        start += nx;
+    }
+    sum.is_finite().then_some(sum)
+}
+
+fn nearest(data: &[f32], nx: usize, ny: usize, x: f64, y: f64) -> Option<f64> {
+    let (i, j) = ((x + 0.5).floor(), (y + 0.5).floor());
+    let inside = i >= 0.0 && j >= 0.0 && i < nx as f64 && j < ny as f64;
+    let value = inside.then(|| f64::from(data[j as usize * nx + i as usize]))?;
+    value.is_finite().then_some(value)
+}
+
+fn sample(data: &[f32], nx: usize, ny: usize, [x, y]: [f64; 2], order: usize) -> Option<f64> {
+    let polynomials = ORDERS
+        .into_iter()
+        .filter(|o| *o <= order)
+        .find_map(|o| match o {
+            5 => polynomial::<6>(data, nx, ny, x, y),
+            3 => polynomial::<4>(data, nx, ny, x, y),
+            _ => polynomial::<2>(data, nx, ny, x, y),
+        });
+    polynomials.or_else(|| nearest(data, nx, ny, x, y))
+}
+
+/// Sample `data` at the positions `pixmap` `(ny, nx, 2)`.
+///
+/// Where a stencil reaches beyond the image or over a pixel that is not finite, the next lower order is taken, down to
+/// the pixel itself; positions outside of every pixel, in one that is not finite, or NaN, give `fillval`.
+///
+/// # Errors
+/// [`ResampleError::Layout`] or [`ResampleError::Shape`].
+pub fn blot(
+    data: &ArrayView2<'_, f32>,
+    pixmap: &ArrayView3<'_, f64>,
+    how: Interpolation,
+    fillval: f32,
+) -> Result<Array2<f32>, ResampleError> {
+    let (ny, nx) = data.dim();
+    let (my, mx, pair) = pixmap.dim();
+    if pair != 2 {
+        return Err(ResampleError::Shape {
+            name: "pixmap",
+            shape: pixmap.shape().to_vec(),
+            wanted: vec![my, mx, 2],
+        });
+    }
+    let pixels = data
+        .as_slice()
+        .ok_or(ResampleError::Layout { name: "data" })?;
+    let positions = pixmap
+        .as_slice()
+        .ok_or(ResampleError::Layout { name: "pixmap" })?
+        .as_chunks::<2>()
+        .0;
+    let mut out = Array2::from_elem((my, mx), fillval);
+    if mx == 0 {
+        return Ok(out);
+    }
+    out.axis_iter_mut(Axis(0))
+        .into_par_iter()
+        .zip(positions.par_chunks(mx))
+        .with_min_len(8)
+        .for_each(|(row, positions)| {
+            interrupt::poll();
+            for (value, position) in row.into_iter().zip(positions) {
+                if let Some(sampled) = sample(pixels, nx, ny, *position, how.order()) {
+                    *value = sampled as f32;
+                }
+            }
+        });
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array3, array};
+
+    #[test]
+    fn lagrange_weights_sum_to_one_and_pick_a_node() {
+        assert!((lagrange::<6>(2.37).iter().sum::<f64>() - 1.0).abs() < 1e-14);
+        assert_eq!(lagrange::<4>(2.0), [0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn orders_fall_at_the_border_and_beside_nan() {
+        let mut data = Array2::from_shape_fn((9, 9), |(j, i)| (i + 10 * j) as f32);
+        data[[4, 4]] = f32::NAN;
+        let at = |x: f64, y: f64, how| {
+            let map = Array3::from_shape_vec((1, 1, 2), vec![x, y]).unwrap();
+            blot(&data.view(), &map.view(), how, -1.0).unwrap()[[0, 0]]
+        };
+        for how in [
+            Interpolation::Linear,
+            Interpolation::Poly3,
+            Interpolation::Poly5,
+        ] {
+            assert!((at(1.25, 6.5, how) - 66.25).abs() < 1e-4);
+            assert!((at(8.0, 8.0, how) - 88.0).abs() < 1e-4);
+            assert!((at(3.5, 2.5, how) - 28.5).abs() < 1e-4);
+            assert_eq!(at(8.4, 8.4, how), 88.0);
+            assert_eq!(at(3.4, 4.0, how), 43.0);
+            assert_eq!(at(4.2, 4.0, how), -1.0);
+            assert_eq!(at(8.6, 3.0, how), -1.0);
+            assert_eq!(at(f64::NAN, 3.0, how), -1.0);
+        }
+    }
+
+    #[test]
+    fn an_image_of_one_pixel_can_be_sampled() {
+        let data = array![[3.0_f32]];
+        let map = Array3::zeros((2, 2, 2));
+        assert_eq!(
+            blot(&data.view(), &map.view(), Interpolation::Poly5, 0.0).unwrap(),
+            array![[3.0, 3.0], [3.0, 3.0]]
+        );
+    }
+}
