@@ -189,6 +189,25 @@ class Run:
             msg = f"{self._table.schema.name}: the rows do not fit the schema: {error}"
             raise SchemaError(msg) from error
 
+    def fit(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return a table with exactly the columns and types of the product.
+
+        Columns that the schema does not know are left out, nullable ones that are missing are null, numbers are cast.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            Rows; ``tile``, ``run_id`` and ``_healpix_29`` may be missing, `publish` fills them in.
+        """
+        schema = polars_schema(self._table.schema.expand(self._table.schema.bands(frame.columns)))
+        filled = {"tile", "run_id", "_healpix_29"}
+        wanted = [
+            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+            for name, dtype in schema.items()
+            if name in frame.columns or name not in filled
+        ]
+        return frame.select(wanted)
+
     def publish(
         self,
         frame: pl.DataFrame,

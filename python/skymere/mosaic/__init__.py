@@ -1,6 +1,5 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, and cutouts."""
 
-from skymere.mosaic.combine import combine_exposures
 from skymere.mosaic.cutouts import Cutout, cut_window
 from skymere.mosaic.detection_image import DetectionImage, detection_image, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures
@@ -13,7 +12,6 @@ __all__ = [
     "FlagParams",
     "MosaicParams",
     "SkyParams",
-    "combine_exposures",
     "cut_window",
     "detection_image",
     "drizzle_exposures",

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from skymere.datamodels import Exposure, Mosaic
-from skymere.mosaic.combine import combine_exposures
+from skymere.errors import NoDataError
 from skymere.mosaic.flagging import FlagParams, flag_exposures
-from skymere.resample import DrizzleParams
+from skymere.resample import DrizzleParams, drizzle
 from skymere.wcs import Grid
 
 __all__ = ["MosaicParams", "drizzle_exposures"]
@@ -60,4 +60,8 @@ def drizzle_exposures(
     """
     p = params or MosaicParams()
     flagged = flag_exposures(exposures, params=p.flag)
-    return combine_exposures(flagged, grid, params=p.drizzle, ignore_dq=p.flag.ignore_dq), flagged
+    mosaic = drizzle(flagged, grid, params=p.drizzle, ignore=p.flag.ignore_dq)
+    if not mosaic.covered.any():
+        msg = f"exposures: none of {list(mosaic.exposure_ids)} has a good pixel on the grid of shape {grid.shape}"
+        raise NoDataError(msg)
+    return mosaic, flagged

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -9,7 +10,7 @@ from skymere.datamodels import Exposure, Mosaic, SegmentationMap
 from skymere.lake import Lake
 from skymere.wcs import wcs_from_cards
 
-__all__ = ["flagged_exposures", "load_exposure", "load_mosaic", "load_segmentation", "mosaic_rows", "usable_exposures"]
+__all__ = ["detection_bands", "flagged_exposures", "load_exposure", "load_mosaic", "load_segmentation", "mosaic_rows", "usable_exposures"]
 
 
 def usable_exposures(lake: Lake) -> pl.DataFrame:
@@ -37,8 +38,6 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
 
 def flagged_exposures(lake: Lake, band: str) -> Iterator[Exposure]:
     """Yield the exposures of a band with their sky and flags, one at a time, ordered by name."""
-    from dataclasses import replace
-
     rows = (
         lake.table("mask").filter((pl.col("band") == band) & (pl.col("status") == "ok")).sort("exposure_id").collect()
     )
@@ -72,6 +71,12 @@ def load_mosaic(lake: Lake, tile: str, band: str) -> Mosaic:
         noise_correlation=row["noise_correlation"],
         params=json.loads(row["params"]),
     )
+
+
+def detection_bands(lake: Lake, tile: str) -> list[str]:
+    """Return the bands on whose stack the sources of a tile were detected."""
+    bands = lake.table("segmentation").filter(pl.col("tile") == tile).select("bands").collect().item()
+    return [str(band) for band in json.loads(bands)]
 
 
 def load_segmentation(lake: Lake, tile: str) -> SegmentationMap:

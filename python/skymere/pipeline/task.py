@@ -1,13 +1,27 @@
 """What a stage is, and the pieces of work that it hands to the runner."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from skymere.lake import Lake, Run
 from skymere.pipeline.plan import Plan
 
-__all__ = ["Stage", "Task"]
+__all__ = ["Stage", "Task", "as_params"]
+
+
+def as_params(params: Any) -> Any:
+    """Return parameters (a dataclass, or plain values) as JSON; a number that is not finite becomes its name."""
+    if is_dataclass(params) and not isinstance(params, type):
+        return as_params({f.name: getattr(params, f.name) for f in fields(params)})
+    if isinstance(params, Mapping):
+        return {str(key): as_params(value) for key, value in params.items()}
+    if isinstance(params, list | tuple):
+        return [as_params(value) for value in params]
+    if isinstance(params, float) and not math.isfinite(params):
+        return str(params)
+    return params
 
 
 @dataclass(frozen=True, kw_only=True)

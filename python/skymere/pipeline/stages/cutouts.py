@@ -1,6 +1,5 @@
 """cutouts: a stamp of every source in every band, with its weight and segmentation."""
 
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -13,7 +12,7 @@ from skymere.lake import Lake, Run
 from skymere.mosaic import cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
 from skymere.pipeline.products import load_mosaic, load_segmentation, mosaic_rows
-from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
 
@@ -26,7 +25,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         Task(
             tile=tile,
             inputs=[lake.reference(product, tile) for product in ("mosaic", "segmentation", "source")],
-            params=asdict(plan.cutouts),
+            params=as_params(plan.cutouts),
             work=partial(_work, plan, lake, tile),
         )
         for tile in sorted(lake.live_runs("source"))

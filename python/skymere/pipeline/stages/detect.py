@@ -1,7 +1,6 @@
 """detect: which pixel of a tile belongs to which source."""
 
 import json
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -11,7 +10,7 @@ from skymere.lake import Lake, Run
 from skymere.mosaic import detection_image
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaic, mosaic_rows
-from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import detect
 
 __all__ = ["STAGE"]
@@ -23,7 +22,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         Task(
             tile=tile,
             inputs=[lake.reference("mosaic", tile)],
-            params=asdict(plan.detect),
+            params=as_params(plan.detect),
             work=partial(_work, plan, lake, tile),
         )
         for tile in sorted(lake.live_runs("mosaic"))
@@ -51,7 +50,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         "threshold": plan.detect.sources.threshold,
         "ny": ny,
         "nx": nx,
-        "params": json.dumps(asdict(plan.detect), sort_keys=True),
+        "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
     run.publish(run.frame([row]))
 

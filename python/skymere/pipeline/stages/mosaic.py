@@ -1,19 +1,18 @@
 """mosaic: the flagged exposures of every band to one image on the grid of the tile."""
 
 import json
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
-from skymere.errors import NoDataError, NoOverlapError
+from skymere.errors import NoDataError
 from skymere.lake import Lake, Run
-from skymere.mosaic import combine_exposures
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import flagged_exposures
-from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task import Stage, Task, as_params
+from skymere.resample import drizzle
 
 __all__ = ["STAGE"]
 
@@ -24,7 +23,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile; it makes the mosaics of all bands."""
     bands = sorted(lake.live_runs("mask"))
     inputs = [lake.reference("mask", band) for band in bands]
-    params = {"drizzle": asdict(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)}
+    params = {"drizzle": as_params(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)}
     return [
         Task(tile=tile, inputs=inputs, params=params, work=partial(_work, plan, lake, bands, tile))
         for tile in lake.tiles
@@ -35,15 +34,12 @@ def _work(plan: Plan, lake: Lake, bands: list[str], tile: str, run: Run) -> None
     rows = []
     for band in bands:
         grid = lake.tiles[tile].grid
-        try:
-            mosaic = combine_exposures(
-                flagged_exposures(lake, band), grid, params=plan.mosaic.drizzle, ignore_dq=plan.outliers.ignore_dq
-            )
-        except (NoDataError, NoOverlapError) as error:
-            run.warn(f"{band}: {error}")
-            rows.append(
-                {"band": band, "status": "failed", "message": str(error), "ny": grid.shape[0], "nx": grid.shape[1]}
-            )
+        exposures = flagged_exposures(lake, band)
+        mosaic = drizzle(exposures, grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
+        if not mosaic.covered.any():
+            message = f"none of {list(mosaic.exposure_ids)} has a good pixel on the grid"
+            run.warn(f"{band}: {message}")
+            rows.append(_describe(mosaic) | {"status": "failed", "message": message})
             continue
         _write(run, mosaic)
         rows.append(_describe(mosaic))
@@ -100,7 +96,7 @@ def _describe(mosaic: Mosaic) -> dict[str, object]:
         "exposure_ids": json.dumps(list(mosaic.exposure_ids)),
         "exptime": float(mosaic.weight.max()) if mosaic.weight_kind == "exposure_time" else None,
         "n_covered": int(np.count_nonzero(mosaic.covered)),
-        "params": json.dumps(dict(mosaic.params), sort_keys=True),
+        "params": json.dumps(as_params(mosaic.params), sort_keys=True),
         "wcs": json.dumps(mosaic.grid.cards(), sort_keys=True),
         "footprint": mosaic.grid.outline(),
     }

@@ -1,7 +1,6 @@
 """outliers: static mask, sky and cosmic rays of all exposures of a band."""
 
 import json
-from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,7 @@ from skymere.lake import Lake, Run
 from skymere.mosaic import flag_exposures
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_exposure, usable_exposures
-from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
 
@@ -24,7 +23,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         Task(
             tile=band,
             inputs=[lake.reference("exposure", name) for name in names],
-            params=asdict(plan.outliers),
+            params=as_params(plan.outliers),
             work=partial(_work, plan, lake, band, names),
         )
         for (band,), rows in sorted(usable.group_by("band"))
@@ -48,7 +47,7 @@ def _work(plan: Plan, lake: Lake, band: str, names: list[str], run: Run) -> None
                 "n_static": int(np.count_nonzero(flags & FLAG_BITS["static"])),
                 "n_masked": int(np.count_nonzero(exposure.mask(ignore=plan.outliers.ignore_dq))),
                 "sky": exposure.sky,
-                "params": json.dumps(asdict(plan.outliers), sort_keys=True),
+                "params": json.dumps(as_params(plan.outliers), sort_keys=True),
             }
         )
     run.publish(run.frame(pl.DataFrame(rows).sort("exposure_id").to_dicts()))

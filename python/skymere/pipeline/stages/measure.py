@@ -1,0 +1,58 @@
+"""measure: positions, shapes and fluxes of all segments in all bands, and the identifiers of the sources."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from skymere.datamodels import Mosaic
+from skymere.lake import Lake, Run
+from skymere.mosaic import detection_image, subtract_background
+from skymere.pipeline.plan import Plan
+from skymere.pipeline.products import detection_bands, load_mosaic, load_segmentation, mosaic_rows
+from skymere.pipeline.task import Stage, Task, as_params
+from skymere.segmentation import MeasureImage, measure
+
+__all__ = ["STAGE"]
+
+
+def tasks(plan: Plan, lake: Lake) -> list[Task]:
+    """Return one task for each tile with a segmentation."""
+    params = {"measure": as_params(plan.measure), "background": as_params(plan.detect.background)}
+    return [
+        Task(
+            tile=tile,
+            inputs=[lake.reference(product, tile) for product in ("mosaic", "segmentation")],
+            params=params,
+            work=partial(_work, plan, lake, tile),
+        )
+        for tile in sorted(lake.live_runs("segmentation"))
+    ]
+
+
+def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+    segmentation = load_segmentation(lake, tile)
+    mosaics = [load_mosaic(lake, tile, band) for band in mosaic_rows(lake, tile)["band"]]
+    searched = set(detection_bands(lake, tile))
+    found = detection_image([m for m in mosaics if m.band in searched], params=plan.detect.background)
+    table = measure(
+        segmentation,
+        {m.band: _without_background(m, plan) for m in mosaics},
+        detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
+        params=plan.measure,
+    )
+    identified = lake.identify(tile, table.select("label", "ra", "dec"), segmentation.labels)
+    rows = table.with_columns(
+        pl.Series("source_id", identified.source_id, pl.Int64),
+        pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
+    )
+    run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
+
+
+def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:
+    data, _ = subtract_background(mosaic, params=plan.detect.background)
+    return replace(mosaic, data=np.asarray(data, np.float32))
+
+
+STAGE = Stage(name="measure", reads=("mosaic", "segmentation"), writes=("source",), tasks=tasks)
