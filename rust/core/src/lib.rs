@@ -4,5 +4,6 @@
 //! Every function gives the same bits for any number of threads.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod codec;
 pub mod error;
 pub mod interrupt;

@@ -1,6 +1,7 @@
 //! The binding: it converts, releases the interpreter lock, and calls. No loop, no default, no branch on data.
 
 mod errors;
+mod lake;
 mod threads;
 
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ fn add_room(
 #[pymodule]
 fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    add_room(m, "lake", lake::fill)?;
     add_room(m, "threads", threads::fill)?;
     Ok(())
 }

@@ -103,7 +103,10 @@ where
             Err(PyKeyboardInterrupt::new_err(""))
         }
         Ok((Err(payload), None)) => Err(errors::internal(py, &panic_message(payload.as_ref()))),
-        Err(()) => Err(errors::internal(py, "the worker thread ended without a result")),
+        Err(()) => Err(errors::internal(
+            py,
+            "the worker thread ended without a result",
+        )),
     }
 }
 
