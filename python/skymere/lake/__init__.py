@@ -1,15 +1,21 @@
 """The lake: every array and every table of a survey in one folder, published atomically, asked with Polars."""
 
 from skymere.lake.arrays import ArrayGroup, StoredArray
+from skymere.lake.codec import pyramid, quantise, round_weights
+from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.run import Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.tiles import NamedTile, Tiles
 
 __all__ = [
+    "SIZE_CLASSES",
     "ArrayGroup",
     "ArraySpec",
     "Column",
+    "Cutouts",
+    "Identity",
     "Lake",
     "NamedTile",
     "Run",
@@ -18,5 +24,8 @@ __all__ = [
     "Tiles",
     "load_schema",
     "products",
+    "pyramid",
+    "quantise",
+    "round_weights",
     "run_id",
 ]

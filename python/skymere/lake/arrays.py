@@ -1,18 +1,19 @@
 """Arrays: immutable Zarr v3 groups, one per product, tile and run."""
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from skymere._rust.lake import ArrayReader
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
-from skymere.lake.codec import read_boxes, write_shards
+from skymere.lake.codec import LOSSLESS, quantise, round_weights, write_array
 from skymere.lake.files import digest, storage, sync, sync_tree, write_new
 from skymere.lake.schemas import ArraySpec, Schema
 from skymere.wcs import Grid
@@ -40,6 +41,7 @@ class GroupWriter:
         *,
         dims: tuple[str, ...] | None,
         unit: str | None,
+        lossy: str | None,
         attributes: Mapping[str, Any],
     ) -> None:
         """Write one array; see `Run.write`."""
@@ -47,7 +49,15 @@ class GroupWriter:
         if path in self._arrays:
             msg = f"array {path!r} was written already in this run"
             raise InvalidInputError(msg)
-        _check_array(self.schema, spec, path, array, dims, unit)
+        _check_array(self.schema, spec, path, array, dims=dims, unit=unit, lossy=lossy)
+        if lossy == "weight7":
+            array = round_weights(array)
+        if spec.lossy == "quantise":
+            exponents = np.full(len(array), LOSSLESS, np.int8)
+            if lossy == "quantise":
+                array, exponents = quantise(array)
+            beside = f"{path.rpartition('/')[0]}/qexp"
+            self.write(beside, exponents, dims=None, unit=None, lossy=None, attributes={})
         shard = _shard(spec, array.shape)
         units = {"units": unit if unit is not None else spec.unit or ""}
         metadata = _array_metadata(spec, array.shape, shard, {**units, "description": spec.description, **attributes})
@@ -55,7 +65,7 @@ class GroupWriter:
         with storage(here):
             here.mkdir(parents=True)
             write_new(here / "zarr.json", _json(metadata))
-        write_shards(here, array, chunk=spec.chunk, shard=shard, fill=spec.fill)
+        write_array(here, array)
         self._arrays[path] = metadata
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
@@ -76,7 +86,8 @@ class GroupWriter:
             sync_tree(self.folder)
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.rename(self.folder, final)  # noqa: PTH104  Path.rename would do the same, but not say that it fails on a full folder
+                # Fails on a folder that has something in it: whoever seals first wins.
+                self.folder.rename(final)
             except OSError:
                 if not (final / MANIFEST).is_file():
                     raise
@@ -132,6 +143,10 @@ class StoredArray:
             msg = f"{path}/zarr.json is not the metadata of an array of a lake: {error!r}"
             raise FormatError(msg) from error
 
+    @cached_property
+    def _reader(self) -> ArrayReader:
+        return ArrayReader(self.path)
+
     @property
     def unit(self) -> str:
         """FITS unit of the values."""
@@ -149,10 +164,10 @@ class StoredArray:
         """Read a window: integers and slices of step 1."""
         start, stop, keep = self._window(key)
         box = tuple(b - a for a, b in zip(start, stop, strict=True))
-        found = read_boxes(self.path, np.array([start], np.int64), box, self.dtype)
+        found = self._boxes(np.array([start], np.int64), box)
         return found.reshape([n for n, kept in zip(box, keep, strict=True) if kept])
 
-    def __array__(self, dtype: DTypeLike = None, *, copy: bool | None = None) -> NDArray[Any]:
+    def __array__(self, dtype: DTypeLike | None = None, *, copy: bool | None = None) -> NDArray[Any]:
         """Read the whole array."""
         return np.asarray(self[...], dtype=dtype)
 
@@ -165,18 +180,23 @@ class StoredArray:
             When there is no such row.
         """
         wanted = np.asarray(rows, np.int64)
-        if wanted.size and not (0 <= wanted.min() and wanted.max() < self.shape[0]):
-            msg = f"rows: {wanted.min()} to {wanted.max()} are not all rows of {self.path.name}, which has {self.shape[0]}"
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self.shape[0]):
+            msg = f"rows: {wanted.min()} to {wanted.max()} are not all rows of {self.path}, which has {self.shape[0]}"
             raise InvalidInputError(msg)
         origins = np.zeros((wanted.size, self.ndim), np.int64)
         origins[:, 0] = wanted
-        found = read_boxes(self.path, origins, (1, *self.shape[1:]), self.dtype)
-        return found.reshape(wanted.size, *self.shape[1:])
+        return self._boxes(origins, (1, *self.shape[1:])).reshape(wanted.size, *self.shape[1:])
+
+    def _boxes(self, origins: NDArray[np.int64], box: tuple[int, ...]) -> NDArray[Any]:
+        """Read boxes of one size, ``(n, *box)``."""
+        elements = self._reader.read_boxes(origins, list(box))
+        found: NDArray[Any] = elements.view(self.dtype).reshape(len(origins), *box)
+        return found
 
     def _window(self, key: Any) -> tuple[list[int], list[int], list[bool]]:
         keys = list(key) if isinstance(key, tuple) else [key]
-        if Ellipsis in keys:
-            at = keys.index(Ellipsis)
+        if any(part is Ellipsis for part in keys):
+            at = next(i for i, part in enumerate(keys) if part is Ellipsis)
             keys[at : at + 1] = [slice(None)] * (self.ndim - len(keys) + 1)
         keys += [slice(None)] * (self.ndim - len(keys))
         if len(keys) != self.ndim:
@@ -272,14 +292,17 @@ def _check_array(
     spec: ArraySpec,
     path: str,
     array: NDArray[np.generic],
+    *,
     dims: tuple[str, ...] | None,
     unit: str | None,
+    lossy: str | None,
 ) -> None:
     found = {
         "dims": (dims if dims is not None else spec.dims, spec.dims),
         "dtype": (str(array.dtype), spec.dtype),
         "number of axes": (array.ndim, len(spec.dims)),
         "unit": (unit, unit if spec.unit is None or unit is None else spec.unit),
+        "lossy": (lossy, None if lossy is None else spec.lossy),
     }
     for what, (have, want) in found.items():
         if have != want:

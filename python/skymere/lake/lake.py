@@ -7,12 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike
 
+from skymere import __version__
+from skymere._arrays import as_array
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
 from skymere.lake.arrays import ArrayGroup
 from skymere.lake.content import content_hash
+from skymere.lake.cutouts import Cutouts, read_cutouts
 from skymere.lake.files import put_if_absent, storage
+from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
@@ -184,6 +190,65 @@ class Lake:
             raise NotFoundError(msg)
         return ArrayGroup(self._layout.arrays(product, tile, run or self.live_run(product, tile)))
 
+    def cutouts(
+        self,
+        ids: ArrayLike,
+        *,
+        bands: Sequence[str],
+        planes: Sequence[str] = ("sci",),
+        size_pix: int | None = None,
+    ) -> Cutouts:
+        """Return stamps of sources.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,)
+            Values of ``source_id``, in any order.
+        bands : sequence of str
+            Filters.
+        planes : sequence of str, optional
+            ``sci``, ``wht`` or ``seg``.
+        size_pix : int, optional
+            Side of all stamps: larger ones are cut, smaller ones get a border (NaN, weight 0, label 0). As they are
+            stored when not given.
+
+        Raises
+        ------
+        NotFoundError
+            When a source has no cutout, or none of them has a band.
+        InvalidInputError
+            When bands, planes or the size are not allowed.
+        """
+        return read_cutouts(self, ids, bands=bands, planes=planes, size_pix=size_pix)
+
+    def identify(
+        self, tile: str, segmentation: ArrayLike, *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
+    ) -> Identity:
+        """Return identifiers for the sources of a tile, inherited where they were published before.
+
+        Parameters
+        ----------
+        tile : str
+            The tile.
+        segmentation : array_like, int32, shape (ny, nx)
+            New segmentation.
+        labels : array_like, int32, shape (n,)
+            Labels of the sources that will be published.
+        ra, dec : array_like, float64, shape (n,)
+            Their positions, ICRS [deg].
+
+        Notes
+        -----
+        A new source is called after the place where it was first published: `_healpix_29`, plus 1 until free.
+
+        Raises
+        ------
+        InvalidInputError
+            When the segmentation has another shape than the published one.
+        """
+        image = as_array(segmentation, "segmentation", np.int32, shape=(None, None)).astype(np.int32, copy=False)
+        return identify(self, tile, image, labels, ra, dec)
+
     def run(
         self,
         *,
@@ -223,14 +288,13 @@ class Lake:
 
         Examples
         --------
-        >>> with lake.run(stage="detect", tile="field", product="segmentation", inputs=[], params={}) as run:  # doctest: +SKIP
+        >>> work = {"stage": "detect", "tile": "field", "product": "segmentation"}
+        >>> with lake.run(**work, inputs=[], params={}) as run:  # doctest: +SKIP
         ...     if not run.already:
         ...         run.write("label", labels)
         ...         run.publish(rows)
         """
         self._check_writable()
-        if code_version is None:
-            from skymere import __version__ as code_version
         return Run(
             self._layout,
             self.tiles,
@@ -239,12 +303,15 @@ class Lake:
             product=product,
             inputs=inputs,
             params=params,
-            code_version=code_version,
+            code_version=__version__ if code_version is None else code_version,
             on_event=on_event,
         )
 
     def history(self, name: str) -> list[dict[str, Any]]:
-        """Return the versions of a table, newest first: ``version``, ``timestamp``, ``operation``, ``run``, ``schema``."""
+        """Return the versions of a table, newest first.
+
+        Each has ``version``, ``timestamp`` [ms since 1970], ``operation``, ``run`` and ``schema``.
+        """
         delta = self._delta(Table(self._layout, name))
         entries = [] if delta is None else delta.history()
         keys = ("version", "timestamp", "operation", "run", "schema")

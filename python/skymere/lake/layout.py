@@ -29,7 +29,8 @@ def check_name(kind: str, value: str) -> str:
         When it cannot.
     """
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        msg = f"{kind}: {value!r} is not allowed, it must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        rule = "1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        msg = f"{kind}: {value!r} is not allowed, it must be {rule}"
         raise InvalidInputError(msg)
     return value
 
@@ -118,7 +119,9 @@ class Layout:
             msg = f"{layout.config_path}: format {found!r} version {version!r} is not a lake, it must be {FORMAT!r}"
             raise FormatError(msg)
         if version > FORMAT_VERSION:
-            msg = f"{root}: the lake has format_version {version}, this skymere reads up to {FORMAT_VERSION}; update skymere"
+            msg = (
+                f"{root}: format_version {version} is not allowed, this skymere reads up to {FORMAT_VERSION}; update it"
+            )
             raise FormatError(msg)
         return layout, config
 

@@ -141,16 +141,11 @@ class Run:
         StorageError
             When it cannot be written.
         """
-        values = np.asarray(array)
-        spec = self._table.schema.array(path)
-        if lossy not in (None, spec.lossy):
-            msg = f"{self._table.schema.name}: array {path}: lossy: expected {spec.lossy}, found {lossy!r}"
-            raise SchemaError(msg)
         if self.sealed:
             return
-        self._writer().write(
-            path, values, dims=None if dims is None else tuple(dims), unit=unit, attributes=attributes or {}
-        )
+        names = None if dims is None else tuple(dims)
+        more = attributes or {}
+        self._writer().write(path, np.asarray(array), dims=names, unit=unit, lossy=lossy, attributes=more)
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON without NaN) to a group inside the product; ``""`` is the group itself."""
@@ -256,7 +251,8 @@ class Run:
             self._write(Table(self._layout, name), its_rows, its_columns)
         self._on_event("rows_written")
         if self._table.schema.arrays and not self.sealed:
-            msg = f"{self._layout.arrays(self.product, self.tile, self.id)}: the sealed arrays have vanished; run the task again"
+            group = self._layout.arrays(self.product, self.tile, self.id)
+            msg = f"{group}: the sealed arrays have vanished; run the task again"
             raise StorageError(msg)
         outcome = self._table.replace(rows, self._file, seq=self._seq, info={"run": self.id})
         self._on_event("committed")
@@ -322,10 +318,9 @@ class Run:
         """Commit what the attempt that won has written beside its rows."""
         for name in _BESIDE:
             table = Table(self._layout, name)
-            paths = table.waiting(live.tile, live.run, live.attempt)
-            if paths:
-                rows = Rows(tuple(paths), table.schema.expand())
-                table.append(rows, f"{name}/{live.tile}/{live.run}", info={"run": live.run})
+            file = table.waiting(live)
+            if file is not None:
+                table.append(file, f"{name}/{live.tile}/{self.product}", info={"run": live.run})
 
     def _run_row(self, n_rows: int, parent_run: str | None) -> pl.DataFrame:
         row = {

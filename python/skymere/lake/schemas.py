@@ -265,22 +265,30 @@ def _faults(schema: Schema) -> Iterator[str]:
     names = [column.name for column in schema.columns]
     if len(set(names)) != len(names):
         yield "a column stands twice"
-    for column in schema.columns:
-        if column.datatype not in DATATYPES:
-            yield f"column {column.name}: datatype {column.datatype!r} is not one of {DATATYPES}"
-        if column.is_text and column.nullable:
-            yield f"column {column.name}: strings cannot be null, because astropy cannot read such files"
-        if (column.datatype == "string") != (column.length is not None):
-            yield f"column {column.name}: a string, and nothing else, has a length"
-        if column.is_pattern and not column.nullable:
-            yield f"column {column.name}: a pattern must be nullable, because a file may lack a band"
     for key in (*schema.primary_key, *schema.not_content):
         if key not in names:
             yield f"column {key!r} is named but not there"
+    for column in schema.columns:
+        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column))
     for spec in schema.arrays:
-        if not len(spec.dims) == len(spec.chunk) == len(spec.shard):
-            yield f"array {spec.path}: dims, chunk and shard differ in length"
-        if any(s % c for s, c in zip(spec.shard, spec.chunk, strict=True)):
-            yield f"array {spec.path}: shard {spec.shard} is not a multiple of chunk {spec.chunk}"
-        if spec.lossy not in LOSSY:
-            yield f"array {spec.path}: lossy {spec.lossy!r} is not one of {LOSSY}"
+        yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec))
+
+
+def _column_faults(column: Column) -> Iterator[str]:
+    if column.datatype not in DATATYPES:
+        yield f"datatype {column.datatype!r} is not one of {DATATYPES}"
+    if column.is_text and column.nullable:
+        yield "strings cannot be null, because astropy cannot read such files"
+    if (column.datatype == "string") != (column.length is not None):
+        yield "a string, and nothing else, has a length"
+    if column.is_pattern and not column.nullable:
+        yield "a pattern must be nullable, because a file may lack a band"
+
+
+def _array_faults(spec: ArraySpec) -> Iterator[str]:
+    if not len(spec.dims) == len(spec.chunk) == len(spec.shard):
+        yield "dims, chunk and shard differ in length"
+    if any(s % c for s, c in zip(spec.shard, spec.chunk, strict=True)):
+        yield f"shard {spec.shard} is not a multiple of chunk {spec.chunk}"
+    if spec.lossy not in LOSSY:
+        yield f"lossy {spec.lossy!r} is not one of {LOSSY}"

@@ -1,5 +1,6 @@
 """Tables: Parquet files of our own, committed through a Delta log."""
 
+import contextlib
 import json
 import random
 import time
@@ -127,10 +128,10 @@ class Table:
             paths.append(place.path)
         return Rows(tuple(paths), columns)
 
-    def waiting(self, tile: str, run: str, attempt: str) -> list[str]:
-        """Return the files of an attempt on the disk, committed or not, of a table without places in the sky."""
-        file = TableFile(part_folder(tile), tile, run, attempt)
-        return [file.path] if (self.dataset / file.path).is_file() else []
+    def waiting(self, live: TableFile) -> TableFile | None:
+        """Return the file that an attempt wrote to this table, which has no places in the sky, committed or not."""
+        file = TableFile(part_folder(live.tile), live.tile, live.run, live.attempt)
+        return file if (self.dataset / file.path).is_file() else None
 
     def replace(self, rows: Rows, file: TableFile, *, seq: int, info: dict[str, str]) -> Outcome:
         """Commit the rows of a tile in place of those that it had.
@@ -154,10 +155,14 @@ class Table:
                 return "published"
         raise self._gave_up(file.tile)
 
-    def append(self, rows: Rows, app: str, *, info: dict[str, str]) -> Outcome:
-        """Commit rows beside those that are there, once."""
+    def append(self, file: TableFile, app: str, *, info: dict[str, str]) -> Outcome:
+        """Commit the waiting rows of an attempt beside those that are there, unless their keys are among them."""
+        rows = Rows((file.path,), self.schema.expand())
+        keys = pl.scan_parquet(self.dataset / file.path).select(self.schema.primary_key)
+        mine = (pl.col("tile") == file.tile) & (pl.col("run_id") == file.run)
         for delta in self._attempts(rows.columns):
-            if {file.path for file in self.live(delta)}.issuperset(rows.paths):
+            same = self.scan(delta).filter(mine).join(keys, on=self.schema.primary_key, how="semi")
+            if same.head(1).collect().height:
                 return "already"
             if self._commit(delta, [], rows, Transaction(app, _sequence(delta, app) + 1), info):
                 return "published"
@@ -254,10 +259,8 @@ class Table:
     def _keep_schema(self) -> None:
         copy = self.layout.schema(self.schema)
         if not copy.exists():
-            try:
+            with contextlib.suppress(ConflictError):
                 put_if_absent(copy, self.schema.text.encode())
-            except ConflictError:
-                pass
         if copy.read_text(encoding="utf-8") != self.schema.text:
             msg = f"{copy} is not the {self.schema.name} of this skymere; released schemas never change"
             raise SchemaError(msg)
@@ -269,15 +272,17 @@ class Table:
         for path in rows.paths:
             check_parquet(self.dataset / path, self.schema, rows.columns)
         now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [RemoveAction(path, True, now) for path in old]
+        actions: list[AddAction | RemoveAction] = [
+            RemoveAction(path, data_change=True, deletion_timestamp=now) for path in old
+        ]
         actions += [
             AddAction(
                 path,
-                (self.dataset / path).stat().st_size,
-                {},
-                now,
-                True,
-                _statistics(self.dataset / path, rows.columns),
+                size=(self.dataset / path).stat().st_size,
+                partition_values={},
+                modification_time=now,
+                data_change=True,
+                stats=_statistics(self.dataset / path, rows.columns),
             )
             for path in rows.paths
         ]

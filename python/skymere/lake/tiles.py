@@ -44,7 +44,8 @@ class NamedTile:
         check_name("name of a tile", self.name)
         polygon = self.grid.corners() if self.owner is None else np.asarray(self.owner, np.float64)
         if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3 or not np.isfinite(polygon).all():
-            msg = f"owner of tile {self.name!r}: shape {polygon.shape} is not allowed, it must be (3 or more, 2) finite degrees"
+            rule = "(3 or more, 2) finite degrees"
+            msg = f"owner of tile {self.name!r}: shape {polygon.shape} is not allowed, it must be {rule}"
             raise InvalidInputError(msg)
         object.__setattr__(self, "owner", polygon)
 

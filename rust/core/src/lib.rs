@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod background;
+pub mod codec;
 pub mod error;
 pub mod image;
 pub mod interrupt;

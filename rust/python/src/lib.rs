@@ -3,6 +3,7 @@
 mod background;
 mod errors;
 mod images;
+mod lake;
 mod outliers;
 mod resample;
 mod segmentation;
@@ -33,6 +34,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "outliers", outliers::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "resample", resample::fill)?;
+    add_room(m, "lake", lake::fill)?;
     add_room(m, "threads", threads::fill)?;
     add_room(m, "wcs", wcs::fill)?;
     Ok(())

@@ -1,0 +1,181 @@
+"""Stamps of many sources at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from skymere._arrays import as_array
+from skymere.errors import InvalidInputError, NotFoundError
+from skymere.lake.arrays import ArrayGroup
+from skymere.wcs import Grid
+
+if TYPE_CHECKING:
+    from skymere.lake.lake import Lake
+
+__all__ = ["PLANES", "SIZE_CLASSES", "Cutouts", "read_cutouts"]
+
+SIZE_CLASSES = (64, 128, 256, 512)
+PLANES = ("sci", "wht", "seg")
+_OUTSIDE: Mapping[str, float] = {"sci": np.nan, "wht": 0.0, "seg": 0}
+_DTYPE: Mapping[str, type[np.generic]] = {"sci": np.float32, "wht": np.float32, "seg": np.int32}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cutouts:
+    """Stamps of sources, in the order in which they were asked for.
+
+    Parameters
+    ----------
+    source_id : ndarray, int64, shape (n,)
+        The sources.
+    data : mapping of (band, plane) to ndarray, shape (n, size, size), or list of ndarray, shape (size, size)
+        Pixels: ``sci`` float32 [units], ``wht`` float32, ``seg`` int32. An array when all stamps have one size.
+        A band that a source does not have is NaN in ``sci`` and 0 in ``wht``.
+    units : mapping of (band, plane) to str
+        FITS unit.
+    cards : tuple of mapping
+        FITS WCS cards of each band that each source has.
+    origin : mapping of band to ndarray, int64, shape (n, 2)
+        First pixel ``(y0, x0)`` of each stamp on the grid of the band.
+    size : ndarray, int64, shape (n,)
+        Side of each stamp [pix].
+    """
+
+    source_id: NDArray[np.int64]
+    data: Mapping[tuple[str, str], Any]
+    units: Mapping[tuple[str, str], str]
+    cards: tuple[Mapping[str, Mapping[str, Any]], ...]
+    origin: Mapping[str, NDArray[np.int64]]
+    size: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.source_id)
+
+    def __getitem__(self, key: tuple[str, str]) -> Any:
+        """Return the pixels of ``band, plane``."""
+        if key not in self.data:
+            msg = f"key: {key!r} was not read, it must be one of {list(self.data)}"
+            raise NotFoundError(msg)
+        return self.data[key]
+
+    def grid(self, i: int, band: str) -> Grid:
+        """Return WCS and shape of stamp ``i`` in a band: the grid of the band's mosaic from ``origin`` on."""
+        if band not in self.cards[i]:
+            msg = f"band: source {self.source_id[i]} has no WCS in {band!r}, only in {list(self.cards[i])}"
+            raise NotFoundError(msg)
+        side = int(self.size[i])
+        y0, x0 = (int(v) for v in self.origin[band][i])
+        return Grid.from_cards(self.cards[i][band], (side, side)).cutout(y0, x0, (side, side))
+
+    def wcs(self, i: int, band: str) -> Any:
+        """Return the `astropy.wcs.WCS` of stamp ``i`` in a band."""
+        return self.grid(i, band).wcs
+
+
+def read_cutouts(
+    lake: "Lake", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
+) -> Cutouts:
+    """Read stamps; see `Lake.cutouts`."""
+    wanted = as_array(ids, "ids", np.int64, shape=(None,)).astype(np.int64)
+    _check_names(bands, planes, size_pix)
+    rows = _locate(lake, wanted)
+    sizes = rows["size_class"].to_numpy().astype(np.int64)
+    sides = sizes if size_pix is None else np.full(len(wanted), size_pix, np.int64)
+    shift = (sizes - sides) // 2
+    batch = _Batch(bands, planes, sides)
+    for (tile, run, size), group in rows.group_by("tile", "run_id", "size_class", maintain_order=True):
+        arrays = lake.arrays("cutout", str(tile), str(run))
+        at = group["position"].to_numpy()
+        batch.read(arrays, f"px{size}", at, group["cutout_row"].to_numpy(), int(shift[at[0]]))
+    return batch.finish(wanted)
+
+
+class _Batch:
+    """Stamps that are being read, tile by tile."""
+
+    def __init__(self, bands: Sequence[str], planes: Sequence[str], sides: NDArray[np.int64]) -> None:
+        n = len(sides)
+        self.bands, self.planes, self.sides = bands, planes, sides
+        self.one_size = len(set(sides.tolist())) <= 1
+        self.data = {(band, plane): self._blank(plane) for band in bands for plane in planes}
+        self.units: dict[tuple[str, str], str] = {}
+        self.cards: tuple[dict[str, Any], ...] = tuple({} for _ in range(n))
+        self.origin = {band: np.zeros((n, 2), np.int64) for band in bands}
+        self.seen: set[str] = set()
+
+    def read(
+        self, arrays: ArrayGroup, size_class: str, at: NDArray[np.int64], rows: NDArray[np.int64], shift: int
+    ) -> None:
+        """Read the stamps of one tile and size class; ``at`` are their places in the batch."""
+        for band in self.bands:
+            here = f"{size_class}/{band}"
+            if f"{here}/sci" not in arrays:
+                continue
+            self.seen.add(band)
+            self.origin[band][at] = arrays[f"{here}/origin"].rows(rows) + shift
+            cards = arrays.attributes(here).get("wcs")
+            for i in at.tolist() if cards is not None else ():
+                self.cards[i][band] = cards
+            for plane in self.planes:
+                stored = arrays[f"{size_class}/seg" if plane == "seg" else f"{here}/{plane}"]
+                self.units[band, plane] = stored.unit
+                self._place(self.data[band, plane], at, stored.rows(rows), shift)
+
+    def finish(self, ids: NDArray[np.int64]) -> Cutouts:
+        missing = [band for band in self.bands if band not in self.seen]
+        if missing and len(ids):
+            msg = f"bands: no cutout of these sources has a band of {missing}"
+            raise NotFoundError(msg)
+        return Cutouts(
+            source_id=ids,
+            data=self.data,
+            units=self.units,
+            cards=self.cards,
+            origin=self.origin,
+            size=self.sides,
+        )
+
+    def _blank(self, plane: str) -> Any:
+        fill, dtype = _OUTSIDE[plane], _DTYPE[plane]
+        if self.one_size:
+            side = int(self.sides[0]) if len(self.sides) else 0
+            return np.full((len(self.sides), side, side), fill, dtype)
+        return [np.full((side, side), fill, dtype) for side in self.sides.tolist()]
+
+    @staticmethod
+    def _place(out: Any, at: NDArray[np.int64], stamps: NDArray[Any], shift: int) -> None:
+        """Copy stamps to their places, cut (positive shift) or inside a border (negative shift)."""
+        for i, stamp in zip(at.tolist(), stamps, strict=True):
+            side, have = out[i].shape[0], stamp.shape[0]
+            a, b = max(shift, 0), max(-shift, 0)
+            n = min(have - a, side - b)
+            out[i][b : b + n, b : b + n] = stamp[a : a + n, a : a + n]
+
+
+def _locate(lake: "Lake", ids: NDArray[np.int64]) -> pl.DataFrame:
+    """Return tile, run and row of each source, in order."""
+    wanted = pl.DataFrame({"source_id": ids, "position": np.arange(len(ids))})
+    found = lake.table("cutout").filter(pl.col("source_id").is_in(wanted["source_id"].unique().implode())).collect()
+    rows = wanted.join(found, on="source_id", how="left", maintain_order="left")
+    lost = rows.filter(pl.col("tile").is_null())["source_id"]
+    if lost.len():
+        msg = f"ids: {lost.len()} of {len(ids)} sources have no cutout, the first is {lost[0]}"
+        raise NotFoundError(msg)
+    return rows
+
+
+def _check_names(bands: Sequence[str], planes: Sequence[str], size_pix: int | None) -> None:
+    if isinstance(bands, str) or not bands:
+        msg = f"bands: {bands!r} is not allowed, it must be a list of one or more bands"
+        raise InvalidInputError(msg)
+    wrong = [plane for plane in planes if plane not in PLANES]
+    if isinstance(planes, str) or not planes or wrong:
+        msg = f"planes: {planes!r} is not allowed, it must be a list of one or more of {PLANES}"
+        raise InvalidInputError(msg)
+    if size_pix is not None and not 1 <= size_pix <= 8 * SIZE_CLASSES[-1]:
+        msg = f"size_pix: {size_pix} is not allowed, it must be between 1 and {8 * SIZE_CLASSES[-1]}"
+        raise InvalidInputError(msg)

@@ -1,0 +1,136 @@
+//! Compression of one chunk: blosc with zstd and bit shuffling, through the C library that all Zarr readers use.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use super::CodecError;
+
+/// How chunks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// zstd at level 3: what is kept.
+    Zstd,
+    /// lz4 at level 5: scratch.
+    Lz4,
+}
+
+impl Codec {
+    fn level(self) -> c_int {
+        match self {
+            Self::Zstd => 3,
+            Self::Lz4 => 5,
+        }
+    }
+
+    fn name(self) -> &'static CStr {
+        match self {
+            Self::Zstd => c"zstd",
+            Self::Lz4 => c"lz4",
+        }
+    }
+}
+
+/// Largest chunk: blosc counts bytes in 32 bits, and nobody makes chunks of a quarter of that.
+const MOST: usize = 1 << 28;
+
+/// Compress a chunk of elements of `item` bytes.
+///
+/// # Errors
+/// When the chunk is larger than 256 MiB, or an element larger than 255 bytes, or the library fails.
+pub fn encode(raw: &[u8], item: usize, codec: Codec) -> Result<Vec<u8>, CodecError> {
+    if raw.len() > MOST || item > 255 {
+        return Err(CodecError::TooLarge {
+            bytes: raw.len(),
+            most: MOST,
+        });
+    }
+    let mut out = vec![0_u8; raw.len() + blosc_src::BLOSC_MAX_OVERHEAD as usize];
+    let code = ffi::compress(raw, item, codec, &mut out);
+    let length = usize::try_from(code)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or(CodecError::Compress {
+            bytes: raw.len(),
+            code,
+        })?;
+    out.truncate(length);
+    Ok(out)
+}
+
+/// Decompress a chunk into `out`, which it must fill.
+///
+/// # Errors
+/// When the bytes are not a blosc chunk, or one of another size.
+pub fn decode(encoded: &[u8], out: &mut [u8]) -> Result<(), CodecError> {
+    let declared = ffi::declared_len(encoded).ok_or(CodecError::NotBlosc {
+        bytes: encoded.len(),
+    })?;
+    if declared != out.len() {
+        return Err(CodecError::ChunkSize {
+            found: declared as i64,
+            expected: out.len(),
+        });
+    }
+    let found = ffi::decompress(encoded, out);
+    if usize::try_from(found) == Ok(out.len()) {
+        Ok(())
+    } else {
+        Err(CodecError::ChunkSize {
+            found: i64::from(found),
+            expected: out.len(),
+        })
+    }
+}
+
+/// The only place that calls C.
+#[allow(unsafe_code)]
+mod ffi {
+    use super::{Codec, c_int, c_void};
+
+    const BITSHUFFLE: c_int = 2;
+
+    pub fn compress(raw: &[u8], item: usize, codec: Codec, out: &mut [u8]) -> c_int {
+        // SAFETY: `raw` and `out` are valid for their lengths, which are passed along; the library writes at most
+        // `out.len()` bytes; the name is a C string; the context-free call shares no state between threads.
+        unsafe {
+            blosc_src::blosc_compress_ctx(
+                codec.level(),
+                BITSHUFFLE,
+                item,
+                raw.len(),
+                raw.as_ptr().cast::<c_void>(),
+                out.as_mut_ptr().cast::<c_void>(),
+                out.len(),
+                codec.name().as_ptr(),
+                0,
+                1,
+            )
+        }
+    }
+
+    pub fn declared_len(encoded: &[u8]) -> Option<usize> {
+        let mut length = 0_usize;
+        // SAFETY: `encoded` is valid for its length, which is passed along; the call reads the header only after
+        // checking that it is there, and compares the length in it with `encoded.len()`.
+        let code = unsafe {
+            blosc_src::blosc_cbuffer_validate(
+                encoded.as_ptr().cast::<c_void>(),
+                encoded.len(),
+                &raw mut length,
+            )
+        };
+        (code >= 0).then_some(length)
+    }
+
+    pub fn decompress(encoded: &[u8], out: &mut [u8]) -> c_int {
+        // SAFETY: `declared_len` has accepted `encoded`, so the library never reads beyond it; it writes at most
+        // `out.len()` bytes to `out`.
+        unsafe {
+            blosc_src::blosc_decompress_ctx(
+                encoded.as_ptr().cast::<c_void>(),
+                out.as_mut_ptr().cast::<c_void>(),
+                out.len(),
+                1,
+            )
+        }
+    }
+}

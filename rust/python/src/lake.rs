@@ -1,0 +1,95 @@
+//! The lake's bytes: rounding, whole shards out, batches of boxes in.
+
+use std::path::PathBuf;
+
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
+};
+use pyo3::prelude::*;
+use rayon::prelude::*;
+use skymere_core::codec::{self, Codec, CodecError};
+use skymere_core::interrupt;
+use skymere_store as store;
+
+use crate::threads;
+
+/// Round each row to its own quantum; returns the rounded rows and the exponents.
+#[pyfunction]
+#[allow(clippy::type_complexity)]
+fn quantise<'py>(
+    py: Python<'py>,
+    images: PyReadonlyArray2<'py, f32>,
+) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i8>>)> {
+    let n_pixels = images.shape()[1].max(1);
+    let mut rounded = images.as_array().to_owned();
+    let values = rounded.as_slice_mut().unwrap_or_default();
+    let exponents = threads::run(py, || {
+        let exponents = values.par_chunks_mut(n_pixels).map(|image| {
+            interrupt::poll();
+            codec::quantise(image)
+        });
+        Ok::<Vec<i8>, CodecError>(exponents.collect())
+    })?;
+    Ok((rounded.into_pyarray(py), exponents.into_pyarray(py)))
+}
+
+/// Round weights to 7 bits of mantissa.
+#[pyfunction]
+fn round_weights<'py>(
+    py: Python<'py>,
+    weights: PyReadonlyArray2<'py, f32>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let n_pixels = weights.shape()[1].max(1);
+    let mut rounded = weights.as_array().to_owned();
+    let values = rounded.as_slice_mut().unwrap_or_default();
+    threads::run(py, || {
+        values.par_chunks_mut(n_pixels).for_each(|image| {
+            interrupt::poll();
+            codec::round_weights(image);
+        });
+        Ok::<(), CodecError>(())
+    })?;
+    Ok(rounded.into_pyarray(py))
+}
+
+/// Write all shards of the array whose `zarr.json` is in `folder`.
+#[pyfunction]
+fn write_array(
+    py: Python<'_>,
+    folder: PathBuf,
+    elements: PyReadonlyArray1<'_, u8>,
+) -> PyResult<()> {
+    let elements = elements.as_slice()?;
+    threads::run(py, || store::write_array(&folder, elements, Codec::Zstd))
+}
+
+/// An array on disk, open for reading.
+#[pyclass(frozen, module = "skymere._rust.lake")]
+struct ArrayReader(store::ArrayReader);
+
+#[pymethods]
+impl ArrayReader {
+    #[new]
+    fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
+        threads::run(py, || store::ArrayReader::open(&folder)).map(Self)
+    }
+
+    /// Read boxes of one size; returns their elements as bytes.
+    fn read_boxes<'py>(
+        &self,
+        py: Python<'py>,
+        origins: PyReadonlyArray2<'py, i64>,
+        extent: Vec<usize>,
+    ) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let origins = origins.as_slice()?;
+        let elements = threads::run(py, || self.0.read_boxes(origins, &extent))?;
+        Ok(elements.into_pyarray(py))
+    }
+}
+
+pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(quantise, m)?)?;
+    m.add_function(wrap_pyfunction!(round_weights, m)?)?;
+    m.add_function(wrap_pyfunction!(write_array, m)?)?;
+    m.add_class::<ArrayReader>()
+}

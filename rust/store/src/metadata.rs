@@ -1,0 +1,230 @@
+//! The part of a `zarr.json` that says where elements are.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::StoreError;
+use crate::geometry::n_elements;
+
+/// Largest `zarr.json` that is read.
+const MOST_METADATA: u64 = 1 << 24;
+/// Largest inner chunk [bytes].
+const MOST_CHUNK: usize = 1 << 28;
+const MOST_AXES: usize = 8;
+
+/// How an array is cut into shards and chunks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayLayout {
+    /// Elements along each axis.
+    pub shape: Vec<usize>,
+    /// Elements of a shard along each axis; multiples of `chunk`.
+    pub shard: Vec<usize>,
+    /// Elements of an inner chunk along each axis.
+    pub chunk: Vec<usize>,
+    /// Bytes of an element.
+    pub item: usize,
+    /// The element that absent chunks are made of.
+    pub fill: Vec<u8>,
+}
+
+impl ArrayLayout {
+    /// Read the `zarr.json` in the folder of an array.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not the metadata of a sharded array with the codecs of a lake.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join("zarr.json");
+        let mut text = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(MOST_METADATA).read_to_end(&mut text))
+            .map_err(StoreError::at(&path))?;
+        let tree: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
+        Self::parse(&tree).map_err(|message| StoreError::Metadata { path, message })
+    }
+
+    /// The layout in the tree of a `zarr.json`, or what is wrong with it.
+    ///
+    /// # Errors
+    /// When it is not the metadata of a sharded array with the codecs of a lake.
+    pub fn parse(tree: &Value) -> Result<Self, String> {
+        expect(tree, "/zarr_format", &Value::from(3))?;
+        expect(tree, "/node_type", &Value::from("array"))?;
+        expect(tree, "/chunk_grid/name", &Value::from("regular"))?;
+        expect(tree, "/chunk_key_encoding/name", &Value::from("default"))?;
+        expect(tree, "/codecs/0/name", &Value::from("sharding_indexed"))?;
+        expect_names(tree, "/codecs", &["sharding_indexed"])?;
+        let sharding = "/codecs/0/configuration";
+        expect_names(tree, &format!("{sharding}/codecs"), &["bytes", "blosc"])?;
+        expect_names(
+            tree,
+            &format!("{sharding}/index_codecs"),
+            &["bytes", "crc32c"],
+        )?;
+        if let Some(place) = tree.pointer(&format!("{sharding}/index_location"))
+            && place != "end"
+        {
+            return Err(format!("index_location is {place}, it must be \"end\""));
+        }
+        let shape = sizes(tree, "/shape")?;
+        let shard = sizes(tree, "/chunk_grid/configuration/chunk_shape")?;
+        let chunk = sizes(tree, &format!("{sharding}/chunk_shape"))?;
+        let name = tree
+            .pointer("/data_type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let fill = fill_bytes(name, tree.pointer("/fill_value").unwrap_or(&Value::Null))?;
+        let layout = Self {
+            shape,
+            shard,
+            chunk,
+            item: fill.len(),
+            fill,
+        };
+        layout.check().map(|()| layout)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let axes = self.shape.len();
+        if axes == 0
+            || axes > MOST_AXES
+            || self.shard.len() != axes
+            || self.chunk.len() != axes
+            || self.chunk.contains(&0)
+            || self.shard.contains(&0)
+            || self.shard.iter().zip(&self.chunk).any(|(s, c)| s % c != 0)
+        {
+            return Err(format!(
+                "shape {:?}, shard {:?} and chunk {:?} do not fit together",
+                self.shape, self.shard, self.chunk
+            ));
+        }
+        let bytes = n_elements(&self.chunk).and_then(|n| n.checked_mul(self.item));
+        if bytes.is_none_or(|n| n > MOST_CHUNK) {
+            return Err(format!(
+                "chunk {:?} is larger than {MOST_CHUNK} bytes",
+                self.chunk
+            ));
+        }
+        if n_elements(&self.chunks_per_shard()).is_none() || self.n_bytes().is_none() {
+            return Err(format!(
+                "shape {:?} or shard {:?} is too large",
+                self.shape, self.shard
+            ));
+        }
+        Ok(())
+    }
+
+    /// Inner chunks of a shard along each axis.
+    #[must_use]
+    pub fn chunks_per_shard(&self) -> Vec<usize> {
+        self.shard
+            .iter()
+            .zip(&self.chunk)
+            .map(|(s, c)| s / c)
+            .collect()
+    }
+
+    /// Bytes of an inner chunk.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk.iter().product::<usize>() * self.item
+    }
+
+    /// Bytes of the whole array; `None` when they do not fit.
+    #[must_use]
+    pub fn n_bytes(&self) -> Option<usize> {
+        n_elements(&self.shape)?.checked_mul(self.item)
+    }
+
+    /// File of a shard inside the folder of the array.
+    #[must_use]
+    pub fn shard_name(shard: &[usize]) -> String {
+        shard
+            .iter()
+            .fold("c".to_owned(), |name, i| format!("{name}/{i}"))
+    }
+}
+
+fn expect(tree: &Value, at: &str, wanted: &Value) -> Result<(), String> {
+    match tree.pointer(at) {
+        Some(found) if found == wanted => Ok(()),
+        Some(found) => Err(format!("{at} is {found}, it must be {wanted}")),
+        None => Err(format!("{at} is missing, it must be {wanted}")),
+    }
+}
+
+fn expect_names(tree: &Value, at: &str, wanted: &[&str]) -> Result<(), String> {
+    let found: Vec<&str> = tree
+        .pointer(at)
+        .and_then(Value::as_array)
+        .map(|list| {
+            list.iter()
+                .map(|codec| {
+                    codec
+                        .pointer("/name")
+                        .and_then(Value::as_str)
+                        .unwrap_or("?")
+                })
+                .collect()
+        })
+        .unwrap_or_default();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(format!("{at} are {found:?}, they must be {wanted:?}"))
+}
+
+fn sizes(tree: &Value, at: &str) -> Result<Vec<usize>, String> {
+    tree.pointer(at)
+        .and_then(Value::as_array)
+        .and_then(|list| {
+            list.iter()
+                .map(|n| n.as_u64().and_then(|n| usize::try_from(n).ok()))
+                .collect()
+        })
+        .ok_or_else(|| format!("{at} is not a list of sizes"))
+}
+
+fn fill_bytes(data_type: &str, value: &Value) -> Result<Vec<u8>, String> {
+    let number = match value.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        Some(_) => None,
+        None => value.as_f64(),
+    };
+    let whole = value.as_i64();
+    let bytes = match data_type {
+        "float32" => number.map(|v| (v as f32).to_le_bytes().to_vec()),
+        "float64" => number.map(|v| v.to_le_bytes().to_vec()),
+        "int8" => whole
+            .and_then(|v| i8::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "uint8" => whole
+            .and_then(|v| u8::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "int16" => whole
+            .and_then(|v| i16::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "uint16" => whole
+            .and_then(|v| u16::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "int32" => whole
+            .and_then(|v| i32::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "uint32" => whole
+            .and_then(|v| u32::try_from(v).ok())
+            .map(|v| v.to_le_bytes().to_vec()),
+        "int64" => whole.map(|v| v.to_le_bytes().to_vec()),
+        "uint64" => value.as_u64().map(|v| v.to_le_bytes().to_vec()),
+        _ => {
+            return Err(format!(
+                "data_type {data_type:?} is not a number that lakes store"
+            ));
+        }
+    };
+    bytes.ok_or_else(|| format!("fill_value {value} is not a {data_type}"))
+}
