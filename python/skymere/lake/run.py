@@ -179,7 +179,7 @@ class Run:
         blank = {c.name: "" for c in columns if not c.nullable and schema[c.name] == pl.String}
         known = {name: value for name, value in filled.items() if name in schema}
         try:
-            return pl.DataFrame([blank | known | dict(row) for row in rows], schema=schema)
+            return pl.DataFrame([blank | known | dict(row) for row in rows], schema=schema).fill_nan(None)
         except (TypeError, pl.exceptions.PolarsError) as error:
             msg = f"{self._table.schema.name}: the rows do not fit the schema: {error}"
             raise SchemaError(msg) from error
@@ -187,7 +187,8 @@ class Run:
     def fit(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return a table with exactly the columns and types of the product.
 
-        Columns that the schema does not know are left out, nullable ones that are missing are null, numbers are cast.
+        Columns that the schema does not know are left out, nullable ones that are missing are null, numbers are cast,
+        and NaN, which sorts before every number and spoils sums, is null.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class Run:
             for name, dtype in schema.items()
             if name in frame.columns or name not in filled
         ]
-        return frame.select(wanted)
+        return frame.select(wanted).fill_nan(None)
 
     def publish(
         self,

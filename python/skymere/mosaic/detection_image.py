@@ -10,7 +10,7 @@ from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
 
-__all__ = ["DetectionImage", "detection_image", "subtract_background"]
+__all__ = ["DetectionImage", "detection_image", "n_exposures", "subtract_background"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,13 +67,22 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
 
 
-def detection_image(mosaics: Sequence[Mosaic], *, params: BackgroundParams | None = None) -> DetectionImage:
+def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
+    """Return how many exposures contributed to each pixel, shape (ny, nx)."""
+    return np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0, dtype=np.int64)
+
+
+def detection_image(
+    mosaics: Sequence[Mosaic], *, min_exposures: int = 1, params: BackgroundParams | None = None
+) -> DetectionImage:
     """Return the inverse-variance stack of mosaics of one grid.
 
     Parameters
     ----------
     mosaics : sequence of Mosaic
         Bands with AB zero points, all on one grid.
+    min_exposures : int, optional
+        A band counts only where at least this many exposures (or all of its exposures) contributed.
     params : BackgroundParams, optional
         Mesh that is subtracted from each.
 
@@ -102,7 +111,7 @@ def detection_image(mosaics: Sequence[Mosaic], *, params: BackgroundParams | Non
     for mosaic in mosaics:
         data, k = subtract_background(mosaic, params=params or BackgroundParams())
         unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
-        good = np.isfinite(data)
+        good = np.isfinite(data) & (n_exposures(mosaic) >= min(min_exposures, len(mosaic.exposure_ids)))
         weight = np.where(good, mosaic.weight / (k * unit**2), 0.0)
         total += np.where(good, data, 0.0) * unit * weight
         weights += weight

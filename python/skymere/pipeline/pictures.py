@@ -68,5 +68,5 @@ def _draw_cutouts(lake: Lake, tile: str, bands: list[str], path: Path) -> None:
     captions = []
     for _, flux in ids.iter_rows():
         captions.append(f"{23.9 - 2.5 * np.log10(flux):.2f} mag" if flux and flux > 0 else "no flux")
-    images = [[stamps.data[band]["sci"][i] for band in bands] for i in range(ids.height)]
+    images = [[stamps[band, "sci"][i] for band in bands] for i in range(ids.height)]
     plot_sheet(images, captions, path)

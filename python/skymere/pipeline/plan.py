@@ -91,6 +91,9 @@ class DetectPlan:
     ----------
     bands : tuple of str
         Bands whose inverse-variance stack is searched; empty = all.
+    min_exposures : int
+        A band counts only where at least this many exposures cover it, since nothing finds the cosmic rays of a single
+        one. Bands with fewer exposures count everywhere.
     background : BackgroundParams
         Mesh that is subtracted before.
     sources : DetectParams
@@ -98,6 +101,7 @@ class DetectPlan:
     """
 
     bands: tuple[str, ...] = ()
+    min_exposures: int = 2
     background: BackgroundParams = field(default_factory=BackgroundParams)
     sources: DetectParams = field(default_factory=DetectParams)
 

@@ -10,7 +10,15 @@ from skymere.datamodels import Exposure, Mosaic, SegmentationMap
 from skymere.lake import Lake
 from skymere.wcs import wcs_from_cards
 
-__all__ = ["detection_bands", "flagged_exposures", "load_exposure", "load_mosaic", "load_segmentation", "mosaic_rows", "usable_exposures"]
+__all__ = [
+    "detection_bands",
+    "flagged_exposures",
+    "load_exposure",
+    "load_mosaic",
+    "load_segmentation",
+    "mosaic_rows",
+    "usable_exposures",
+]
 
 
 def usable_exposures(lake: Lake) -> pl.DataFrame:

@@ -154,7 +154,8 @@ def render_exposure(
     Returns
     -------
     dict
-        ``sci, err`` [electron / s], ``dq, crtrue, truth`` (noise-free image), ``wcs``.
+        ``sci, err`` [electron / s], ``dq``, ``crtrue`` (pixels with a charge above 1 sigma of the sky), ``truth``
+        (noise-free image) and ``wcs``.
 
     Notes
     -----
@@ -176,7 +177,7 @@ def render_exposure(
         "sci": (counts / params.exptime).astype(np.float32),
         "err": error.astype(np.float32),
         "dq": dq,
-        "crtrue": (hits > params.read_noise).astype(np.uint8),
+        "crtrue": (hits > np.sqrt(params.sky * params.exptime + params.read_noise**2)).astype(np.uint8),
         "truth": truth.astype(np.float32),
         "wcs": wcs,
     }

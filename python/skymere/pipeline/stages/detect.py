@@ -36,7 +36,11 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         msg = f"detect.bands: {missing} have no mosaic in tile {tile}, it must be some of {have}"
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
-    image = detection_image([load_mosaic(lake, tile, band) for band in bands], params=plan.detect.background)
+    image = detection_image(
+        [load_mosaic(lake, tile, band) for band in bands],
+        min_exposures=plan.detect.min_exposures,
+        params=plan.detect.background,
+    )
     segmentation = detect(image.data, error=image.error, mask=~np.isfinite(image.data), params=plan.detect.sources)
     run.annotate("", {"wcs": lake.tiles[tile].grid.cards()})
     run.write("label", segmentation.labels)

@@ -19,7 +19,7 @@ __all__ = ["STAGE"]
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with a segmentation."""
-    params = {"measure": as_params(plan.measure), "background": as_params(plan.detect.background)}
+    params = {"measure": as_params(plan.measure), "detect": as_params(plan.detect)}
     return [
         Task(
             tile=tile,
@@ -35,14 +35,18 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
     mosaics = [load_mosaic(lake, tile, band) for band in mosaic_rows(lake, tile)["band"]]
     searched = set(detection_bands(lake, tile))
-    found = detection_image([m for m in mosaics if m.band in searched], params=plan.detect.background)
+    found = detection_image(
+        [m for m in mosaics if m.band in searched],
+        min_exposures=plan.detect.min_exposures,
+        params=plan.detect.background,
+    )
     table = measure(
         segmentation,
         {m.band: _without_background(m, plan) for m in mosaics},
         detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
         params=plan.measure,
     )
-    identified = lake.identify(tile, table.select("label", "ra", "dec"), segmentation.labels)
+    identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
         pl.Series("source_id", identified.source_id, pl.Int64),
         pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
