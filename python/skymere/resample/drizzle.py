@@ -8,11 +8,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_array, as_image
 from skymere._rust import resample as _resample
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError
 
 __all__ = ["DrizzleParams", "DrizzledImage", "Drizzler", "Kernel", "pixel_scale_ratio"]
 
 Kernel = Literal["square", "turbo", "point"]
+
+_BITS_PER_PLANE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +125,18 @@ class Drizzler:
             msg = f"shape: {shape} is not allowed, it must be two positive numbers (ny, nx)"
             raise InvalidInputError(msg)
         self.shape = (int(shape[0]), int(shape[1]))
-        self._drizzler = _resample.Drizzler(self.shape, self.params.kernel, self.params.pixfrac, self.params.fillval)
+        self._n_exposures = 0
+        self._closed = ""
+        # Sums of w and w d; numpy's zeros, because it asks the system for large pages.
+        self._mean = np.zeros((*self.shape, 2))
+        self._context: list[NDArray[np.int32]] = []
+        self._variance: NDArray[np.float64] | None = None
+        self._dq: NDArray[np.uint32] | None = None
 
     @property
     def n_exposures(self) -> int:
         """Number of exposures that were added."""
-        return self._drizzler.n_exposures
+        return self._n_exposures
 
     def add(
         self,
@@ -168,17 +176,37 @@ class Drizzler:
         NoDataError
             When the ratio is to be measured and the map has no finite pixels.
         """
+        self._check_open()
         image = as_image(data, "data")
         shape = image.shape
-        self._drizzler.add(
-            image,
-            as_array(pixmap, "pixmap", np.float64, shape=(*shape, 2)),  # type: ignore[arg-type]
-            None if weight is None else as_image(weight, "weight", shape=shape),
-            None if variance is None else as_image(variance, "variance", shape=shape),
-            None if dq is None else as_array(dq, "dq", np.uint32, shape=shape),  # type: ignore[arg-type]
-            value_scale,
-            pixel_scale_ratio,
-        )
+        if self._n_exposures == 0:
+            self._variance = None if variance is None else np.zeros(self.shape)
+            self._dq = None if dq is None else np.zeros(self.shape, np.uint32)
+        if len(self._context) * _BITS_PER_PLANE <= self._n_exposures:
+            self._context.append(np.zeros(self.shape, np.int32))
+        try:
+            _resample.add(
+                self._mean,
+                self._context[-1],
+                self._variance,
+                self._dq,
+                image,
+                as_array(pixmap, "pixmap", np.float64, shape=(*shape, 2)),  # type: ignore[arg-type]
+                None if weight is None else as_image(weight, "weight", shape=shape),
+                None if variance is None else as_image(variance, "variance", shape=shape),
+                None if dq is None else as_array(dq, "dq", np.uint32, shape=shape),  # type: ignore[arg-type]
+                value_scale,
+                pixel_scale_ratio,
+                self.params.kernel,
+                self.params.pixfrac,
+                self._n_exposures,
+            )
+        except (InvalidInputError, NoDataError):
+            raise
+        except BaseException:
+            self._closed = "adding an exposure was interrupted half-way"
+            raise
+        self._n_exposures += 1
 
     def read(self) -> DrizzledImage:
         """Return what has been drizzled so far; more exposures can be added afterwards.
@@ -188,7 +216,7 @@ class Drizzler:
         InvalidInputError
             When the drizzler was finished.
         """
-        return _image(self._drizzler.read())
+        return self._image(copy=True)
 
     def finish(self) -> DrizzledImage:
         """Return what has been drizzled and give the memory of the sums back.
@@ -198,20 +226,35 @@ class Drizzler:
         InvalidInputError
             When the drizzler was finished before.
         """
-        return _image(self._drizzler.finish())
+        image = self._image(copy=False)
+        self._closed = "it was finished"
+        del self._mean, self._context, self._variance, self._dq
+        return image
 
+    def _image(self, *, copy: bool) -> DrizzledImage:
+        """Return the weighted means; context and dq as copies or as they are."""
+        self._check_open()
+        data, weight = (np.empty(self.shape, np.float32) for _ in range(2))
+        _resample.weighted_mean(self._mean, self.params.fillval, data, weight)
+        variance = None
+        if self._variance is not None:
+            variance = np.empty(self.shape, np.float32)
+            _resample.mean_variance(self._mean, self._variance, self.params.fillval, variance)
+        context, dq = self._planes(), self._dq
+        if copy:
+            context, dq = context.copy(), None if dq is None else dq.copy()
+        return DrizzledImage(data=data, weight=weight, variance=variance, context=context, dq=dq)
 
-def _image(
-    arrays: tuple[
-        NDArray[np.float32],
-        NDArray[np.float32],
-        NDArray[np.float32] | None,
-        NDArray[np.int32],
-        NDArray[np.uint32] | None,
-    ],
-) -> DrizzledImage:
-    data, weight, variance, context, dq = arrays
-    return DrizzledImage(data=data, weight=weight, variance=variance, context=context, dq=dq)
+    def _planes(self) -> NDArray[np.int32]:
+        """Return the context planes in one array, of at least one plane."""
+        if len(self._context) == 1:
+            return self._context[0][np.newaxis]
+        return np.stack(self._context) if self._context else np.zeros((1, *self.shape), np.int32)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            msg = f"the drizzler cannot be used any more: {self._closed}"
+            raise InvalidInputError(msg)
 
 
 def pixel_scale_ratio(pixmap: ArrayLike) -> float:

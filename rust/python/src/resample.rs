@@ -1,92 +1,91 @@
 //! `skymere._rust.resample`: drizzle and blot.
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 hands arguments over by value"
+)]
 
-use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
+use numpy::{
+    IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadwriteArray2, PyReadwriteArray3,
+};
 use pyo3::prelude::*;
 use skymere_core::resample::blot::{self, Interpolation};
-use skymere_core::resample::drizzle::{self, Input, Output};
+use skymere_core::resample::drizzle::{self, Input, Sums};
 use skymere_core::resample::kernels::Kernel;
 use skymere_core::resample::scale;
 
-use crate::errors;
 use crate::threads::run;
 
-type OutputArrays<'py> = (
-    Bound<'py, PyArray2<f32>>,
-    Bound<'py, PyArray2<f32>>,
-    Option<Bound<'py, PyArray2<f32>>>,
-    Bound<'py, PyArray3<i32>>,
-    Option<Bound<'py, PyArray2<u32>>>,
-);
-
-fn arrays(py: Python<'_>, output: Output) -> OutputArrays<'_> {
-    (
-        output.data.into_pyarray(py),
-        output.weight.into_pyarray(py),
-        output.variance.map(|v| v.into_pyarray(py)),
-        output.context.into_pyarray(py),
-        output.dq.map(|dq| dq.into_pyarray(py)),
-    )
-}
-
-/// An output to which exposures are added.
-#[pyclass(module = "skymere._rust.resample")]
-struct Drizzler {
-    inner: drizzle::Drizzler,
-}
-
-#[pymethods]
-impl Drizzler {
-    #[new]
-    fn new(
-        py: Python<'_>,
-        shape: [usize; 2],
-        kernel: &str,
-        pixfrac: f64,
-        fillval: f32,
-    ) -> PyResult<Self> {
+#[pyfunction]
+fn add(
+    py: Python<'_>,
+    mut out_mean: PyReadwriteArray3<'_, f64>,
+    mut out_context: PyReadwriteArray2<'_, i32>,
+    mut out_variance: Option<PyReadwriteArray2<'_, f64>>,
+    mut out_dq: Option<PyReadwriteArray2<'_, u32>>,
+    data: PyReadonlyArray2<'_, f32>,
+    pixmap: PyReadonlyArray3<'_, f64>,
+    weight: Option<PyReadonlyArray2<'_, f32>>,
+    variance: Option<PyReadonlyArray2<'_, f32>>,
+    dq: Option<PyReadonlyArray2<'_, u32>>,
+    value_scale: f64,
+    pixel_scale_ratio: Option<f64>,
+    kernel: &str,
+    pixfrac: f64,
+    index: usize,
+) -> PyResult<()> {
+    let out = Sums {
+        mean: out_mean.as_array_mut(),
+        context: out_context.as_array_mut(),
+        variance: out_variance.as_mut().map(PyReadwriteArray2::as_array_mut),
+        dq: out_dq.as_mut().map(PyReadwriteArray2::as_array_mut),
+    };
+    let input = Input {
+        data: data.as_array(),
+        pixmap: pixmap.as_array(),
+        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
+        variance: variance.as_ref().map(PyReadonlyArray2::as_array),
+        dq: dq.as_ref().map(PyReadonlyArray2::as_array),
+        value_scale,
+        pixel_scale_ratio,
+    };
+    run(py, || {
         Kernel::from_name(kernel, pixfrac)
-            .map(|kernel| Self {
-                inner: drizzle::Drizzler::new(shape, kernel, fillval),
-            })
-            .map_err(|e| errors::from_room(py, &e))
-    }
+            .and_then(|kernel| drizzle::add(out, &input, kernel, index))
+    })
+}
 
-    #[pyo3(signature = (data, pixmap, weight, variance, dq, value_scale, pixel_scale_ratio))]
-    fn add(
-        &mut self,
-        py: Python<'_>,
-        data: PyReadonlyArray2<'_, f32>,
-        pixmap: PyReadonlyArray3<'_, f64>,
-        weight: Option<PyReadonlyArray2<'_, f32>>,
-        variance: Option<PyReadonlyArray2<'_, f32>>,
-        dq: Option<PyReadonlyArray2<'_, u32>>,
-        value_scale: f64,
-        pixel_scale_ratio: Option<f64>,
-    ) -> PyResult<()> {
-        let input = Input {
-            data: data.as_array(),
-            pixmap: pixmap.as_array(),
-            weight: weight.as_ref().map(PyReadonlyArray2::as_array),
-            variance: variance.as_ref().map(PyReadonlyArray2::as_array),
-            dq: dq.as_ref().map(PyReadonlyArray2::as_array),
-            value_scale,
-            pixel_scale_ratio,
-        };
-        run(py, || self.inner.add(&input))
-    }
+#[pyfunction]
+fn weighted_mean(
+    py: Python<'_>,
+    mean: PyReadonlyArray3<'_, f64>,
+    fillval: f32,
+    mut out_data: PyReadwriteArray2<'_, f32>,
+    mut out_weight: PyReadwriteArray2<'_, f32>,
+) -> PyResult<()> {
+    let (mean, data, weight) = (
+        mean.as_array(),
+        out_data.as_array_mut(),
+        out_weight.as_array_mut(),
+    );
+    run(py, || drizzle::weighted_mean(&mean, fillval, data, weight))
+}
 
-    #[getter]
-    fn n_exposures(&self) -> usize {
-        self.inner.n_exposures()
-    }
-
-    fn read<'py>(&self, py: Python<'py>) -> PyResult<OutputArrays<'py>> {
-        run(py, || self.inner.read()).map(|output| arrays(py, output))
-    }
-
-    fn finish<'py>(&mut self, py: Python<'py>) -> PyResult<OutputArrays<'py>> {
-        run(py, || self.inner.finish()).map(|output| arrays(py, output))
-    }
+#[pyfunction]
+fn mean_variance(
+    py: Python<'_>,
+    mean: PyReadonlyArray3<'_, f64>,
+    variance: PyReadonlyArray2<'_, f64>,
+    fillval: f32,
+    mut out_variance: PyReadwriteArray2<'_, f32>,
+) -> PyResult<()> {
+    let (mean, variance, out) = (
+        mean.as_array(),
+        variance.as_array(),
+        out_variance.as_array_mut(),
+    );
+    run(py, || {
+        drizzle::mean_variance(&mean, &variance, fillval, out)
+    })
 }
 
 #[pyfunction(name = "blot")]
@@ -112,7 +111,9 @@ fn pixel_scale_ratio(py: Python<'_>, pixmap: PyReadonlyArray3<'_, f64>) -> PyRes
 }
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    m.add_class::<Drizzler>()?;
+    m.add_function(wrap_pyfunction!(add, m)?)?;
+    m.add_function(wrap_pyfunction!(weighted_mean, m)?)?;
+    m.add_function(wrap_pyfunction!(mean_variance, m)?)?;
     m.add_function(wrap_pyfunction!(blot_image, m)?)?;
     m.add_function(wrap_pyfunction!(pixel_scale_ratio, m)?)
 }

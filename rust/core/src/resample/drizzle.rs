@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
+use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
@@ -16,6 +16,8 @@ use crate::interrupt;
 
 /// Context bits in one plane.
 pub const BITS_PER_PLANE: usize = 32;
+/// Output pixels that are one task's work in the last division.
+const PIXELS_PER_TASK: usize = 1 << 15;
 /// Input pixels that share one entry in the table of output rows.
 const SEGMENT: usize = 64;
 
@@ -38,43 +40,34 @@ pub struct Input<'a> {
     pub pixel_scale_ratio: Option<f64>,
 }
 
-/// The combined image.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// Weighted mean; the fill value where the weight is 0.
-    pub data: Array2<f32>,
-    /// Sum of weights.
-    pub weight: Array2<f32>,
-    /// Variance of the weighted mean, when the exposures had one.
-    pub variance: Option<Array2<f32>>,
-    /// Bit `k % 32` of plane `k / 32` is set where exposure `k` contributed.
-    pub context: Array3<i32>,
-    /// Union of the contributors' data-quality bits, when the exposures had them.
-    pub dq: Option<Array2<u32>>,
+/// The sums of an output, which belong to the caller and grow with every exposure.
+pub struct Sums<'a> {
+    /// `(ny, nx, 2)`: sums of `w` and of `w d`.
+    pub mean: ArrayViewMut3<'a, f64>,
+    /// `(ny, nx)`: the plane of context bits in which the exposure is.
+    pub context: ArrayViewMut2<'a, i32>,
+    /// `(ny, nx)`: sums of `w^2 v`.
+    pub variance: Option<ArrayViewMut2<'a, f64>>,
+    /// `(ny, nx)`: union of data-quality bits.
+    pub dq: Option<ArrayViewMut2<'a, u32>>,
 }
 
-/// The sums `w` and `w d` of one output pixel.
-type Sums = [f64; 2];
-
-/// An output to which exposures are added.
-#[derive(Debug)]
-pub struct Drizzler {
+/// The sums of an output, flat.
+struct FlatSums<'a> {
     shape: [usize; 2],
-    kernel: Kernel,
-    fillval: f32,
-    n_exposures: usize,
-    sums: Vec<Sums>,
-    /// Sums of `w^2 v`.
-    variance: Option<Vec<f64>>,
-    dq: Option<Vec<u32>>,
-    context: Vec<Vec<i32>>,
-    closed: Option<&'static str>,
+    mean: &'a mut [Pair],
+    context: &'a mut [i32],
+    variance: Option<&'a mut [f64]>,
+    dq: Option<&'a mut [u32]>,
 }
+
+/// The sums of `w` and of `w d` of one pixel.
+type Pair = [f64; 2];
 
 /// A block of output rows.
 struct Block<'a> {
     rows: Range<usize>,
-    sums: &'a mut [Sums],
+    mean: &'a mut [Pair],
     context: &'a mut [i32],
     variance: Option<&'a mut [f64]>,
     dq: Option<&'a mut [u32]>,
@@ -255,7 +248,7 @@ impl Block<'_> {
             };
             let Self {
                 rows,
-                sums,
+                mean,
                 context,
                 variance,
                 dq,
@@ -263,7 +256,7 @@ impl Block<'_> {
             spread.spread(k, rows.clone(), n_columns, |row, column, shares| {
                 let start = (row - rows.start) * n_columns + column;
                 let window = start..start + shares.len();
-                for ((sums, context), share) in sums[window.clone()]
+                for ((sums, context), share) in mean[window.clone()]
                     .iter_mut()
                     .zip(&mut context[window.clone()])
                     .zip(shares)
@@ -295,214 +288,205 @@ impl Block<'_> {
     }
 }
 
-impl Drizzler {
-    /// An empty output.
-    #[must_use]
-    pub fn new(shape: [usize; 2], kernel: Kernel, fillval: f32) -> Self {
-        Self {
-            shape,
-            kernel,
-            fillval,
-            n_exposures: 0,
-            sums: vec![[0.0; 2]; shape[0] * shape[1]],
-            variance: None,
-            dq: None,
-            context: Vec::new(),
-            closed: None,
-        }
+fn flat_mut<'a, T>(
+    name: &'static str,
+    view: ArrayViewMut2<'a, T>,
+    shape: [usize; 2],
+) -> Result<&'a mut [T], ResampleError> {
+    if view.shape() != shape {
+        return Err(ResampleError::Shape {
+            name,
+            shape: view.shape().to_vec(),
+            wanted: shape.to_vec(),
+        });
     }
+    view.into_slice().ok_or(ResampleError::Layout { name })
+}
 
-    /// Add an exposure.
-    ///
-    /// Pixels do not count whose weight is not positive, whose value, weight or variance is not finite, or whose drop
-    /// has no finite corners. After an error the output is as before.
-    ///
-    /// # Errors
-    /// [`ResampleError`] for arrays that do not fit, numbers that are not allowed, and a closed output.
-    pub fn add(&mut self, input: &Input<'_>) -> Result<(), ResampleError> {
-        self.check_open()?;
-        if !input.value_scale.is_finite() {
-            return Err(ResampleError::Number {
-                name: "value_scale",
-                value: input.value_scale,
-                wanted: "finite",
-            });
-        }
-        self.check_uniform(
-            "variance",
-            self.variance.is_some(),
-            input.variance.is_some(),
-        )?;
-        self.check_uniform("dq", self.dq.is_some(), input.dq.is_some())?;
-        let pixels = Pixels::new(
-            input,
-            1_i32 << (self.n_exposures % BITS_PER_PLANE),
-            self.kernel,
-        )?;
-        match self.kernel {
-            Kernel::Square { pixfrac } => self.add_with(&pixels, || Square::new(pixfrac)),
-            Kernel::Turbo { pixfrac } => {
-                let ratio = match input.pixel_scale_ratio {
-                    Some(ratio) => ratio,
-                    None => scale::pixel_scale_ratio(&input.pixmap)?,
-                };
-                if !(ratio > 0.0 && ratio.is_finite()) {
-                    return Err(ResampleError::Number {
-                        name: "pixel_scale_ratio",
-                        value: ratio,
-                        wanted: "positive",
-                    });
-                }
-                self.add_with(&pixels, || Turbo::new(pixfrac, ratio));
-            }
-            Kernel::Point => self.add_with(&pixels, Point::default),
-        }
-        Ok(())
-    }
-
-    fn check_open(&self) -> Result<(), ResampleError> {
-        self.closed
-            .map_or(Ok(()), |reason| Err(ResampleError::Closed { reason }))
-    }
-
-    fn check_uniform(
-        &self,
-        name: &'static str,
-        before: bool,
-        given: bool,
-    ) -> Result<(), ResampleError> {
-        if self.n_exposures > 0 && before != given {
-            return Err(ResampleError::Mixed {
+impl<'a> FlatSums<'a> {
+    fn new(sums: Sums<'a>) -> Result<Self, ResampleError> {
+        let (ny, nx, pair) = sums.mean.dim();
+        let shape = [ny, nx];
+        if pair != 2 {
+            let name = "out_mean";
+            return Err(ResampleError::Shape {
                 name,
-                index: self.n_exposures,
-                given,
+                shape: sums.mean.shape().to_vec(),
+                wanted: vec![ny, nx, 2],
             });
         }
-        Ok(())
+        let mean = sums
+            .mean
+            .into_slice()
+            .ok_or(ResampleError::Layout { name: "out_mean" })?;
+        Ok(Self {
+            shape,
+            mean: mean.as_chunks_mut::<2>().0,
+            context: flat_mut("out_context", sums.context, shape)?,
+            variance: sums
+                .variance
+                .map(|v| flat_mut("out_variance", v, shape))
+                .transpose()?,
+            dq: sums
+                .dq
+                .map(|dq| flat_mut("out_dq", dq, shape))
+                .transpose()?,
+        })
     }
 
-    fn add_with<S: Spread>(&mut self, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
-        self.closed = Some("an addition was interrupted and is half-made");
-        let [ny, nx] = self.shape;
-        let n = ny * nx;
-        if self.n_exposures.is_multiple_of(BITS_PER_PLANE) {
-            self.context.push(vec![0; n]);
-        }
-        if self.n_exposures == 0 {
-            self.variance = pixels.variance.map(|_| vec![0.0; n]);
-            self.dq = pixels.dq.map(|_| vec![0; n]);
-        }
-        let table = reach(pixels, &make);
-        let block_rows = (ny / (8 * rayon::current_num_threads())).clamp(32, 256);
-        self.blocks(block_rows)
-            .into_par_iter()
-            .for_each_init(&make, |spread, mut block| {
-                interrupt::poll();
-                block.add(pixels, &table, nx, spread);
-            });
-        self.n_exposures += 1;
-        self.closed = None;
-    }
-
-    fn blocks(&mut self, block_rows: usize) -> Vec<Block<'_>> {
+    fn blocks(self, block_rows: usize) -> Vec<Block<'a>> {
         let [ny, nx] = self.shape;
         let size = (block_rows * nx).max(1);
-        let mut variance = self.variance.as_mut().map(|v| v.chunks_mut(size));
-        let mut dq = self.dq.as_mut().map(|v| v.chunks_mut(size));
-        let context = self
-            .context
-            .last_mut()
-            .map_or(&mut [][..], Vec::as_mut_slice);
-        self.sums
+        let mut variance = self.variance.map(|v| v.chunks_mut(size));
+        let mut dq = self.dq.map(|v| v.chunks_mut(size));
+        self.mean
             .chunks_mut(size)
-            .zip(context.chunks_mut(size))
+            .zip(self.context.chunks_mut(size))
             .enumerate()
-            .map(|(b, (sums, context))| Block {
+            .map(|(b, (mean, context))| Block {
                 rows: b * block_rows..((b + 1) * block_rows).min(ny),
-                sums,
+                mean,
                 context,
                 variance: variance.as_mut().and_then(Iterator::next),
                 dq: dq.as_mut().and_then(Iterator::next),
             })
             .collect()
     }
+}
 
-    /// Number of exposures that were added.
-    #[must_use]
-    pub fn n_exposures(&self) -> usize {
-        self.n_exposures
+/// Add an exposure, the `index`th, to the sums of an output.
+///
+/// Pixels do not count whose weight is not positive, whose value, weight or variance is not finite, or whose drop has
+/// no finite corners or is folded over. After an error the sums are as before.
+///
+/// # Errors
+/// [`ResampleError`] for arrays that do not fit and numbers that are not allowed.
+pub fn add(
+    out: Sums<'_>,
+    input: &Input<'_>,
+    kernel: Kernel,
+    index: usize,
+) -> Result<(), ResampleError> {
+    if !input.value_scale.is_finite() {
+        return Err(ResampleError::Number {
+            name: "value_scale",
+            value: input.value_scale,
+            wanted: "finite",
+        });
     }
-
-    /// The combined image of what was added so far.
-    ///
-    /// # Errors
-    /// [`ResampleError::Closed`].
-    pub fn read(&self) -> Result<Output, ResampleError> {
-        self.check_open()?;
-        let [ny, nx] = self.shape;
-        let mut data = Array2::zeros((ny, nx));
-        let mut weight = Array2::zeros((ny, nx));
-        let mut variance = self.variance.as_ref().map(|_| Array2::zeros((ny, nx)));
-        let fillval = self.fillval;
-        let line = nx.max(1);
-        let rows = |image: &mut Array2<f32>, f: &(dyn Fn(usize) -> f32 + Sync)| {
-            if let Some(pixels) = image.as_slice_mut() {
-                pixels
-                    .par_chunks_mut(line)
-                    .enumerate()
-                    .with_min_len(16)
-                    .for_each(|(j, row)| {
-                        for (i, pixel) in row.iter_mut().enumerate() {
-                            *pixel = f(j * line + i);
-                        }
-                    });
+    for (name, kept, given) in [
+        ("variance", out.variance.is_some(), input.variance.is_some()),
+        ("dq", out.dq.is_some(), input.dq.is_some()),
+    ] {
+        if kept != given {
+            return Err(ResampleError::Mixed { name, index, given });
+        }
+    }
+    let pixels = Pixels::new(input, 1_i32 << (index % BITS_PER_PLANE), kernel)?;
+    let sums = FlatSums::new(out)?;
+    match kernel {
+        Kernel::Square { pixfrac } => add_with(sums, &pixels, || Square::new(pixfrac)),
+        Kernel::Turbo { pixfrac } => {
+            let ratio = match input.pixel_scale_ratio {
+                Some(ratio) => ratio,
+                None => scale::pixel_scale_ratio(&input.pixmap)?,
+            };
+            if !(ratio > 0.0 && ratio.is_finite()) {
+                return Err(ResampleError::Number {
+                    name: "pixel_scale_ratio",
+                    value: ratio,
+                    wanted: "positive",
+                });
             }
-        };
-        rows(&mut data, &|k| {
-            if self.sums[k][0] > 0.0 {
-                (self.sums[k][1] / self.sums[k][0]) as f32
+            add_with(sums, &pixels, || Turbo::new(pixfrac, ratio));
+        }
+        Kernel::Point => add_with(sums, &pixels, Point::default),
+    }
+    Ok(())
+}
+
+fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
+    let [ny, nx] = sums.shape;
+    let table = reach(pixels, &make);
+    let block_rows = (ny / (8 * rayon::current_num_threads())).clamp(32, 256);
+    sums.blocks(block_rows)
+        .into_par_iter()
+        .for_each_init(&make, |spread, mut block| {
+            interrupt::poll();
+            block.add(pixels, &table, nx, spread);
+        });
+}
+
+/// Write the weighted mean and the weight; `fillval` where the weight is 0.
+///
+/// # Errors
+/// [`ResampleError`] for arrays that do not fit.
+pub fn weighted_mean(
+    mean: &ArrayView3<'_, f64>,
+    fillval: f32,
+    out_data: ArrayViewMut2<'_, f32>,
+    out_weight: ArrayViewMut2<'_, f32>,
+) -> Result<(), ResampleError> {
+    let pairs = pairs(mean)?;
+    let shape = [mean.shape()[0], mean.shape()[1]];
+    let data = flat_mut("out_data", out_data, shape)?;
+    let weight = flat_mut("out_weight", out_weight, shape)?;
+    data.par_iter_mut()
+        .zip(weight)
+        .zip(pairs)
+        .with_min_len(PIXELS_PER_TASK)
+        .for_each(|((d, w), [sum, product])| {
+            *d = if *sum > 0.0 {
+                (product / sum) as f32
             } else {
                 fillval
-            }
+            };
+            *w = *sum as f32;
         });
-        rows(&mut weight, &|k| self.sums[k][0] as f32);
-        if let (Some(image), Some(sums)) = (&mut variance, &self.variance) {
-            rows(image, &|k| {
-                let w = self.sums[k][0];
-                if w > 0.0 {
-                    (sums[k] / (w * w)) as f32
-                } else {
-                    fillval
-                }
-            });
-        }
-        let dq = self
-            .dq
-            .as_ref()
-            .and_then(|bits| Array2::from_shape_vec((ny, nx), bits.clone()).ok());
-        let planes = self.context.concat();
-        let context =
-            Array3::from_shape_vec((self.context.len(), ny, nx), planes).unwrap_or_default();
-        Ok(Output {
-            data,
-            weight,
-            variance,
-            context,
-            dq,
-        })
-    }
+    Ok(())
+}
 
-    /// The combined image; the output is closed and its memory given back.
-    ///
-    /// # Errors
-    /// [`ResampleError::Closed`].
-    pub fn finish(&mut self) -> Result<Output, ResampleError> {
-        let output = self.read()?;
-        self.closed = Some("it was finished");
-        self.sums = Vec::new();
-        self.variance = None;
-        self.dq = None;
-        self.context = Vec::new();
-        Ok(output)
+/// Write the variance of the weighted mean; `fillval` where the weight is 0.
+///
+/// # Errors
+/// [`ResampleError`] for arrays that do not fit.
+pub fn mean_variance(
+    mean: &ArrayView3<'_, f64>,
+    variance: &ArrayView2<'_, f64>,
+    fillval: f32,
+    out_variance: ArrayViewMut2<'_, f32>,
+) -> Result<(), ResampleError> {
+    let pairs = pairs(mean)?;
+    let shape = (mean.shape()[0], mean.shape()[1]);
+    let sums = flat("variance", Some(*variance), shape)?.unwrap_or_default();
+    let out = flat_mut("out_variance", out_variance, shape.into())?;
+    out.par_iter_mut()
+        .zip(sums)
+        .zip(pairs)
+        .with_min_len(PIXELS_PER_TASK)
+        .for_each(|((v, sum), [w, _])| {
+            *v = if *w > 0.0 {
+                (sum / (w * w)) as f32
+            } else {
+                fillval
+            };
+        });
+    Ok(())
+}
+
+fn pairs<'a>(mean: &'a ArrayView3<'_, f64>) -> Result<&'a [Pair], ResampleError> {
+    let name = "mean";
+    if mean.shape()[2] != 2 {
+        let wanted = vec![mean.shape()[0], mean.shape()[1], 2];
+        return Err(ResampleError::Shape {
+            name,
+            shape: mean.shape().to_vec(),
+            wanted,
+        });
     }
+    Ok(mean
+        .as_slice()
+        .ok_or(ResampleError::Layout { name })?
+        .as_chunks::<2>()
+        .0)
 }

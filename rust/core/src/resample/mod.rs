@@ -69,12 +69,6 @@ pub enum ResampleError {
         /// Whether this exposure has it.
         given: bool,
     },
-    /// The output was left half-made or was already handed over.
-    #[error("the drizzler cannot be used any more: {reason}")]
-    Closed {
-        /// Why.
-        reason: &'static str,
-    },
     /// The pixel map has no two neighbouring pixels that are finite.
     #[error("pixmap: no 2 x 2 pixels are finite, so the scale ratio cannot be measured")]
     NoScale,

@@ -231,7 +231,7 @@ mod tests {
             assert!((value - want).abs() < 1e-11, "{j} {i} {value} {want}");
         }
         let points = to_points(
-            grid.view(),
+            &grid.view(),
             y,
             x,
             &array![[3.25, 20.5]].view(),
@@ -256,7 +256,7 @@ mod tests {
         let grid = nodes(|x, y| x * x + y, y, x, 4, 4);
         let out = to_pixels(&grid.view(), y, x, [20, 20], Interpolation::Linear).unwrap();
         assert!((out[[9, 9, 0]] - 90.0).abs() < 1e-12);
-        assert!((out[[9, 14, 0]] - (81.0 + 361.0) / 2.0 - 9.0).abs() < 1e-12);
+        assert!((out[[9, 14, 0]] - f64::midpoint(81.0, 361.0) - 9.0).abs() < 1e-12);
     }
 
     #[test]
