@@ -79,7 +79,7 @@ class DetectParams:
         Least value of a detected pixel of the filtered image [sigma].
     threshold_noise : str
         Whose sigma: ``filtered``, that of the filtered pixel (independent pixels assumed); ``unfiltered``, that of the
-        pixel itself, as SExtractor counts.
+        pixels under the filter (mean variance), as SExtractor counts.
     kernel : tuple of tuple of float, or None
         Filter, normalised before use; None is no filter.
     connectivity : int
@@ -306,4 +306,6 @@ def deblend(
         contrast=params.contrast,
         is_random=params.assignment == "random",
     )
-    return SegmentationMap(labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)})
+    return SegmentationMap(
+        labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)}
+    )

@@ -6,7 +6,7 @@ use super::SegmentationError;
 use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
 use super::kron::{KronParams, half_light_radius, kron_radius};
-use super::label::Run;
+use super::label::{BlockRuns, Connectivity, Run, join_blocks, runs_of_row};
 use super::moments::Ellipse;
 use super::segments::Segments;
 use crate::image::{Image, Plane};
@@ -204,7 +204,7 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 
 impl Job<'_> {
     fn row(&self, label: i32, runs: &[Run], footprint: &mut Footprint) -> Row {
-        let ellipse = self.ellipse(runs);
+        let ellipse = self.ellipse(label, runs);
         let (x_err, y_err) = self.position_errors(runs, &ellipse);
         let kron = &self.params.kron;
         let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
@@ -270,17 +270,83 @@ impl Job<'_> {
         }
     }
 
-    fn ellipse(&self, runs: &[Run]) -> Ellipse {
+    /// Shape of a segment. The centre of a blended one is that of its core, the pixels above the highest saddle
+    /// towards a touching segment: farther out the pixels were shared out among the blend.
+    ///
+    /// # Source
+    /// `SExtractor` keeps the barycentre of the branch from before the faint pixels are shared out in the same way.
+    fn ellipse(&self, label: i32, runs: &[Run]) -> Ellipse {
         let image = self.filtered.view();
-        Ellipse::of(pixels(runs).map(|(x, y)| (x, y, image.row(y)[x])))
-            .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))))
-            .unwrap_or(Ellipse::with_axes(
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-            ))
+        let valued = pixels(runs).map(|(x, y)| (x, y, image.row(y)[x]));
+        let whole = Ellipse::of(valued.clone())
+            .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
+        let core = self.highest_saddle(label, runs).and_then(|saddle| {
+            let core = self.core(runs, saddle);
+            Ellipse::of(pixels(&core).map(|(x, y)| (x, y, image.row(y)[x])))
+        });
+        match (whole, core) {
+            (Some(whole), Some(core)) => whole.about(core.x, core.y),
+            (Some(whole), None) => whole,
+            (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
+        }
+    }
+
+    /// The connected part of a segment above a level that holds most flux above it.
+    fn core(&self, runs: &[Run], level: f32) -> Vec<Run> {
+        let image = self.filtered.view();
+        let rows = runs.first().map_or(0, |r| r.y)..runs.last().map_or(0, |r| r.y + 1);
+        let mut block = BlockRuns::default();
+        let mut left = runs;
+        for y in rows.clone() {
+            let (here, below) = left.split_at(left.partition_point(|r| r.y == y));
+            left = below;
+            let bright = here.iter().flat_map(|r| {
+                let above: Vec<u8> = image.row(y)[r.start..r.end]
+                    .iter()
+                    .map(|&v| u8::from(v > level))
+                    .collect();
+                let found: Vec<Run> = runs_of_row(y, &above).collect();
+                found.into_iter().map(|part| Run {
+                    y,
+                    start: part.start + r.start,
+                    end: part.end + r.start,
+                })
+            });
+            block.push_row(bright, Connectivity::Eight, y == rows.start);
+        }
+        let parts = join_blocks(vec![block], Connectivity::Eight);
+        let mut excess = vec![0.0; parts.n];
+        for (run, &part) in parts.runs.iter().zip(&parts.component) {
+            let values = &image.row(run.y)[run.start..run.end];
+            excess[part] += values.iter().map(|v| f64::from(v - level)).sum::<f64>();
+        }
+        let best = (0..parts.n).max_by(|&i, &j| excess[i].total_cmp(&excess[j]).then(j.cmp(&i)));
+        let kept = parts.runs.into_iter().zip(parts.component);
+        kept.filter(|(_, part)| Some(*part) == best)
+            .map(|(run, _)| run)
+            .collect()
+    }
+
+    /// Labels of the pixels around `(x, y)` and their places.
+    fn around(&self, x: usize, y: usize) -> impl Iterator<Item = (usize, usize, i32)> + '_ {
+        let (ny, nx) = self.labels.shape();
+        (y.saturating_sub(1)..=(y + 1).min(ny - 1)).flat_map(move |j| {
+            let row = self.labels.row(j);
+            (x.saturating_sub(1)..=(x + 1).min(nx - 1)).map(move |i| (i, j, row[i]))
+        })
+    }
+
+    /// Highest value over which one can step from this segment into another one; None when it touches none.
+    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<f32> {
+        let image = self.filtered.view();
+        pixels(runs)
+            .flat_map(|(x, y)| {
+                let here = image.row(y)[x];
+                self.around(x, y)
+                    .filter(move |&(_, _, owner)| owner != 0 && owner != label)
+                    .map(move |(i, j, _)| here.min(image.row(j)[i]))
+            })
+            .reduce(f32::max)
     }
 
     /// Standard deviations of the centre from the noise of independent pixels: `sum s^2 (x - x0)^2 / (sum f)^2`.
@@ -322,15 +388,12 @@ impl Job<'_> {
             if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
                 flags |= Flags::EDGE;
             }
-            for j in y.saturating_sub(1)..=(y + 1).min(ny - 1) {
-                for i in x.saturating_sub(1)..=(x + 1).min(nx - 1) {
-                    let owner = self.labels.row(j)[i];
-                    if owner != 0 && owner != label {
-                        flags |= Flags::BLENDED;
-                    }
-                    if self.detection.data.row(j)[i].is_nan() {
-                        flags |= Flags::EDGE;
-                    }
+            for (i, j, owner) in self.around(x, y) {
+                if owner != 0 && owner != label {
+                    flags |= Flags::BLENDED;
+                }
+                if self.detection.data.row(j)[i].is_nan() {
+                    flags |= Flags::EDGE;
                 }
             }
         }
