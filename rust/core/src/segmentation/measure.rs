@@ -6,7 +6,7 @@ use super::SegmentationError;
 use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
 use super::kron::{KronParams, half_light_radius, kron_radius};
-use super::label::{BlockRuns, Connectivity, Run, join_blocks, runs_of_row};
+use super::label::Run;
 use super::moments::Ellipse;
 use super::segments::Segments;
 use crate::image::{Image, Plane};
@@ -280,51 +280,14 @@ impl Job<'_> {
         let valued = pixels(runs).map(|(x, y)| (x, y, image.row(y)[x]));
         let whole = Ellipse::of(valued.clone())
             .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
-        let core = self.highest_saddle(label, runs).and_then(|saddle| {
-            let core = self.core(runs, saddle);
-            Ellipse::of(pixels(&core).map(|(x, y)| (x, y, image.row(y)[x])))
-        });
+        let core = self
+            .highest_saddle(label, runs)
+            .and_then(|saddle| Ellipse::of(valued.filter(|&(_, _, value)| value > saddle)));
         match (whole, core) {
             (Some(whole), Some(core)) => whole.about(core.x, core.y),
             (Some(whole), None) => whole,
             (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
         }
-    }
-
-    /// The connected part of a segment above a level that holds most flux above it.
-    fn core(&self, runs: &[Run], level: f32) -> Vec<Run> {
-        let image = self.filtered.view();
-        let rows = runs.first().map_or(0, |r| r.y)..runs.last().map_or(0, |r| r.y + 1);
-        let mut block = BlockRuns::default();
-        let mut left = runs;
-        for y in rows.clone() {
-            let (here, below) = left.split_at(left.partition_point(|r| r.y == y));
-            left = below;
-            let bright = here.iter().flat_map(|r| {
-                let above: Vec<u8> = image.row(y)[r.start..r.end]
-                    .iter()
-                    .map(|&v| u8::from(v > level))
-                    .collect();
-                let found: Vec<Run> = runs_of_row(y, &above).collect();
-                found.into_iter().map(|part| Run {
-                    y,
-                    start: part.start + r.start,
-                    end: part.end + r.start,
-                })
-            });
-            block.push_row(bright, Connectivity::Eight, y == rows.start);
-        }
-        let parts = join_blocks(vec![block], Connectivity::Eight);
-        let mut excess = vec![0.0; parts.n];
-        for (run, &part) in parts.runs.iter().zip(&parts.component) {
-            let values = &image.row(run.y)[run.start..run.end];
-            excess[part] += values.iter().map(|v| f64::from(v - level)).sum::<f64>();
-        }
-        let best = (0..parts.n).max_by(|&i, &j| excess[i].total_cmp(&excess[j]).then(j.cmp(&i)));
-        let kept = parts.runs.into_iter().zip(parts.component);
-        kept.filter(|(_, part)| Some(*part) == best)
-            .map(|(run, _)| run)
-            .collect()
     }
 
     /// Labels of the pixels around `(x, y)` and their places.
