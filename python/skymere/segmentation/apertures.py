@@ -50,12 +50,10 @@ class ApertureFlux:
     missing: NDArray[np.float64]
 
 
-def _rows(
-    x: ArrayLike, y: ArrayLike, a: ArrayLike, b: ArrayLike, theta: ArrayLike, label: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Return rows ``(x, y, a, b, theta)``, theta in radians, and the owners."""
+def _rows(numbers: tuple[ArrayLike, ...], label: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Return rows of ``numbers = (x, y, a, b, theta)``, theta in radians, and the owners."""
     try:
-        columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in (x, y, a, b, theta)))
+        columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, dtype=np.float64)) for v in numbers))
         owner = np.broadcast_to(np.asarray(label, dtype=np.int32), columns[0].shape)
     except ValueError as error:
         msg = f"x, y, a, b, theta, label: they must be numbers or lists of one length ({error})"
@@ -123,7 +121,7 @@ def aperture_flux(
     1.0
     """
     check_neighbours(neighbours)
-    rows, owner = _rows(x, y, a, a if b is None else b, theta, label)
+    rows, owner = _rows((x, y, a, a if b is None else b, theta), label)
     parts = parts_of(image, "image", shape=None if segmentation is None else segmentation.shape)
     labels = None if segmentation is None else segmentation.labels
     flux, error, foreign, bad, missing = _rust.sum_apertures(parts, labels, rows, owner, neighbours=neighbours)
@@ -171,7 +169,7 @@ def kron_radius(
     Kron 1980, ApJS 43, 305.
     """
     check_neighbours(neighbours)
-    rows, owner = _rows(x, y, a, b, theta, label)
+    rows, owner = _rows((x, y, a, b, theta), label)
     parts = parts_of(image, "image", shape=None if segmentation is None else segmentation.shape)
     labels = None if segmentation is None else segmentation.labels
     return _rust.kron_radii(parts, labels, rows, owner, extent=extent, neighbours=neighbours)

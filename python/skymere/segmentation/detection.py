@@ -79,7 +79,7 @@ class DetectParams:
         Least value of a detected pixel of the filtered image [sigma].
     threshold_noise : str
         Whose sigma: ``filtered``, that of the filtered pixel (independent pixels assumed); ``unfiltered``, that of the
-        pixel itself, as SExtractor counts.
+        pixels under the filter (mean variance), as SExtractor counts.
     kernel : tuple of tuple of float, or None
         Filter, normalised before use; None is no filter.
     connectivity : int
@@ -89,8 +89,8 @@ class DetectParams:
     deblend : DeblendParams or None
         How blends are split; None is not at all.
     clean : float or None
-        Exponent of the Moffat wing that may explain a faint neighbour, which is then joined (SExtractor's CLEAN_PARAM);
-        None keeps all.
+        Exponent of the Moffat wing that may explain a faint neighbour, which is then removed (SExtractor's
+        CLEAN_PARAM); None keeps all.
 
     Raises
     ------
@@ -222,7 +222,8 @@ def detect(
     Notes
     -----
     Pixels of the filtered image above ``threshold`` sigma are joined to components of at least ``min_area`` pixels,
-    each component is split at its peaks, and detections that the wing of a brighter neighbour explains are joined to it.
+    each component is split at its peaks, and detections that the wing of a brighter neighbour explains are removed:
+    those split from the same component go back to it, others become sky.
 
     References
     ----------

@@ -38,8 +38,7 @@ def as_kernel(values: ArrayLike) -> NDArray[np.float32]:
 
 def freeze_kernel(values: Sequence[Sequence[float]] | NDArray[np.floating]) -> KernelValues:
     """Return a kernel as nested tuples, as parameters keep it; see `as_kernel`."""
-    rows = as_kernel(values).tolist()
-    return tuple(tuple(row) for row in rows)
+    return tuple(tuple(float(value) for value in row) for row in as_kernel(values))
 
 
 def gaussian_kernel(fwhm_pix: float) -> NDArray[np.float32]:

@@ -98,11 +98,15 @@ def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] 
         msg = f"{name}: {type(image).__name__} is not allowed, it must be a Mosaic or a MeasureImage"
         raise InvalidInputError(msg)
     data = as_image(image.data, name, shape=shape)
+    variance: NDArray[np.float32] | None = None
+    mask: NDArray[np.bool_] | None = None
     if isinstance(image, Mosaic):
-        variance, mask = image.variance, None
+        variance = image.variance
     else:
-        variance = None if image.error is None else np.square(np.asarray(image.error, dtype=np.float32))
-        mask = None if image.mask is None else np.asarray(image.mask, dtype=np.bool_)
+        if image.error is not None:
+            variance = np.square(np.asarray(image.error, dtype=np.float32))
+        if image.mask is not None:
+            mask = np.asarray(image.mask, dtype=np.bool_)
     return Parts(
         data=data,
         variance=variance,

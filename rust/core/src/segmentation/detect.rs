@@ -15,7 +15,8 @@ use crate::image::{Image, Plane};
 pub enum NoiseOf {
     /// That of the filtered pixel; the filter weighs with the inverse variances.
     Filtered,
-    /// That of the pixel itself, while the filtered value is compared (`SExtractor`).
+    /// That of the pixels under the filter, their variances averaged with it, while the filtered value is compared
+    /// (`SExtractor`).
     Unfiltered,
 }
 
@@ -77,6 +78,8 @@ pub(super) struct Source {
     pixels: Vec<Pixel>,
     /// Threshold of the segment that it comes from.
     threshold: f32,
+    /// First pixel of that segment.
+    segment: (usize, usize),
 }
 
 /// Find the sources of a background-subtracted image. Labels are ordered by decreasing flux; 0 is sky. Returns the
@@ -159,33 +162,27 @@ fn scan(
         weight_of: &weight_of,
         with_noise: is_matched,
     };
+    let sigma = match (params.noise_of, noise) {
+        (NoiseOf::Unfiltered, Noise::Image(image)) => Some(mean_noise(image, &filter)),
+        _ => None,
+    };
     let mut filtered = Image::empty(data.shape());
     let blocks = filtered.fill_blocks(BLOCK_ROWS, |y0, pixels| {
         let mut runs = BlockRuns::default();
         let mut lowest: Vec<f32> = Vec::new();
-        let mut threshold = vec![0.0; nx];
+        let mut threshold = vec![unit * params.threshold as f32; nx];
         let mut above = vec![0_u8; nx];
         filter.fill_block(y0, pixels, |y, row| {
-            match row.noise {
-                Some(noise) => threshold
-                    .iter_mut()
-                    .zip(noise)
-                    .for_each(|(t, n)| *t = n * unit),
-                None => noise.row(y, &mut threshold),
-            }
-            for t in &mut threshold {
-                *t *= params.threshold as f32;
+            let noise = row.noise.or(sigma.as_ref().map(|s| s.view().row(y)));
+            for (t, n) in threshold.iter_mut().zip(noise.unwrap_or_default()) {
+                *t = n * unit * params.threshold as f32;
             }
             mark_above(row, &threshold, &mut above);
             let lowest = &mut lowest;
             let threshold = &threshold;
             let found = runs_of_row(y, &above).inspect(|run| {
-                lowest.push(
-                    threshold[run.start..run.end]
-                        .iter()
-                        .copied()
-                        .fold(f32::INFINITY, f32::min),
-                );
+                let part = &threshold[run.start..run.end];
+                lowest.push(part.iter().copied().fold(f32::INFINITY, f32::min));
             });
             runs.push_row(found, params.connectivity, y == y0);
         });
@@ -197,6 +194,29 @@ fn scan(
         join_blocks(blocks, params.connectivity),
         lowest.concat(),
     )
+}
+
+/// Square root of the variance averaged with the filter, in units of [`Noise::unit`].
+fn mean_noise(error: Plane<'_, f32>, filter: &Filter<'_>) -> Image<f32> {
+    let unit = Noise::Image(error).unit();
+    let mut variance = Image::empty(error.shape());
+    variance.fill_blocks(BLOCK_ROWS, |y0, pixels| {
+        let sigmas = (y0..).flat_map(|y| error.row(y)).take(pixels.len());
+        for (v, sigma) in pixels.iter_mut().zip(sigmas) {
+            *v = (sigma / unit) * (sigma / unit);
+        }
+    });
+    let averaged = Filter {
+        data: variance.view(),
+        with_noise: false,
+        ..*filter
+    };
+    let mut noise = Image::empty(error.shape());
+    noise.fill_blocks(BLOCK_ROWS, |y0, pixels| {
+        averaged.fill_block(y0, pixels, |_, _| ());
+        pixels.iter_mut().for_each(|v| *v = v.sqrt());
+    });
+    noise
 }
 
 fn mark_above(row: &FilteredRow<'_>, threshold: &[f32], above: &mut [u8]) {
@@ -243,13 +263,19 @@ pub(super) fn sources_of(
     parts: Option<(Vec<u32>, usize)>,
     threshold: f32,
 ) -> Vec<Source> {
+    let segment = pixels.first().map_or((0, 0), |p| (p.x, p.y));
     let Some((part_of, n)) = parts else {
-        return vec![Source { pixels, threshold }];
+        return vec![Source {
+            pixels,
+            threshold,
+            segment,
+        }];
     };
     let mut sources: Vec<Source> = (0..n)
         .map(|_| Source {
             pixels: Vec::new(),
             threshold,
+            segment,
         })
         .collect();
     for (pixel, part) in pixels.into_iter().zip(part_of) {
@@ -258,7 +284,8 @@ pub(super) fn sources_of(
     sources
 }
 
-/// What is left after every detection that a brighter one explains has been joined to it.
+/// What is left without the detections that a brighter one explains: those split from the same segment go back to it,
+/// others become sky.
 fn cleaned(sources: Vec<Source>, min_area: usize, beta: f64) -> Vec<Source> {
     let candidates: Vec<Candidate> = sources
         .par_iter()
@@ -273,6 +300,7 @@ fn cleaned(sources: Vec<Source>, min_area: usize, beta: f64) -> Vec<Source> {
         if let Some(eater) = eater
             && let Some(eaten) = kept[i].take()
             && let Some(source) = kept[eater].as_mut()
+            && source.segment == eaten.segment
         {
             source.pixels.extend(eaten.pixels);
         }

@@ -204,7 +204,7 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 
 impl Job<'_> {
     fn row(&self, label: i32, runs: &[Run], footprint: &mut Footprint) -> Row {
-        let ellipse = self.ellipse(runs);
+        let ellipse = self.ellipse(label, runs);
         let (x_err, y_err) = self.position_errors(runs, &ellipse);
         let kron = &self.params.kron;
         let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
@@ -270,17 +270,46 @@ impl Job<'_> {
         }
     }
 
-    fn ellipse(&self, runs: &[Run]) -> Ellipse {
+    /// Shape of a segment. The centre of a blended one is that of its core, the pixels above the highest saddle
+    /// towards a touching segment: farther out the pixels were shared out among the blend.
+    ///
+    /// # Source
+    /// `SExtractor` keeps the barycentre of the branch from before the faint pixels are shared out in the same way.
+    fn ellipse(&self, label: i32, runs: &[Run]) -> Ellipse {
         let image = self.filtered.view();
-        Ellipse::of(pixels(runs).map(|(x, y)| (x, y, image.row(y)[x])))
-            .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))))
-            .unwrap_or(Ellipse::with_axes(
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-                f64::NAN,
-            ))
+        let valued = pixels(runs).map(|(x, y)| (x, y, image.row(y)[x]));
+        let whole = Ellipse::of(valued.clone())
+            .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
+        let core = self
+            .highest_saddle(label, runs)
+            .and_then(|saddle| Ellipse::of(valued.filter(|&(_, _, value)| value > saddle)));
+        match (whole, core) {
+            (Some(whole), Some(core)) => whole.about(core.x, core.y),
+            (Some(whole), None) => whole,
+            (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
+        }
+    }
+
+    /// Labels of the pixels around `(x, y)` and their places.
+    fn around(&self, x: usize, y: usize) -> impl Iterator<Item = (usize, usize, i32)> + '_ {
+        let (ny, nx) = self.labels.shape();
+        (y.saturating_sub(1)..=(y + 1).min(ny - 1)).flat_map(move |j| {
+            let row = self.labels.row(j);
+            (x.saturating_sub(1)..=(x + 1).min(nx - 1)).map(move |i| (i, j, row[i]))
+        })
+    }
+
+    /// Highest value over which one can step from this segment into another one; None when it touches none.
+    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<f32> {
+        let image = self.filtered.view();
+        pixels(runs)
+            .flat_map(|(x, y)| {
+                let here = image.row(y)[x];
+                self.around(x, y)
+                    .filter(move |&(_, _, owner)| owner != 0 && owner != label)
+                    .map(move |(i, j, _)| here.min(image.row(j)[i]))
+            })
+            .reduce(f32::max)
     }
 
     /// Standard deviations of the centre from the noise of independent pixels: `sum s^2 (x - x0)^2 / (sum f)^2`.
@@ -322,15 +351,12 @@ impl Job<'_> {
             if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
                 flags |= Flags::EDGE;
             }
-            for j in y.saturating_sub(1)..=(y + 1).min(ny - 1) {
-                for i in x.saturating_sub(1)..=(x + 1).min(nx - 1) {
-                    let owner = self.labels.row(j)[i];
-                    if owner != 0 && owner != label {
-                        flags |= Flags::BLENDED;
-                    }
-                    if self.detection.data.row(j)[i].is_nan() {
-                        flags |= Flags::EDGE;
-                    }
+            for (i, j, owner) in self.around(x, y) {
+                if owner != 0 && owner != label {
+                    flags |= Flags::BLENDED;
+                }
+                if self.detection.data.row(j)[i].is_nan() {
+                    flags |= Flags::EDGE;
                 }
             }
         }
