@@ -5,11 +5,12 @@ from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
-from skymere.lake.run import Run, run_id
+from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.tiles import NamedTile, Tiles
 
 __all__ = [
+    "EVENTS",
     "SIZE_CLASSES",
     "ArrayGroup",
     "ArraySpec",

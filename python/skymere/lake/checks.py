@@ -14,7 +14,7 @@ from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.schemas import Column, Schema
 from skymere.lake.sky import healpix29
 
-__all__ = ["check_delta", "check_frame", "check_parquet"]
+__all__ = ["check_delta", "check_frame", "check_parquet", "with_index"]
 
 
 def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> tuple[Column, ...]:
@@ -44,6 +44,22 @@ def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> 
     if schema.is_positional:
         _check_place(frame, schema)
     return columns
+
+
+def with_index(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return rows with their place in the sky as ``_healpix_29``, where it can be had and is not there.
+
+    Raises
+    ------
+    SchemaError
+        When a position is not one.
+    """
+    floats = all(frame.schema.get(name) == pl.Float64 for name in ("ra", "dec"))
+    if not (schema.is_positional and floats) or "_healpix_29" in frame.columns:
+        return frame
+    _check_range(frame, schema)
+    index = healpix29(frame["ra"].to_numpy(), frame["dec"].to_numpy())
+    return frame.with_columns(pl.Series("_healpix_29", index, pl.Int64))
 
 
 def check_parquet(path: Path, schema: Schema, columns: Iterable[Column]) -> None:
@@ -92,11 +108,15 @@ def _plain(kind: Any) -> Any:
     return pa.large_string() if kind in (pa.string(), pa.large_string(), pa.string_view()) else kind
 
 
-def _check_place(frame: pl.DataFrame, schema: Schema) -> None:
+def _check_range(frame: pl.DataFrame, schema: Schema) -> None:
     for name, low, high in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
-        bad = frame[name].filter(~frame[name].is_between(low, high) | frame[name].is_nan())
+        bad = frame[name].filter(~frame[name].is_between(low, high) | frame[name].is_nan() | frame[name].is_null())
         if bad.len():
             raise _fault(schema, name, f"finite degrees from {low:g} to {high:g}", str(bad[0]))
+
+
+def _check_place(frame: pl.DataFrame, schema: Schema) -> None:
+    _check_range(frame, schema)
     index = healpix29(frame["ra"].to_numpy(), frame["dec"].to_numpy())
     wrong = np.flatnonzero(index != frame["_healpix_29"].to_numpy())
     if wrong.size:

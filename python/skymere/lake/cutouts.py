@@ -80,7 +80,8 @@ def read_cutouts(
     lake: "Lake", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
 ) -> Cutouts:
     """Read stamps; see `Lake.cutouts`."""
-    wanted = as_array(ids, "ids", np.int64, shape=(None,)).astype(np.int64)
+    given = np.asarray(ids)
+    wanted = as_array(given if given.size else given.astype(np.int64), "ids", np.int64, shape=(None,)).astype(np.int64)
     _check_names(bands, planes, size_pix)
     rows = _locate(lake, wanted)
     sizes = rows["size_class"].to_numpy().astype(np.int64)

@@ -50,7 +50,7 @@ class Fate:
 
 
 def identify(
-    lake: "Lake", tile: str, segmentation: NDArray[np.int32], labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
+    lake: "Lake", tile: str, segmentation: NDArray[np.int32], *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
 ) -> Identity:
     """Give identifiers to the sources of a tile; see `Lake.identify`."""
     wanted = as_array(labels, "labels", np.int32, shape=(None,)).astype(np.int32)

@@ -247,7 +247,7 @@ class Lake:
             When the segmentation has another shape than the published one.
         """
         image = as_array(segmentation, "segmentation", np.int32, shape=(None, None)).astype(np.int32, copy=False)
-        return identify(self, tile, image, labels, ra, dec)
+        return identify(self, tile, image, labels=labels, ra=ra, dec=dec)
 
     def run(
         self,

@@ -21,10 +21,9 @@ from numpy.typing import ArrayLike
 
 from skymere.errors import InvalidInputError, SchemaError, StorageError
 from skymere.lake.arrays import MANIFEST, GroupWriter
-from skymere.lake.checks import check_frame
+from skymere.lake.checks import check_frame, with_index
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
-from skymere.lake.sky import healpix29
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import Tiles
 
@@ -290,17 +289,14 @@ class Run:
             writer = self._writer()
             self._on_event("staged")
             writer.seal(self._layout.arrays(self.product, self.tile, self.id), self.id)
-        self._group = None
+            self._group = None
         self._on_event("sealed")
 
     def _prepared(self, table: Table, frame: pl.DataFrame) -> tuple[Any, pl.DataFrame]:
         known = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
         names = {column.name for column in table.schema.columns}
         fill = [pl.lit(v).alias(k) for k, v in known.items() if k in names and k not in frame.columns]
-        frame = frame.with_columns(fill)
-        if table.schema.is_positional and "_healpix_29" not in frame.columns and {"ra", "dec"} <= set(frame.columns):
-            index = healpix29(frame["ra"].to_numpy(), frame["dec"].to_numpy())
-            frame = frame.with_columns(pl.Series("_healpix_29", index, pl.Int64))
+        frame = with_index(frame.with_columns(fill), table.schema)
         columns = check_frame(frame, table.schema, tile=self.tile, run=self.id)
         if table is self._table and self._owner is not None:
             owned = self._owner.owns(frame["ra"].to_numpy(), frame["dec"].to_numpy())

@@ -5,7 +5,7 @@ The files are Felis YAML (tables) with a ``skymere:arrays`` block, one per produ
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -53,12 +53,15 @@ class Column:
     def for_band(self, band: str) -> "Column":
         """Return the column of one band."""
         text = f"{self.description} ({band})"
-        return Column(**{**vars(self), "name": self.name.replace("{band}", band), "description": text})
+        return replace(self, name=self.name.replace("{band}", band), description=text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArraySpec:
-    """An array of a product; ``unit`` is None where each array brings its own."""
+    """An array of a product; ``unit`` is None where each array brings its own.
+
+    ``{band}`` and the like in ``path`` and ``dims`` stand for any band, level or exposure.
+    """
 
     path: str
     dims: tuple[str, ...]
@@ -71,9 +74,12 @@ class ArraySpec:
     lossy: str | None = None
     codec: str = "blosc(zstd, 3, bitshuffle)"
 
-    def match(self, path: str) -> bool:
-        """Whether a path inside the group is one of this array's."""
-        return _pattern(self.path).fullmatch(path) is not None
+    def at(self, path: str) -> "ArraySpec | None":
+        """Return the declaration of the array at a path inside the group; None when that is not one of these."""
+        found = _pattern(self.path).fullmatch(path)
+        if found is None:
+            return None
+        return replace(self, path=path, dims=tuple(dim.format(**found.groupdict()) for dim in self.dims))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +150,9 @@ class Schema:
             When the schema has no such array.
         """
         for spec in self.arrays:
-            if spec.match(path):
-                return spec
+            found = spec.at(path)
+            if found is not None:
+                return found
         msg = f"array {path!r} is not in schema {self.name}, which has {[spec.path for spec in self.arrays]}"
         raise SchemaError(msg)
 

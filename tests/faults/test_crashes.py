@@ -1,0 +1,110 @@
+"""Crashes and kills at every step of a publication: the lake is whole, and running again finishes the work."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from skymere.lake import EVENTS, Lake, load_schema
+
+SURVEY = Path(__file__).parents[1] / "lake" / "survey.py"
+PRODUCTS = ("exposure", "mask", "mosaic", "segmentation", "source", "cutout")
+TABLES = ("source", "alias")
+STEPS = [
+    (product, step)
+    for product in PRODUCTS
+    for step in EVENTS
+    if product not in TABLES or step not in ("staged", "sealed")
+]
+
+
+def start(path, version, *place, **more):
+    command = [sys.executable, "-W", "error", str(SURVEY), str(path), str(version), *place]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **more)
+
+
+def check_whole(lake):
+    """No row without its arrays, no key twice, no tile with two runs, no array that differs from its manifest."""
+    for product in PRODUCTS:
+        schema = load_schema(product)
+        rows = lake.table(product).collect()
+        assert not rows.select(schema.primary_key).is_duplicated().any()
+        assert rows.select("tile", "run_id").unique()["tile"].is_unique().all()
+        for tile, run in rows.select("tile", "run_id").unique().iter_rows():
+            if not schema.arrays:
+                continue
+            group = lake.arrays(product, tile, run)
+            manifest = json.loads((group.folder / "manifest.json").read_text())
+            assert manifest["run"] == run
+            for name, (size, _) in manifest["files"].items():
+                assert (group.folder / name).stat().st_size == size
+            for array in group.values():
+                array[...]
+    cutouts = lake.table("cutout").collect()
+    if cutouts.height:
+        lake.cutouts(cutouts["source_id"], bands=["f140w"], planes=["sci", "wht", "seg"])
+
+
+@pytest.mark.parametrize(("product", "step"), STEPS)
+def test_a_crash_at_any_step_is_mended_by_running_again(states, survey, tmp_path, product, step):
+    paths, wanted = states
+    shutil.copytree(paths[product], tmp_path / "lake")
+    with start(tmp_path / "lake", 2, product, step) as child:
+        child.communicate()
+    assert child.returncode == 9
+    lake = Lake.open(tmp_path / "lake")
+    check_whole(lake)
+    outcomes = survey.publish_all(lake, 2, tiles=survey.TILES[:1])
+    done = PRODUCTS.index(product) + (step in ("committed", "recorded"))
+    assert outcomes == ["already"] * done + ["published"] * (len(PRODUCTS) - done)
+    assert lake.content_hash() == wanted
+    runs = lake.table("run").collect()
+    assert set(lake.live_runs(product).values()) <= set(runs["run_id"])
+    assert runs.height == 2 * len(PRODUCTS)
+
+
+def kill_often(survey, folder, n_kills):
+    """Publish two versions in turn, killing the process group at random times inside the work."""
+    rng = random.Random(20)
+    lake = survey.create(folder / "killed")
+    clean = survey.create(folder / "clean")
+    kills, version = 0, 1
+    while kills < n_kills:
+        # The two versions take turns, so that there is always work; the child says when it has begun.
+        child = start(lake.path, version, start_new_session=True)
+        for _ in range(rng.randrange(1, 29)):
+            if not child.stdout.readline():
+                break
+        try:
+            child.wait(timeout=rng.uniform(0.0, 0.03))
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+        child.stdout.close()
+        check_whole(lake)
+        if child.returncode == -signal.SIGKILL:
+            kills += 1
+        if child.returncode == 0 or rng.random() < 0.3:
+            for one in (lake, clean):
+                survey.publish_all(one, version, tiles=survey.TILES[:1])
+            version = 3 - version
+    for one in (lake, clean):
+        survey.publish_all(one, version, tiles=survey.TILES[:1])
+    assert lake.content_hash() == clean.content_hash()
+    check_whole(lake)
+
+
+def test_kills_at_random_times_leave_a_whole_lake(survey, tmp_path):
+    kill_often(survey, tmp_path, 6)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_two_hundred_kills_leave_a_whole_lake(survey, tmp_path):
+    kill_often(survey, tmp_path, 200)

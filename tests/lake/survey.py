@@ -1,0 +1,210 @@
+"""A small survey in a lake: every product, deterministic; also a program that can be killed.
+
+    python survey.py LAKE VERSION [PRODUCT STEP]
+
+publishes every product of both tiles, and ends without a goodbye at one step of one product.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from skymere.lake import Lake, NamedTile, load_schema, pyramid
+from skymere.lake.forms import polars_schema
+from skymere.wcs import Grid
+
+SHAPE = (96, 128)
+TILES = ("east", "west")
+BANDS = ("f125w", "f140w")
+PRODUCTS = ("exposure", "mask", "mosaic", "segmentation", "source", "cutout")
+
+
+def grid(tile):
+    # The tiles touch: east ends at the right ascension where west begins.
+    ra = {"east": 150.0 + 64 / 36000, "west": 150.0 - 64 / 36000}[tile]
+    return Grid.tangent(ra, 0.0, shape=SHAPE, scale_arcsec=0.1)
+
+
+def create(path):
+    return Lake.create(path, tiles=[NamedTile(tile, grid(tile)) for tile in TILES])
+
+
+def labels(tile, version):
+    """Nine squares; each version moves them by a pixel and loses one more."""
+    image = np.zeros(SHAPE, np.int32)
+    for k in range(version, 10):
+        y, x = 8 + 28 * ((k - 1) // 3), 10 + 40 * ((k - 1) % 3)
+        image[y + version : y + version + 8, x : x + 9] = k
+    return image
+
+
+def image(tile, band, version):
+    seed = [TILES.index(tile), BANDS.index(band), version]
+    noise = np.random.default_rng(seed).normal(0.0, 0.01, SHAPE)
+    noise[:3] = np.nan
+    return (noise + (labels(tile, version) > 0)).astype(np.float32)
+
+
+def frame(product, rows, bands=()):
+    schema = polars_schema(load_schema(product).expand(bands))
+    given = [name for name in schema if name in rows[0]] if rows else []
+    return pl.DataFrame(rows, schema={name: schema[name] for name in given}, orient="row")
+
+
+def empty_row(product, bands=(), **values):
+    blank = {pl.String(): "", pl.Float64(): 1.5, pl.Float32(): 2.5, pl.Boolean(): False}
+    names = polars_schema(load_schema(product).expand(bands))
+    skip = ("tile", "run_id", "_healpix_29")
+    return {n: blank.get(kind, 3) for n, kind in names.items() if n not in skip} | values
+
+
+def publish_exposure(lake, tile, version, run):
+    ny, nx = SHAPE
+    run.annotate("", {"wcs": grid(tile).cards(), "dq_bits": {"hot": 16}})
+    run.write("sci", image(tile, "f140w", version), dims=("y", "x"), unit="electron / s")
+    run.write("err", np.full(SHAPE, 0.01, np.float32), unit="electron / s")
+    run.write("dq", np.zeros(SHAPE, np.uint32), unit="")
+    row = empty_row("exposure", exposure_id=f"{tile}-exp", status="ok", unit="electron / s", ny=ny, nx=nx)
+    return run.publish(frame("exposure", [row]))
+
+
+def publish_mask(lake, tile, version, run):
+    mask = (image(tile, "f140w", version) > 0.02).astype(np.uint32)
+    run.write(f"{tile}-exp/mask", mask, attributes={"mask_bits": {"cosmic_ray": 1}})
+    row = empty_row("mask", exposure_id=f"{tile}-exp", status="ok", n_cosmic_rays=int(mask.sum()))
+    items = pl.DataFrame([empty_row("run_item", item=f"{tile}-exp", status="ok")]).drop("stage")
+    return run.publish(frame("mask", [row]), items=items)
+
+
+def publish_mosaic(lake, tile, version, run):
+    rows = []
+    for band in BANDS:
+        sci = image(tile, band, version)
+        wht = np.where(np.isfinite(sci), 100.0, 0.0).astype(np.float32)
+        run.annotate(band, {"wcs": grid(tile).cards()})
+        run.write(f"{band}/sci", sci, dims=("y", "x"), unit="electron / s")
+        run.write(f"{band}/wht", wht, unit="s")
+        run.write(f"{band}/var", np.full(SHAPE, 1e-4, np.float32), unit="(electron / s)^2")
+        run.write(f"{band}/ctx", (wht > 0).astype(np.int32)[None], dims=("plane", "y", "x"))
+        for level, small in enumerate(pyramid(sci, wht, smallest=32), 1):
+            run.write(f"{band}/level{level}", small, unit="electron / s")
+        rows.append(empty_row("mosaic", band=band, status="ok", exposure_ids=json.dumps([f"{tile}-exp"])))
+    return run.publish(frame("mosaic", rows))
+
+
+def publish_segmentation(lake, tile, version, run):
+    found = labels(tile, version)
+    run.annotate("", {"wcs": grid(tile).cards()})
+    run.write("label", found)
+    row = empty_row("segmentation", status="ok", n_sources=int(found.max()), n_pixels=int((found > 0).sum()))
+    return run.publish(frame("segmentation", [row]))
+
+
+def centres(tile, version):
+    found = labels(tile, version)
+    names = np.unique(found[found > 0])
+    where = [np.argwhere(found == k).mean(axis=0) for k in names]
+    y, x = np.array(where).T
+    ra, dec = grid(tile).sky(x, y)
+    return names, x, y, ra, dec
+
+
+def publish_source(lake, tile, version, run):
+    names, x, y, ra, dec = centres(tile, version)
+    who = lake.identify(tile, labels(tile, version), labels=names, ra=ra, dec=dec)
+    bands = BANDS[: 1 + version % 2]
+    segmentation = lake.live_run("segmentation", tile)
+    rows = [
+        empty_row(
+            "source",
+            bands,
+            source_id=int(i),
+            ra=a,
+            dec=d,
+            x=u,
+            y=v,
+            label=int(k),
+            segmentation_run=segmentation,
+            flags=0,
+        )
+        for i, a, d, u, v, k in zip(who.source_id, ra, dec, x, y, names, strict=True)
+    ]
+    return run.publish(frame("source", rows, bands), alias=who.alias, parent_run=who.parent_run)
+
+
+def publish_cutout(lake, tile, version, run):
+    sources = lake.table("source").filter(pl.col("tile") == tile).sort("source_id").collect()
+    size = np.where(sources["label"].to_numpy() % 2, 64, 128)
+    rows = []
+    run.write("source_id", sources["source_id"].to_numpy())
+    mosaic = lake.arrays("mosaic", tile)
+    seg = np.pad(lake.arrays("segmentation", tile)["label"][...], 64)
+    for side in (64, 128):
+        mine = sources.filter(pl.Series(size == side))
+        half = side // 2
+        origin = np.stack([mine["y"].round().to_numpy(), mine["x"].round().to_numpy()], axis=1).astype(np.int32) - half
+        cut = [np.s_[y + 64 : y + 64 + side, x + 64 : x + 64 + side] for y, x in origin.tolist()]
+        for band in BANDS:
+            sci = np.pad(mosaic[f"{band}/sci"][...], 64, constant_values=np.nan)
+            wht = np.pad(mosaic[f"{band}/wht"][...], 64)
+            here = f"px{side}/{band}"
+            run.annotate(here, {"wcs": mosaic.attributes(band)["wcs"]})
+            run.write(f"{here}/sci", np.array([sci[c] for c in cut]), unit="electron / s", lossy="quantise")
+            run.write(f"{here}/wht", np.array([wht[c] for c in cut]), unit="s", lossy="weight7")
+            run.write(f"{here}/origin", origin)
+        run.write(f"px{side}/seg", np.array([seg[c] for c in cut]))
+        rows += [
+            {"source_id": s["source_id"], "ra": s["ra"], "dec": s["dec"], "size_class": side, "cutout_row": n}
+            | {"wanted_pix": side}
+            for n, s in enumerate(mine.iter_rows(named=True))
+        ]
+    return run.publish(frame("cutout", rows))
+
+
+def key_of(product, tile):
+    return f"{tile}-exp" if product == "exposure" else tile
+
+
+def publish(lake, product, tile="east", version=1, on_event=None):
+    """Publish one product of a tile: published or already."""
+    before = {"source": "segmentation", "cutout": "source"}.get(product)
+    inputs = [lake.reference(before, tile)] if before else []
+    with lake.run(
+        stage=f"make-{product}",
+        tile=key_of(product, tile),
+        product=product,
+        inputs=inputs,
+        params={"version": version},
+        on_event=on_event,
+    ) as run:
+        if run.already:
+            return "already"
+        return globals()[f"publish_{product}"](lake, tile, version, run)
+
+
+def publish_all(lake, version=1, on_event=lambda *_: None, tiles=TILES):
+    return [
+        publish(lake, product, tile, version, lambda step, product=product: on_event(product, step))
+        for tile in tiles
+        for product in PRODUCTS
+    ]
+
+
+def main(arguments):
+    path, version, *place = arguments
+    lake = Lake.open(path) if Path(path, "lake.json").exists() else create(path)
+
+    def on_event(product, step):
+        print(product, step, flush=True)
+        if [product, step] == place:
+            os._exit(9)
+
+    publish_all(lake, int(version), on_event, tiles=TILES[:1])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
