@@ -69,7 +69,7 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
 
 def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
     """Return how many exposures contributed to each pixel, shape (ny, nx)."""
-    return np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0, dtype=np.int64)
+    return np.asarray(np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0), np.int64)
 
 
 def detection_image(

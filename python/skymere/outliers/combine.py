@@ -109,5 +109,5 @@ def masked_minmed(
     """
     p = params or MinmedParams()
     images, bad = _stack_and_mask(stack, mask)
-    columns = [np.asarray(column, dtype=np.float64) for column in (exptime, sky, read_noise)]
-    return _rust.masked_minmed(images, bad, *columns, p.n_sigma_low, p.n_sigma_near, p.grow)
+    times, skies, noises = (np.asarray(column, dtype=np.float64) for column in (exptime, sky, read_noise))
+    return _rust.masked_minmed(images, bad, times, skies, noises, p.n_sigma_low, p.n_sigma_near, p.grow)

@@ -177,7 +177,7 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
     red, blue = params.bands[-1], params.bands[0]
     source = lake.table("source")
     colour = -2.5 * (pl.col(f"flux_auto_{blue}") / pl.col(f"flux_auto_{red}")).log10()
-    asked = [
+    asked: list[tuple[str, str, Callable[[], pl.LazyFrame]]] = [
         (
             "The five brightest sources",
             f'lake.table("source").sort("flux_auto_{red}", descending=True).head(5)',

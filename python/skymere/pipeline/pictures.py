@@ -33,7 +33,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
     """
     folder = plan.path(plan.survey.pictures)
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = []
+    drawn: list[Path] = []
     for tile in sorted(lake.live_runs("mosaic")):
         paths = {what: folder / f"{tile}_{what}.png" for what in ("rgb", "weight", "rejected", "cutouts", "counts")}
         if not redraw and all(path.exists() for path in paths.values()):

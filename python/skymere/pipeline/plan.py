@@ -212,7 +212,7 @@ def read_plan(path: str | Path) -> Plan:
         msg = f"{path}: not TOML: {error}"
         raise InvalidInputError(msg) from error
     try:
-        plan = _build(Plan, table, "", skip=("folder",))
+        plan: Plan = _build(Plan, table, "", skip=("folder",))
     except InvalidInputError as error:
         msg = f"{path}: {error}"
         raise InvalidInputError(msg) from None

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -30,8 +31,12 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
     """Return an exposure as it was ingested."""
     row = lake.table("exposure").filter(pl.col("exposure_id") == exposure_id).collect().row(0, named=True)
     arrays = lake.arrays("exposure", row["tile"])
-    names = ("band", "unit", "exptime", "instrument", "detector", "read_noise", "path", "sha256")
-    numbers = ("zero_point_ab", "native_scale_arcsec")
+    described: dict[str, Any] = {
+        name: row[name]
+        for name in ("band", "unit", "exptime", "instrument", "detector", "read_noise", "path", "sha256")
+    }
+    for name in ("zero_point_ab", "native_scale_arcsec"):
+        described[name] = float("nan") if row[name] is None else row[name]
     return Exposure(
         exposure_id=exposure_id,
         data=arrays["sci"][...],
@@ -39,8 +44,7 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
         dq=arrays["dq"][...],
         dq_bits=arrays.attributes()["dq_bits"],
         wcs=wcs_from_cards(json.loads(row["wcs"])),
-        **{name: row[name] for name in names},
-        **{name: float("nan") if row[name] is None else row[name] for name in numbers},
+        **described,
     )
 
 

@@ -28,7 +28,13 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:  # noqa: ARG001  every stage ha
 
 def _task(name: str, path: Path) -> Task:
     def work(run: Run) -> None:
-        row = {"exposure_id": name, "path": str(path), "sha256": digest, "status": "ok", "message": ""}
+        row: dict[str, object] = {
+            "exposure_id": name,
+            "path": str(path),
+            "sha256": digest,
+            "status": "ok",
+            "message": "",
+        }
         try:
             exposure = read_exposure(path)
             if exposure.mask().all():
