@@ -4,7 +4,7 @@ from scipy.ndimage import maximum_filter
 
 from skymere import get_num_threads, set_num_threads
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.resample import Drizzler, DrizzleParams, decode_context, pixel_scale_ratio
+from skymere.resample import DrizzleParams, Drizzler, decode_context, pixel_scale_ratio
 
 KERNELS = ("square", "turbo", "point")
 SHAPE = (22, 25)

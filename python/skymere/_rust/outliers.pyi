@@ -22,5 +22,6 @@ def flag_cosmic_rays(
     read_noise: float,
     snr: tuple[float, float],
     scale: tuple[float, float],
+    core_scale: float,
 ) -> NDArray[np.bool_]: ...
 def grow(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]: ...

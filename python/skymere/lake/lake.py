@@ -382,10 +382,12 @@ class Lake:
             raise InvalidInputError(msg)
         try:
             frames = {product: self.table(product) for product in products()}
-            return pl.SQLContext(frames, eager=False).execute(query)
+            asked = pl.SQLContext(frames, eager=False).execute(query)
+            asked.collect_schema()
         except pl.exceptions.PolarsError as error:
             msg = f"query: {error}; the tables are {list(products())}"
             raise InvalidInputError(msg) from error
+        return asked
 
     def content_hash(self) -> str:
         """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""

@@ -20,7 +20,7 @@ __all__ = ["CosmicRayParams", "compare_with_model", "flag_cosmic_rays", "grow_ma
 
 @dataclass(frozen=True, kw_only=True)
 class CosmicRayParams:
-    """Parameters of `flag_cosmic_rays`; the defaults are AstroDrizzle's.
+    """Parameters of `flag_cosmic_rays`; the defaults are AstroDrizzle's, but for ``core_scale``, which it has not.
 
     Parameters
     ----------
@@ -32,6 +32,9 @@ class CosmicRayParams:
         Thresholds of a seed and of a pixel beside one [sigma].
     scale : tuple of float
         How much of the model's steepness is added to them.
+    core_scale : float
+        How much of the steepness beyond three times the noise is added to both. It spares the cores of undersampled
+        stars, which the model shows too faint; 0 gives AstroDrizzle's limits.
     grow : int
         Side of the box by which flagged pixels are grown [pix]; 1 = not at all.
     drizzle : DrizzleParams
@@ -48,6 +51,7 @@ class CosmicRayParams:
     minmed: MinmedParams = field(default_factory=MinmedParams)
     snr: tuple[float, float] = (3.5, 3.0)
     scale: tuple[float, float] = (1.2, 0.7)
+    core_scale: float = 0.5
     grow: int = 1
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="turbo", pixfrac=1.0))
     blot: BlotParams = field(default_factory=lambda: BlotParams(interpolation="poly5"))
@@ -63,6 +67,9 @@ class CosmicRayParams:
             if len(pair) != 2 or min(pair) < 0:
                 msg = f"{name}: {pair} is not allowed, it must be two numbers that are not negative"
                 raise InvalidInputError(msg)
+        if not self.core_scale >= 0:
+            msg = f"core_scale: {self.core_scale} is not allowed, it must not be negative"
+            raise InvalidInputError(msg)
         if self.grow < 1:
             msg = f"grow: {self.grow} is not allowed, it must be at least 1"
             raise InvalidInputError(msg)
@@ -108,7 +115,7 @@ def compare_with_model(
     read_noise : float
         Read noise [electron].
     params : CosmicRayParams, optional
-        ``snr``, ``scale`` and ``grow`` are used.
+        ``snr``, ``scale``, ``core_scale`` and ``grow`` are used.
 
     Raises
     ------
@@ -119,7 +126,7 @@ def compare_with_model(
     -----
     With D the largest difference of a model pixel to its four neighbours and noise = sqrt(|model| t + RN^2) / t, a
     pixel is flagged when |data - model| > scale_2 D + snr_2 noise and some pixel of its 3 x 3 block has
-    |data - model| > scale_1 D + snr_1 noise. The sky is in the model and enters the noise once; AstroDrizzle counts
+    |data - model| > scale_1 D + snr_1 noise. To both limits core_scale max(D - 3 noise, 0) is added. The sky is in the model and enters the noise once; AstroDrizzle counts
     it twice.
 
     References
@@ -132,7 +139,7 @@ def compare_with_model(
         raise InvalidInputError(msg)
     image = as_image(data, "data")
     expected = as_image(model, "model", shape=image.shape)
-    mask = _rust.flag_cosmic_rays(image, expected, exptime, read_noise, p.snr, p.scale)
+    mask = _rust.flag_cosmic_rays(image, expected, exptime, read_noise, p.snr, p.scale, p.core_scale)
     return mask if p.grow == 1 else grow_mask(mask, side=p.grow)
 
 

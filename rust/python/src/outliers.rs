@@ -72,6 +72,7 @@ fn flag_cosmic_rays<'py>(
     read_noise: f64,
     snr: [f64; 2],
     scale: [f64; 2],
+    core_scale: f64,
 ) -> PyResult<Bound<'py, PyArray2<bool>>> {
     let frame = outliers::Frame {
         data: data.as_array(),
@@ -79,7 +80,11 @@ fn flag_cosmic_rays<'py>(
         exptime,
         read_noise,
     };
-    let params = outliers::CosmicRayParams { snr, scale };
+    let params = outliers::CosmicRayParams {
+        snr,
+        scale,
+        core_scale,
+    };
     Ok(threads::run(py, || outliers::flag_cosmic_rays(&frame, &params))?.into_pyarray(py))
 }
 

@@ -13,6 +13,9 @@ pub struct CosmicRayParams {
     pub snr: [f64; 2],
     /// How much of the model's steepness is added to them.
     pub scale: [f64; 2],
+    /// How much of the steepness beyond three times the noise is added to both: spares the cores of undersampled
+    /// stars, whose model is too low.
+    pub core_scale: f64,
 }
 
 /// One exposure and its model, both in electron / s.
@@ -61,13 +64,14 @@ fn deviates(frame: &Frame<'_>, params: &CosmicRayParams, y: usize, x: usize) -> 
     let electrons = model.abs() * frame.exptime + frame.read_noise * frame.read_noise;
     let noise = electrons.sqrt() / frame.exptime;
     let steep = steepness(&frame.model, y, x);
-    let limit = |i: usize| params.scale[i] * steep + params.snr[i] * noise;
+    let core = params.core_scale * (steep - 3.0 * noise).max(0.0);
+    let limit = |i: usize| params.scale[i] * steep + params.snr[i] * noise + core;
     [deviation > limit(0), deviation > limit(1)]
 }
 
 /// Pixels hit by a cosmic ray: with `D` the [steepness] of the model and `noise` = sqrt(|model| t + RN^2) / t, those
 /// with |data - model| > `scale[1]` D + `snr[1]` noise that have, in their 3x3 block, a pixel with
-/// |data - model| > `scale[0]` D + `snr[0]` noise. A pixel that is not finite, or has no model, is not flagged.
+/// |data - model| > `scale[0]` D + `snr[0]` noise. To both limits `core_scale` max(D - 3 noise, 0) is added. A pixel that is not finite, or has no model, is not flagged.
 ///
 /// The sky is in the model, so it enters the noise once.
 ///
@@ -141,6 +145,7 @@ mod tests {
     const PARAMS: CosmicRayParams = CosmicRayParams {
         snr: [3.5, 3.0],
         scale: [1.2, 0.7],
+        core_scale: 0.0,
     };
 
     fn flags(data: &Array2<f32>, model: &Array2<f32>) -> Array2<bool> {
