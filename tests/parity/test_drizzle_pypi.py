@@ -7,7 +7,7 @@ from astropy.wcs import WCS
 from drizzle.resample import Drizzle, blot_image
 from scipy.ndimage import maximum_filter
 
-from skymere.resample import BlotParams, Drizzler, DrizzleParams, blot
+from skymere.resample import BlotParams, DrizzleParams, Drizzler, blot
 from skymere.wcs import Grid, pixel_map
 
 KERNELS = ("square", "turbo", "point")

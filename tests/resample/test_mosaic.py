@@ -49,7 +49,12 @@ def test_a_mosaic_has_rates_seconds_and_the_flux_of_the_exposures():
     assert mosaic.data[y - 6 : y + 7, x - 6 : x + 7].sum() == pytest.approx(50.0, abs=2.0)
     assert mosaic.noise_correlation == pytest.approx(noise_correlation(0.8, 0.5), rel=1e-4)
     assert decode_context(mosaic.context, x, y)[0].tolist() == [0, 1]
-    assert mosaic.params == {"kernel": "square", "pixfrac": 0.8, "fillval": pytest.approx(np.nan, nan_ok=True), "ignore": []}
+    assert mosaic.params == {
+        "kernel": "square",
+        "pixfrac": 0.8,
+        "fillval": pytest.approx(np.nan, nan_ok=True),
+        "ignore": [],
+    }
     sky = mosaic.data[y + 20 : y + 50, x + 20 : x + 50]
     assert sky.mean() == pytest.approx(0.0, abs=0.01)
     assert sky.std() == pytest.approx(np.sqrt(mosaic.variance[y + 20 : y + 50, x + 20 : x + 50].mean()), rel=0.1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from skymere.errors import InvalidInputError
-from skymere.resample import Drizzler, DrizzleParams, decode_context, noise_correlation
+from skymere.resample import DrizzleParams, Drizzler, decode_context, noise_correlation
 
 
 @pytest.mark.parametrize(
