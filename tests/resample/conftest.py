@@ -31,9 +31,7 @@ def clip(polygon, axis, limit, sign):
 
 
 def area(polygon):
-    return 0.5 * sum(
-        polygon[k - 1][0] * p[1] - p[0] * polygon[k - 1][1] for k, p in enumerate(polygon)
-    )
+    return 0.5 * sum(polygon[k - 1][0] * p[1] - p[0] * polygon[k - 1][1] for k, p in enumerate(polygon))
 
 
 def cells(box, shape):
@@ -44,7 +42,8 @@ def cells(box, shape):
             yield j, i
 
 
-def square(pixmap, j, i, pixfrac, _ratio, shape):
+def square(pixmap, pixel, shape, *, pixfrac, **_):
+    j, i = pixel
     h = pixfrac / 2
     corners = [bilinear(pixmap, i + sx * h, j + sy * h).tolist() for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
     if not np.isfinite(corners).all():
@@ -60,8 +59,8 @@ def square(pixmap, j, i, pixfrac, _ratio, shape):
             yield row, column, share
 
 
-def turbo(pixmap, j, i, pixfrac, ratio, shape):
-    x, y = pixmap[j, i]
+def turbo(pixmap, pixel, shape, *, pixfrac, ratio):
+    x, y = pixmap[pixel]
     if not np.isfinite(x + y):
         return
     h = pixfrac / ratio / 2
@@ -72,8 +71,8 @@ def turbo(pixmap, j, i, pixfrac, ratio, shape):
             yield row, column, width * height / (2 * h) ** 2
 
 
-def point(pixmap, j, i, _pixfrac, _ratio, shape):
-    x, y = pixmap[j, i]
+def point(pixmap, pixel, shape, **_):
+    x, y = pixmap[pixel]
     if np.isfinite(x + y):
         row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
         if 0 <= row < shape[0] and 0 <= column < shape[1]:
@@ -95,7 +94,9 @@ def drizzle(exposures, shape, *, kernel="square", pixfrac=1.0):
             w = float(exposure["weight"][j, i]) if "weight" in exposure else 1.0
             if not (w > 0 and np.isfinite(data[j, i]) and np.isfinite(variance[j, i])):
                 continue
-            shares = KERNELS[kernel](exposure["pixmap"], j, i, pixfrac, exposure.get("ratio", 1.0), shape)
+            shares = KERNELS[kernel](
+                exposure["pixmap"], (j, i), shape, pixfrac=pixfrac, ratio=exposure.get("ratio", 1.0)
+            )
             for row, column, share in shares:
                 weight[row, column] += w * share
                 product[row, column] += w * share * data[j, i]

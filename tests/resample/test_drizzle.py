@@ -73,7 +73,10 @@ def test_every_kernel_is_the_float64_reference(kernel, geometry, reference_drizz
         assert relative(found.weight, expected.weight) < 3e-7
         assert relative(found.variance, expected.variance) < 3e-7
         assert np.array_equal(found.dq, expected.dq)
-        bits = [[{k for k in range(2) if found.context[0, j, i] >> k & 1} for i in range(OUTPUT[1])] for j in range(OUTPUT[0])]
+        bits = [
+            [{k for k in range(2) if found.context[0, j, i] >> k & 1} for i in range(OUTPUT[1])]
+            for j in range(OUTPUT[0])
+        ]
         assert bits == expected.context
         assert np.array_equal(np.isnan(found.data), expected.weight == 0)
 
@@ -81,7 +84,9 @@ def test_every_kernel_is_the_float64_reference(kernel, geometry, reference_drizz
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_weight_is_conserved_in_the_interior(kernel, bent_map):
     rng = np.random.default_rng(4)
-    exposure = scene(rng, pixmap=bent_map(SHAPE, shift=(12.0, 14.0)), weight=rng.uniform(0, 2, SHAPE).astype(np.float32))
+    exposure = scene(
+        rng, pixmap=bent_map(SHAPE, shift=(12.0, 14.0)), weight=rng.uniform(0, 2, SHAPE).astype(np.float32)
+    )
     found = make([exposure], shape=(90, 90), kernel=kernel, pixfrac=0.8)
     assert found.weight.sum(dtype=float) == pytest.approx(exposure["weight"].sum(dtype=float), rel=1e-6)
     total = (found.weight.astype(float) * np.nan_to_num(found.data)).sum()
@@ -153,7 +158,9 @@ def test_a_cut_output_is_the_same_part_of_a_whole_one(kernel, pixfrac, bent_map)
     exposure = scene(rng, pixmap=bent_map(SHAPE, scale=2.6), variance=rng.random(SHAPE, np.float32))
     whole = make([exposure], shape=(96, 96), kernel=kernel, pixfrac=pixfrac)
     for y0, x0, ny, nx in ((16, 8, 20, 30), (32, 32, 1, 1), (0, 64, 96, 3), (8, 16, 200, 7)):
-        cut = make([{**exposure, "pixmap": exposure["pixmap"] - [x0, y0]}], shape=(ny, nx), kernel=kernel, pixfrac=pixfrac)
+        cut = make(
+            [{**exposure, "pixmap": exposure["pixmap"] - [x0, y0]}], shape=(ny, nx), kernel=kernel, pixfrac=pixfrac
+        )
         window = np.s_[y0 : y0 + ny, x0 : x0 + nx]
         part = np.s_[: min(ny, 96 - y0), :]
         for name in ("data", "weight", "variance"):
@@ -181,7 +188,9 @@ def test_pixels_without_weight_value_or_place_leave_no_trace(kernel, bent_map):
         assert np.array_equal(found.data, base.data, equal_nan=True)
         assert np.array_equal(found.weight, base.weight)
     for value in (-1.0, np.nan):
-        found = make([{"data": data, "pixmap": pixmap, "weight": np.where(bad, value, 1.5).astype("f4")}], kernel=kernel)
+        found = make(
+            [{"data": data, "pixmap": pixmap, "weight": np.where(bad, value, 1.5).astype("f4")}], kernel=kernel
+        )
         assert np.array_equal(found.data, base.data, equal_nan=True)
     variance = np.where(bad, np.nan, 1.0).astype(np.float32)
     found = make([{"data": data, "pixmap": pixmap, "variance": variance}], kernel=kernel)
@@ -244,7 +253,12 @@ def test_the_variance_of_one_pixel_is_that_of_many_realisations(bent_map):
     pixmaps = [bent_map(SHAPE, shift=(s, 1.7 * s)) for s in (2.0, 2.4, 3.1)]
     variance = rng.uniform(0.5, 2.0, SHAPE).astype(np.float32)
     samples = [
-        make([{"data": rng.normal(0, np.sqrt(variance)).astype("f4"), "pixmap": p, "variance": variance} for p in pixmaps])
+        make(
+            [
+                {"data": rng.normal(0, np.sqrt(variance)).astype("f4"), "pixmap": p, "variance": variance}
+                for p in pixmaps
+            ]
+        )
         for _ in range(400)
     ]
     covered = samples[0].weight > 0.5 * np.median(samples[0].weight[samples[0].weight > 0])
@@ -257,7 +271,9 @@ def test_any_number_of_threads_and_blocks_gives_the_same_bits(kernel, bent_map):
     rng = np.random.default_rng(15)
     shape = (150, 140)
     exposures = [
-        scene(rng, shape, pixmap=bent_map(shape, bend=1e-4, shift=(3 + k, 5 - k)), variance=rng.random(shape, np.float32))
+        scene(
+            rng, shape, pixmap=bent_map(shape, bend=1e-4, shift=(3 + k, 5 - k)), variance=rng.random(shape, np.float32)
+        )
         for k in range(3)
     ]
     before = get_num_threads()
@@ -312,9 +328,7 @@ def test_a_drizzler_can_be_read_before_it_is_finished_but_not_used_after(bent_ma
 
 def test_a_tiny_pixfrac_is_a_point(bent_map):
     exposure = scene(np.random.default_rng(18), pixmap=bent_map(SHAPE))
-    assert np.array_equal(
-        make([exposure], pixfrac=0.0).data, make([exposure], kernel="point").data, equal_nan=True
-    )
+    assert np.array_equal(make([exposure], pixfrac=0.0).data, make([exposure], kernel="point").data, equal_nan=True)
 
 
 ONES = np.ones((4, 4), np.float32)

@@ -56,7 +56,9 @@ def difference(from_wcs, to_wcs, shape=SHAPE, step=1):
 def test_tan_and_sip_agree_with_astropy_also_near_the_poles_and_across_ra_0(ra, dec, options):
     detector = tan_sip(ra, dec, **options)
     assert (detector.sip is not None) == options.get("sip", True)
-    output = Grid.tangent((ra + 0.004) % 360, dec - np.copysign(0.003, dec), shape=SHAPE, scale_arcsec=0.06, rotation_deg=12.0)
+    output = Grid.tangent(
+        (ra + 0.004) % 360, dec - np.copysign(0.003, dec), shape=SHAPE, scale_arcsec=0.06, rotation_deg=12.0
+    )
     assert difference(detector, output.wcs) < 1e-8
 
 
@@ -162,4 +164,3 @@ def test_every_real_tan_and_sip_header_agrees_with_astropy(shared_data):
     assert sum(sip for _, sip in worst.values()) >= 20
     assert len(worst) >= 50
     assert {label: d for label, (d, _) in worst.items() if not d < 1e-6} == {}
-
