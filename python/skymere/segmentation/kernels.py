@@ -61,7 +61,8 @@ def gaussian_kernel(fwhm_pix: float) -> NDArray[np.float32]:
     half = int(np.ceil(3.0 * sigma))
     profile = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
     kernel = np.outer(profile, profile)
-    return (kernel / kernel.sum()).astype(np.float32)
+    normalised: NDArray[np.float32] = np.asarray(kernel / kernel.sum(), dtype=np.float32)
+    return normalised
 
 
 def convolve(

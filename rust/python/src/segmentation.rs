@@ -2,11 +2,12 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{IntoPyDict, PyDict};
 use skymere_core::image::Plane;
 use skymere_core::segmentation::{
-    self as core, Assignment, Connectivity, DeblendParams, DetectParams, Kernel, KronParams,
-    MeasureParams, Measurements, Neighbours, Noise, NoiseOf, Photometer, SegmentationError,
+    self as core, Assignment, BandMeasurements, Connectivity, DeblendParams, DetectParams, Kernel,
+    KronParams, MeasureParams, Measurements, Neighbours, Noise, NoiseOf, Photometer,
+    SegmentationError,
 };
 
 use crate::{errors, images, threads};
@@ -218,11 +219,9 @@ fn measure<'py>(
 }
 
 fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
-    let table = PyDict::new(py);
-    table.set_item("label", found.label.into_pyarray(py))?;
-    table.set_item("area", found.area.into_pyarray(py))?;
-    table.set_item("flags", found.flags.into_pyarray(py))?;
-    for (name, column) in [
+    let bands = found.bands.into_iter().map(|band| band_columns(py, band));
+    let bands = bands.collect::<PyResult<Vec<_>>>()?;
+    let numbers = [
         ("x", found.x),
         ("x_err", found.x_err),
         ("y", found.y),
@@ -235,26 +234,41 @@ fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
         ("theta", found.theta),
         ("kron_radius", found.kron_radius),
         ("r_half", found.r_half),
-    ] {
-        table.set_item(name, column.into_pyarray(py))?;
-    }
-    let bands = PyList::empty(py);
-    for band in found.bands {
-        let columns = PyDict::new(py);
-        columns.set_item("flux_iso", band.flux_iso.into_pyarray(py))?;
-        columns.set_item("flux_iso_err", band.flux_iso_err.into_pyarray(py))?;
-        columns.set_item("flux_auto", band.flux_auto.into_pyarray(py))?;
-        columns.set_item("flux_auto_err", band.flux_auto_err.into_pyarray(py))?;
-        let apertures = band.flux_aper.into_iter().zip(band.flux_aper_err).zip(1..);
-        for ((flux, error), k) in apertures {
-            columns.set_item(format!("flux_aper{k}"), flux.into_pyarray(py))?;
-            columns.set_item(format!("flux_aper{k}_err"), error.into_pyarray(py))?;
-        }
-        columns.set_item("peak", band.peak.into_pyarray(py))?;
-        columns.set_item("flags", band.flags.into_pyarray(py))?;
-        bands.append(columns)?;
-    }
+    ];
+    let table = numbers
+        .map(|(name, column)| (name, column.into_pyarray(py)))
+        .into_py_dict(py)?;
+    table.set_item("label", found.label.into_pyarray(py))?;
+    table.set_item("area", found.area.into_pyarray(py))?;
+    table.set_item("flags", found.flags.into_pyarray(py))?;
     table.set_item("bands", bands)?;
+    Ok(table)
+}
+
+fn band_columns(py: Python<'_>, band: BandMeasurements) -> PyResult<Bound<'_, PyDict>> {
+    let named = |name: &str, column: Vec<f64>| (name.to_owned(), column.into_pyarray(py));
+    let circles = band
+        .flux_aper
+        .into_iter()
+        .zip(band.flux_aper_err)
+        .zip(1..)
+        .flat_map(|((flux, error), k)| {
+            [
+                named(&format!("flux_aper{k}"), flux),
+                named(&format!("flux_aper{k}_err"), error),
+            ]
+        });
+    let table = [
+        named("flux_iso", band.flux_iso),
+        named("flux_iso_err", band.flux_iso_err),
+        named("flux_auto", band.flux_auto),
+        named("flux_auto_err", band.flux_auto_err),
+    ]
+    .into_iter()
+    .chain(circles)
+    .chain([named("peak", band.peak)])
+    .into_py_dict(py)?;
+    table.set_item("flags", band.flags.into_pyarray(py))?;
     Ok(table)
 }
 

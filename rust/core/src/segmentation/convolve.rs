@@ -257,7 +257,7 @@ pub fn convolve(
     };
     let mut out = Image::empty(shape);
     out.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        filter.fill_block(y0, pixels, |_, _| ())
+        filter.fill_block(y0, pixels, |_, _| ());
     });
     Ok(out)
 }

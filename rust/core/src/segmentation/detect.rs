@@ -214,7 +214,9 @@ fn mean_noise(error: Plane<'_, f32>, filter: &Filter<'_>) -> Image<f32> {
     let mut noise = Image::empty(error.shape());
     noise.fill_blocks(BLOCK_ROWS, |y0, pixels| {
         averaged.fill_block(y0, pixels, |_, _| ());
-        pixels.iter_mut().for_each(|v| *v = v.sqrt());
+        for v in pixels {
+            *v = v.sqrt();
+        }
     });
     noise
 }

@@ -83,10 +83,14 @@ impl KronParams {
 /// Factor between the radii at which the growing circle is tried.
 const GROWTH: f64 = 1.2;
 const FIRST_RADIUS: f64 = 0.5;
-/// Halvings of the last interval; the error is below a hundredth of a pixel for any radius below 50 pixels.
-const BISECTIONS: usize = 10;
+const MAX_STEPS: usize = 20;
+/// Fraction of the radius to which it is found.
+const ACCURACY: f64 = 1e-4;
 
 /// Smallest radius of a circle around `(x, y)` that holds half of `total`; NaN when none up to `max_radius` does.
+///
+/// # Source
+/// The root is found by the Illinois variant of false position, Dowell & Jarratt 1971, BIT 11, 168.
 pub(super) fn half_light_radius(
     photometer: &Photometer<'_>,
     (x, y): (f64, f64),
@@ -99,7 +103,7 @@ pub(super) fn half_light_radius(
         return f64::NAN;
     }
     let shape = photometer.data.shape();
-    let mut holds_half = |radius: f64| {
+    let mut above_half = |radius: f64| {
         let circle = Aperture {
             x,
             y,
@@ -108,24 +112,40 @@ pub(super) fn half_light_radius(
             theta: 0.0,
         };
         footprint.lay(&circle, shape);
-        photometer.sum(footprint, label).flux >= 0.5 * total
+        let flux = photometer.sum(footprint, label).flux;
+        if flux.is_nan() {
+            -0.5
+        } else {
+            flux / total - 0.5
+        }
     };
-    let mut low = 0.0;
+    let (mut low, mut f_low) = (0.0, -0.5);
     let mut high = FIRST_RADIUS;
-    while !holds_half(high) {
+    let mut f_high = above_half(high);
+    while f_high < 0.0 {
         if high >= max_radius {
             return f64::NAN;
         }
-        low = high;
+        (low, f_low) = (high, f_high);
         high = (high * GROWTH).min(max_radius);
+        f_high = above_half(high);
     }
-    for _ in 0..BISECTIONS {
-        let middle = 0.5 * (low + high);
-        if holds_half(middle) {
-            high = middle;
+    for _ in 0..MAX_STEPS {
+        if high - low < ACCURACY * high || f_high == 0.0 {
+            break;
+        }
+        let radius = (high - f_high * (high - low) / (f_high - f_low)).clamp(low, high);
+        let f = above_half(radius);
+        if f.abs() < 0.1 * ACCURACY {
+            return radius;
+        }
+        if f < 0.0 {
+            (low, f_low) = (radius, f);
+            f_high *= 0.5;
         } else {
-            low = middle;
+            (high, f_high) = (radius, f);
+            f_low *= 0.5;
         }
     }
-    0.5 * (low + high)
+    high
 }

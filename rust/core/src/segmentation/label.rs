@@ -162,7 +162,7 @@ pub(super) fn join_blocks(blocks: Vec<BlockRuns>, connectivity: Connectivity) ->
 }
 
 /// The runs of true pixels of one row.
-pub(super) fn runs_of_row<'a>(y: usize, row: &'a [u8]) -> impl Iterator<Item = Run> + 'a {
+pub(super) fn runs_of_row(y: usize, row: &[u8]) -> impl Iterator<Item = Run> + '_ {
     let mut x = 0;
     std::iter::from_fn(move || {
         let start = x + skip(&row[x..], 0);

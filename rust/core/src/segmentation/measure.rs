@@ -209,14 +209,6 @@ impl Job<'_> {
         let kron = &self.params.kron;
         let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
         let shape = self.labels.shape();
-        let mut aperture_sums =
-            |aperture: &Aperture, images: &[Photometer<'_>]| -> Vec<ApertureSum> {
-                footprint.lay(aperture, shape);
-                images
-                    .iter()
-                    .map(|image| image.sum(footprint, label))
-                    .collect()
-            };
         let auto_aperture = Aperture {
             x: ellipse.x,
             y: ellipse.y,
@@ -224,8 +216,9 @@ impl Job<'_> {
             b: radius * ellipse.b,
             theta: ellipse.theta,
         };
-        let detected = aperture_sums(&auto_aperture, &[self.detection]);
-        let auto = aperture_sums(&auto_aperture, &self.bands);
+        footprint.lay(&auto_aperture, shape);
+        let detected = self.detection.sum(footprint, label);
+        let auto = self.band_sums(footprint, label);
         let circles: Vec<Vec<ApertureSum>> = self
             .params
             .aperture_radii
@@ -237,7 +230,8 @@ impl Job<'_> {
                     theta: 0.0,
                     ..auto_aperture
                 };
-                aperture_sums(&circle, &self.bands)
+                footprint.lay(&circle, shape);
+                self.band_sums(footprint, label)
             })
             .collect();
         let bands = self
@@ -249,7 +243,7 @@ impl Job<'_> {
             })
             .collect();
         let centre = (ellipse.x, ellipse.y);
-        let total = detected[0].flux;
+        let total = detected.flux;
         Row {
             label,
             area: runs.iter().map(|r| (r.end - r.start) as i64).sum(),
@@ -265,9 +259,16 @@ impl Job<'_> {
                 auto_aperture.a,
                 footprint,
             ),
-            flags: self.flags(label, runs, &detected[0]),
+            flags: self.flags(label, runs, &detected),
             bands,
         }
+    }
+
+    fn band_sums(&self, footprint: &Footprint, label: i32) -> Vec<ApertureSum> {
+        self.bands
+            .iter()
+            .map(|image| image.sum(footprint, label))
+            .collect()
     }
 
     /// Shape of a segment. The centre of a blended one is that of its core, the pixels above the highest saddle

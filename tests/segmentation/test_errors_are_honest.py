@@ -1,0 +1,82 @@
+"""Errors against the scatter over realisations of white noise, at fixed segments and shapes."""
+
+import numpy as np
+import pytest
+
+from skymere.segmentation import MeasureImage, MeasureParams, aperture_flux, detect, measure
+
+N_REALISATIONS = 400
+SHAPE = (240, 240)
+
+
+def _scene() -> np.ndarray:
+    rng = np.random.default_rng(21)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    scene = np.zeros(SHAPE)
+    for cy in range(20, 240, 40):
+        for cx in range(20, 240, 40):
+            a, b, t = rng.uniform(1.5, 4.0), rng.uniform(1.2, 1.5), rng.uniform(0, np.pi)
+            dx, dy = x - cx - rng.uniform(), y - cy - rng.uniform()
+            u, v = (dx * np.cos(t) + dy * np.sin(t)) / a, (-dx * np.sin(t) + dy * np.cos(t)) / b
+            scene += 10 ** rng.uniform(1.3, 2.3) * np.exp(-0.5 * (u**2 + v**2))
+    return scene
+
+
+@pytest.mark.parametrize("is_uniform", [True, False])
+def test_the_pull_of_every_flux_is_one(is_uniform: bool) -> None:
+    rng = np.random.default_rng(22)
+    scene = _scene()
+    sigma = np.ones(SHAPE) if is_uniform else rng.uniform(0.5, 1.5, SHAPE)
+    truth = MeasureImage(data=scene, error=sigma)
+    segmentation = detect(scene, error=sigma)
+    table = measure(segmentation, {"r": truth})
+    assert table.height == 36
+    ellipse = {"theta": table["theta"], "segmentation": segmentation, "label": table["label"]}
+    kron = {k: table[k] * table["kron_radius"] for k in ("a", "b")}
+
+    def fluxes(image: MeasureImage) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        iso = measure(segmentation, {"r": image}, detection=truth, params=MeasureParams(aperture_diameters_pix=(5.0,)))
+        auto = aperture_flux(image, table["x"], table["y"], **kron, **ellipse)
+        return {
+            "iso": (iso["flux_iso_r"].to_numpy(), iso["flux_iso_err_r"].to_numpy()),
+            "aper": (iso["flux_aper1_r"].to_numpy(), iso["flux_aper1_err_r"].to_numpy()),
+            "auto": (auto.flux, auto.flux_err),
+        }
+
+    expected = fluxes(truth)
+    pulls: dict[str, list[np.ndarray]] = {name: [] for name in expected}
+    for _ in range(N_REALISATIONS):
+        found = fluxes(MeasureImage(data=scene + rng.normal(0, 1, SHAPE) * sigma, error=sigma))
+        for name, (flux, error) in found.items():
+            pulls[name].append((flux - expected[name][0]) / error)
+    for name, values in pulls.items():
+        width = np.std(values)
+        print(f"pull of {name}: {width:.3f} (uniform noise: {is_uniform})")
+        assert width == pytest.approx(1.0, abs=0.05), name
+
+
+def test_the_pull_of_positions_is_one() -> None:
+    rng = np.random.default_rng(23)
+    scene = _scene()
+    segmentation = detect(scene, error=1.0)
+    params = MeasureParams(kernel=None)
+    truth = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)}, params=params)
+    is_bright = truth["flux_iso_r"].to_numpy() > 30 * truth["flux_iso_err_r"].to_numpy()
+    assert is_bright.sum() >= 12
+    pulls = []
+    for _ in range(N_REALISATIONS):
+        noisy = MeasureImage(data=scene + rng.normal(0, 1, SHAPE), error=1.0)
+        found = measure(segmentation, {"r": noisy}, params=params)
+        pulls.extend(((found[c] - truth[c]) / found[f"{c}_err"]).to_numpy()[is_bright] for c in ("x", "y"))
+    width = np.std(pulls)
+    print(f"pull of positions: {width:.3f}")
+    assert width == pytest.approx(1.0, abs=0.05)
+
+
+def test_noise_correlation_multiplies_every_error() -> None:
+    scene = _scene()
+    segmentation = detect(scene, error=1.0)
+    plain = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)})
+    correlated = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0, noise_correlation=1.78)})
+    for name in ("x_err", "y_err", "flux_iso_err_r", "flux_auto_err_r", "flux_aper1_err_r"):
+        np.testing.assert_allclose(correlated[name], 1.78 * plain[name], rtol=1e-12)

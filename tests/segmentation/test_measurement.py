@@ -1,0 +1,199 @@
+"""The source table and apertures."""
+
+import numpy as np
+import pytest
+
+import skymere
+from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.errors import InvalidInputError
+from skymere.segmentation import (
+    DetectParams,
+    MeasureImage,
+    MeasureParams,
+    SourceFlag,
+    aperture_flux,
+    detect,
+    kron_radius,
+    measure,
+)
+from skymere.wcs import Grid
+
+
+def gaussian(
+    shape: tuple[int, int], x: float, y: float, *, a: float, b: float, theta: float, flux: float
+) -> np.ndarray:
+    yy, xx = np.mgrid[: shape[0], : shape[1]]
+    t = np.deg2rad(theta)
+    u = ((xx - x) * np.cos(t) + (yy - y) * np.sin(t)) / a
+    v = (-(xx - x) * np.sin(t) + (yy - y) * np.cos(t)) / b
+    return (flux / (2 * np.pi * a * b) * np.exp(-0.5 * (u**2 + v**2))).astype(np.float32)
+
+
+def test_a_lone_galaxy_has_its_position_shape_and_flux() -> None:
+    image = gaussian((121, 131), 61.3, 58.7, a=6.0, b=3.0, theta=30.0, flux=1e4)
+    found = detect(image, error=0.02)
+    row = measure(found, {"r": MeasureImage(data=image, error=0.02)}, params=MeasureParams(kernel=None)).row(
+        0, named=True
+    )
+    assert row["x"] == pytest.approx(61.3, abs=1e-3)
+    assert row["y"] == pytest.approx(58.7, abs=1e-3)
+    assert (row["a"], row["b"], row["theta"]) == pytest.approx((6.0, 3.0, 30.0), rel=2e-3)
+    assert row["elongation"] == pytest.approx(2.0, rel=2e-3)
+    # The mean elliptical radius of a Gaussian is sqrt(pi / 2), so its Kron aperture is the smallest one.
+    assert row["kron_radius"] == pytest.approx(3.5, abs=1e-9)
+    assert row["flux_auto_r"] == pytest.approx(1e4 * (1 - np.exp(-0.5 * 3.5**2)), rel=2e-4)
+    assert row["flux_iso_r"] == pytest.approx(1e4, rel=1e-3)
+    assert row["peak_r"] == pytest.approx(image.max())
+    assert row["flags"] == 0
+    radius = row["r_half"]
+    inside = aperture_flux(MeasureImage(data=image), row["x"], row["y"], a=radius).flux[0]
+    assert inside == pytest.approx(0.5 * row["flux_auto_r"], rel=1e-3)
+
+
+def test_columns_stand_in_order_and_have_their_units() -> None:
+    grid = Grid.tangent(53.0, -27.0, shape=(80, 90), scale_arcsec=0.06)
+    image = gaussian((80, 90), 40.0, 30.0, a=2.0, b=2.0, theta=0.0, flux=100.0)
+    flat = np.full(image.shape, 0.01, dtype=np.float32)
+    mosaic = Mosaic(
+        band="f160w",
+        grid=grid,
+        data=image,
+        weight=flat,
+        variance=flat**2,
+        context=np.ones((1, 80, 90), dtype=np.int32),
+        exposure_ids=("e1",),
+        zero_point_ab=25.9,
+        noise_correlation=1.5,
+    )
+    bare = MeasureImage(data=image, error=0.01)
+    table = measure(detect(image, error=0.01, grid=grid), {"f160w": mosaic, "raw": bare}, detection="raw")
+    assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "ra", "dec"]
+    for name in table.columns:
+        if "_err" in name:
+            assert table.columns.index(name) == table.columns.index(name.replace("_err", "")) + 1
+    row = table.row(0, named=True)
+    assert row["flux_auto_f160w"] == pytest.approx(row["flux_auto_raw"] * 10 ** (-0.4 * (25.9 - 23.9)), rel=1e-6)
+    assert row["flux_aper2_err_f160w"] / row["flux_aper2_f160w"] == pytest.approx(
+        1.5 * row["flux_aper2_err_raw"] / row["flux_aper2_raw"], rel=1e-5
+    )
+    ra, dec = grid.sky(np.array([row["x"]]), np.array([row["y"]]))
+    assert (row["ra"], row["dec"]) == (ra[0], dec[0])
+    assert row["x_err"] > 0
+
+
+def test_flags_say_what_is_wrong() -> None:
+    image = gaussian((120, 160), 30.0, 60.0, a=3.0, b=3.0, theta=0.0, flux=1e4)
+    image += gaussian((120, 160), 45.0, 60.0, a=3.0, b=3.0, theta=0.0, flux=6e3)
+    image += gaussian((120, 160), 100.0, 1.0, a=3.0, b=3.0, theta=0.0, flux=4e3)
+    image += gaussian((120, 160), 100.0, 60.0, a=3.0, b=3.0, theta=0.0, flux=2e3)
+    image += gaussian((120, 160), 130.0, 100.0, a=4.0, b=4.0, theta=0.0, flux=1e2)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[60, 102] = True
+    mask[100, [119, 141]] = True
+    found = detect(image, error=0.05, params=DetectParams(clean=None))
+    table = measure(found, {"r": MeasureImage(data=image, error=0.05, mask=mask)})
+    by_x = {round(row["x"] / 5) * 5: SourceFlag(row["flags"]) for row in table.iter_rows(named=True)}
+    assert by_x[30] & SourceFlag.BLENDED
+    assert by_x[45] & SourceFlag.BLENDED
+    edge = next(SourceFlag(r["flags"]) for r in table.iter_rows(named=True) if r["y"] < 10)
+    assert edge & SourceFlag.EDGE
+    hole = next(r for r in table.iter_rows(named=True) if abs(r["x"] - 100) < 3 and r["y"] > 50)
+    assert hole["flags"] == SourceFlag.BAD_PIXELS
+    assert hole["flags_r"] == SourceFlag.BAD_PIXELS
+    assert by_x[130] == SourceFlag.APERTURE_INCOMPLETE
+
+
+def test_a_bad_pixel_is_replaced_by_the_one_opposite() -> None:
+    image = gaussian((61, 61), 30.0, 30.0, a=3.0, b=3.0, theta=0.0, flux=1e4)
+    mask = np.zeros(image.shape, dtype=bool)
+    mask[28, 33] = True
+    whole = aperture_flux(MeasureImage(data=image, error=1.0), 30.0, 30.0, a=8.0)
+    holed = aperture_flux(MeasureImage(data=np.where(mask, np.nan, image), error=1.0), 30.0, 30.0, a=8.0)
+    assert holed.flux[0] == pytest.approx(whole.flux[0], rel=1e-6)
+    # The stand-in counts twice, (1 + 1)^2 instead of 1 + 1.
+    assert holed.flux_err[0] ** 2 == pytest.approx(whole.flux_err[0] ** 2 + 2.0, rel=1e-6)
+    assert holed.bad[0] == pytest.approx(1 / (np.pi * 64))
+    assert holed.missing[0] == 0
+
+
+def test_neighbours_are_mirrored_blanked_or_kept() -> None:
+    image = np.ones((41, 41), dtype=np.float32)
+    labels = np.zeros((41, 41), dtype=np.int32)
+    labels[20, 20] = 1
+    labels[20, 24] = 2
+    image[20, 24] = 101.0
+    segmentation = SegmentationMap(labels=labels)
+    area = np.pi * 64
+    for neighbours, expected in (("mirror", area), ("blank", area - 1), ("keep", area + 100)):
+        found = aperture_flux(
+            MeasureImage(data=image), 20.0, 20.0, a=8.0, segmentation=segmentation, label=1, neighbours=neighbours
+        )
+        assert found.flux[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_band_without_coverage_has_no_flux_and_says_so() -> None:
+    image = gaussian((60, 60), 30.0, 30.0, a=3.0, b=3.0, theta=0.0, flux=1e4)
+    blank = np.full(image.shape, np.nan, dtype=np.float32)
+    table = measure(detect(image, error=0.1), {"r": MeasureImage(data=image), "blank": MeasureImage(data=blank)})
+    row = table.row(0, named=True)
+    assert np.isfinite(row["flux_auto_r"])
+    assert np.isnan([row["flux_auto_blank"], row["flux_iso_blank"], row["flux_aper1_blank"], row["peak_blank"]]).all()
+    assert row["flags_blank"] == SourceFlag.BAD_PIXELS | SourceFlag.APERTURE_INCOMPLETE
+    assert np.isnan(row["flux_auto_err_r"])
+
+
+def test_labels_need_not_be_consecutive_and_no_source_gives_no_row() -> None:
+    image = np.ones((30, 30), dtype=np.float32)
+    labels = np.zeros((30, 30), dtype=np.int32)
+    labels[2:5, 2:5] = 2_000_000_000
+    labels[20:22, 20:22] = 7
+    table = measure(SegmentationMap(labels=labels), {"r": MeasureImage(data=image)})
+    assert table["label"].to_list() == [7, 2_000_000_000]
+    assert table["area"].to_list() == [4, 9]
+    empty = measure(SegmentationMap(labels=np.zeros_like(labels)), {"r": MeasureImage(data=image)})
+    assert empty.height == 0
+    assert empty.schema == table.schema
+
+
+def test_any_number_of_threads_gives_the_same_table() -> None:
+    rng = np.random.default_rng(8)
+    image = rng.normal(0, 1, (400, 400)).astype(np.float32)
+    for _ in range(60):
+        x, y = rng.uniform(20, 380, 2)
+        image += gaussian(image.shape, x, y, a=3.0, b=2.0, theta=rng.uniform(-90, 90), flux=1000.0)
+    found = detect(image, error=1.0)
+    tables = []
+    for threads in (1, 3):
+        skymere.set_num_threads(threads)
+        tables.append(measure(found, {"r": MeasureImage(data=image, error=1.0)}))
+    skymere.set_num_threads(0)
+    assert tables[0].equals(tables[1], null_equal=True)
+
+
+def test_the_kron_radius_of_a_gaussian_is_its_first_moment() -> None:
+    image = gaussian((161, 161), 80.0, 80.0, a=8.0, b=4.0, theta=20.0, flux=1.0)
+    radius = kron_radius(MeasureImage(data=image), 80.0, 80.0, a=8.0, b=4.0, theta=20.0)
+    assert radius[0] == pytest.approx(np.sqrt(np.pi / 2), rel=1e-3)
+
+
+def test_wrong_input_is_named() -> None:
+    image = MeasureImage(data=np.ones((10, 10), dtype=np.float32))
+    found = SegmentationMap(labels=np.ones((10, 10), dtype=np.int32))
+    with pytest.raises(InvalidInputError, match="at least one band"):
+        measure(found, {})
+    with pytest.raises(InvalidInputError, match="'g' is not a band"):
+        measure(found, {"r": image}, detection="g")
+    with pytest.raises(InvalidInputError, match="shape"):
+        measure(found, {"r": MeasureImage(data=np.ones((9, 10), dtype=np.float32))})
+    with pytest.raises(InvalidInputError, match="Mosaic"):
+        measure(found, {"r": np.ones((10, 10))})  # type: ignore[dict-item]
+    with pytest.raises(InvalidInputError, match="axes positive"):
+        aperture_flux(image, 1.0, 1.0, a=0.0)
+    with pytest.raises(InvalidInputError, match="one length"):
+        aperture_flux(image, [1.0, 2.0], [1.0, 2.0, 3.0], a=1.0)
+    with pytest.raises(InvalidInputError, match="neighbours"):
+        MeasureParams(neighbours="maybe")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match=r"aperture_diameters_pix\[1\]"):
+        MeasureParams(aperture_diameters_pix=(3.0, -1.0))
+    with pytest.raises(InvalidInputError, match="noise_correlation"):
+        MeasureImage(data=np.ones((3, 3)), noise_correlation=0.0)
