@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from skymere.lake import Lake, NamedTile, load_schema, pyramid
-from skymere.lake.forms import polars_schema
+from skymere.lake import Lake, NamedTile, pyramid, table_dtypes
 from skymere.wcs import Grid
 
 SHAPE = (96, 128)
@@ -50,14 +49,14 @@ def image(tile, band, version):
 
 
 def frame(product, rows, bands=()):
-    schema = polars_schema(load_schema(product).expand(bands))
+    schema = table_dtypes(product, bands)
     given = [name for name in schema if name in rows[0]] if rows else []
     return pl.DataFrame(rows, schema={name: schema[name] for name in given}, orient="row")
 
 
 def empty_row(product, bands=(), **values):
     blank = {pl.String(): "", pl.Float64(): 1.5, pl.Float32(): 2.5, pl.Boolean(): False}
-    names = polars_schema(load_schema(product).expand(bands))
+    names = table_dtypes(product, bands)
     skip = ("tile", "run_id", "_healpix_29")
     return {n: blank.get(kind, 3) for n, kind in names.items() if n not in skip} | values
 

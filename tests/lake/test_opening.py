@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -62,6 +63,18 @@ def test_a_lake_that_cannot_be_written_stays_as_it_is(lake, survey):
     with pytest.raises(StorageError, match="arrays"):
         survey.publish(lake, "segmentation")
     assert lake.table("segmentation").collect().is_empty()
+
+
+def test_a_damaged_log_is_an_error_that_names_the_table(lake, survey):
+    survey.publish(lake, "segmentation")
+    (lake.path / "tables/segmentation/v1/dataset/_delta_log/00000000000000000001.json").write_text("nonsense")
+    with pytest.raises(StorageError, match="segmentation/v1"):
+        lake.table("segmentation")
+    shutil.rmtree(lake.path / "tables/segmentation")
+    (lake.path / "tables/segmentation/v1/dataset").mkdir(parents=True)
+    (lake.path / "tables/segmentation/v1/dataset/_delta_log").write_text("in the way")
+    with pytest.raises(StorageError, match="segmentation/v1"):
+        survey.publish(lake, "segmentation")
 
 
 @pytest.mark.parametrize(

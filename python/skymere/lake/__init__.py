@@ -3,6 +3,7 @@
 from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.forms import table_dtypes
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.run import EVENTS, Run, run_id
@@ -29,4 +30,5 @@ __all__ = [
     "quantise",
     "round_weights",
     "run_id",
+    "table_dtypes",
 ]

@@ -9,9 +9,9 @@ import pyarrow as pa
 from deltalake import Field, Schema
 from deltalake.schema import PrimitiveType
 
-from skymere.lake.schemas import Column
+from skymere.lake.schemas import Column, load_schema
 
-__all__ = ["arrow_schema", "delta_schema", "polars_schema", "votable"]
+__all__ = ["arrow_schema", "delta_schema", "polars_schema", "table_dtypes", "votable"]
 
 _POLARS: Mapping[str, Any] = {
     "boolean": pl.Boolean(),
@@ -48,6 +48,18 @@ _DELTA: Mapping[str, str] = {
 def polars_schema(columns: Iterable[Column]) -> dict[str, pl.DataType]:
     """Return name and dtype of each column."""
     return {column.name: _POLARS[column.datatype] for column in columns}
+
+
+def table_dtypes(product: str, bands: Iterable[str] = ()) -> dict[str, pl.DataType]:
+    """Return name and dtype of each column of a product's table, for ``frame.cast`` before `Run.publish`.
+
+    Examples
+    --------
+    >>> from skymere.lake import table_dtypes
+    >>> table_dtypes("source", ["f140w"])["flux_auto_f140w"]
+    Float32
+    """
+    return polars_schema(load_schema(product).expand(bands))
 
 
 def arrow_schema(columns: Iterable[Column], lengths: Mapping[str, int]) -> Any:

@@ -71,7 +71,7 @@ class Table:
                 return None
             msg = f"table {self.key} has no version {version}: nothing was published"
             raise NotFoundError(msg) from None
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:
             newest = self.open() if version is not None else None
             if newest is not None and version is not None and version > newest.version():
                 msg = f"table {self.key} has no version {version}, the newest is {newest.version()}"
@@ -243,7 +243,8 @@ class Table:
                     description=self.schema.description,
                     configuration={"delta.enableExpiredLogCleanup": "false"},
                 )
-            except DeltaError as error:
+            except (DeltaError, OSError) as error:
+                # Somebody else may have made it meanwhile.
                 delta = self.open()
                 if delta is None:
                     msg = f"{self.dataset}: the table cannot be made: {error}"
@@ -300,7 +301,7 @@ class Table:
             )
         except CommitFailedError:
             return False
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:
             msg = f"{self.dataset}: the commit failed: {error}"
             raise StorageError(msg) from error
         self._sync_log()

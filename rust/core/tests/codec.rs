@@ -1,4 +1,5 @@
 //! Properties of the rounding and of the chunks.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use proptest::prelude::*;
 use skymere_core::codec::{Codec, LOSSLESS, decode, encode, quantise, round_weights};

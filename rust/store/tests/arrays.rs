@@ -1,4 +1,5 @@
 //! Arrays come back from disk; damaged ones give errors.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +52,7 @@ proptest! {
         let origins: Vec<i64> = origin.iter().map(|&o| o as i64).collect();
         let found = values_of(&reader.read_boxes(&origins.repeat(2), &extent).unwrap());
         let mut wanted = Vec::new();
-        for i in 0..n {
+        for (i, &value) in values.iter().enumerate() {
             let mut rest = i;
             let mut inside = true;
             for a in (0..shape.len()).rev() {
@@ -60,7 +61,7 @@ proptest! {
                 inside &= at >= origin[a] && at < origin[a] + extent[a];
             }
             if inside {
-                wanted.push(values[i]);
+                wanted.push(value);
             }
         }
         prop_assert_eq!(found, wanted.repeat(2));
