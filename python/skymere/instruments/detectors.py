@@ -74,7 +74,12 @@ DETECTORS: tuple[Detector, ...] = (
 
 
 def find_detector(telescope: str, instrument: str, name: str) -> Detector:
-    """Return the detector of a header's TELESCOP, INSTRUME and DETECTOR.
+    """Return the detector of a header.
+
+    Parameters
+    ----------
+    telescope, instrument, name : str
+        TELESCOP, INSTRUME and DETECTOR; case and padding do not matter.
 
     Raises
     ------

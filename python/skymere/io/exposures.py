@@ -23,6 +23,11 @@ def exposure_id(path: str | Path) -> str:
     """Return the name of the exposure in a file: the file's own name up to ``_flt``, ``_flc`` or ``.fits``.
 
     Names of files survive what happens to their content, so a file that was damaged and then mended is one exposure.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; it need not exist.
     """
     name = Path(path).name
     for ending in (".gz", ".fits", ".fit", "_flt", "_flc"):
@@ -32,6 +37,11 @@ def exposure_id(path: str | Path) -> str:
 
 def file_digest(path: str | Path) -> str:
     """Return the sha256 of a file, hexadecimal.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
 
     Raises
     ------

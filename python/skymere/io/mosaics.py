@@ -74,6 +74,11 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
 def read_mosaic(path: str | Path) -> Mosaic:
     """Read a ``drz``-like FITS file: SCI and WHT, and CTX and VAR where they exist.
 
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
     Raises
     ------
     NotFoundError, StorageError, FormatError

@@ -53,6 +53,13 @@ def polars_schema(columns: Iterable[Column]) -> dict[str, pl.DataType]:
 def table_dtypes(product: str, bands: Iterable[str] = ()) -> dict[str, pl.DataType]:
     """Return name and dtype of each column of a product's table, for ``frame.cast`` before `Run.publish`.
 
+    Parameters
+    ----------
+    product : str
+        The product.
+    bands : iterable of str, optional
+        Bands that its patterns stand for.
+
     Examples
     --------
     >>> from skymere.lake import table_dtypes

@@ -36,6 +36,17 @@ _BESIDE = ("run_item", "alias", "run")
 def run_id(*, stage: str, tile: str, inputs: Sequence[Any], params: Mapping[str, Any], code_version: str) -> str:
     """Return the id of a piece of work: the same inputs, parameters and code have the same id everywhere.
 
+    Parameters
+    ----------
+    stage, tile : str
+        What is done, and where.
+    inputs : sequence
+        What is read, JSON.
+    params : mapping
+        Parameters, JSON.
+    code_version : str
+        Version of the code.
+
     Notes
     -----
     First 16 hexadecimal digits of sha256 over canonical JSON (sorted keys, no spaces).

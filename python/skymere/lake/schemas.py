@@ -30,7 +30,23 @@ _FIELDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table; ``{band}`` in its name stands for any band."""
+    """A column of a table; ``{band}`` in its name stands for any band.
+
+    Parameters
+    ----------
+    name : str
+        Name.
+    datatype : str
+        Felis datatype.
+    nullable : bool
+        Whether values may be missing.
+    description : str
+        In words.
+    unit, ucd : str, optional
+        FITS unit and IVOA UCD.
+    length : int, optional
+        Most characters of a string.
+    """
 
     name: str
     datatype: str
@@ -61,6 +77,27 @@ class ArraySpec:
     """An array of a product; ``unit`` is None where each array brings its own.
 
     ``{band}`` and the like in ``path`` and ``dims`` stand for any band, level or exposure.
+
+    Parameters
+    ----------
+    path : str
+        Place inside the group.
+    dims : tuple of str
+        Names of the axes.
+    dtype : str
+        NumPy dtype.
+    fill : float
+        Value where nothing was written.
+    chunk, shard : tuple of int
+        Shapes of the inner chunks and of the files.
+    description : str
+        In words.
+    unit : str, optional
+        FITS unit.
+    lossy : str, optional
+        Rounding that is allowed.
+    codec : str, optional
+        How chunks are compressed.
     """
 
     path: str

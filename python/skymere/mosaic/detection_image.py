@@ -68,7 +68,18 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
 
 
 def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
-    """Return how many exposures contributed to each pixel, shape (ny, nx)."""
+    """Return how many exposures contributed to each pixel.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        Its context is counted.
+
+    Returns
+    -------
+    ndarray, int64, shape (ny, nx)
+        Number of bits that are set.
+    """
     return np.asarray(np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0), np.int64)
 
 

@@ -98,6 +98,19 @@ def dithers(
 ) -> list[Pointing]:
     """Return pointings scattered around a centre, with sub-pixel phases and a small roll between bands.
 
+    Parameters
+    ----------
+    ra, dec : float
+        Centre [deg].
+    bands : sequence of str
+        Filters, of `BANDS`.
+    n_dithers : int, optional
+        Exposures in each band.
+    step_arcsec : float, optional
+        Largest offset along each axis [arcsec].
+    seed : int, optional
+        Seed of the random numbers.
+
     Raises
     ------
     InvalidInputError
