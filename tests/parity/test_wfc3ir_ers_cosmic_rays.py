@@ -20,7 +20,7 @@ from skymere.mosaic import FlagParams, flag_exposures
 from skymere.outliers import CosmicRayParams
 
 BOX = np.ones((3, 3), bool)
-STEPS = (1.0, 1.1, 1.15, 1.25, 1.32, 1.4)
+STEPS = (1.0, 1.1, 1.15, 1.25, 1.32, 1.36)
 
 
 @dataclass

@@ -127,6 +127,8 @@ class Schema:
     ----------
     product : str
         Name of the product and of its table.
+    description : str
+        In words.
     version : tuple of int
         Major, minor, patch.
     columns : tuple of Column

@@ -51,7 +51,7 @@ class CosmicRayParams:
     minmed: MinmedParams = field(default_factory=MinmedParams)
     snr: tuple[float, float] = (3.5, 3.0)
     scale: tuple[float, float] = (1.2, 0.7)
-    core_scale: float = 0.5
+    core_scale: float = 0.8
     grow: int = 1
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="turbo", pixfrac=1.0))
     blot: BlotParams = field(default_factory=lambda: BlotParams(interpolation="poly5"))

@@ -182,7 +182,7 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
             "The five brightest sources",
             f'lake.table("source").sort("flux_auto_{red}", descending=True).head(5)',
             lambda: (
-                source.sort(f"flux_auto_{red}", descending=True)
+                source.sort(f"flux_auto_{red}", descending=True, nulls_last=True)
                 .head(5)
                 .select("source_id", "ra", "dec", f"flux_auto_{red}", f"flux_auto_err_{red}", "r_half")
             ),
@@ -202,7 +202,8 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
             f"Red and well measured: {blue} - {red} > 1 mag at more than 10 sigma, with the size of their cutouts",
             f'source.filter(flux_auto_{red} / flux_auto_err_{red} > 10, colour > 1).join(lake.table("cutout"), ...)',
             lambda: (
-                source.filter(pl.col(f"flux_auto_{red}") / pl.col(f"flux_auto_err_{red}") > 10, colour > 1.0)
+                source.filter(pl.col(f"flux_auto_{blue}") > 0)
+                .filter(pl.col(f"flux_auto_{red}") / pl.col(f"flux_auto_err_{red}") > 10, colour > 1.0)
                 .with_columns(colour.alias("colour"))
                 .join(lake.table("cutout").select("source_id", "size_class"), on="source_id")
                 .select("source_id", "ra", "dec", "colour", "size_class")

@@ -58,7 +58,7 @@ class CameraParams:
     exptime: float = 800.0
     sky: float = 0.6
     read_noise: float = 14.0
-    psf_fwhm_arcsec: float = 0.14
+    psf_fwhm_arcsec: float = 0.17
     n_cosmic_rays: int = 400
     n_bad_pixels: int = 4000
     n_dead_pixels: int = 150
