@@ -67,8 +67,8 @@ def test_the_background_is_that_of_sep(
     print(f"\nbackground: level differs by at most {level:.4f}, rms by {rms:.4f} of the rms")
     assert ours.level_global == pytest.approx(theirs.globalback, rel=1e-6)
     assert ours.rms_global == pytest.approx(theirs.globalrms, rel=1e-5)
-    # Statistics of the cells agree (medians above). Between the nodes SExtractor and sep divide by 6 once too often while
-    # they solve for the spline's curvature, and place rows half a pixel lower than columns; ours is the natural spline.
+    # Statistics of the cells agree (medians above). Between the nodes SExtractor and sep divide by 6 once too often as
+    # they solve for the curvature, and place rows half a pixel lower than columns; ours is the natural spline.
     assert level < (0.01 if (box_size, filter_size) == (64, 3) else 0.04)
     assert rms < (0.001 if (box_size, filter_size) == (64, 3) else 0.02)
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 import skymere
 from skymere.datamodels import SegmentationMap
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError
 from skymere.segmentation import DeblendParams, DetectParams, deblend, detect, gaussian_kernel, label
 
 
@@ -187,7 +187,6 @@ def test_cleaning_removes_what_the_wing_of_a_neighbour_explains(height: float, i
 
 def test_empty_images_give_empty_maps() -> None:
     assert detect(np.zeros((20, 20), dtype=np.float32), error=1.0).n_sources == 0
-    assert detect(np.full((20, 20), np.nan, dtype=np.float32), error=1.0).n_sources == 0
     assert label(np.zeros((3, 3), dtype=bool)).n_sources == 0
 
 
@@ -197,6 +196,16 @@ def test_an_image_in_units_far_from_one_gives_the_same_labels() -> None:
     expected = detect(image, error=error).labels
     tiny = detect(image * np.float32(1e-25), error=error * 1e-25).labels
     assert np.mean(tiny != expected) < 1e-4
+
+
+def test_an_image_without_a_usable_pixel_is_an_error() -> None:
+    image = np.zeros((20, 20), dtype=np.float32)
+    with pytest.raises(NoDataError, match="none of the 400 pixels"):
+        detect(np.full_like(image, np.nan), error=1.0)
+    with pytest.raises(NoDataError, match="none of the 400 pixels"):
+        detect(image, weight=image)
+    with pytest.raises(NoDataError, match="none of the 400 pixels"):
+        detect(image, error=1.0, mask=image == 0)
 
 
 def test_wrong_input_is_named() -> None:

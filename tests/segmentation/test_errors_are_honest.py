@@ -5,7 +5,7 @@ import pytest
 
 from skymere.segmentation import MeasureImage, MeasureParams, aperture_flux, detect, measure
 
-N_REALISATIONS = 400
+N_REALISATIONS = 200
 SHAPE = (240, 240)
 
 

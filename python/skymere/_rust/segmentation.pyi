@@ -20,8 +20,8 @@ def label(mask: NDArray[np.uint8], connectivity: int) -> tuple[NDArray[np.int32]
 def convolve(
     data: NDArray[np.float32],
     kernel: NDArray[np.float32],
-    mask: NDArray[np.bool_] | None = None,
-    weight: NDArray[np.float32] | None = None,
+    mask: NDArray[np.bool_] | None,
+    weight: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]: ...
 def detect(
     data: NDArray[np.float32],

@@ -117,7 +117,7 @@ def aperture_flux(
     >>> import numpy as np
     >>> from skymere.segmentation import MeasureImage, aperture_flux
     >>> image = MeasureImage(data=np.ones((31, 31), np.float32), error=1.0)
-    >>> float(aperture_flux(image, 15.0, 15.0, a=5.0).flux[0] / np.pi / 25)
+    >>> round(float(aperture_flux(image, 15.0, 15.0, a=5.0).flux[0] / np.pi / 25), 9)
     1.0
     """
     check_neighbours(neighbours)

@@ -107,9 +107,10 @@ impl Histogram {
         let n_bins = ((density * core.n as f64) as usize + 1).min(MAX_BINS);
         let scale = 2.0 * RANGE_SIGMA * core.sigma / n_bins as f64;
         let zero = core.mean - RANGE_SIGMA * core.sigma;
+        let per_bin = 1.0 / scale;
         let mut bins = vec![0_u64; n_bins];
         for &value in values {
-            let bin = ((f64::from(value) - zero) / scale + 0.5).floor();
+            let bin = (f64::from(value) - zero) * per_bin + 0.5;
             if bin >= 0.0
                 && let Some(count) = bins.get_mut(bin as usize)
             {

@@ -86,7 +86,7 @@ pub(super) struct Source {
 /// labels and their number. `mask` is true where a pixel must not be used.
 ///
 /// # Errors
-/// When the shapes differ or there are too many sources.
+/// When the shapes differ, no pixel can be used or there are too many sources.
 ///
 /// # Source
 /// Bertin & Arnouts 1996, A&AS 117, 393.
@@ -103,6 +103,9 @@ pub fn detect(
         image.of_shape("error", shape)?;
     }
     let (filtered, found, thresholds) = scan(data, noise, mask, kernel, params);
+    if !filtered.pixels().iter().any(|v| v.is_finite()) {
+        return Err(SegmentationError::NoGoodPixel(data.pixels().len()));
+    }
     let sources: Vec<Source> = large_components(&found, &thresholds, params.min_area)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, (runs, threshold)| {

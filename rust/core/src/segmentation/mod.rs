@@ -55,6 +55,9 @@ pub enum SegmentationError {
         /// The length that is needed.
         expected: usize,
     },
+    /// No pixel can be used.
+    #[error("data: none of the {0} pixels is finite, not masked and with a positive, finite error")]
+    NoGoodPixel(usize),
     /// More sources than labels.
     #[error("data: {0} sources do not fit into 32-bit labels")]
     TooManySources(usize),
@@ -64,6 +67,7 @@ impl RoomError for SegmentationError {
     fn kind(&self) -> Kind {
         match self {
             Self::Image(error) => error.kind(),
+            Self::NoGoodPixel(_) => Kind::NoData,
             _ => Kind::InvalidInput,
         }
     }
