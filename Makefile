@@ -45,6 +45,10 @@ faults: $(VENV)/.tested  ## Run the long crash and kill tests
 bench: $(VENV)/.tested  ## Time skymere against its peers in one run
 	$(BIN)/pytest -m benchmark -s
 
+docs: $(VENV)/.installed  ## Build the pages of docs/ into site/
+	$(BIN)/pip install -q -e '.[docs]' --no-build-isolation
+	$(BIN)/mkdocs build --strict -q
+
 lint: $(VENV)/.tested  ## Formatting, lints, types, layers and stubs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -q -- -D warnings
@@ -59,4 +63,4 @@ fix:  $(VENV)/.tested  ## Format and mend what can be mended
 	$(BIN)/ruff check --fix python tests
 	$(BIN)/ruff format python tests
 
-.PHONY: help build demo test validate faults bench lint fix
+.PHONY: help build demo test validate faults bench docs lint fix
