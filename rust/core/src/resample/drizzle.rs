@@ -1,8 +1,8 @@
 //! Drizzle: exposures are added one at a time to an output that keeps weighted sums.
 //!
-//! The output is cut into blocks of rows, each the work of one thread. A block goes through the input pixels in their
-//! order and takes those parts of their drops that lie in its rows, so the terms of every output pixel are added in
-//! the order of the input whatever the blocks and threads are.
+//! The output is cut into blocks of rows, each the work of one thread. A block goes through the input in tiles of a
+//! fixed size and order, sums those parts of a tile's drops that lie in its rows, and adds the sums to its pixels. So
+//! the terms of every output pixel are added in one order whatever the blocks and threads are.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
-use super::kernels::{Kernel, MapRows, Point, Spread, Square, Turbo};
+use super::kernels::{Bounds, Kernel, MapRows, Point, Spread, Square, Turbo, touched};
+use super::lanes::LARGEST_BOX;
 use super::scale;
 use crate::interrupt;
 
@@ -18,8 +19,10 @@ use crate::interrupt;
 pub const BITS_PER_PLANE: usize = 32;
 /// Output pixels that are one task's work in the last division.
 const PIXELS_PER_TASK: usize = 1 << 15;
-/// Input pixels that share one entry in the table of output rows.
-const SEGMENT: usize = 64;
+/// Side of the tiles in which input pixels are added: their drops stay in the processor's caches on rotated maps too.
+const TILE: usize = 32;
+/// More than the rounding of positions.
+const ROUNDING_PIX: f64 = 1.0;
 
 /// What of an exposure is drizzled.
 #[derive(Clone, Copy)]
@@ -168,31 +171,120 @@ impl<'a> Pixels<'a> {
     }
 }
 
-/// The output rows that each [`SEGMENT`] of input pixels can touch; first > last for none.
-fn reach<S: Spread>(pixels: &Pixels<'_>, make: &(impl Fn() -> S + Sync)) -> Vec<(f32, f32)> {
-    let MapRows { nx, ny, .. } = pixels.map;
-    let n_segments = nx.div_ceil(SEGMENT);
-    let mut table = vec![(f32::INFINITY, f32::NEG_INFINITY); n_segments * ny];
-    table
-        .par_chunks_mut(n_segments.max(1))
-        .enumerate()
-        .with_min_len(16)
-        .for_each_init(make, |spread, (j, entries)| {
-            for (s, entry) in entries.iter_mut().enumerate() {
-                let columns = s * SEGMENT..((s + 1) * SEGMENT).min(nx);
-                let n = columns.len();
-                spread.prepare(pixels.map, j, columns);
-                let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-                for k in 0..n {
-                    let (a, b) = spread.extent(k);
-                    low = low.min(a);
-                    high = high.max(b);
-                }
-                // A pixel more than enough for the rounding to f32 of any image's rows.
-                *entry = (low as f32 - 1.5, high as f32 + 1.5);
+/// A tile of input pixels and the output rows that its drops can touch.
+struct Tile {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    low: f64,
+    high: f64,
+}
+
+/// The tiles of an exposure in the order in which they are added.
+fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
+    let across = map.nx.div_ceil(TILE).max(1);
+    (0..across * map.ny.div_ceil(TILE))
+        .into_par_iter()
+        .with_min_len(8)
+        .map(|k| {
+            let (top, left) = (k / across * TILE, k % across * TILE);
+            let rows = top..(top + TILE).min(map.ny);
+            let columns = left..(left + TILE).min(map.nx);
+            let extent = map.extent(rows.clone(), columns.clone());
+            let margin = spread.margin(extent.steepest) + ROUNDING_PIX;
+            Tile {
+                rows,
+                columns,
+                low: extent.low - margin,
+                high: extent.high + margin,
             }
-        });
-    table
+        })
+        .collect()
+}
+
+/// The sums of one tile's drops in the output pixels around it, which stay in the processor's caches.
+#[derive(Default)]
+struct Patch {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// Columns with room for shares of 0 to the right, since drops are handed on in boxes of one size.
+    stride: usize,
+    mean: Vec<Pair>,
+    variance: Vec<f64>,
+    dq: Vec<u32>,
+}
+
+/// What a thread needs besides the output.
+struct Scratch<S> {
+    spread: S,
+    /// The prepared drops of a tile that count, and what they hold.
+    which: Vec<usize>,
+    drops: Vec<Drop>,
+    patch: Patch,
+}
+
+impl Patch {
+    /// Zero sums for the output pixels `rows`, `columns`.
+    fn reset(
+        &mut self,
+        rows: Range<usize>,
+        columns: Range<usize>,
+        has_variance: bool,
+        has_dq: bool,
+    ) {
+        self.stride = columns.len() + LARGEST_BOX;
+        let n = rows.len() * self.stride;
+        (self.rows, self.columns) = (rows, columns);
+        self.mean.clear();
+        self.mean.resize(n, [0.0; 2]);
+        self.variance.clear();
+        self.variance.resize(if has_variance { n } else { 0 }, 0.0);
+        self.dq.clear();
+        self.dq.resize(if has_dq { n } else { 0 }, 0);
+    }
+
+    /// Add what a drop leaves in a row.
+    #[inline]
+    fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
+        let start = (row - self.rows.start) * self.stride + column - self.columns.start;
+        let pairs = &mut self.mean[start..start + shares.len()];
+        match shares.len() {
+            3 => add_shares::<3>(pairs, shares, drop),
+            4 => add_shares::<4>(pairs, shares, drop),
+            5 => add_shares::<5>(pairs, shares, drop),
+            _ => {
+                for (pair, share) in pairs.iter_mut().zip(shares) {
+                    add_share(pair, *share, drop);
+                }
+            }
+        }
+        if !self.variance.is_empty() {
+            for (sum, share) in self.variance[start..].iter_mut().zip(shares) {
+                let w = share * drop.weight;
+                *sum += w * w * drop.variance;
+            }
+        }
+        if !self.dq.is_empty() {
+            for (bits, share) in self.dq[start..].iter_mut().zip(shares) {
+                *bits |= if *share > 0.0 { drop.dq } else { 0 };
+            }
+        }
+    }
+}
+
+#[inline]
+fn add_share(pair: &mut Pair, share: f64, drop: &Drop) {
+    let w = share * drop.weight;
+    *pair = [pair[0] + w, pair[1] + w * drop.value];
+}
+
+/// Shares in a row whose length is known to the compiler.
+#[inline]
+fn add_shares<const N: usize>(pairs: &mut [Pair], shares: &[f64], drop: &Drop) {
+    if let (Some(pairs), Some(shares)) = (pairs.first_chunk_mut::<N>(), shares.first_chunk::<N>()) {
+        for (pair, share) in pairs.iter_mut().zip(shares) {
+            add_share(pair, *share, drop);
+        }
+    }
 }
 
 impl Block<'_> {
@@ -200,90 +292,104 @@ impl Block<'_> {
     fn add<S: Spread>(
         &mut self,
         pixels: &Pixels<'_>,
-        table: &[(f32, f32)],
+        tiles: &[Tile],
         n_columns: usize,
-        spread: &mut S,
+        scratch: &mut Scratch<S>,
     ) {
-        let (first, end) = (self.rows.start as f32, self.rows.end as f32);
-        let MapRows { nx, ny, .. } = pixels.map;
-        let n_segments = nx.div_ceil(SEGMENT);
-        let touches = |entry: &(f32, f32)| entry.0 < end && entry.1 > first;
-        for (j, entries) in table.chunks_exact(n_segments.max(1)).enumerate().take(ny) {
-            let mut s = 0;
-            while let Some(skip) = entries[s..].iter().position(touches) {
-                let from = s + skip;
-                let to = entries[from..]
-                    .iter()
-                    .position(|e| !touches(e))
-                    .map_or(n_segments, |n| from + n);
-                self.add_row(
-                    pixels,
-                    j,
-                    from * SEGMENT..(to * SEGMENT).min(nx),
-                    n_columns,
-                    spread,
-                );
-                s = to;
+        let (first, end) = (self.rows.start as f64 - 0.5, self.rows.end as f64 - 0.5);
+        for tile in tiles
+            .iter()
+            .filter(|tile| tile.low < end && tile.high >= first)
+        {
+            if self.sum_tile(pixels, tile, n_columns, scratch) {
+                self.merge(&scratch.patch, n_columns, pixels.bit);
             }
         }
     }
 
-    fn add_row<S: Spread>(
-        &mut self,
+    /// Sum a tile's drops; false when none of them is in this block.
+    fn sum_tile<S: Spread>(
+        &self,
         pixels: &Pixels<'_>,
-        j: usize,
-        columns: Range<usize>,
+        tile: &Tile,
         n_columns: usize,
-        spread: &mut S,
-    ) {
-        let (first, end) = (self.rows.start as f64 - 0.5, self.rows.end as f64 - 0.5);
-        spread.prepare(pixels.map, j, columns.clone());
-        for (k, i) in columns.enumerate() {
-            let (low, high) = spread.extent(k);
-            if !(low < end && high >= first) {
-                continue;
+        scratch: &mut Scratch<S>,
+    ) -> bool {
+        let Scratch {
+            spread,
+            which,
+            drops,
+            patch,
+        } = scratch;
+        spread.prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
+        which.clear();
+        drops.clear();
+        let mut bounds = Bounds::default();
+        let block = Bounds::of(&self.rows, n_columns);
+        let indices = tile
+            .rows
+            .clone()
+            .flat_map(|j| tile.columns.clone().map(move |i| j * pixels.map.nx + i));
+        for (k, at) in indices.enumerate() {
+            let extent = spread.bounds(k);
+            if extent.meets(&block)
+                && let Some(drop) = pixels.drop_at(at)
+            {
+                bounds.join(&extent);
+                which.push(k);
+                drops.push(drop);
             }
-            let Some(drop) = pixels.drop_at(j * pixels.map.nx + i) else {
-                continue;
-            };
-            let Self {
-                rows,
-                mean,
-                context,
-                variance,
-                dq,
-            } = self;
-            spread.spread(k, rows.clone(), n_columns, |row, column, shares| {
-                let start = (row - rows.start) * n_columns + column;
-                let window = start..start + shares.len();
-                for ((sums, context), share) in mean[window.clone()]
+        }
+        if which.is_empty() {
+            return false;
+        }
+        let (rows, columns) = (
+            touched(bounds.y, &self.rows),
+            touched(bounds.x, &(0..n_columns)),
+        );
+        patch.reset(rows, columns, self.variance.is_some(), self.dq.is_some());
+        spread.spread(
+            which,
+            self.rows.clone(),
+            n_columns,
+            |n, row, column, shares| {
+                if let Some(drop) = drops.get(n) {
+                    patch.add(drop, row, column, shares);
+                }
+            },
+        );
+        true
+    }
+
+    /// Add the sums of a tile.
+    fn merge(&mut self, patch: &Patch, n_columns: usize, bit: i32) {
+        let width = patch.columns.len();
+        for (k, row) in patch.rows.clone().enumerate() {
+            let start = (row - self.rows.start) * n_columns + patch.columns.start;
+            let (window, here) = (
+                start..start + width,
+                k * patch.stride..k * patch.stride + width,
+            );
+            let pairs = self.mean[window.clone()]
+                .iter_mut()
+                .zip(&mut self.context[window.clone()]);
+            for ((pair, bits), sums) in pairs.zip(&patch.mean[here.clone()]) {
+                *pair = [pair[0] + sums[0], pair[1] + sums[1]];
+                *bits |= if sums[0] > 0.0 { bit } else { 0 };
+            }
+            if let Some(variance) = &mut self.variance {
+                for (sum, add) in variance[window.clone()]
                     .iter_mut()
-                    .zip(&mut context[window.clone()])
-                    .zip(shares)
+                    .zip(&patch.variance[here.clone()])
                 {
-                    if *share > 0.0 {
-                        let w = share * drop.weight;
-                        sums[0] += w;
-                        sums[1] += w * drop.value;
-                        *context |= pixels.bit;
-                    }
+                    *sum += add;
                 }
-                if let Some(variance) = variance {
-                    for (sum, share) in variance[window.clone()].iter_mut().zip(shares) {
-                        let w = share * drop.weight;
-                        *sum += w * w * drop.variance;
-                    }
+            }
+            if let Some(dq) = &mut self.dq {
+                for (bits, add) in dq[window].iter_mut().zip(&patch.dq[here]) {
+                    *bits |= add;
                 }
-                if let Some(dq) = dq {
-                    for (bits, _) in dq[window]
-                        .iter_mut()
-                        .zip(shares)
-                        .filter(|(_, share)| **share > 0.0)
-                    {
-                        *bits |= drop.dq;
-                    }
-                }
-            });
+            }
         }
     }
 }
@@ -407,13 +513,19 @@ pub fn add(
 
 fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
     let [ny, nx] = sums.shape;
-    let table = reach(pixels, &make);
+    let tiles = tiles(pixels.map, &make());
     let block_rows = (ny / (8 * rayon::current_num_threads())).clamp(32, 256);
+    let scratch = || Scratch {
+        spread: make(),
+        which: Vec::new(),
+        drops: Vec::new(),
+        patch: Patch::default(),
+    };
     sums.blocks(block_rows)
         .into_par_iter()
-        .for_each_init(&make, |spread, mut block| {
+        .for_each_init(scratch, |scratch, mut block| {
             interrupt::poll();
-            block.add(pixels, &table, nx, spread);
+            block.add(pixels, &tiles, nx, scratch);
         });
 }
 

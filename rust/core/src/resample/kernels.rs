@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::ResampleError;
-use super::overlap::{Coverage, Quad};
+use super::lanes::{self, Areas, Drops, LANES, LARGEST_BOX, largest, smallest};
+use super::overlap::{Coverage, Quad, SMALLEST_SHARE};
 
 /// Drops smaller than this are points.
 const SMALLEST_PIXFRAC: f64 = 1e-3;
@@ -66,25 +67,121 @@ pub struct MapRows<'a> {
     pub ny: usize,
 }
 
+/// What a part of the pixel map spans in output rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Lowest output row position; larger than `high` where every position is NaN.
+    pub low: f64,
+    /// Highest output row position.
+    pub high: f64,
+    /// Largest step between neighbouring pixels, those just outside included.
+    pub steepest: f64,
+}
+
 impl<'a> MapRows<'a> {
     fn row(&self, j: usize) -> MapRow<'a> {
         &self.positions[j * self.nx..(j + 1) * self.nx]
     }
+
+    /// The output rows that the centres of some pixels span.
+    #[must_use]
+    pub fn extent(&self, rows: Range<usize>, columns: Range<usize>) -> Extent {
+        let (mut low, mut high, mut steepest) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
+        let wide = columns.start.saturating_sub(1)..(columns.end + 1).min(self.nx);
+        for j in rows.start.saturating_sub(1)..(rows.end + 1).min(self.ny) {
+            let here = &self.row(j)[wide.clone()];
+            let below = &self.row(j.saturating_sub(1))[wide.clone()];
+            let mut left = f64::NAN;
+            for ([_, y], [_, y_below]) in here.iter().zip(below) {
+                // Comparisons with NaN are false, so NaN never counts.
+                for step in [(y - left).abs(), (y - y_below).abs()] {
+                    steepest = if step > steepest { step } else { steepest };
+                }
+                low = if *y < low { *y } else { low };
+                high = if *y > high { *y } else { high };
+                left = *y;
+            }
+        }
+        Extent {
+            low,
+            high,
+            steepest,
+        }
+    }
+}
+
+/// A range of output positions in both axes, lowest and highest.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Columns.
+    pub x: [f64; 2],
+    /// Rows.
+    pub y: [f64; 2],
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        let nothing = [f64::INFINITY, f64::NEG_INFINITY];
+        Self {
+            x: nothing,
+            y: nothing,
+        }
+    }
+}
+
+impl Bounds {
+    /// Everything that lies on the pixels `rows` and `0 .. n_columns`.
+    #[must_use]
+    pub fn of(rows: &Range<usize>, n_columns: usize) -> Self {
+        let y = [rows.start as f64 - 0.5, rows.end as f64 - 0.5];
+        Self {
+            x: [-0.5, n_columns as f64 - 0.5],
+            y,
+        }
+    }
+
+    /// Whether two ranges have something in common; false for NaN.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        let meet = |a: [f64; 2], b: [f64; 2]| a[0] < b[1] && a[1] >= b[0];
+        meet(self.x, other.x) && meet(self.y, other.y)
+    }
+
+    /// Grow to hold another range.
+    pub fn join(&mut self, other: &Self) {
+        self.x = [self.x[0].min(other.x[0]), self.x[1].max(other.x[1])];
+        self.y = [self.y[0].min(other.y[0]), self.y[1].max(other.y[1])];
+    }
+}
+
+/// The pixels inside of `window` that a range of positions touches; pixel `i` spans `i - 0.5 .. i + 0.5`.
+#[must_use]
+pub fn touched([low, high]: [f64; 2], window: &Range<usize>) -> Range<usize> {
+    let first = (low + 0.5).floor().max(window.start as f64);
+    let end = ((high + 0.5).floor() + 1.0).min(window.end as f64);
+    if first < end {
+        first as usize..end as usize
+    } else {
+        0..0
+    }
 }
 
 /// One way of sharing: drops are prepared for a stretch of a row and then spread one by one.
-pub trait Spread: Send {
-    /// Prepare the drops of the input pixels `columns` of row `j`.
-    fn prepare(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>);
-    /// Lowest and highest output row position of the `k`th prepared drop; NaN for a drop that is nowhere.
-    fn extent(&self, k: usize) -> (f64, f64);
-    /// Call `sink(row, first column, shares)` for the rows of the `k`th prepared drop inside of `rows`.
+pub trait Spread: Send + Sync {
+    /// How far a drop reaches from its centre in output rows, when neighbouring pixels are `steepest` apart.
+    fn margin(&self, steepest: f64) -> f64;
+    /// Prepare the drops of the input pixels `rows`, `columns`, row after row.
+    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>);
+    /// The output positions that the `k`th prepared drop spans; NaN for a drop that is nowhere.
+    fn bounds(&self, k: usize) -> Bounds;
+    /// Call `sink(n, row, first column, shares)` for the rows of the prepared drops `which[n]` inside of `rows`, one
+    /// drop after the other.
     fn spread(
         &mut self,
-        k: usize,
+        which: &[usize],
         rows: Range<usize>,
         n_columns: usize,
-        sink: impl FnMut(usize, usize, &[f64]),
+        sink: impl FnMut(usize, usize, usize, &[f64]),
     );
 }
 
@@ -100,6 +197,8 @@ pub struct Square {
     above: Vec<[f64; 2]>,
     quads: Vec<Quad>,
     coverage: Coverage,
+    drops: Drops,
+    areas: Box<Areas>,
 }
 
 /// `p` moved by `t` of the way to its neighbour, or away from the neighbour on the other side when `t < 0`.
@@ -121,12 +220,78 @@ impl Square {
             above: Vec::new(),
             quads: Vec::new(),
             coverage: Coverage::default(),
+            drops: Drops::default(),
+            areas: Box::new([[[0.0; LANES]; LARGEST_BOX]; LARGEST_BOX]),
         }
     }
 }
 
 impl Spread for Square {
-    fn prepare(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>) {
+    /// Bilinear corners are at most two steps of `half` away, and beyond the border the cross term counts twice.
+    fn margin(&self, steepest: f64) -> f64 {
+        2.0 * self.half * (1.0 + self.half) * steepest
+    }
+
+    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {
+        self.quads.clear();
+        for j in rows {
+            self.prepare_row(map, j, columns.clone());
+        }
+    }
+
+    #[inline]
+    fn bounds(&self, k: usize) -> Bounds {
+        let Quad { x, y } = &self.quads[k];
+        Bounds {
+            x: [smallest(*x), largest(*x)],
+            y: [smallest(*y), largest(*y)],
+        }
+    }
+
+    fn spread(
+        &mut self,
+        which: &[usize],
+        rows: Range<usize>,
+        n_columns: usize,
+        mut sink: impl FnMut(usize, usize, usize, &[f64]),
+    ) {
+        for (chunk, members) in which.chunks(LANES).enumerate() {
+            let mut scales = [0.0; LANES];
+            let mut is_large = false;
+            self.drops.clear();
+            for (lane, (k, scale)) in members.iter().zip(&mut scales).enumerate() {
+                let quad = &self.quads[*k];
+                let twice_area = quad.twice_area();
+                let fits = self.drops.set(lane, quad);
+                is_large |= !fits;
+                *scale = if fits && twice_area != 0.0 {
+                    2.0 / twice_area
+                } else {
+                    0.0
+                };
+            }
+            lanes::areas(&self.drops, &mut self.areas);
+            for (lane, scale) in scales.iter().enumerate().take(members.len()) {
+                let drop = chunk * LANES + lane;
+                if *scale != 0.0 {
+                    self.emit(lane, *scale, &rows, n_columns, |row, column, shares| {
+                        sink(drop, row, column, shares)
+                    });
+                } else if is_large {
+                    let quad = &self.quads[members[lane]];
+                    self.coverage
+                        .spread(quad, rows.clone(), n_columns, |row, column, shares| {
+                            sink(drop, row, column, shares);
+                        });
+                }
+            }
+        }
+    }
+}
+
+impl Square {
+    /// The corners of a row of drops.
+    fn prepare_row(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>) {
         let h = self.half;
         let here = map.row(j);
         let (down, t_down) = if j > 0 {
@@ -152,7 +317,6 @@ impl Spread for Square {
         };
         shift(&mut self.below, down, t_down);
         shift(&mut self.above, up, t_up);
-        self.quads.clear();
         let (below, above) = (&self.below[..], &self.above[..]);
         self.quads.extend(columns.map(|i| {
             let k = i - wide.start;
@@ -173,24 +337,40 @@ impl Spread for Square {
         }));
     }
 
-    #[inline]
-    fn extent(&self, k: usize) -> (f64, f64) {
-        let y = self.quads[k].y;
-        (
-            y[0].min(y[1]).min(y[2].min(y[3])),
-            y[0].max(y[1]).max(y[2].max(y[3])),
-        )
-    }
-
-    #[inline]
-    fn spread(
-        &mut self,
-        k: usize,
-        rows: Range<usize>,
+    /// Hand on the shares of one lane that are inside of the rows and columns.
+    #[inline(always)]
+    fn emit(
+        &self,
+        lane: usize,
+        scale: f64,
+        rows: &Range<usize>,
         n_columns: usize,
-        sink: impl FnMut(usize, usize, &[f64]),
+        mut sink: impl FnMut(usize, usize, &[f64]),
     ) {
-        self.coverage.spread(&self.quads[k], rows, n_columns, sink);
+        let (left, bottom) = (self.drops.left[lane] as i64, self.drops.bottom[lane] as i64);
+        let (first, end) = (rows.start as i64, rows.end as i64);
+        let first_column = (-left).clamp(0, self.drops.n_columns as i64) as usize;
+        let end_column = (n_columns as i64 - left).clamp(0, self.drops.n_columns as i64) as usize;
+        if first_column >= end_column {
+            return;
+        }
+        let mut shares = [0.0; LARGEST_BOX];
+        for (j, row) in self.areas.iter().enumerate().take(self.drops.rows[lane]) {
+            let target = bottom + j as i64;
+            if target < first || target >= end {
+                continue;
+            }
+            for (share, areas) in shares.iter_mut().zip(&row[first_column..end_column]) {
+                let value = areas[lane] * scale;
+                *share = if value > SMALLEST_SHARE { value } else { 0.0 };
+            }
+            let column = (left + first_column as i64) as usize;
+            sink(
+                target as usize,
+                column,
+                &shares[..end_column - first_column],
+            );
+        }
     }
 }
 
@@ -216,17 +396,6 @@ impl Turbo {
     }
 }
 
-/// Pixels `first .. end` inside of `window` that `low .. high` touches; pixel `i` spans `i - 0.5 .. i + 0.5`.
-fn touched(low: f64, high: f64, window: &Range<usize>) -> Range<usize> {
-    let first = (low + 0.5).floor().max(window.start as f64);
-    let end = ((high + 0.5).floor() + 1.0).min(window.end as f64);
-    if first < end {
-        first as usize..end as usize
-    } else {
-        0..0
-    }
-}
-
 /// Length that `low .. high` has in common with pixel `i`.
 #[inline]
 fn common(i: usize, low: f64, high: f64) -> f64 {
@@ -234,41 +403,50 @@ fn common(i: usize, low: f64, high: f64) -> f64 {
 }
 
 impl Spread for Turbo {
-    fn prepare(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>) {
+    fn margin(&self, _steepest: f64) -> f64 {
+        self.half
+    }
+
+    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {
         self.centres.clear();
-        self.centres.extend_from_slice(&map.row(j)[columns]);
+        for j in rows {
+            self.centres.extend_from_slice(&map.row(j)[columns.clone()]);
+        }
     }
 
     #[inline]
-    fn extent(&self, k: usize) -> (f64, f64) {
-        (
-            self.centres[k][1] - self.half,
-            self.centres[k][1] + self.half,
-        )
+    fn bounds(&self, k: usize) -> Bounds {
+        let [x, y] = self.centres[k];
+        Bounds {
+            x: [x - self.half, x + self.half],
+            y: [y - self.half, y + self.half],
+        }
     }
 
     fn spread(
         &mut self,
-        k: usize,
+        which: &[usize],
         rows: Range<usize>,
         n_columns: usize,
-        mut sink: impl FnMut(usize, usize, &[f64]),
+        mut sink: impl FnMut(usize, usize, usize, &[f64]),
     ) {
-        let [x, y] = self.centres[k];
-        let columns = touched(x - self.half, x + self.half, &(0..n_columns));
-        let scale = 1.0 / (4.0 * self.half * self.half);
-        self.across.clear();
-        self.across.extend(
-            columns
-                .clone()
-                .map(|i| common(i, x - self.half, x + self.half) * scale),
-        );
-        for row in touched(y - self.half, y + self.half, &rows) {
-            let height = common(row, y - self.half, y + self.half);
-            self.shares.clear();
-            self.shares
-                .extend(self.across.iter().map(|width| width * height));
-            sink(row, columns.start, &self.shares);
+        for (n, k) in which.iter().enumerate() {
+            let [x, y] = self.centres[*k];
+            let columns = touched([x - self.half, x + self.half], &(0..n_columns));
+            let scale = 1.0 / (4.0 * self.half * self.half);
+            self.across.clear();
+            self.across.extend(
+                columns
+                    .clone()
+                    .map(|i| common(i, x - self.half, x + self.half) * scale),
+            );
+            for row in touched([y - self.half, y + self.half], &rows) {
+                let height = common(row, y - self.half, y + self.half);
+                self.shares.clear();
+                self.shares
+                    .extend(self.across.iter().map(|width| width * height));
+                sink(n, row, columns.start, &self.shares);
+            }
         }
     }
 }
@@ -280,32 +458,44 @@ pub struct Point {
 }
 
 impl Spread for Point {
-    fn prepare(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>) {
+    fn margin(&self, _steepest: f64) -> f64 {
+        0.0
+    }
+
+    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {
         self.centres.clear();
-        self.centres.extend_from_slice(&map.row(j)[columns]);
+        for j in rows {
+            self.centres.extend_from_slice(&map.row(j)[columns.clone()]);
+        }
     }
 
     #[inline]
-    fn extent(&self, k: usize) -> (f64, f64) {
-        (self.centres[k][1], self.centres[k][1])
+    fn bounds(&self, k: usize) -> Bounds {
+        let [x, y] = self.centres[k];
+        Bounds {
+            x: [x, x],
+            y: [y, y],
+        }
     }
 
     #[inline]
     fn spread(
         &mut self,
-        k: usize,
+        which: &[usize],
         rows: Range<usize>,
         n_columns: usize,
-        mut sink: impl FnMut(usize, usize, &[f64]),
+        mut sink: impl FnMut(usize, usize, usize, &[f64]),
     ) {
-        let [x, y] = self.centres[k];
-        let (column, row) = ((x + 0.5).floor(), (y + 0.5).floor());
-        let inside = column >= 0.0
-            && column < n_columns as f64
-            && row >= rows.start as f64
-            && row < rows.end as f64;
-        if inside {
-            sink(row as usize, column as usize, &[1.0]);
+        for (n, k) in which.iter().enumerate() {
+            let [x, y] = self.centres[*k];
+            let (column, row) = ((x + 0.5).floor(), (y + 0.5).floor());
+            let inside = column >= 0.0
+                && column < n_columns as f64
+                && row >= rows.start as f64
+                && row < rows.end as f64;
+            if inside {
+                sink(n, row as usize, column as usize, &[1.0]);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod blot;
 pub mod drizzle;
 pub mod kernels;
+pub mod lanes;
 pub mod overlap;
 pub mod scale;
 

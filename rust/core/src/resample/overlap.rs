@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 /// Shares below this fraction of a drop are rounding, not overlap.
-const SMALLEST_SHARE: f64 = 1e-12;
+pub(super) const SMALLEST_SHARE: f64 = 1e-12;
 /// Positions beyond this are on no image, and their fractions of a pixel are lost.
 const FARTHEST_PIX: f64 = 1e9;
 
@@ -31,6 +31,14 @@ fn largest(v: [f64; 4]) -> f64 {
 }
 
 impl Quad {
+    /// Twice the signed area; 0 for drops whose corners are folded over.
+    #[inline]
+    #[must_use]
+    pub fn twice_area(&self) -> f64 {
+        let (a, b) = self.triangles();
+        if a * b >= 0.0 { a + b } else { 0.0 }
+    }
+
     /// Twice the signed areas of the two triangles on both sides of a diagonal.
     #[inline]
     fn triangles(&self) -> (f64, f64) {
@@ -104,9 +112,8 @@ impl Coverage {
         n_columns: usize,
         mut sink: impl FnMut(usize, usize, &[f64]),
     ) {
-        let (a, b) = quad.triangles();
-        let twice_area = a + b;
-        if !(a * b >= 0.0 && twice_area != 0.0) {
+        let twice_area = quad.twice_area();
+        if twice_area == 0.0 {
             return;
         }
         // Pixel i spans i .. i + 1 from here on.
