@@ -62,7 +62,11 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
 
 def _draw_cutouts(lake: Lake, tile: str, bands: list[str], path: Path) -> None:
     """Draw the brightest sources of the tile, read from the cutouts of the lake."""
-    rows = lake.table("source").filter(pl.col("tile") == tile).sort(f"flux_auto_{bands[0]}", descending=True, nulls_last=True)
+    rows = (
+        lake.table("source")
+        .filter(pl.col("tile") == tile)
+        .sort(f"flux_auto_{bands[0]}", descending=True, nulls_last=True)
+    )
     ids = rows.select("source_id", f"flux_auto_{bands[0]}").head(_N_STAMPS).collect()
     stamps = lake.cutouts(ids["source_id"].to_numpy(), bands=bands, planes=("sci",), size_pix=64)
     captions = []
