@@ -275,7 +275,7 @@ impl Spread for Square {
                 let drop = chunk * LANES + lane;
                 if *scale != 0.0 {
                     self.emit(lane, *scale, &rows, n_columns, |row, column, shares| {
-                        sink(drop, row, column, shares)
+                        sink(drop, row, column, shares);
                     });
                 } else if is_large {
                     let quad = &self.quads[members[lane]];
