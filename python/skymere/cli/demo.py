@@ -29,8 +29,9 @@ def demo(
 
     try:
         import galsim  # noqa: F401
+        import scipy  # noqa: F401
     except ImportError as error:
-        msg = "galsim is not installed; get it with: pip install 'skymere[demo]'"
+        msg = f"{error.name} is not installed; get it with: pip install 'skymere[demo]'"
         raise NotFoundError(msg) from error
     start = time.monotonic()
     with StageProgress() as progress:

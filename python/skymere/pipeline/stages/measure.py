@@ -46,6 +46,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
         params=plan.measure,
     )
+    owned = lake.tiles[tile].owns(table["ra"].to_numpy(), table["dec"].to_numpy())
+    table = table.filter(pl.Series(owned))
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
         pl.Series("source_id", identified.source_id, pl.Int64),

@@ -4,19 +4,16 @@ import json
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
 from skymere.errors import NoDataError
-from skymere.lake import Lake, Run
+from skymere.lake import Lake, Run, pyramid
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import flagged_exposures
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.resample import drizzle
 
 __all__ = ["STAGE"]
-
-_SMALLEST_LEVEL = 512
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -56,24 +53,8 @@ def _write(run: Run, mosaic: Mosaic) -> None:
     run.write(f"{band}/wht", mosaic.weight, unit="s" if mosaic.weight_kind == "exposure_time" else "")
     run.write(f"{band}/var", mosaic.variance, unit=f"({mosaic.unit})2")
     run.write(f"{band}/ctx", mosaic.context)
-    for i, level in enumerate(_levels(mosaic.data, mosaic.weight), start=1):
+    for i, level in enumerate(pyramid(mosaic.data, mosaic.weight), start=1):
         run.write(f"{band}/level{i}", level, unit=mosaic.unit)
-
-
-def _levels(data: NDArray[np.float32], weight: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Images halved again and again by the weighted mean of 2 x 2 pixels, until both sides are below 512."""
-    levels = []
-    while max(data.shape) > _SMALLEST_LEVEL:
-        ny, nx = (n + n % 2 for n in data.shape)
-        pad = ((0, ny - data.shape[0]), (0, nx - data.shape[1]))
-        weight = np.pad(weight, pad)
-        total = weight.reshape(ny // 2, 2, nx // 2, 2).sum(axis=(1, 3))
-        flux = np.pad(np.where(weight[: data.shape[0], : data.shape[1]] > 0, data, 0.0), pad) * weight
-        with np.errstate(invalid="ignore", divide="ignore"):
-            data = (flux.reshape(ny // 2, 2, nx // 2, 2).sum(axis=(1, 3)) / total).astype(np.float32)
-        weight = total
-        levels.append(data)
-    return levels
 
 
 def _describe(mosaic: Mosaic) -> dict[str, object]:
