@@ -274,5 +274,13 @@ def pixel_scale_ratio(pixmap: ArrayLike) -> float:
     ------
     NoDataError
         When no 2 x 2 pixels are finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.resample import pixel_scale_ratio
+    >>> y, x = np.indices((8, 8), dtype=float)
+    >>> pixel_scale_ratio(np.stack([2 * x, 2 * y], axis=-1))
+    0.5
     """
     return _resample.pixel_scale_ratio(as_array(pixmap, "pixmap", np.float64, shape=(None, None, 2)))  # type: ignore[arg-type]

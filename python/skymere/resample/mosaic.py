@@ -54,6 +54,21 @@ def drizzle(
     References
     ----------
     .. [1] Fruchter & Hook 2002, PASP 114, 144.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.datamodels import Exposure
+    >>> from skymere.resample import drizzle
+    >>> from skymere.wcs import Grid
+    >>> detector = Grid.tangent(150.0, 2.0, shape=(40, 40), scale_arcsec=0.12)
+    >>> flat, good = np.ones(detector.shape, np.float32), np.zeros(detector.shape, np.uint32)
+    >>> exposure = Exposure(
+    ...     exposure_id="a", data=flat, error=flat, dq=good, wcs=detector.wcs, exptime=100.0, band="f140w"
+    ... )
+    >>> mosaic = drizzle([exposure], Grid.tangent(150.0, 2.0, shape=(90, 90), scale_arcsec=0.06))
+    >>> round(float(mosaic.weight.sum(dtype=float)) / 100.0), round(float(np.nansum(mosaic.data)))
+    (1600, 1600)
     """
     params = DrizzleParams() if params is None else params
     ignore = tuple(ignore)

@@ -158,6 +158,14 @@ def stepped_pixel_map(from_wcs: Any, to_wcs: Any, shape: tuple[int, int], *, ste
     ------
     InvalidInputError
         When a WCS, the shape or the step is not allowed.
+
+    Examples
+    --------
+    >>> from skymere.wcs import Grid, stepped_pixel_map
+    >>> fine = Grid.tangent(150.0, 2.0, shape=(200, 200), scale_arcsec=0.06)
+    >>> coarse = Grid.tangent(150.0, 2.0, shape=(100, 100), scale_arcsec=0.12)
+    >>> stepped_pixel_map(coarse.wcs, fine.wcs, coarse.shape)[0, 0].round(3).tolist()
+    [0.5, 0.5]
     """
     shape = _checked_shape(shape)
     if step < 1:

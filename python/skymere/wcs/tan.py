@@ -64,6 +64,19 @@ def pixel_transform(from_wcs: Any, to_wcs: Any) -> Transform:
     ------
     InvalidInputError
         When one of them is not a coordinate system of the sky, or their sky coordinates differ.
+
+    Notes
+    -----
+    Sky coordinates of equatorial systems (ICRS, FK5) are taken as equal, as drizzle and AstroDrizzle take them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.wcs import Grid, pixel_transform
+    >>> fine = Grid.tangent(150.0, 2.0, shape=(200, 200), scale_arcsec=0.06)
+    >>> transform = pixel_transform(fine.wcs, fine.cutout(10, 20, (50, 50)).wcs)
+    >>> [float(axis.round(6)) for axis in transform(np.array(30.0), np.array(30.0))]
+    [10.0, 20.0]
     """
     check_same_sky(from_wcs, to_wcs)
     tan_from, tan_to = as_tan(from_wcs), as_tan(to_wcs)

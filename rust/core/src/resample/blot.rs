@@ -19,9 +19,6 @@ pub enum Interpolation {
     Poly5,
 }
 
-/// The orders in which a position near a border or a NaN is tried.
-const ORDERS: [usize; 3] = [5, 3, 1];
-
 impl Interpolation {
     /// The interpolation of that name.
     ///
@@ -51,14 +48,34 @@ impl Interpolation {
     }
 }
 
-/// Lagrange weights of `N` nodes at the integers `0 ..= N - 1` for the position `t`.
+/// `1 / product of (k - m)` over all `m != k` of `0 .. N`.
+const fn inverse_denominators<const N: usize>() -> [f64; N] {
+    let mut inverse = [1.0; N];
+    let mut k = 0;
+    while k < N {
+        let mut m = 0;
+        while m < N {
+            if m != k {
+                inverse[k] /= k as f64 - m as f64;
+            }
+            m += 1;
+        }
+        k += 1;
+    }
+    inverse
+}
+
+/// Lagrange weights of `N` nodes at the integers `0 .. N` for the position `t`.
 #[inline]
 fn lagrange<const N: usize>(t: f64) -> [f64; N] {
-    let mut weights = [1.0; N];
-    for (k, weight) in weights.iter_mut().enumerate() {
-        for m in (0..N).filter(|m| *m != k) {
-            *weight *= (t - m as f64) / (k as f64 - m as f64);
-        }
+    let mut weights = const { inverse_denominators::<N>() };
+    let (mut before, mut after) = (1.0, 1.0);
+    for k in 0..N {
+        weights[k] *= before;
+        before *= t - k as f64;
+        let mirrored = N - 1 - k;
+        weights[mirrored] *= after;
+        after *= t - mirrored as f64;
     }
     weights
 }
@@ -100,16 +117,30 @@ fn nearest(data: &[f32], nx: usize, ny: usize, x: f64, y: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
+/// The sample of the highest order up to `order` that has a stencil, at last the pixel itself.
+#[inline]
 fn sample(data: &[f32], nx: usize, ny: usize, [x, y]: [f64; 2], order: usize) -> Option<f64> {
-    let polynomials = ORDERS
-        .into_iter()
-        .filter(|o| *o <= order)
-        .find_map(|o| match o {
-            5 => polynomial::<6>(data, nx, ny, x, y),
-            3 => polynomial::<4>(data, nx, ny, x, y),
-            _ => polynomial::<2>(data, nx, ny, x, y),
-        });
-    polynomials.or_else(|| nearest(data, nx, ny, x, y))
+    let quintic = if order >= 5 {
+        polynomial::<6>(data, nx, ny, x, y)
+    } else {
+        None
+    };
+    quintic
+        .or_else(|| {
+            if order >= 3 {
+                polynomial::<4>(data, nx, ny, x, y)
+            } else {
+                None
+            }
+        })
+        .or_else(|| {
+            if order >= 1 {
+                polynomial::<2>(data, nx, ny, x, y)
+            } else {
+                None
+            }
+        })
+        .or_else(|| nearest(data, nx, ny, x, y))
 }
 
 /// Sample `data` at the positions `pixmap` `(ny, nx, 2)`.

@@ -10,9 +10,10 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
-use super::kernels::{Bounds, Kernel, MapRows, Point, Spread, Square, Turbo, touched};
-use super::lanes::LARGEST_BOX;
+use super::kernels::{Kernel, MapRows, Point, Spread, Turbo, Window, touched};
+use super::patch::{Drop, Pair, Patch};
 use super::scale;
+use super::square::Square;
 use crate::interrupt;
 
 /// Context bits in one plane.
@@ -64,9 +65,6 @@ struct FlatSums<'a> {
     dq: Option<&'a mut [u32]>,
 }
 
-/// The sums of `w` and of `w d` of one pixel.
-type Pair = [f64; 2];
-
 /// A block of output rows.
 struct Block<'a> {
     rows: Range<usize>,
@@ -85,15 +83,6 @@ struct Pixels<'a> {
     dq: Option<&'a [u32]>,
     value_scale: f64,
     bit: i32,
-}
-
-/// One input pixel that counts.
-#[derive(Clone, Copy)]
-struct Drop {
-    weight: f64,
-    value: f64,
-    variance: f64,
-    dq: u32,
 }
 
 fn flat<'a, T>(
@@ -171,46 +160,14 @@ impl<'a> Pixels<'a> {
     }
 }
 
-/// A tile of input pixels and the output rows that its drops can touch.
+/// A tile of input pixels and what its drops can touch of the output.
 struct Tile {
     rows: Range<usize>,
     columns: Range<usize>,
-    low: f64,
-    high: f64,
-}
-
-/// The tiles of an exposure in the order in which they are added.
-fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
-    let across = map.nx.div_ceil(TILE).max(1);
-    (0..across * map.ny.div_ceil(TILE))
-        .into_par_iter()
-        .with_min_len(8)
-        .map(|k| {
-            let (top, left) = (k / across * TILE, k % across * TILE);
-            let rows = top..(top + TILE).min(map.ny);
-            let columns = left..(left + TILE).min(map.nx);
-            let extent = map.extent(rows.clone(), columns.clone());
-            let margin = spread.margin(extent.steepest) + ROUNDING_PIX;
-            Tile {
-                rows,
-                columns,
-                low: extent.low - margin,
-                high: extent.high + margin,
-            }
-        })
-        .collect()
-}
-
-/// The sums of one tile's drops in the output pixels around it, which stay in the processor's caches.
-#[derive(Default)]
-struct Patch {
-    rows: Range<usize>,
-    columns: Range<usize>,
-    /// Columns with room for shares of 0 to the right, since drops are handed on in boxes of one size.
-    stride: usize,
-    mean: Vec<Pair>,
-    variance: Vec<f64>,
-    dq: Vec<u32>,
+    /// In x and in y: lowest and highest position of the drops.
+    bounds: [[f64; 2]; 2],
+    /// In y: how far a drop reaches from its centre.
+    margin: f64,
 }
 
 /// What a thread needs besides the output.
@@ -222,69 +179,28 @@ struct Scratch<S> {
     patch: Patch,
 }
 
-impl Patch {
-    /// Zero sums for the output pixels `rows`, `columns`.
-    fn reset(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        has_variance: bool,
-        has_dq: bool,
-    ) {
-        self.stride = columns.len() + LARGEST_BOX;
-        let n = rows.len() * self.stride;
-        (self.rows, self.columns) = (rows, columns);
-        self.mean.clear();
-        self.mean.resize(n, [0.0; 2]);
-        self.variance.clear();
-        self.variance.resize(if has_variance { n } else { 0 }, 0.0);
-        self.dq.clear();
-        self.dq.resize(if has_dq { n } else { 0 }, 0);
-    }
-
-    /// Add what a drop leaves in a row.
-    #[inline]
-    fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
-        let start = (row - self.rows.start) * self.stride + column - self.columns.start;
-        let pairs = &mut self.mean[start..start + shares.len()];
-        match shares.len() {
-            3 => add_shares::<3>(pairs, shares, drop),
-            4 => add_shares::<4>(pairs, shares, drop),
-            5 => add_shares::<5>(pairs, shares, drop),
-            _ => {
-                for (pair, share) in pairs.iter_mut().zip(shares) {
-                    add_share(pair, *share, drop);
-                }
+/// The tiles of an exposure in the order in which they are added.
+fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
+    let across = map.nx.div_ceil(TILE).max(1);
+    (0..across * map.ny.div_ceil(TILE))
+        .into_par_iter()
+        .with_min_len(8)
+        .map(|k| {
+            let (bottom, left) = (k / across * TILE, k % across * TILE);
+            let rows = bottom..(bottom + TILE).min(map.ny);
+            let columns = left..(left + TILE).min(map.nx);
+            let extents = map.extent(rows.clone(), columns.clone());
+            let margins = extents.map(|extent| spread.margin(extent.steepest) + ROUNDING_PIX);
+            let bounds =
+                [0, 1].map(|k: usize| [extents[k].low - margins[k], extents[k].high + margins[k]]);
+            Tile {
+                rows,
+                columns,
+                bounds,
+                margin: margins[1],
             }
-        }
-        if !self.variance.is_empty() {
-            for (sum, share) in self.variance[start..].iter_mut().zip(shares) {
-                let w = share * drop.weight;
-                *sum += w * w * drop.variance;
-            }
-        }
-        if !self.dq.is_empty() {
-            for (bits, share) in self.dq[start..].iter_mut().zip(shares) {
-                *bits |= if *share > 0.0 { drop.dq } else { 0 };
-            }
-        }
-    }
-}
-
-#[inline]
-fn add_share(pair: &mut Pair, share: f64, drop: &Drop) {
-    let w = share * drop.weight;
-    *pair = [pair[0] + w, pair[1] + w * drop.value];
-}
-
-/// Shares in a row whose length is known to the compiler.
-#[inline]
-fn add_shares<const N: usize>(pairs: &mut [Pair], shares: &[f64], drop: &Drop) {
-    if let (Some(pairs), Some(shares)) = (pairs.first_chunk_mut::<N>(), shares.first_chunk::<N>()) {
-        for (pair, share) in pairs.iter_mut().zip(shares) {
-            add_share(pair, *share, drop);
-        }
-    }
+        })
+        .collect()
 }
 
 impl Block<'_> {
@@ -296,101 +212,81 @@ impl Block<'_> {
         n_columns: usize,
         scratch: &mut Scratch<S>,
     ) {
-        let (first, end) = (self.rows.start as f64 - 0.5, self.rows.end as f64 - 0.5);
-        for tile in tiles
-            .iter()
-            .filter(|tile| tile.low < end && tile.high >= first)
-        {
-            if self.sum_tile(pixels, tile, n_columns, scratch) {
-                self.merge(&scratch.patch, n_columns, pixels.bit);
-            }
-        }
-    }
-
-    /// Sum a tile's drops; false when none of them is in this block.
-    fn sum_tile<S: Spread>(
-        &self,
-        pixels: &Pixels<'_>,
-        tile: &Tile,
-        n_columns: usize,
-        scratch: &mut Scratch<S>,
-    ) -> bool {
-        let Scratch {
-            spread,
-            which,
-            drops,
-            patch,
-        } = scratch;
-        spread.prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
-        which.clear();
-        drops.clear();
-        let mut bounds = Bounds::default();
-        let block = Bounds::of(&self.rows, n_columns);
-        let indices = tile
-            .rows
-            .clone()
-            .flat_map(|j| tile.columns.clone().map(move |i| j * pixels.map.nx + i));
-        for (k, at) in indices.enumerate() {
-            let extent = spread.bounds(k);
-            if extent.meets(&block)
-                && let Some(drop) = pixels.drop_at(at)
-            {
-                bounds.join(&extent);
-                which.push(k);
-                drops.push(drop);
-            }
-        }
-        if which.is_empty() {
-            return false;
-        }
-        let (rows, columns) = (
-            touched(bounds.y, &self.rows),
-            touched(bounds.x, &(0..n_columns)),
-        );
-        patch.reset(rows, columns, self.variance.is_some(), self.dq.is_some());
-        spread.spread(
-            which,
-            self.rows.clone(),
+        let window = Window {
+            rows: self.rows.clone(),
             n_columns,
-            |n, row, column, shares| {
-                if let Some(drop) = drops.get(n) {
-                    patch.add(drop, row, column, shares);
+        };
+        for tile in tiles {
+            let rows = touched(tile.bounds[1], &window.rows);
+            let columns = touched(tile.bounds[0], &(0..n_columns));
+            if !rows.is_empty() && !columns.is_empty() {
+                scratch
+                    .patch
+                    .reset(rows, columns, self.variance.is_some(), self.dq.is_some());
+                if scratch.sum_tile(pixels, tile, &window) {
+                    self.merge(&scratch.patch, n_columns, pixels.bit);
                 }
-            },
-        );
-        true
+            }
+        }
     }
 
     /// Add the sums of a tile.
     fn merge(&mut self, patch: &Patch, n_columns: usize, bit: i32) {
-        let width = patch.columns.len();
-        for (k, row) in patch.rows.clone().enumerate() {
+        for row in patch.rows.clone() {
             let start = (row - self.rows.start) * n_columns + patch.columns.start;
-            let (window, here) = (
-                start..start + width,
-                k * patch.stride..k * patch.stride + width,
-            );
+            let window = start..start + patch.columns.len();
             let pairs = self.mean[window.clone()]
                 .iter_mut()
                 .zip(&mut self.context[window.clone()]);
-            for ((pair, bits), sums) in pairs.zip(&patch.mean[here.clone()]) {
+            for ((pair, bits), sums) in pairs.zip(patch.mean(row)) {
                 *pair = [pair[0] + sums[0], pair[1] + sums[1]];
                 *bits |= if sums[0] > 0.0 { bit } else { 0 };
             }
             if let Some(variance) = &mut self.variance {
-                for (sum, add) in variance[window.clone()]
-                    .iter_mut()
-                    .zip(&patch.variance[here.clone()])
-                {
+                for (sum, add) in variance[window.clone()].iter_mut().zip(patch.variance(row)) {
                     *sum += add;
                 }
             }
             if let Some(dq) = &mut self.dq {
-                for (bits, add) in dq[window].iter_mut().zip(&patch.dq[here]) {
+                for (bits, add) in dq[window].iter_mut().zip(patch.dq(row)) {
                     *bits |= add;
                 }
             }
         }
+    }
+}
+
+impl<S: Spread> Scratch<S> {
+    /// Sum a tile's drops in the patch; false when none of them counts.
+    fn sum_tile(&mut self, pixels: &Pixels<'_>, tile: &Tile, window: &Window) -> bool {
+        let Self {
+            spread,
+            which,
+            drops,
+            patch,
+        } = self;
+        which.clear();
+        drops.clear();
+        let low = window.rows.start as f64 - 0.5 - tile.margin;
+        let high = window.rows.end as f64 - 0.5 + tile.margin;
+        for (row, j) in tile.rows.clone().enumerate() {
+            let positions = &pixels.map.row(j)[tile.columns.clone()];
+            for (column, [_, y]) in positions.iter().enumerate() {
+                if *y >= low
+                    && *y <= high
+                    && let Some(drop) =
+                        pixels.drop_at(j * pixels.map.nx + tile.columns.start + column)
+                {
+                    which.push(row * tile.columns.len() + column);
+                    drops.push(drop);
+                }
+            }
+        }
+        if !which.is_empty() {
+            spread.prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
+            spread.spread(which, drops, window, patch);
+        }
+        !which.is_empty()
     }
 }
 

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use super::ResampleError;
-use super::lanes::{self, Areas, Drops, LANES, LARGEST_BOX, largest, smallest};
-use super::overlap::{Coverage, Quad, SMALLEST_SHARE};
+use super::patch::{Drop, Patch};
 
 /// Drops smaller than this are points.
 const SMALLEST_PIXFRAC: f64 = 1e-3;
@@ -67,96 +66,85 @@ pub struct MapRows<'a> {
     pub ny: usize,
 }
 
-/// What a part of the pixel map spans in output rows.
+/// What a part of the pixel map spans along one axis of the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
-    /// Lowest output row position; larger than `high` where every position is NaN.
+    /// Lowest position; larger than `high` where every position is NaN.
     pub low: f64,
-    /// Highest output row position.
+    /// Highest position.
     pub high: f64,
-    /// Largest step between neighbouring pixels, those just outside included.
+    /// Largest step between neighbouring pixels.
     pub steepest: f64,
 }
 
+impl Default for Extent {
+    fn default() -> Self {
+        Self {
+            low: f64::INFINITY,
+            high: f64::NEG_INFINITY,
+            steepest: 0.0,
+        }
+    }
+}
+
+impl Extent {
+    /// Take in a position and its distance to two neighbours; comparisons with NaN are false, so NaN never counts.
+    #[inline]
+    fn join(&mut self, position: f64, neighbours: [f64; 2]) {
+        self.low = if position < self.low {
+            position
+        } else {
+            self.low
+        };
+        self.high = if position > self.high {
+            position
+        } else {
+            self.high
+        };
+        for neighbour in neighbours {
+            let step = (position - neighbour).abs();
+            self.steepest = if step > self.steepest {
+                step
+            } else {
+                self.steepest
+            };
+        }
+    }
+}
+
 impl<'a> MapRows<'a> {
-    fn row(&self, j: usize) -> MapRow<'a> {
+    /// One row.
+    #[must_use]
+    pub fn row(&self, j: usize) -> MapRow<'a> {
         &self.positions[j * self.nx..(j + 1) * self.nx]
     }
 
-    /// The output rows that the centres of some pixels span.
+    /// What the centres of some pixels and of those around them span, in x and in y.
     #[must_use]
-    pub fn extent(&self, rows: Range<usize>, columns: Range<usize>) -> Extent {
-        let (mut low, mut high, mut steepest) = (f64::INFINITY, f64::NEG_INFINITY, 0.0_f64);
+    pub fn extent(&self, rows: Range<usize>, columns: Range<usize>) -> [Extent; 2] {
+        let mut extents = [Extent::default(); 2];
         let wide = columns.start.saturating_sub(1)..(columns.end + 1).min(self.nx);
         for j in rows.start.saturating_sub(1)..(rows.end + 1).min(self.ny) {
             let here = &self.row(j)[wide.clone()];
             let below = &self.row(j.saturating_sub(1))[wide.clone()];
-            let mut left = f64::NAN;
-            for ([_, y], [_, y_below]) in here.iter().zip(below) {
-                // Comparisons with NaN are false, so NaN never counts.
-                for step in [(y - left).abs(), (y - y_below).abs()] {
-                    steepest = if step > steepest { step } else { steepest };
+            let mut left = [f64::NAN; 2];
+            for (position, below) in here.iter().zip(below) {
+                for (axis, extent) in extents.iter_mut().enumerate() {
+                    extent.join(position[axis], [left[axis], below[axis]]);
                 }
-                low = if *y < low { *y } else { low };
-                high = if *y > high { *y } else { high };
-                left = *y;
+                left = *position;
             }
         }
-        Extent {
-            low,
-            high,
-            steepest,
-        }
+        extents
     }
 }
 
-/// A range of output positions in both axes, lowest and highest.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Columns.
-    pub x: [f64; 2],
-    /// Rows.
-    pub y: [f64; 2],
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        let nothing = [f64::INFINITY, f64::NEG_INFINITY];
-        Self {
-            x: nothing,
-            y: nothing,
-        }
-    }
-}
-
-impl Bounds {
-    /// Everything that lies on the pixels `rows` and `0 .. n_columns`.
-    #[must_use]
-    pub fn of(rows: &Range<usize>, n_columns: usize) -> Self {
-        let y = [rows.start as f64 - 0.5, rows.end as f64 - 0.5];
-        Self {
-            x: [-0.5, n_columns as f64 - 0.5],
-            y,
-        }
-    }
-
-    /// Whether two ranges have something in common; false for NaN.
-    #[must_use]
-    pub fn meets(&self, other: &Self) -> bool {
-        let meet = |a: [f64; 2], b: [f64; 2]| a[0] < b[1] && a[1] >= b[0];
-        meet(self.x, other.x) && meet(self.y, other.y)
-    }
-
-    /// Grow to hold another range.
-    pub fn join(&mut self, other: &Self) {
-        self.x = [self.x[0].min(other.x[0]), self.x[1].max(other.x[1])];
-        self.y = [self.y[0].min(other.y[0]), self.y[1].max(other.y[1])];
-    }
-}
-
-/// The pixels inside of `window` that a range of positions touches; pixel `i` spans `i - 0.5 .. i + 0.5`.
+/// The pixels inside of `window` that a range of positions touches, none for NaN; pixel `i` spans `i - 0.5 .. i + 0.5`.
 #[must_use]
 pub fn touched([low, high]: [f64; 2], window: &Range<usize>) -> Range<usize> {
+    if low.is_nan() || high.is_nan() {
+        return 0..0;
+    }
     let first = (low + 0.5).floor().max(window.start as f64);
     let end = ((high + 0.5).floor() + 1.0).min(window.end as f64);
     if first < end {
@@ -166,212 +154,23 @@ pub fn touched([low, high]: [f64; 2], window: &Range<usize>) -> Range<usize> {
     }
 }
 
-/// One way of sharing: drops are prepared for a stretch of a row and then spread one by one.
+/// The part of the output to which drops are added.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Its rows.
+    pub rows: Range<usize>,
+    /// Columns of the whole output.
+    pub n_columns: usize,
+}
+
+/// One way of sharing: the drops of a tile are prepared together, and those that count are spread.
 pub trait Spread: Send + Sync {
-    /// How far a drop reaches from its centre in output rows, when neighbouring pixels are `steepest` apart.
+    /// How far a drop reaches from its centre along an axis on which neighbouring pixels are `steepest` apart.
     fn margin(&self, steepest: f64) -> f64;
     /// Prepare the drops of the input pixels `rows`, `columns`, row after row.
     fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>);
-    /// The output positions that the `k`th prepared drop spans; NaN for a drop that is nowhere.
-    fn bounds(&self, k: usize) -> Bounds;
-    /// Call `sink(n, row, first column, shares)` for the rows of the prepared drops `which[n]` inside of `rows`, one
-    /// drop after the other.
-    fn spread(
-        &mut self,
-        which: &[usize],
-        rows: Range<usize>,
-        n_columns: usize,
-        sink: impl FnMut(usize, usize, usize, &[f64]),
-    );
-}
-
-/// The square kernel.
-///
-/// # Source
-/// Fruchter & Hook 2002, PASP 114, 144, section 2; the corners are bilinear in the pixel map at `pixfrac / 2` from
-/// the centre, going on linearly beyond the border of the image.
-#[derive(Debug)]
-pub struct Square {
-    half: f64,
-    below: Vec<[f64; 2]>,
-    above: Vec<[f64; 2]>,
-    quads: Vec<Quad>,
-    coverage: Coverage,
-    drops: Drops,
-    areas: Box<Areas>,
-}
-
-/// `p` moved by `t` of the way to its neighbour, or away from the neighbour on the other side when `t < 0`.
-#[inline]
-fn toward(p: [f64; 2], neighbour: [f64; 2], t: f64) -> [f64; 2] {
-    [
-        p[0] + t * (neighbour[0] - p[0]),
-        p[1] + t * (neighbour[1] - p[1]),
-    ]
-}
-
-impl Square {
-    /// Drops of side `pixfrac`.
-    #[must_use]
-    pub fn new(pixfrac: f64) -> Self {
-        Self {
-            half: 0.5 * pixfrac,
-            below: Vec::new(),
-            above: Vec::new(),
-            quads: Vec::new(),
-            coverage: Coverage::default(),
-            drops: Drops::default(),
-            areas: Box::new([[[0.0; LANES]; LARGEST_BOX]; LARGEST_BOX]),
-        }
-    }
-}
-
-impl Spread for Square {
-    /// Bilinear corners are at most two steps of `half` away, and beyond the border the cross term counts twice.
-    fn margin(&self, steepest: f64) -> f64 {
-        2.0 * self.half * (1.0 + self.half) * steepest
-    }
-
-    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {
-        self.quads.clear();
-        for j in rows {
-            self.prepare_row(map, j, columns.clone());
-        }
-    }
-
-    #[inline]
-    fn bounds(&self, k: usize) -> Bounds {
-        let Quad { x, y } = &self.quads[k];
-        Bounds {
-            x: [smallest(*x), largest(*x)],
-            y: [smallest(*y), largest(*y)],
-        }
-    }
-
-    fn spread(
-        &mut self,
-        which: &[usize],
-        rows: Range<usize>,
-        n_columns: usize,
-        mut sink: impl FnMut(usize, usize, usize, &[f64]),
-    ) {
-        for (chunk, members) in which.chunks(LANES).enumerate() {
-            let mut scales = [0.0; LANES];
-            let mut is_large = false;
-            self.drops.clear();
-            for (lane, (k, scale)) in members.iter().zip(&mut scales).enumerate() {
-                let quad = &self.quads[*k];
-                let twice_area = quad.twice_area();
-                let fits = self.drops.set(lane, quad);
-                is_large |= !fits;
-                *scale = if fits && twice_area != 0.0 {
-                    2.0 / twice_area
-                } else {
-                    0.0
-                };
-            }
-            lanes::areas(&self.drops, &mut self.areas);
-            for (lane, scale) in scales.iter().enumerate().take(members.len()) {
-                let drop = chunk * LANES + lane;
-                if *scale != 0.0 {
-                    self.emit(lane, *scale, &rows, n_columns, |row, column, shares| {
-                        sink(drop, row, column, shares);
-                    });
-                } else if is_large {
-                    let quad = &self.quads[members[lane]];
-                    self.coverage
-                        .spread(quad, rows.clone(), n_columns, |row, column, shares| {
-                            sink(drop, row, column, shares);
-                        });
-                }
-            }
-        }
-    }
-}
-
-impl Square {
-    /// The corners of a row of drops.
-    fn prepare_row(&mut self, map: MapRows<'_>, j: usize, columns: Range<usize>) {
-        let h = self.half;
-        let here = map.row(j);
-        let (down, t_down) = if j > 0 {
-            (map.row(j - 1), h)
-        } else {
-            (map.row(j + 1), -h)
-        };
-        let (up, t_up) = if j + 1 < map.ny {
-            (map.row(j + 1), h)
-        } else {
-            (map.row(j - 1), -h)
-        };
-        // One pixel more on either side, where there is one.
-        let wide = columns.start.saturating_sub(1)..(columns.end + 1).min(map.nx);
-        let shift = |out: &mut Vec<[f64; 2]>, other: MapRow<'_>, t: f64| {
-            out.clear();
-            out.extend(
-                here[wide.clone()]
-                    .iter()
-                    .zip(&other[wide.clone()])
-                    .map(|(p, q)| toward(*p, *q, t)),
-            );
-        };
-        shift(&mut self.below, down, t_down);
-        shift(&mut self.above, up, t_up);
-        let (below, above) = (&self.below[..], &self.above[..]);
-        self.quads.extend(columns.map(|i| {
-            let k = i - wide.start;
-            let (left, t_left) = if i > 0 { (k - 1, h) } else { (k + 1, -h) };
-            let (right, t_right) = if i + 1 < map.nx {
-                (k + 1, h)
-            } else {
-                (k - 1, -h)
-            };
-            let a = toward(above[k], above[left], t_left);
-            let b = toward(above[k], above[right], t_right);
-            let c = toward(below[k], below[right], t_right);
-            let d = toward(below[k], below[left], t_left);
-            Quad {
-                x: [a[0], b[0], c[0], d[0]],
-                y: [a[1], b[1], c[1], d[1]],
-            }
-        }));
-    }
-
-    /// Hand on the shares of one lane that are inside of the rows and columns.
-    #[inline(always)]
-    fn emit(
-        &self,
-        lane: usize,
-        scale: f64,
-        rows: &Range<usize>,
-        n_columns: usize,
-        mut sink: impl FnMut(usize, usize, &[f64]),
-    ) {
-        let (left, bottom) = (self.drops.left[lane] as i64, self.drops.bottom[lane] as i64);
-        let (first, end) = (rows.start as i64, rows.end as i64);
-        let first_column = (-left).clamp(0, self.drops.n_columns as i64) as usize;
-        let end_column = (n_columns as i64 - left).clamp(0, self.drops.n_columns as i64) as usize;
-        if first_column >= end_column {
-            return;
-        }
-        let mut shares = [0.0; LARGEST_BOX];
-        for (j, row) in self.areas.iter().enumerate().take(self.drops.rows[lane]) {
-            let target = bottom + j as i64;
-            if target < first || target >= end {
-                continue;
-            }
-            for (share, areas) in shares.iter_mut().zip(&row[first_column..end_column]) {
-                let value = areas[lane] * scale;
-                *share = if value > SMALLEST_SHARE { value } else { 0.0 };
-            }
-            let column = (left + first_column as i64) as usize;
-            sink(
-                target as usize,
-                column,
-                &shares[..end_column - first_column],
-            );
-        }
-    }
+    /// Add the shares inside of a window of the prepared drops `which`, one after the other.
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch);
 }
 
 /// The turbo kernel: the overlap of pixels with a box along the output's axes.
@@ -414,25 +213,10 @@ impl Spread for Turbo {
         }
     }
 
-    #[inline]
-    fn bounds(&self, k: usize) -> Bounds {
-        let [x, y] = self.centres[k];
-        Bounds {
-            x: [x - self.half, x + self.half],
-            y: [y - self.half, y + self.half],
-        }
-    }
-
-    fn spread(
-        &mut self,
-        which: &[usize],
-        rows: Range<usize>,
-        n_columns: usize,
-        mut sink: impl FnMut(usize, usize, usize, &[f64]),
-    ) {
-        for (n, k) in which.iter().enumerate() {
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
+        for (k, drop) in which.iter().zip(drops) {
             let [x, y] = self.centres[*k];
-            let columns = touched([x - self.half, x + self.half], &(0..n_columns));
+            let columns = touched([x - self.half, x + self.half], &(0..window.n_columns));
             let scale = 1.0 / (4.0 * self.half * self.half);
             self.across.clear();
             self.across.extend(
@@ -440,12 +224,12 @@ impl Spread for Turbo {
                     .clone()
                     .map(|i| common(i, x - self.half, x + self.half) * scale),
             );
-            for row in touched([y - self.half, y + self.half], &rows) {
+            for row in touched([y - self.half, y + self.half], &window.rows) {
                 let height = common(row, y - self.half, y + self.half);
                 self.shares.clear();
                 self.shares
                     .extend(self.across.iter().map(|width| width * height));
-                sink(n, row, columns.start, &self.shares);
+                patch.add(drop, row, columns.start, &self.shares);
             }
         }
     }
@@ -470,31 +254,16 @@ impl Spread for Point {
     }
 
     #[inline]
-    fn bounds(&self, k: usize) -> Bounds {
-        let [x, y] = self.centres[k];
-        Bounds {
-            x: [x, x],
-            y: [y, y],
-        }
-    }
-
-    #[inline]
-    fn spread(
-        &mut self,
-        which: &[usize],
-        rows: Range<usize>,
-        n_columns: usize,
-        mut sink: impl FnMut(usize, usize, usize, &[f64]),
-    ) {
-        for (n, k) in which.iter().enumerate() {
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
+        for (k, drop) in which.iter().zip(drops) {
             let [x, y] = self.centres[*k];
             let (column, row) = ((x + 0.5).floor(), (y + 0.5).floor());
             let inside = column >= 0.0
-                && column < n_columns as f64
-                && row >= rows.start as f64
-                && row < rows.end as f64;
+                && column < window.n_columns as f64
+                && row >= window.rows.start as f64
+                && row < window.rows.end as f64;
             if inside {
-                sink(n, row as usize, column as usize, &[1.0]);
+                patch.add_box(drop, row as usize, column as usize, &[1.0]);
             }
         }
     }

@@ -4,9 +4,15 @@
 //! wrong costs more than the arithmetic. Here the drops of a few input pixels lie side by side in the lanes of vector
 //! registers, and every edge is integrated over every pixel of a small box. The area to the right of a piece of an
 //! edge inside of a pixel is the mean of `clamp(u, 0, 1)` along it times its height, with `u` the distance of the
-//! edge to the pixel's right side. Every lane does the same operations whatever its neighbours are.
+//! edge to the pixel's right side. What a lane does depends on its own drop only, whatever its neighbours are.
 
-use super::overlap::Quad;
+// Everything must be compiled into the variants for the different vector registers.
+#![expect(
+    clippy::inline_always,
+    reason = "only inlined code uses the caller's vector registers"
+)]
+
+use super::overlap::{FARTHEST_PIX, Quad};
 
 /// Drops that are treated together.
 pub const LANES: usize = 16;
@@ -16,101 +22,63 @@ pub const LARGEST_BOX: usize = 8;
 /// One number of each drop.
 type Lane = [f64; LANES];
 
-/// The areas of [`LANES`] drops: `[row][column]` of each drop's own box.
-pub type Areas = [[Lane; LARGEST_BOX]; LARGEST_BOX];
-
-/// The corners of [`LANES`] drops relative to their boxes, whose pixels span `i .. i + 1`.
+/// The corners of [`LANES`] drops on the output; pixel `i` spans `i - 0.5 .. i + 0.5`.
 #[derive(Clone, Debug)]
 pub struct Drops {
     x: [Lane; 4],
     y: [Lane; 4],
-    /// First column and row of each drop's box.
-    pub left: Lane,
-    /// First row of each drop's box.
-    pub bottom: Lane,
-    /// Columns of the largest box.
-    pub n_columns: usize,
-    /// Rows of the largest box.
-    pub n_rows: usize,
-    /// Rows of each drop's box.
-    pub rows: [usize; LANES],
 }
 
 impl Default for Drops {
     fn default() -> Self {
-        let zero = [0.0; LANES];
         Self {
-            x: [zero; 4],
-            y: [zero; 4],
-            left: zero,
-            bottom: zero,
-            n_columns: 0,
-            n_rows: 0,
-            rows: [0; LANES],
+            x: [[0.0; LANES]; 4],
+            y: [[0.0; LANES]; 4],
         }
     }
-}
-
-/// Rounding to multiples of 2^-44 pixel, so that differences of positions below 16 are exact.
-#[inline(always)]
-fn quantised(x: f64) -> f64 {
-    const HALF_WAY: f64 = 384.0;
-    (x + HALF_WAY) - HALF_WAY
 }
 
 impl Drops {
-    /// No drops.
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Put a drop into a lane; false when its box is too large (or not finite), and then it has no area here.
-    #[inline(always)]
-    pub fn set(&mut self, lane: usize, quad: &Quad) -> bool {
-        let (x, y) = (quad.x.map(|x| x + 0.5), quad.y.map(|y| y + 0.5));
-        let (left, right) = (floor(smallest(x)), floor(largest(x)));
-        let (bottom, top) = (floor(smallest(y)), floor(largest(y)));
-        let (columns, rows) = (right - left + 1.0, top - bottom + 1.0);
-        let most = LARGEST_BOX as f64;
-        if !(columns <= most
-            && rows <= most
-            && left.abs() < FARTHEST_PIX
-            && bottom.abs() < FARTHEST_PIX)
-        {
-            for k in 0..4 {
-                self.x[k][lane] = 0.0;
-                self.y[k][lane] = 0.0;
-            }
-            return false;
-        }
+    /// Put a drop into a lane.
+    #[inline]
+    pub fn set(&mut self, lane: usize, quad: &Quad) {
         for k in 0..4 {
-            self.x[k][lane] = quantised(x[k] - left);
-            self.y[k][lane] = y[k] - bottom;
+            self.x[k][lane] = quad.x[k];
+            self.y[k][lane] = quad.y[k];
         }
-        self.left[lane] = left;
-        self.bottom[lane] = bottom;
-        self.n_columns = self.n_columns.max(columns as usize);
-        self.rows[lane] = rows as usize;
-        self.n_rows = self.n_rows.max(rows as usize);
-        true
     }
 }
 
-/// Positions beyond this are on no image.
-const FARTHEST_PIX: f64 = 1e9;
-
-/// The smallest of the corners.
-#[inline(always)]
-#[must_use]
-pub fn smallest(v: [f64; 4]) -> f64 {
-    less(less(v[0], v[1]), less(v[2], v[3]))
+/// The boxes of [`LANES`] drops and the areas in their pixels.
+#[derive(Clone, Debug)]
+pub struct Areas {
+    /// `[row][column]` of each drop's own box, with the sign of its corners' order.
+    pub areas: [[Lane; LARGEST_BOX]; LARGEST_BOX],
+    /// First column of the box; NaN for a drop that is too large, folded over or nowhere.
+    pub left: Lane,
+    /// First row of the box.
+    pub bottom: Lane,
+    /// Rows of the box.
+    pub rows: Lane,
+    /// Twice the drop's area, with its sign.
+    pub twice_area: Lane,
+    /// Columns of the widest box.
+    pub n_columns: usize,
 }
 
-/// The largest of the corners.
-#[inline(always)]
-#[must_use]
-pub fn largest(v: [f64; 4]) -> f64 {
-    more(more(v[0], v[1]), more(v[2], v[3]))
+impl Default for Areas {
+    fn default() -> Self {
+        let zero = [0.0; LANES];
+        let areas = [[zero; LARGEST_BOX]; LARGEST_BOX];
+        Self {
+            areas,
+            left: zero,
+            bottom: zero,
+            rows: zero,
+            twice_area: zero,
+            n_columns: 0,
+        }
+    }
 }
 
 /// The smaller of two numbers, in one instruction.
@@ -125,69 +93,122 @@ fn more(a: f64, b: f64) -> f64 {
     if a > b { a } else { b }
 }
 
-/// `floor` for positions below 2^31, without a call; anything else gives a number beyond [`FARTHEST_PIX`].
+/// `a && b` without a branch.
+#[inline(always)]
+fn both(a: bool, b: bool) -> bool {
+    a & b
+}
+
+#[inline(always)]
+fn smallest(v: [f64; 4]) -> f64 {
+    less(less(v[0], v[1]), less(v[2], v[3]))
+}
+
+#[inline(always)]
+fn largest(v: [f64; 4]) -> f64 {
+    more(more(v[0], v[1]), more(v[2], v[3]))
+}
+
+/// `floor` for positions below 2^31, without a call; anything else is beyond [`FARTHEST_PIX`] or NaN as before.
 #[inline(always)]
 fn floor(x: f64) -> f64 {
     let whole = f64::from(x as i32);
     if whole > x { whole - 1.0 } else { whole }
 }
 
-/// The areas of drops in the pixels of their boxes, with the sign of [`super::overlap`].
+/// Rounding to multiples of 2^-44 pixel, so that differences of positions below 16 are exact.
 #[inline(always)]
-fn integrate(drops: &Drops, areas: &mut Areas) {
-    let (n_rows, n_columns) = (
-        drops.n_rows.min(LARGEST_BOX),
-        drops.n_columns.min(LARGEST_BOX),
-    );
-    for row in areas.iter_mut().take(n_rows) {
-        for cell in row.iter_mut().take(n_columns) {
-            *cell = [0.0; LANES];
+fn quantised(x: f64) -> f64 {
+    const HALF_WAY: f64 = 384.0;
+    (x + HALF_WAY) - HALF_WAY
+}
+
+#[inline(always)]
+fn fold(lanes: &Lane, f: impl Fn(f64, f64) -> f64) -> f64 {
+    lanes.iter().skip(1).fold(lanes[0], |a, b| f(a, *b))
+}
+
+/// Corners relative to their boxes, whose pixels span `i .. i + 1`.
+struct Relative {
+    x: [Lane; 4],
+    y: [Lane; 4],
+    n_rows: usize,
+}
+
+/// Find the boxes and their sizes.
+#[inline(always)]
+fn place(drops: &Drops, out: &mut Areas) -> Relative {
+    let zero = [0.0; LANES];
+    let (mut x, mut y) = ([zero; 4], [zero; 4]);
+    let mut columns = zero;
+    for l in 0..LANES {
+        let px = [drops.x[0][l], drops.x[1][l], drops.x[2][l], drops.x[3][l]];
+        let py = [drops.y[0][l], drops.y[1][l], drops.y[2][l], drops.y[3][l]];
+        let (left, right) = (floor(smallest(px) + 0.5), floor(largest(px) + 0.5));
+        let (bottom, top) = (floor(smallest(py) + 0.5), floor(largest(py) + 0.5));
+        let (mut qx, mut qy) = ([0.0; 4], [0.0; 4]);
+        for k in 0..4 {
+            qx[k] = quantised(px[k] + 0.5 - left);
+            qy[k] = py[k] + 0.5 - bottom;
+        }
+        // The two triangles on both sides of a diagonal, as in `Quad::twice_area`.
+        let (dx, dy) = (qx[2] - qx[0], qy[2] - qy[0]);
+        let a = (qx[1] - qx[0]) * dy - (qy[1] - qy[0]) * dx;
+        let b = dx * (qy[3] - qy[0]) - dy * (qx[3] - qx[0]);
+        let most = LARGEST_BOX as f64 - 1.0;
+        let is_small = both(right - left <= most, top - bottom <= most);
+        let is_near = both(
+            more(right, top) < FARTHEST_PIX,
+            less(left, bottom) > -FARTHEST_PIX,
+        );
+        let is_whole = both(a * b >= 0.0, a + b != 0.0);
+        let fits = both(is_small, both(is_near, is_whole));
+        out.twice_area[l] = if fits { a + b } else { 0.0 };
+        out.left[l] = if fits { left } else { f64::NAN };
+        out.bottom[l] = bottom;
+        out.rows[l] = if fits { top - bottom + 1.0 } else { 0.0 };
+        columns[l] = if fits { right - left + 1.0 } else { 0.0 };
+        for k in 0..4 {
+            x[k][l] = if fits { qx[k] } else { 0.0 };
+            y[k][l] = if fits { qy[k] } else { 0.0 };
         }
     }
-    for k in 0..4 {
-        let n = (k + 1) & 3;
-        edge(
-            &drops.x[k],
-            &drops.y[k],
-            &drops.x[n],
-            &drops.y[n],
-            n_columns,
-            &mut areas[..n_rows],
-        );
+    out.n_columns = fold(&columns, more) as usize;
+    Relative {
+        x,
+        y,
+        n_rows: fold(&out.rows, more) as usize,
     }
 }
 
-/// Add the areas of one edge to every row.
+/// Add the areas of one edge to the rows that it crosses.
 #[inline(always)]
 fn edge(
-    xa: &Lane,
-    ya: &Lane,
-    xb: &Lane,
-    yb: &Lane,
+    [xa, xb]: [&Lane; 2],
+    [ya, yb]: [&Lane; 2],
     n_columns: usize,
     areas: &mut [[Lane; LARGEST_BOX]],
 ) {
-    let mut slope = [0.0; LANES];
-    let mut sign = [0.0; LANES];
+    let zero = [0.0; LANES];
+    let (mut slope, mut sign, mut low, mut high) = (zero, zero, zero, zero);
+    let (mut x0, mut y0) = (zero, zero);
     for l in 0..LANES {
         let dy = yb[l] - ya[l];
         sign[l] = if dy > 0.0 { -1.0 } else { 1.0 };
         slope[l] = if dy == 0.0 { 0.0 } else { (xb[l] - xa[l]) / dy };
+        low[l] = less(ya[l], yb[l]);
+        high[l] = more(ya[l], yb[l]);
+        // Where the edge enters its first row.
+        x0[l] = if dy > 0.0 { xa[l] } else { xb[l] };
+        y0[l] = low[l];
     }
-    // Where the edge enters the row.
-    let (mut x0, mut y0) = ([0.0; LANES], [0.0; LANES]);
-    for l in 0..LANES {
-        let is_up = ya[l] < yb[l];
-        x0[l] = if is_up { xa[l] } else { xb[l] };
-        y0[l] = less(ya[l], yb[l]);
-    }
-    for (j, row) in areas.iter_mut().enumerate() {
+    let first = fold(&low, less) as usize;
+    let end = fold(&high, more).ceil() as usize;
+    for (j, row) in areas.iter_mut().enumerate().take(end).skip(first) {
         let next = (j + 1) as f64;
-        let (mut x1, mut y1) = ([0.0; LANES], [0.0; LANES]);
-        let (mut height, mut per_x) = ([0.0; LANES], [0.0; LANES]);
+        let (mut x1, mut y1, mut height, mut per_x) = (zero, zero, zero, zero);
         for l in 0..LANES {
-            let (low, high) = (less(ya[l], yb[l]), more(ya[l], yb[l]));
-            y1[l] = more(less(next, high), low);
+            y1[l] = more(less(next, high[l]), low[l]);
             let x = xa[l] + (y1[l] - ya[l]) * slope[l];
             x1[l] = quantised(more(less(x, more(xa[l], xb[l])), less(xa[l], xb[l])));
             let dy = sign[l] * (y1[l] - y0[l]);
@@ -211,31 +232,50 @@ fn edge(
     }
 }
 
+#[inline(always)]
+fn integrate(drops: &Drops, out: &mut Areas) {
+    let at = place(drops, out);
+    let (n_rows, n_columns) = (at.n_rows.min(LARGEST_BOX), out.n_columns.min(LARGEST_BOX));
+    for row in out.areas.iter_mut().take(n_rows) {
+        for cell in row.iter_mut().take(n_columns) {
+            *cell = [0.0; LANES];
+        }
+    }
+    for k in 0..4 {
+        let n = (k + 1) & 3;
+        edge(
+            [&at.x[k], &at.x[n]],
+            [&at.y[k], &at.y[n]],
+            n_columns,
+            &mut out.areas[..n_rows],
+        );
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn integrate_avx512(drops: &Drops, areas: &mut Areas) {
-    integrate(drops, areas);
+fn integrate_avx512(drops: &Drops, out: &mut Areas) {
+    integrate(drops, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn integrate_avx2(drops: &Drops, areas: &mut Areas) {
-    integrate(drops, areas);
+fn integrate_avx2(drops: &Drops, out: &mut Areas) {
+    integrate(drops, out);
 }
 
-/// The areas of drops in the pixels of their boxes; positive for corners that run counter-clockwise.
+/// The areas of drops in the pixels of their boxes.
 ///
-/// The widest vector registers of the processor are used. None of the variants fuses a multiplication with an
-/// addition, so all give the same bits.
-#[inline]
+/// The widest vector registers of the processor are used. No variant fuses a multiplication with an addition, so all
+/// give the same bits.
 #[allow(unsafe_code)]
 pub fn areas(drops: &Drops, out: &mut Areas) {
     #[cfg(target_arch = "x86_64")]
     {
-        if std::arch::is_x86_feature_detected!("avx512f")
+        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
             && std::arch::is_x86_feature_detected!("avx512dq")
-            && std::arch::is_x86_feature_detected!("avx512vl")
-        {
+            && std::arch::is_x86_feature_detected!("avx512vl");
+        if has_avx512 {
             // SAFETY: the processor has the instructions that the function was compiled for.
             return unsafe { integrate_avx512(drops, out) };
         }

@@ -8,7 +8,9 @@ pub mod drizzle;
 pub mod kernels;
 pub mod lanes;
 pub mod overlap;
+pub mod patch;
 pub mod scale;
+pub mod square;
 
 use crate::error::{Kind, RoomError};
 

@@ -11,7 +11,7 @@ use std::ops::Range;
 /// Shares below this fraction of a drop are rounding, not overlap.
 pub(super) const SMALLEST_SHARE: f64 = 1e-12;
 /// Positions beyond this are on no image, and their fractions of a pixel are lost.
-const FARTHEST_PIX: f64 = 1e9;
+pub(super) const FARTHEST_PIX: f64 = 1e9;
 
 /// A drop on the output grid: four corners in order around it.
 #[derive(Clone, Copy, Debug)]
