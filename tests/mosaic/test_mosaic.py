@@ -24,7 +24,7 @@ from skymere.outliers import CosmicRayParams
 from skymere.testing import CameraParams, SceneParams, dithers, draw_scene, render_exposure
 from skymere.wcs import Grid
 
-CAMERA = CameraParams(shape=(160, 170), n_cosmic_rays=20, n_bad_pixels=100, n_dead_pixels=10)
+CAMERA = CameraParams(shape=(160, 170), n_cosmic_rays=60, n_bad_pixels=100, n_dead_pixels=10)
 SCENE = draw_scene(20.0, 1.0, params=SceneParams(n_galaxies=0, n_stars=9, radius_arcsec=7.0, bright_mag=20.0), seed=4)
 # Nine stars on a raster of 5 arcsec, so that apertures hold one each.
 SCENE = SCENE.with_columns(
