@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from skymere.errors import ConflictError, NoDataError
-from skymere.io import read_mosaic
+from skymere.errors import ConflictError, NoDataError, SkymereError
+from skymere.io import read_exposure, read_mosaic
 from skymere.lake import Lake, NamedTile
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.pictures import draw_pictures
@@ -109,9 +109,6 @@ def open_or_create_lake(plan: Plan) -> Lake:
 def _tile_grid(plan: Plan) -> Grid:
     if plan.tile.reference_image:
         return read_mosaic(plan.path(plan.tile.reference_image)).grid
-    from skymere.errors import SkymereError
-    from skymere.io import read_exposure
-
     footprints, errors = [], []
     for path in plan.exposure_files():
         try:

@@ -8,15 +8,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
-from skymere.lake import Lake, Run
+from skymere.lake import SIZE_CLASSES, Lake, Run
 from skymere.mosaic import cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
 from skymere.pipeline.products import load_mosaic, load_segmentation, mosaic_rows
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
-
-_SIZE_CLASSES = (64, 128, 256, 512)
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -60,7 +58,7 @@ def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, loss
 def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
     """Give each source the smallest size class that holds twice its Kron ellipse, and its row in that class."""
     extent = 4.0 * (pl.col("kron_radius") * pl.col("a")).fill_null(0.0).fill_nan(0.0)
-    classes = [size for size in _SIZE_CLASSES if plan.size_pix <= size <= plan.largest_pix] or [plan.size_pix]
+    classes = [size for size in SIZE_CLASSES if plan.size_pix <= size <= plan.largest_pix] or [plan.size_pix]
     chosen = pl.lit(classes[-1])
     for size in reversed(classes):
         chosen = pl.when(pl.col("wanted_pix") <= size).then(size).otherwise(chosen)
