@@ -14,7 +14,7 @@ from astropy.io import fits
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NoDataError, StorageError
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
-from skymere.testing import score_sources
+from skymere.testing import score_detections, score_sources
 
 
 def run(folder: Path):
@@ -33,6 +33,7 @@ def test_the_lake_holds_every_product_and_the_truth_is_found(finished: Path) -> 
     truth = pl.read_parquet(finished / "truth" / "sources.parquet").filter(
         (pl.col("ra") - 53.16).abs() * 3600 * 0.88 < 10, (pl.col("dec") + 27.78).abs() * 3600 < 10
     )
+    assert score_detections(pl.read_parquet(finished / "truth" / "sources.parquet"), sources)["n_false"] <= 1
     table = score_sources(truth, sources, band="f160w", edges=(20.0, 24.5))
     assert table["completeness"][0] > 0.85
     assert abs(table["bias"][0]) < 0.05
@@ -88,7 +89,7 @@ def test_another_parameter_redoes_what_depends_on_it_and_ids_stay(finished: Path
     folder = tmp_path / "changed"
     shutil.copytree(finished, folder)
     plan = folder / "plan.toml"
-    plan.write_text(plan.read_text() + '[detect.sources]\nthreshold = 6.0\n[release]\nname = "DR2"\n')
+    plan.write_text(plan.read_text() + '[detect.sources]\nthreshold = 25.0\n[release]\nname = "DR2"\n')
     report = run(folder)
     done = {stage.name: stage.n_done for stage in report.stages}
     assert done == {"ingest": 0, "outliers": 0, "mosaic": 0, "detect": 1, "measure": 1, "cutouts": 1, "release": 1}
@@ -103,7 +104,7 @@ def test_a_release_keeps_its_name_for_one_state(finished: Path, tmp_path: Path) 
     folder = tmp_path / "moved"
     shutil.copytree(finished, folder)
     plan = folder / "plan.toml"
-    plan.write_text(plan.read_text() + "[detect.sources]\nthreshold = 6.0\n")
+    plan.write_text(plan.read_text() + "[detect.sources]\nthreshold = 25.0\n")
     with pytest.raises(ConflictError, match="'DR1' exists and holds an older state"):
         run(folder)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 import skymere
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.segmentation import DeblendParams, DetectParams, deblend, detect, gaussian_kernel, label
+from skymere.segmentation import DeblendParams, DetectParams, deblend, detect, filtered_noise, gaussian_kernel, label
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +93,50 @@ def test_at_the_edge_the_filter_is_renormalised() -> None:
     assert edge.mean() == pytest.approx(0.158655, abs=0.004)
 
 
+def smoothed_noise(shape: tuple[int, int] = (700, 900)) -> NDArray[np.float32]:
+    """White noise under a 2 x 2 box, scaled back to a sigma of 1 in each pixel."""
+    white = np.random.default_rng(7).normal(0, 1, (shape[0] + 1, shape[1] + 1))
+    return ((white[1:, 1:] + white[:-1, 1:] + white[1:, :-1] + white[:-1, :-1]) / 2.0).astype(np.float32)
+
+
+def test_the_noise_of_the_filtered_image_is_that_of_the_two_filters_together() -> None:
+    # Per axis: box (1, 1) / sqrt(2) under (1, 2, 1) / sqrt(6) is (1, 3, 3, 1) / sqrt(12), whose norm is sqrt(20 / 12).
+    assert filtered_noise(smoothed_noise(), error=1.0) == pytest.approx(20.0 / 12.0, rel=0.01)
+    white = np.random.default_rng(8).normal(0, 3, (700, 900))
+    assert filtered_noise(white, error=3.0) == pytest.approx(1.0, abs=0.01)
+    assert filtered_noise(white, error=1.5) == pytest.approx(2.0, abs=0.02)
+    assert filtered_noise(white, error=3.0, kernel=None) == pytest.approx(1.0, abs=0.01)
+
+
+def test_sources_do_not_move_the_measured_noise() -> None:
+    image = smoothed_noise()
+    image[::20, ::20] += 400.0
+    assert filtered_noise(image, error=1.0) == pytest.approx(20.0 / 12.0, rel=0.02)
+
+
+def test_too_few_negative_pixels_measure_nothing() -> None:
+    assert np.isnan(filtered_noise(np.ones((100, 100)), error=1.0))
+    assert detect(np.ones((100, 100)), error=1.0).params["noise_correlation"] == 1.0
+
+
+def test_correlated_noise_makes_no_sources() -> None:
+    image = smoothed_noise()
+    alone = detect(image, error=1.0, params=DetectParams(threshold_noise="filtered"))
+    assert alone.n_sources > 20
+    assert detect(image, error=1.0).n_sources == 0
+
+
+def test_errors_that_are_too_large_do_not_lower_the_threshold() -> None:
+    image = field()
+    measured = detect(image, error=10.0)
+    assert measured.params["noise_correlation"] == 1.0
+    expected = detect(image, error=10.0, params=DetectParams(threshold_noise="filtered"))
+    assert np.array_equal(measured.labels, expected.labels)
+
+
 def test_a_constant_error_equals_an_error_image() -> None:
     image = field()
-    for noise in ("filtered", "unfiltered"):
+    for noise in ("measured", "filtered", "unfiltered"):
         params = DetectParams(threshold=3.0, threshold_noise=noise)
         constant = detect(image, error=1.3, params=params).labels
         assert np.array_equal(constant, detect(image, error=np.full(image.shape, 1.3), params=params).labels)

@@ -17,8 +17,10 @@ from skymere.testing import (
     draw_scene,
     render_exposure,
     score_cosmic_rays,
+    score_detections,
     score_sources,
     simulate_survey,
+    true_aperture_fluxes,
 )
 
 CAMERA = CameraParams(shape=(200, 200), n_cosmic_rays=30, n_bad_pixels=100, n_dead_pixels=10)
@@ -92,6 +94,25 @@ def test_scores_of_perfect_and_of_half_blind_catalogues() -> None:
     assert half["completeness"][0] == pytest.approx(0.5, abs=0.05)
 
 
+def test_detections_far_from_every_true_source_are_false() -> None:
+    truth = draw_scene(150.0, 2.0, params=SceneParams(n_galaxies=50), seed=1)
+    nowhere = pl.DataFrame({"ra": [150.1], "dec": [2.0]})
+    found = score_detections(truth, pl.concat([truth.select("ra", "dec"), nowhere]))
+    assert found == {"n_detected": 76, "n_false": 1, "purity": pytest.approx(75 / 76)}
+    assert score_detections(truth.head(0), nowhere)["n_false"] == 1
+
+
+def test_a_large_aperture_holds_all_light_and_a_small_one_what_a_mosaic_shows_of_a_moffat_star() -> None:
+    scene = draw_scene(150.0, 2.0, params=SceneParams(n_galaxies=3, n_stars=1, radius_arcsec=1.0), seed=3)
+    whole = true_aperture_fluxes(scene, "f160w", diameter_arcsec=12.0)
+    assert whole == pytest.approx(scene["flux_f160w"].to_numpy(), rel=0.03)
+    # A Moffat of beta 3 holds 1 - (1 + (r / a)^2)^-2 of its light; boxes of side s widen it like pixels of the image.
+    core = 0.17 / 2 / np.sqrt(2 ** (1 / 3) - 1)
+    expected = 1 - (1 + (0.6 / core) ** 2) ** -2
+    narrow = true_aperture_fluxes(scene[-1:], "f160w", diameter_arcsec=1.2, pixfrac=0.0, scale_arcsec=0.02)
+    assert narrow[0] / scene["flux_f160w"][-1] == pytest.approx(expected, abs=0.003)
+
+
 def test_scores_of_cosmic_rays() -> None:
     true = np.zeros((10, 10), bool)
     true[:2] = True
@@ -106,6 +127,7 @@ def test_scores_of_cosmic_rays() -> None:
     [
         (lambda: SceneParams(bright_mag=27.0), "bright_mag: 27.0"),
         (lambda: CameraParams(exptime=0.0), "exptime: 0.0"),
+        (lambda: true_aperture_fluxes(draw_scene(0.0, 0.0), "f160w", diameter_arcsec=0.0), "diameter_arcsec: 0.0"),
         (lambda: dithers(0.0, 0.0, bands=["u"]), "bands: 'u'"),
     ],
 )

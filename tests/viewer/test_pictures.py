@@ -29,6 +29,17 @@ def test_a_blank_pixel_is_drawn_dark() -> None:
     assert rgb_image(images)[5, 5].max() < 0.2
 
 
+def test_a_pixel_that_one_band_lacks_is_grey_and_as_bright_as_the_others() -> None:
+    images = [image.copy() for image in NOISE]
+    for image in images:
+        image[30, 40] = 40.0
+    whole = rgb_image(images)[30, 40]
+    images[2][30, 40] = np.nan
+    holed = rgb_image(images)[30, 40]
+    assert holed[0] == holed[1] == holed[2]
+    assert holed[0] == pytest.approx(whole.mean(), rel=0.1)
+
+
 def test_colours_need_three_images_of_one_shape() -> None:
     with pytest.raises(InvalidInputError, match="three of one shape"):
         rgb_image(NOISE[:2])

@@ -37,6 +37,13 @@ def detect(
     deblend: tuple[int, float, bool] | None,
     clean: float | None,
 ) -> tuple[NDArray[np.int32], int]: ...
+def filtered_noise(
+    data: NDArray[np.float32],
+    error: NDArray[np.float32] | None,
+    sigma: float,
+    mask: NDArray[np.bool_] | None,
+    kernel: NDArray[np.float32] | None,
+) -> float: ...
 def deblend(
     data: NDArray[np.float32],
     labels: NDArray[np.int32],

@@ -39,7 +39,9 @@ def demo(
     print_run(report.run)
     for query in report.queries:
         print_frame(query.result, f"{query.question}  ({1e3 * query.seconds:.0f} ms)\n  {query.code}")
+    print_frame(report.detections, "Detections without a true source within 0.6 arcsec")
     for band, table in report.sources.items():
         print_frame(table, f"Recovered against true, {band} (AUTO fluxes, bins of true magnitude)")
+    print_frame(report.apertures, "The same for the larger aperture in the reddest band, against the light within it")
     print_frame(report.cosmic_rays, "Cosmic-ray pixels found")
     console.print(f"Everything is in {report.folder} ({time.monotonic() - start:.0f} s)", soft_wrap=True)

@@ -15,10 +15,17 @@ from skymere.errors import ConflictError, StorageError
 from skymere.lake import Lake
 from skymere.pipeline.events import Event
 from skymere.pipeline.pictures import draw_pictures
-from skymere.pipeline.plan import read_plan
-from skymere.pipeline.products import flagged_exposures
+from skymere.pipeline.plan import Plan, read_plan
+from skymere.pipeline.products import falls_on, flagged_exposures, load_mosaics
 from skymere.pipeline.runner import RunReport, run_plan
-from skymere.testing import SurveyParams, score_cosmic_rays, score_sources, simulate_survey
+from skymere.testing import (
+    SurveyParams,
+    score_cosmic_rays,
+    score_detections,
+    score_sources,
+    simulate_survey,
+    true_aperture_fluxes,
+)
 
 __all__ = ["DemoReport", "Query", "run_demo"]
 
@@ -78,8 +85,12 @@ class DemoReport:
         The stages.
     queries : list of Query
         Questions and answers.
+    detections : polars.DataFrame
+        How many detections are of no true source.
     sources : dict of str to polars.DataFrame
-        Recovered against true fluxes, for each band.
+        Recovered against true total fluxes, for each band.
+    apertures : polars.DataFrame
+        The larger aperture's fluxes in the reddest band against the true light within it.
     cosmic_rays : polars.DataFrame
         Completeness and false alarms of each band.
     """
@@ -87,7 +98,9 @@ class DemoReport:
     folder: Path
     run: RunReport
     queries: list[Query]
+    detections: pl.DataFrame
     sources: dict[str, pl.DataFrame]
+    apertures: pl.DataFrame
     cosmic_rays: pl.DataFrame
 
 
@@ -138,7 +151,9 @@ def run_demo(
         folder=folder,
         run=report,
         queries=_ask(lake, params),
+        detections=pl.DataFrame([score_detections(truth, sources)]),
         sources={band: score_sources(inside, sources, band=band) for band in params.bands},
+        apertures=_score_apertures(inside, sources, plan, params),
         cosmic_rays=_score_cosmic_rays(folder, lake, params.bands),
     )
 
@@ -159,17 +174,8 @@ def _prepare(folder: Path) -> None:
 
 def _covered(lake: Lake, tile: str, truth: pl.DataFrame) -> pl.DataFrame:
     """Return the true sources where every band has at least half of its largest weight."""
-    grid = lake.tiles[tile].grid
-    arrays = lake.arrays("mosaic", tile)
-    x, y = grid.pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy())
-    ix, iy = np.rint(x).astype(int), np.rint(y).astype(int)
-    inside = (ix >= 0) & (iy >= 0) & (ix < grid.shape[1]) & (iy < grid.shape[0])
-    for path in arrays:
-        if path.endswith("/wht"):
-            weight = arrays[path][...]
-            deep = weight >= 0.5 * weight.max()
-            inside[inside] &= deep[iy[inside], ix[inside]]
-    return truth.filter(pl.Series(inside))
+    deep = [weight >= 0.5 * weight.max() for weight in (m.weight for m in load_mosaics(lake, tile))]
+    return truth.filter(falls_on(np.logical_and.reduce(deep), lake.tiles[tile].grid, truth))
 
 
 def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
@@ -218,6 +224,26 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
         result = make().collect()
         queries.append(Query(question=question, code=code, result=result, seconds=time.perf_counter() - start))
     return queries
+
+
+def _score_apertures(truth: pl.DataFrame, sources: pl.DataFrame, plan: Plan, params: SurveyParams) -> pl.DataFrame:
+    """Compare the last aperture of the reddest band with the light that GalSim puts into it."""
+    band, diameters = params.bands[-1], plan.measure.aperture_diameters_pix
+    true = true_aperture_fluxes(
+        truth,
+        band,
+        diameter_arcsec=diameters[-1] * plan.tile.scale_arcsec,
+        pixfrac=plan.mosaic.drizzle.pixfrac,
+        scale_arcsec=plan.tile.scale_arcsec,
+        params=params.camera,
+    )
+    return score_sources(
+        truth.with_columns(pl.Series(f"flux_aper_{band}", true)),
+        sources,
+        band=band,
+        flux=f"flux_aper{len(diameters)}",
+        true_flux="flux_aper",
+    )
 
 
 def _score_cosmic_rays(folder: Path, lake: Lake, bands: tuple[str, ...]) -> pl.DataFrame:

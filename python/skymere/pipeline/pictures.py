@@ -9,7 +9,7 @@ from skymere.datamodels import FLAG_BITS
 from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import flagged_exposures, load_mosaic, load_segmentation, mosaic_rows
+from skymere.pipeline.products import falls_on, flagged_exposures, load_mosaics, load_segmentation
 from skymere.viewer import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 
 __all__ = ["draw_pictures"]
@@ -39,8 +39,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
         if not redraw and all(path.exists() for path in paths.values()):
             drawn += paths.values()
             continue
-        rows = mosaic_rows(lake, tile)
-        mosaics = [load_mosaic(lake, tile, band) for band in reversed(rows["band"].to_list())]
+        mosaics = load_mosaics(lake, tile)[::-1]
         names = " ".join(m.band for m in mosaics)
         labels = load_segmentation(lake, tile).labels
         plot_rgb([m.data for m in mosaics], paths["rgb"], labels=labels, title=f"{tile}: {names}, segments outlined")
@@ -51,7 +50,13 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
         _draw_cutouts(lake, tile, [m.band for m in mosaics], paths["cutouts"])
         sources = lake.table("source").filter(pl.col("tile") == tile).collect()
         area = float(np.count_nonzero(mosaics[0].covered)) * (mosaics[0].grid.scale_arcsec / 60.0) ** 2
-        plot_number_counts(sources, [m.band for m in mosaics], paths["counts"], area_arcmin2=area, truth=truth)
+        plot_number_counts(
+            sources,
+            [m.band for m in mosaics],
+            paths["counts"],
+            area_arcmin2=area,
+            truth=None if truth is None else truth.filter(falls_on(mosaics[0].covered, mosaics[0].grid, truth)),
+        )
         drawn += paths.values()
         if plan.mosaic.write_fits:
             for mosaic in mosaics:

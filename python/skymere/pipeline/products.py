@@ -1,21 +1,24 @@
 """Products out of the lake: what one stage stored, as the next one needs it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure, Mosaic, SegmentationMap
 from skymere.lake import Lake
-from skymere.wcs import wcs_from_cards
+from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
     "detection_bands",
+    "falls_on",
     "flagged_exposures",
     "load_exposure",
-    "load_mosaic",
+    "load_mosaics",
     "load_segmentation",
     "mosaic_rows",
     "usable_exposures",
@@ -65,10 +68,14 @@ def mosaic_rows(lake: Lake, tile: str) -> pl.DataFrame:
     return lake.table("mosaic").filter(usable).sort("band").collect()
 
 
-def load_mosaic(lake: Lake, tile: str, band: str) -> Mosaic:
-    """Return the mosaic of a band."""
-    row = mosaic_rows(lake, tile).filter(pl.col("band") == band).row(0, named=True)
-    arrays = lake.arrays("mosaic", tile)
+def load_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> list[Mosaic]:
+    """Return the mosaics of a tile, in the order of the bands named; of all bands, ordered by name, when None."""
+    rows = {row["band"]: row for row in mosaic_rows(lake, tile).iter_rows(named=True)}
+    return [_mosaic(lake, tile, rows[band]) for band in (rows if bands is None else bands)]
+
+
+def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
+    band, arrays = row["band"], lake.arrays("mosaic", tile)
     return Mosaic(
         band=band,
         grid=arrays.grid(f"{band}/sci"),
@@ -83,6 +90,15 @@ def load_mosaic(lake: Lake, tile: str, band: str) -> Mosaic:
         noise_correlation=row["noise_correlation"],
         params=json.loads(row["params"]),
     )
+
+
+def falls_on(mask: NDArray[np.bool_], grid: Grid, truth: pl.DataFrame) -> pl.Series:
+    """Return which rows with ``ra, dec`` fall on a True pixel of a mask on a grid."""
+    x, y = grid.pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy())
+    ix, iy = np.rint(x).astype(int), np.rint(y).astype(int)
+    inside = (ix >= 0) & (iy >= 0) & (ix < mask.shape[1]) & (iy < mask.shape[0])
+    inside[inside] = mask[iy[inside], ix[inside]]
+    return pl.Series(inside)
 
 
 def detection_bands(lake: Lake, tile: str) -> list[str]:

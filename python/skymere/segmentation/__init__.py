@@ -1,7 +1,7 @@
 """From an image to sources: filter, threshold, label, deblend, measure."""
 
 from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_radius
-from skymere.segmentation.detection import DeblendParams, DetectParams, deblend, detect, label
+from skymere.segmentation.detection import DeblendParams, DetectParams, deblend, detect, filtered_noise, label
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
 from skymere.segmentation.planes import MeasureImage, SourceFlag
@@ -18,6 +18,7 @@ __all__ = [
     "convolve",
     "deblend",
     "detect",
+    "filtered_noise",
     "gaussian_kernel",
     "kron_radius",
     "label",

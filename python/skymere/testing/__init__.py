@@ -1,8 +1,9 @@
 """Simulated surveys with known truth, and how well they were recovered. Needs the extra ``skymere[demo]`` (GalSim)."""
 
+from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
-from skymere.testing.scoring import score_cosmic_rays, score_sources
+from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
 from skymere.testing.survey import SurveyParams, simulate_survey
 
 __all__ = [
@@ -13,8 +14,11 @@ __all__ = [
     "SurveyParams",
     "dithers",
     "draw_scene",
+    "match_sources",
     "render_exposure",
     "score_cosmic_rays",
+    "score_detections",
     "score_sources",
     "simulate_survey",
+    "true_aperture_fluxes",
 ]

@@ -4,7 +4,7 @@ GalSim (Rowe et al. 2015) draws galaxies, stars and their PSF, so the truth does
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,17 @@ from skymere.instruments import find_detector
 from skymere.testing.scene import BANDS
 from skymere.wcs import wcs_cards, wcs_from_cards
 
-__all__ = ["CameraParams", "Pointing", "dithers", "render_exposure", "write_exposure"]
+__all__ = [
+    "SCALE_ARCSEC",
+    "CameraParams",
+    "Pointing",
+    "dithers",
+    "render_exposure",
+    "source_profile",
+    "write_exposure",
+]
 
-_SCALE_ARCSEC = 0.1282500028610229
+SCALE_ARCSEC = 0.1282500028610229
 # SIP coefficients of WFC3/IR (IDCTAB w3m18525i), the terms above 0.005 pixel at the corners.
 _SIP_A = {"A_2_0": -1.868e-7, "A_1_1": 2.4449e-5, "A_0_2": 4.736e-8, "A_3_0": -1.88e-10, "A_1_2": 5.08e-11}
 _SIP_B = {"B_2_0": 6.978e-6, "B_1_1": -2.038e-7, "B_0_2": 2.9988e-5, "B_2_1": -2.856e-10, "B_0_3": -2.009e-10}
@@ -208,15 +216,27 @@ def _jacobians(wcs: WCS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDAr
     return np.stack(columns, axis=-1)
 
 
+def source_profile(source: Mapping[str, Any], band: str, params: CameraParams) -> Any:
+    """Return a row of the scene as a GalSim profile of unit flux behind the optics, in arcsec east and north."""
+    import galsim
+
+    settings = galsim.GSParams(folding_threshold=5e-3, maxk_threshold=1e-3, maximum_fft_size=8192)
+    fwhm = params.psf_fwhm_arcsec * BANDS[band][1] / max(pivot for _, pivot in BANDS.values())
+    psf = galsim.Moffat(beta=3.0, fwhm=fwhm, trunc=12.0 * fwhm, gsparams=settings)
+    if source["kind"] != "galaxy":
+        return psf
+    radius = source["r_half_arcsec"]
+    shape = galsim.Sersic(source["sersic_n"], half_light_radius=radius, trunc=8.0 * radius, gsparams=settings)
+    # Offsets are (east, north) and a position angle runs from north through east.
+    shape = shape.shear(q=source["axis_ratio"], beta=(90.0 - source["pa_deg"]) * galsim.degrees)
+    return galsim.Convolve([shape, psf], gsparams=settings)
+
+
 def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:
     """Noise-free sources [electron / s / pix] on the detector."""
     import galsim
 
-    zero_point, pivot = BANDS[pointing.band]
-    reddest = max(band[1] for band in BANDS.values())
-    settings = galsim.GSParams(folding_threshold=5e-3, maxk_threshold=1e-3, maximum_fft_size=8192)
-    fwhm = params.psf_fwhm_arcsec * pivot / reddest
-    psf = galsim.Moffat(beta=3.0, fwhm=fwhm, trunc=12.0 * fwhm, gsparams=settings)
+    zero_point, _ = BANDS[pointing.band]
     ra, dec = scene["ra"].to_numpy(), scene["dec"].to_numpy()
     x, y = wcs.all_world2pix(ra, dec, 0, tolerance=1e-7, maxiter=100, quiet=True)
     ny, nx = params.shape
@@ -227,15 +247,8 @@ def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: Cam
             continue
         jacobian = jacobians[i]
         area = abs(np.linalg.det(jacobian))
-        flux = 10.0 ** (-0.4 * (source[f"mag_{pointing.band}"] - zero_point)) * _SCALE_ARCSEC**2 / area
-        profile = psf
-        if source["kind"] == "galaxy":
-            n, radius = source["sersic_n"], source["r_half_arcsec"]
-            shape = galsim.Sersic(n, half_light_radius=radius, trunc=8.0 * radius, gsparams=settings)
-            # Offsets are (east, north) and a position angle runs from north through east.
-            turn = (90.0 - source["pa_deg"]) * galsim.degrees
-            shape = shape.shear(q=source["axis_ratio"], beta=turn)
-            profile = galsim.Convolve([shape, psf], gsparams=settings)
+        flux = 10.0 ** (-0.4 * (source[f"mag_{pointing.band}"] - zero_point)) * SCALE_ARCSEC**2 / area
+        profile = source_profile(source, pointing.band, params)
         local = galsim.JacobianWCS(*jacobian.ravel())
         stamp = (profile * flux).drawImage(center=galsim.PositionD(x[i], y[i]), wcs=local, dtype=float)
         overlap = stamp.bounds & image.bounds
@@ -299,7 +312,7 @@ def write_exposure(rendered: dict[str, Any], pointing: Pointing, path: Path, *, 
         if name == "sci":
             hdu.header.update(wcs_cards(rendered["wcs"]))
             hdu.header["BUNIT"] = "ELECTRONS/S"
-            hdu.header["IDCSCALE"] = _SCALE_ARCSEC
+            hdu.header["IDCSCALE"] = SCALE_ARCSEC
         hdus.append(hdu)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VerifyWarning)

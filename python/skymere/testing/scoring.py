@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["match_sources", "score_cosmic_rays", "score_sources"]
+__all__ = ["match_sources", "score_cosmic_rays", "score_detections", "score_sources"]
 
 
 def match_sources(
@@ -35,6 +35,32 @@ def match_sources(
     return rows[mutual], forward[mutual].astype(np.int64)
 
 
+def score_detections(truth: pl.DataFrame, sources: pl.DataFrame, *, radius_arcsec: float = 0.6) -> dict[str, float]:
+    """Count detections without a true source.
+
+    Parameters
+    ----------
+    truth, sources : polars.DataFrame
+        With ``ra, dec`` [deg].
+    radius_arcsec : float, optional
+        A detection within this distance of any true source is not false.
+
+    Returns
+    -------
+    dict
+        ``n_detected, n_false, purity``.
+    """
+    from astropy.coordinates import SkyCoord
+
+    n_detected = n_false = sources.height
+    if n_detected and truth.height:
+        ours = SkyCoord(sources["ra"].to_numpy(), sources["dec"].to_numpy(), unit="deg")
+        theirs = SkyCoord(truth["ra"].to_numpy(), truth["dec"].to_numpy(), unit="deg")
+        n_false = int((ours.match_to_catalog_sky(theirs)[1].arcsec > radius_arcsec).sum())
+    purity = 1.0 - n_false / n_detected if n_detected else float("nan")
+    return {"n_detected": n_detected, "n_false": n_false, "purity": purity}
+
+
 def score_sources(
     truth: pl.DataFrame,
     sources: pl.DataFrame,
@@ -42,6 +68,7 @@ def score_sources(
     band: str,
     edges: Sequence[float] = (18.0, 20.0, 22.0, 23.0, 24.0, 25.0, 26.0, 27.0),
     flux: str = "flux_auto",
+    true_flux: str = "flux",
 ) -> pl.DataFrame:
     """Compare measured with true fluxes in bins of true magnitude.
 
@@ -56,7 +83,9 @@ def score_sources(
     edges : sequence of float, optional
         Limits of the magnitude bins.
     flux : str, optional
-        Name of the flux, without the band; its error is ``{flux}_err``.
+        Name of the measured flux, without the band; its error is ``{flux}_err``.
+    true_flux : str, optional
+        Name of the true one.
 
     Returns
     -------
@@ -66,7 +95,7 @@ def score_sources(
     """
     i_truth, i_source = match_sources(truth, sources)
     mag = truth[f"mag_{band}"].to_numpy()
-    true = truth[f"flux_{band}"].to_numpy()[i_truth]
+    true = truth[f"{true_flux}_{band}"].to_numpy()[i_truth]
     measured = sources[f"{flux}_{band}"].cast(pl.Float64).to_numpy()[i_source]
     error = sources[f"{flux}_err_{band}"].cast(pl.Float64).to_numpy()[i_source]
     rows = []

@@ -40,7 +40,8 @@ def rgb_image(
     Parameters
     ----------
     images : sequence of three ndarray, float32, shape (ny, nx)
-        Red, green and blue, sky at zero; each is divided by its noise.
+        Red, green and blue, sky at zero; each is divided by its noise. Where one or two of them are NaN the picture is
+        grey, for a missing band is not a colour.
     softening, top : float, optional
         As in `to_grey`.
 
@@ -61,7 +62,11 @@ def rgb_image(
     if len(images) != 3 or len({image.shape for image in images}) != 1:
         msg = f"images: shapes {[image.shape for image in images]} are not allowed, three of one shape are needed"
         raise InvalidInputError(msg)
-    snr = np.stack([np.nan_to_num(image) / sky_noise(image) for image in images], axis=-1)
+    snr = np.stack([image / sky_noise(image) for image in images], axis=-1)
+    known = np.isfinite(snr)
+    n_known = known.sum(axis=-1, keepdims=True)
+    snr = np.where(known, snr, 0.0)
+    snr = np.where(n_known == 3, snr, snr.sum(axis=-1, keepdims=True) / np.maximum(n_known, 1))
     mean = snr.mean(axis=-1, keepdims=True)
     stretched = np.arcsinh(mean / softening) / np.arcsinh(top / softening)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -116,6 +116,25 @@ fn detect<'py>(
     Ok((images::array(py, labels)?, n))
 }
 
+/// Noise of the filtered image over that of independent pixels.
+#[pyfunction]
+fn filtered_noise(
+    py: Python<'_>,
+    data: Image<'_, f32>,
+    error: Option<Image<'_, f32>>,
+    sigma: f32,
+    mask: Option<Image<'_, bool>>,
+    kernel: Option<Image<'_, f32>>,
+) -> PyResult<f64> {
+    let kernel = kernel_of(py, kernel.as_ref())?;
+    let data = images::plane(py, "data", &data)?;
+    let error = images::optional_plane(py, "error", error.as_ref())?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let noise = error.map_or(Noise::Constant(sigma), Noise::Image);
+    let ratio = threads::run(py, || core::filtered_noise(data, noise, mask, &kernel))?;
+    Ok(ratio)
+}
+
 /// Segments split at their peaks.
 #[pyfunction]
 #[pyo3(signature = (data, labels, *, threshold, min_area, connectivity, n_levels, contrast, is_random))]
@@ -318,6 +337,7 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(label, m)?)?;
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
     m.add_function(wrap_pyfunction!(detect, m)?)?;
+    m.add_function(wrap_pyfunction!(filtered_noise, m)?)?;
     m.add_function(wrap_pyfunction!(deblend, m)?)?;
     m.add_function(wrap_pyfunction!(measure, m)?)?;
     m.add_function(wrap_pyfunction!(sum_apertures, m)?)?;

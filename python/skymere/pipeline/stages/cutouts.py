@@ -11,7 +11,7 @@ from skymere.datamodels import Mosaic
 from skymere.lake import SIZE_CLASSES, Lake, Run
 from skymere.mosaic import cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
-from skymere.pipeline.products import load_mosaic, load_segmentation, mosaic_rows
+from skymere.pipeline.products import load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
@@ -33,9 +33,8 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     sources = lake.table("source").filter(pl.col("tile") == tile).sort("source_id").collect()
     rows = _choose_sizes(sources, plan.cutouts)
-    bands = mosaic_rows(lake, tile)["band"].to_list()
     labels = load_segmentation(lake, tile).labels
-    mosaics = [load_mosaic(lake, tile, band) for band in bands]
+    mosaics = load_mosaics(lake, tile)
     for (size,), members in sorted(rows.group_by("size_class", maintain_order=True)):
         run.write(f"px{size}/seg", _stack(labels, members, size)[0])
         for mosaic in mosaics:

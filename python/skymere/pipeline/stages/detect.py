@@ -9,7 +9,7 @@ from skymere.errors import InvalidInputError
 from skymere.lake import Lake, Run
 from skymere.mosaic import detection_image
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_mosaic, mosaic_rows
+from skymere.pipeline.products import load_mosaics, mosaic_rows
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import detect
 
@@ -37,7 +37,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
     image = detection_image(
-        [load_mosaic(lake, tile, band) for band in bands],
+        load_mosaics(lake, tile, bands),
         min_exposures=plan.detect.min_exposures,
         params=plan.detect.background,
     )
@@ -52,6 +52,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         "n_sources": segmentation.n_sources,
         "n_pixels": int(np.count_nonzero(segmentation.labels)),
         "threshold": plan.detect.sources.threshold,
+        "noise_correlation": segmentation.params["noise_correlation"],
         "ny": ny,
         "nx": nx,
         "params": json.dumps(as_params(plan.detect), sort_keys=True),

@@ -10,7 +10,7 @@ from skymere.datamodels import Mosaic
 from skymere.lake import Lake, Run
 from skymere.mosaic import detection_image, subtract_background
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_mosaic, load_segmentation, mosaic_rows
+from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import MeasureImage, measure
 
@@ -33,7 +33,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
-    mosaics = [load_mosaic(lake, tile, band) for band in mosaic_rows(lake, tile)["band"]]
+    mosaics = load_mosaics(lake, tile)
     searched = set(detection_bands(lake, tile))
     found = detection_image(
         [m for m in mosaics if m.band in searched],

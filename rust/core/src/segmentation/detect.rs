@@ -8,6 +8,7 @@ use super::convolve::{BLOCK_ROWS, Filter, FilteredRow, Kernel};
 use super::deblend::{DeblendParams, Pixel, Scratch, pixels_of, split};
 use super::label::{BlockRuns, Components, Connectivity, Run, join_blocks, runs_of_row};
 use super::moments::Ellipse;
+use super::noise::Noise;
 use crate::image::{Image, Plane};
 
 /// Whose noise the threshold is counted in.
@@ -37,41 +38,6 @@ pub struct DetectParams {
     pub clean: Option<f64>,
 }
 
-/// The noise of an image.
-#[derive(Clone, Copy, Debug)]
-pub enum Noise<'a> {
-    /// The same everywhere.
-    Constant(f32),
-    /// That of every pixel; pixels where it is not positive and finite are not used.
-    Image(Plane<'a, f32>),
-}
-
-impl Noise<'_> {
-    fn row(&self, y: usize, out: &mut [f32]) {
-        match self {
-            Self::Constant(sigma) => out.fill(*sigma),
-            Self::Image(image) => out.copy_from_slice(image.row(y)),
-        }
-    }
-
-    /// Any of the noise values, to which weights are normalised so that their squares stay within range.
-    fn unit(&self) -> f32 {
-        match self {
-            Self::Constant(sigma) => *sigma,
-            Self::Image(image) => image
-                .pixels()
-                .iter()
-                .copied()
-                .find(|&s| is_noise(s))
-                .unwrap_or(1.0),
-        }
-    }
-}
-
-fn is_noise(sigma: f32) -> bool {
-    sigma > 0.0 && sigma.is_finite()
-}
-
 /// A detected source.
 #[derive(Debug)]
 pub(super) struct Source {
@@ -99,9 +65,7 @@ pub fn detect(
 ) -> Result<(Image<i32>, usize), SegmentationError> {
     let shape = data.shape();
     let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
-    if let Noise::Image(image) = noise {
-        image.of_shape("error", shape)?;
-    }
+    let noise = noise.of_shape(shape)?;
     let (filtered, found, thresholds) = scan(data, noise, mask, kernel, params);
     if !filtered.pixels().iter().any(|v| v.is_finite()) {
         return Err(SegmentationError::NoGoodPixel(data.pixels().len()));
@@ -143,22 +107,7 @@ fn scan(
     let nx = data.shape().1;
     let unit = noise.unit();
     let is_matched = params.noise_of == NoiseOf::Filtered;
-    let weight_of = |y: usize, out: &mut [f32]| {
-        noise.row(y, out);
-        for w in out.iter_mut() {
-            let sigma = *w;
-            *w = match (is_noise(sigma), is_matched) {
-                (false, _) => 0.0,
-                (true, true) => (unit / sigma) * (unit / sigma),
-                (true, false) => 1.0,
-            };
-        }
-        if let Some(mask) = mask {
-            for (w, &bad) in out.iter_mut().zip(mask.row(y)) {
-                *w = if bad { 0.0 } else { *w };
-            }
-        }
-    };
+    let weight_of = noise.weights(mask, is_matched);
     let filter = Filter {
         data,
         kernel,
