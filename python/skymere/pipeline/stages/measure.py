@@ -45,7 +45,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         {m.band: _without_background(m, plan) for m in mosaics},
         detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
         params=plan.measure,
-    )
+    ).table
     owned = lake.tiles[tile].owns(table["ra"].to_numpy(), table["dec"].to_numpy())
     table = table.filter(pl.Series(owned))
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
