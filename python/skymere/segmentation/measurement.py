@@ -87,11 +87,12 @@ def measure(
     -------
     SourceCatalog
         Its ``table`` has one row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based;
-        ``ra``, ``dec`` [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``, ``b`` [pix];
-        ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron aperture in units
-        of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band ``flux_iso_{band}``,
-        ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero point is unknown], each
-        followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and ``flags_{band}``.
+        ``ra``, ``dec`` [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``,
+        ``b`` [pix]; ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron
+        aperture in units of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band
+        ``flux_iso_{band}``, ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero
+        point is unknown], each followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and
+        ``flags_{band}``.
 
     Raises
     ------
