@@ -104,9 +104,9 @@ class Drizzler:
 
     Notes
     -----
-    With the kernel ``square`` the share of an input pixel in an output pixel is ``a / J``, with their common area a and the area J of the drop,
-    both on the output; its weight there ``w a / J``. The output is the weighted mean of the values [1]_, and its
-    variance ``sum (w a / J)^2 v / (sum w a / J)^2``. Sums are kept in float64.
+    With the kernel ``square`` the share of an input pixel in an output pixel is ``a / J``, with their common area a
+    and the area J of the drop, both on the output; its weight there ``w a / J``. The output is the weighted mean of
+    the values [1]_, and its variance ``sum (w a / J)^2 v / (sum w a / J)^2``. Sums are kept in float64.
 
     Shares of the other kernels add up to 1 on an infinite output too; drizzle 3.0 leaves Lanczos weights larger by the
     squared scale ratio, which no mean shows.

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::lanes::LARGEST_BOX;
 
+/// Pixels that are added together.
+pub const CHUNK: usize = 4;
+
 /// The sums of `w` and of `w d` of one output pixel.
 pub type Pair = [f64; 2];
 
@@ -71,7 +74,6 @@ impl Patch {
     /// Add what a drop leaves in a row.
     #[inline]
     pub fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
-        const CHUNK: usize = 4;
         let start = self.start(row, column);
         let (chunks, rest) = shares.as_chunks::<CHUNK>();
         for (k, chunk) in chunks.iter().enumerate() {
@@ -79,6 +81,22 @@ impl Patch {
         }
         for (k, share) in rest.iter().enumerate() {
             self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
+        }
+    }
+
+    /// As [`Patch::add`], with shares `across` times `height`; zeros fill the last chunk.
+    #[inline]
+    pub fn add_product(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        across: &[[f64; CHUNK]],
+        height: f64,
+    ) {
+        let start = self.start(row, column);
+        for (k, widths) in across.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
         }
     }
 

@@ -1,13 +1,15 @@
 //! Kernels that are a product of one profile along each axis of the output, centred on the mapped pixel.
 
+use std::array;
 use std::f64::consts::PI;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::kernels::{MapRows, Spread, Window, touched};
-use super::patch::{Drop, Patch};
+use super::patch::{CHUNK, Drop, Patch};
 
 /// The share of a pixel along one axis, given the distance of its centre from the drop's.
-pub trait Profile: Copy + Send + Sync {
+pub trait Profile: Send + Sync {
     /// Whether it can be negative.
     const IS_SIGNED: bool = false;
     /// Distance up to which pixels have a share.
@@ -88,23 +90,48 @@ impl Profile for Gaussian {
     }
 }
 
-/// `sinc(u) sinc(u / order)` of the distance u in input pixels, 0 from `order` on.
-#[derive(Clone, Copy, Debug)]
+/// `sinc(u) sinc(u / order)` of the distance u in input pixels, 0 from `order` on; from a table.
+#[derive(Clone, Debug)]
 pub struct Lanczos {
-    order: f64,
-    ratio: f64,
-    /// Step of a table that is read at the nearest entry, in input pixels; 0 for the function itself.
-    step: f64,
+    half: f64,
+    /// Table entries per output pixel.
+    per_pixel: f64,
+    /// Entry from which it is 0.
+    end: f64,
+    /// Values from one step before 0 to two steps beyond the order.
+    table: Arc<[f64]>,
+    is_nearest: bool,
 }
 
 impl Lanczos {
-    /// Lanczos of an order, for output pixels of `pixel_scale_ratio` input pixels.
+    /// Step of the table between whose entries a cubic runs, which is off by less than 1e-10.
+    const FINE_STEP_PIX: f64 = 1.0 / 512.0;
+
+    /// Lanczos of an order, for output pixels of `pixel_scale_ratio` input pixels; with a `step` above 0 the nearest
+    /// entry of a table of that step counts, as in drizzle 3.0.
     #[must_use]
     pub fn new(order: u8, pixel_scale_ratio: f64, step: f64) -> Self {
+        let order = f64::from(order);
+        let is_nearest = step > 0.0;
+        let step = if is_nearest {
+            step
+        } else {
+            Self::FINE_STEP_PIX
+        };
+        let value = |u: f64| {
+            if u < order || !is_nearest {
+                pixel_scale_ratio * sinc(u) * sinc(u / order)
+            } else {
+                0.0
+            }
+        };
+        let n = (order / step).ceil() as i32;
         Self {
-            order: f64::from(order),
-            ratio: pixel_scale_ratio,
-            step,
+            half: order / pixel_scale_ratio,
+            per_pixel: pixel_scale_ratio / step,
+            end: order / step,
+            table: (-1..n + 3).map(|k| value(f64::from(k) * step)).collect(),
+            is_nearest,
         }
     }
 }
@@ -118,20 +145,29 @@ impl Profile for Lanczos {
     const IS_SIGNED: bool = true;
 
     fn half(&self) -> f64 {
-        self.order / self.ratio
+        self.half
     }
 
     #[inline]
     fn at(&self, distance: f64) -> f64 {
-        let mut u = distance.abs() * self.ratio;
-        if self.step > 0.0 {
-            u = (u / self.step).round() * self.step;
+        let at = distance.abs() * self.per_pixel;
+        if at >= self.end {
+            return 0.0;
         }
-        if u < self.order {
-            self.ratio * sinc(u) * sinc(u / self.order)
-        } else {
-            0.0
+        if self.is_nearest {
+            return self.table[(at + 0.5) as usize + 1];
         }
+        let k = at as usize;
+        let t = at - k as f64;
+        let Some([a, b, c, d]) = self.table.get(k..k + 4).and_then(|v| v.first_chunk::<4>()) else {
+            return 0.0;
+        };
+        // The cubic through the values at -1, 0, 1, 2.
+        let (back, on) = (t + 1.0, t - 1.0);
+        b * back * on * (t - 2.0) * 0.5
+            - a * t * on * (t - 2.0) / 6.0
+            - c * back * t * (t - 2.0) * 0.5
+            + d * back * t * on / 6.0
     }
 }
 
@@ -140,8 +176,7 @@ impl Profile for Lanczos {
 pub struct Separable<P> {
     profile: P,
     centres: Vec<[f64; 2]>,
-    across: Vec<f64>,
-    shares: Vec<f64>,
+    across: Vec<[f64; CHUNK]>,
 }
 
 impl<P> Separable<P> {
@@ -152,7 +187,6 @@ impl<P> Separable<P> {
             profile,
             centres: Vec::new(),
             across: Vec::new(),
-            shares: Vec::new(),
         }
     }
 }
@@ -184,13 +218,19 @@ impl<P: Profile> Spread for Separable<P> {
             }
             self.across.clear();
             self.across
-                .extend(columns.clone().map(|i| self.profile.at(i as f64 - x)));
+                .extend(columns.clone().step_by(CHUNK).map(|first| {
+                    array::from_fn(|i| {
+                        let i = first + i;
+                        if i < columns.end {
+                            self.profile.at(i as f64 - x)
+                        } else {
+                            0.0
+                        }
+                    })
+                }));
             for row in rows {
                 let height = self.profile.at(row as f64 - y);
-                self.shares.clear();
-                self.shares
-                    .extend(self.across.iter().map(|width| width * height));
-                patch.add(drop, row, columns.start, &self.shares);
+                patch.add_product(drop, row, columns.start, &self.across, height);
             }
         }
     }
