@@ -2,8 +2,11 @@
 
 from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.codec import pyramid, quantise, round_weights
+from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
 from skymere.lake.forms import table_dtypes
+from skymere.lake.fsck import Fault
+from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.run import EVENTS, Run, run_id
@@ -16,7 +19,10 @@ __all__ = [
     "ArrayGroup",
     "ArraySpec",
     "Column",
+    "Compaction",
     "Cutouts",
+    "Fault",
+    "Garbage",
     "Identity",
     "Lake",
     "NamedTile",

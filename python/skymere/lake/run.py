@@ -5,8 +5,10 @@ nobody sees yet), commit (one entry of the table's log makes them visible), reco
 any place leaves either the old state or the new one; running the same task again finishes what is missing.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import time
 import uuid
@@ -103,6 +105,7 @@ class Run:
         self.already = self.live == self.id
         if live:
             self._record(live)
+        self._renew()
         return self
 
     def __exit__(
@@ -292,6 +295,11 @@ class Run:
             }
             self._group = GroupWriter(self._layout.staging, self._table.schema, provenance)
         return self._group
+
+    def _renew(self) -> None:
+        """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._layout.arrays(self.product, self.tile, self.id) / MANIFEST)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:
