@@ -6,6 +6,7 @@ from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
 from skymere.lake.forms import table_dtypes
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.tiles import NamedTile, Tiles
@@ -20,6 +21,8 @@ __all__ = [
     "Identity",
     "Lake",
     "NamedTile",
+    "Ragged",
+    "RaggedPlane",
     "Run",
     "Schema",
     "StoredArray",
@@ -31,4 +34,5 @@ __all__ = [
     "round_weights",
     "run_id",
     "table_dtypes",
+    "write_ragged",
 ]

@@ -11,7 +11,7 @@ from deltalake.schema import PrimitiveType
 
 from skymere.lake.schemas import Column, load_schema
 
-__all__ = ["arrow_schema", "delta_schema", "polars_schema", "table_dtypes", "votable"]
+__all__ = ["arrow_schema", "delta_schema", "polars_schema", "table_dtypes", "votable", "vounit"]
 
 _POLARS: Mapping[str, Any] = {
     "boolean": pl.Boolean(),
@@ -32,6 +32,12 @@ _ARROW: Mapping[str, Any] = {
     "double": pa.float64(),
     "string": pa.large_string(),
     "text": pa.large_string(),
+}
+# VOTables since 1.4 want VOUnits, in which erg and Angstrom are deprecated; these are equal to them.
+_VOUNIT: Mapping[str, str] = {
+    "Angstrom": "0.1nm",
+    "erg.s**-1.cm**-2": "mW.m**-2",
+    "erg.s**-1.cm**-2.Angstrom**-1": "10mW.m**-2.nm**-1",
 }
 _DELTA: Mapping[str, str] = {
     "boolean": "boolean",
@@ -111,7 +117,7 @@ def votable(name: str, description: str, columns: Iterable[Column], lengths: Map
             name=column.name,
             ID=column.name,
             datatype="char" if column.is_text else column.datatype,
-            unit=column.unit or None,
+            unit=vounit(column.unit) or None,
             ucd=column.ucd or None,
             **length,
         )
@@ -120,6 +126,11 @@ def votable(name: str, description: str, columns: Iterable[Column], lengths: Map
     out = io.BytesIO()
     file.to_xml(out)
     return out.getvalue().decode()
+
+
+def vounit(unit: str) -> str:
+    """Return a FITS unit of a schema as the VOUnit that is equal to it."""
+    return _VOUNIT.get(unit, unit)
 
 
 def _meaning(column: Column) -> dict[str, str]:

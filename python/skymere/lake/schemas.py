@@ -98,6 +98,9 @@ class ArraySpec:
         Rounding that is allowed.
     codec : str, optional
         How chunks are compressed.
+    offset, shape : str, optional
+        For a flat axis that holds the pixels of many objects, one after the other: arrays of the same group that say
+        where each object begins and which shape it has (none: one axis).
     """
 
     path: str
@@ -110,6 +113,12 @@ class ArraySpec:
     unit: str | None = None
     lossy: str | None = None
     codec: str = "blosc(zstd, 3, bitshuffle)"
+    offset: str | None = None
+    shape: str | None = None
+
+    def beside(self, name: str) -> str:
+        """Return the path of the array of this name in the same group."""
+        return f"{self.path[: self.path.rfind('/') + 1]}{name}"
 
     def at(self, path: str) -> "ArraySpec | None":
         """Return the declaration of the array at a path inside the group; None when that is not one of these."""
@@ -318,6 +327,11 @@ def _faults(schema: Schema) -> Iterator[str]:
         yield from (f"column {column.name}: {fault}" for fault in _column_faults(column))
     for spec in schema.arrays:
         yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec))
+    paths = {spec.path for spec in schema.arrays}
+    for spec in schema.arrays:
+        for name in (spec.offset, spec.shape):
+            if name is not None and spec.beside(name) not in paths:
+                yield f"array {spec.path}: array {spec.beside(name)!r} is named but not there"
 
 
 def _column_faults(column: Column) -> Iterator[str]:
