@@ -16,8 +16,8 @@ from deltalake import DeltaTable
 
 from skymere.errors import FormatError, NotFoundError, SchemaError
 from skymere.lake import load_schema, products
-from skymere.lake.forms import vounit
 from skymere.lake.schemas import parse_schema
+from skymere.lake.votable import vounit
 
 FOLDER = Path(str(files("skymere") / "_schemas"))
 

@@ -10,6 +10,7 @@ from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.tiles import NamedTile, Tiles
+from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
     "EVENTS",
@@ -32,6 +33,7 @@ __all__ = [
     "pyramid",
     "quantise",
     "round_weights",
+    "rows_from_astropy",
     "run_id",
     "table_dtypes",
     "write_ragged",
