@@ -9,9 +9,11 @@ from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.tiles import NamedTile, Tiles
+from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
     "EVENTS",
@@ -26,6 +28,8 @@ __all__ = [
     "Identity",
     "Lake",
     "NamedTile",
+    "Ragged",
+    "RaggedPlane",
     "Run",
     "Schema",
     "StoredArray",
@@ -35,6 +39,8 @@ __all__ = [
     "pyramid",
     "quantise",
     "round_weights",
+    "rows_from_astropy",
     "run_id",
     "table_dtypes",
+    "write_ragged",
 ]

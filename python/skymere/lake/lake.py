@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ from skymere.lake.fsck import Fault, check_lake
 from skymere.lake.garbage import Garbage, collect, find_garbage
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
+from skymere.lake.ragged import Ragged, find_rows, read_ragged
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
 from skymere.lake.sky import check_cone, cone_ranges, separation_arcsec
@@ -461,6 +462,69 @@ class Lake:
         """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""
         live = {name: self.live_runs(name) for name in products()}
         return content_hash(self.table, lambda product, tile: self.arrays(product, tile, live[product][tile]), live)
+
+    def beams(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        order: int | None = None,
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return beams: dispersed light of sources, with all that their models need.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,), optional
+            Values of ``beam_id``, in any order.
+        source_id : array_like, int64, shape (n,), optional
+            Sources whose beams are wanted, instead of ``ids``.
+        order : int, optional
+            Only this order.
+        planes : sequence of str, optional
+            Such as ``sci``, ``direct``, ``trace_wavelength``; all that every beam has when not given.
+
+        Raises
+        ------
+        NotFoundError
+            When a beam, a beam of one of the sources, or a plane is not there.
+        """
+        where = {"order": order}
+        rows = find_rows(self, "beam", ids, key="beam_id", row="beam_row", source_id=source_id, where=where)
+        return read_ragged(self, "beam", rows, row="beam_row", planes=planes)
+
+    def slitlets(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        grating: str | None = None,
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return slitlets by ``slitlet_id``, or those of sources and a grating; see `beams`."""
+        where = {"grating": grating}
+        rows = find_rows(self, "slitlet", ids, key="slitlet_id", row="slitlet_row", source_id=source_id, where=where)
+        return read_ragged(self, "slitlet", rows, row="slitlet_row", planes=planes)
+
+    def spectra(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        grating: str | None = None,
+        product: Literal["spectrum", "slit_spectrum"] = "spectrum",
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return spectra by ``spectrum_id``, or those of sources and a grating; see `beams`.
+
+        ``product`` says whether those of grism exposures or those of slits are meant.
+        """
+        if product not in ("spectrum", "slit_spectrum"):
+            msg = f"product: {product!r} has no spectra, it must be 'spectrum' or 'slit_spectrum'"
+            raise InvalidInputError(msg)
+        where = {"grating": grating}
+        rows = find_rows(self, product, ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where)
+        return read_ragged(self, product, rows, row="spectrum_row", planes=planes)
 
     def _delta(self, table: Table, version: int | None = None) -> Any:
         if self.pinned is not None and version is None:
