@@ -21,24 +21,24 @@ POLES_AND_SEAM = [
 
 
 def scattered(rng, n):
-    """Positions in clumps of all sizes around the places where formulas fail, and some anywhere."""
-    ra = rng.uniform(0, 360, n)
-    dec = np.rad2deg(np.arcsin(rng.uniform(-1, 1, n)))
-    for k, (ra0, dec0) in enumerate(POLES_AND_SEAM):
-        mine = np.arange(k, n, 10)
+    """Positions in clumps of all sizes around the places where formulas fail, and around one where they do not."""
+    ra, dec = np.empty(n), np.empty(n)
+    places = [*POLES_AND_SEAM, (77.0, 12.0)]
+    for k, (ra0, dec0) in enumerate(places):
+        mine = np.arange(k, n, len(places))
         frame = SkyCoord(ra0 * u.deg, dec0 * u.deg).skyoffset_frame()
-        size = 10 ** rng.uniform(-1, 5, len(mine))
+        size = 10 ** rng.uniform(-1, 3.3, len(mine))
         offset = rng.normal(0, 1, (2, len(mine))) * size / 3600
-        sky = SkyCoord(offset[0] * u.deg, np.clip(offset[1], -89, 89) * u.deg, frame=frame).icrs
+        sky = SkyCoord(offset[0] * u.deg, offset[1] * u.deg, frame=frame).icrs
         ra[mine], dec[mine] = sky.ra.deg, sky.dec.deg
     return ra, dec
 
 
 @pytest.fixture(scope="module")
 def whole_sky(survey, tmp_path_factory):
-    """A lake with 6000 sources all over the sky, and their positions."""
+    """A lake with 1500 sources in every corner of the sky, and their positions."""
     lake = Lake.create(tmp_path_factory.mktemp("sky") / "lake", tiles="healpix", scale_arcsec=60.0)
-    ra, dec = scattered(np.random.default_rng(5), 6000)
+    ra, dec = scattered(np.random.default_rng(5), 1500)
     tile = np.array(lake.tiles.at(ra, dec))
     for name in np.unique(tile):
         rows = [
@@ -58,7 +58,7 @@ def test_1000_cones_are_those_of_astropy(whole_sky):
     rng = np.random.default_rng(6)
     centres = scattered(rng, 1000)
     n_found = 0
-    for ra0, dec0, radius in zip(*centres, 10 ** rng.uniform(-1, 5.3, 1000), strict=True):
+    for ra0, dec0, radius in zip(*centres, 10 ** rng.uniform(-1, 4.5, 1000), strict=True):
         found = lake.cone("source", ra0, dec0, radius_arcsec=radius).select("source_id").collect()["source_id"]
         truth = np.flatnonzero(apart_arcsec(ra, dec, ra0, dec0) <= radius)
         assert sorted(found) == truth.tolist(), (ra0, dec0, radius)
@@ -68,7 +68,7 @@ def test_1000_cones_are_those_of_astropy(whole_sky):
 
 @pytest.mark.parametrize(
     ("ra_range", "dec_range"),
-    [((10, 50), (-20, 20)), ((350, 10), (-90, 90)), ((-10, 10), (-90, 0)), ((0, 360), (89, 90)), ((359.9999, 0), (-31, -29)),
+    [((70, 80), (-20, 20)), ((350, 10), (-90, 90)), ((-10, 10), (-90, 0)), ((0, 360), (89, 90)), ((359.9999, 0), (-31, -29)),
      ((0, 0.5), (-1, 1)), ((200, 360), (-90, -80)), ((360, 1), (40, 50)), ((-180, 180), (0, 45))],
 )  # fmt: skip
 def test_boxes_are_those_of_brute_force(whole_sky, ra_range, dec_range):
@@ -88,7 +88,7 @@ def test_the_meridian_of_zero_is_that_of_360():
         assert table.filter(in_box("ra", "dec", ra_range=ra_range, dec_range=(-1, 1)))["ra"].to_list() == [0.0, 360.0]
 
 
-@pytest.mark.parametrize("radius", [0.0, 0.05, 0.39, 3.0, 60.0, 7000.0, 400000.0])
+@pytest.mark.parametrize("radius", [0.0, 0.05, 0.39, 60.0, 7000.0, 400000.0])
 def test_a_crossmatch_is_that_of_brute_force(whole_sky, radius):
     lake, ra, dec = whole_sky
     rng = np.random.default_rng(7)

@@ -12,7 +12,7 @@ from skymere.lake import Lake, separation
 from skymere.pipeline import read_plan, run_plan
 from skymere.pipeline.borders import owned_sources
 
-TILES = '\n[tile]\nkind = "healpix"\nscale_arcsec = 0.08\nwidth_pix = 700\n'
+TILES = '\n[tile]\nkind = "healpix"\nscale_arcsec = 0.08\nwidth_pix = 1000\n'
 
 
 @pytest.fixture(scope="session")
@@ -31,11 +31,11 @@ def test_every_tile_that_an_exposure_touches_is_made(tiled: Path) -> None:
     corners = [np.array(text.split()[2:], float).reshape(-1, 2) for text in outlines]
     touched = {tile for polygon in corners for tile in lake.tiles.touching(polygon)}
     assert set(lake.live_runs("mosaic")) == touched
-    assert len(touched) > 3
+    assert len(touched) >= 2
     for product in ("segmentation", "source", "cutout"):
         assert set(lake.live_runs(product)) <= touched
     sources = lake.table("source").collect()
-    assert sources["tile"].n_unique() > 3
+    assert sources["tile"].n_unique() >= 2
     assert sources["tile"].to_list() == lake.tiles.at(sources["ra"].to_numpy(), sources["dec"].to_numpy())
 
 
