@@ -27,7 +27,7 @@ from skymere.lake.checks import check_frame, with_index
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.tables import Outcome, Rows, Table
-from skymere.lake.tiles import Tiles
+from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
@@ -73,7 +73,7 @@ class Run:
     def __init__(
         self,
         layout: Layout,
-        tiles: Tiles,
+        tiles: TileSet,
         *,
         stage: str,
         tile: str,

@@ -92,7 +92,7 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
 
 
 def open_or_create_lake(plan: Plan) -> Lake:
-    """Open the lake of a plan, or make it with the tile that the plan describes.
+    """Open the lake of a plan, or make it with the tiles that the plan describes.
 
     Raises
     ------
@@ -104,6 +104,8 @@ def open_or_create_lake(plan: Plan) -> Lake:
     path = plan.path(plan.survey.lake)
     if (path / "lake.json").exists():
         return Lake.open(path)
+    if plan.tile.kind == "healpix":
+        return Lake.create(path, tiles="healpix", scale_arcsec=plan.tile.scale_arcsec, width_pix=plan.tile.width_pix)
     return Lake.create(path, tiles=[NamedTile(plan.tile.name, _tile_grid(plan))])
 
 
