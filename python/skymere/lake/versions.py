@@ -1,0 +1,86 @@
+"""What may change between two versions of a schema: text (patch), more (minor), anything (major)."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+from skymere.lake.schemas import ArraySpec, Column, Schema, parse_schema
+
+__all__ = ["changes", "folder_faults", "version_faults"]
+
+LEVELS = ("major", "minor", "patch")
+
+
+def changes(old: Schema, new: Schema) -> Iterator[tuple[str, str]]:
+    """Yield each difference between two schemas: the part of the version that it asks for, and what it is.
+
+    Notes
+    -----
+    *Minor*: a new nullable column or a new array. *Major*: a column or array that is gone, of another type, unit, UCD,
+    length or nullability, or a new column without null; another key. Chunks and codecs are no part of the meaning.
+    """
+    theirs = {column.name: column for column in new.columns}
+    for column in old.columns:
+        if column.name not in theirs:
+            yield "major", f"column {column.name} is gone"
+        elif _meaning(column) != _meaning(theirs[column.name]):
+            yield "major", f"column {column.name} was {_meaning(column)} and is {_meaning(theirs[column.name])}"
+    known = {column.name for column in old.columns}
+    for column in new.columns:
+        if column.name not in known:
+            yield "minor" if column.nullable else "major", f"column {column.name} is new"
+    arrays = {spec.path: spec for spec in new.arrays}
+    for spec in old.arrays:
+        if spec.path not in arrays:
+            yield "major", f"array {spec.path} is gone"
+        elif _form(spec) != _form(arrays[spec.path]):
+            yield "major", f"array {spec.path} was {_form(spec)} and is {_form(arrays[spec.path])}"
+    for path in arrays.keys() - {spec.path for spec in old.arrays}:
+        yield "minor", f"array {path} is new"
+    if old.primary_key != new.primary_key:
+        yield "major", f"the key was {old.primary_key} and is {new.primary_key}"
+    if old.not_content != new.not_content:
+        yield "major", f"out of the content were {sorted(old.not_content)} and are {sorted(new.not_content)}"
+
+
+def version_faults(schemas: Sequence[Schema]) -> Iterator[str]:
+    """Yield what is wrong with the versions of one product: a change that its version does not admit."""
+    for old, new in pairwise(sorted(schemas, key=lambda schema: schema.version)):
+        bumped = next(level for level, a, b in zip(LEVELS, old.version, new.version, strict=True) if a != b)
+        for needed, what in changes(old, new):
+            if LEVELS.index(needed) < LEVELS.index(bumped):
+                yield f"{new.name}: {what} since {old.name}, which asks for a new {needed} version"
+
+
+def folder_faults(folder: Path) -> Iterator[str]:
+    """Yield what is wrong with a folder of schema files: files that changed after their release, wrong versions."""
+    released: dict[str, str] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    found = {path.name: path for path in sorted(folder.glob("*.yaml"))}
+    for name in sorted(released.keys() - found.keys()):
+        yield f"{name} was released and is gone"
+    for name, path in found.items():
+        if name not in released:
+            yield f"{name} is not in manifest.json"
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != released[name]:
+            yield f"{name} changed after its release; a change is a new file with a new version"
+    products: dict[str, list[Schema]] = {}
+    for name, path in found.items():
+        schema = parse_schema(path.read_text(encoding="utf-8"), str(path))
+        products.setdefault(schema.product, []).append(schema)
+        if name != f"{schema.product}-{schema.version_text}.yaml":
+            yield f"{name} holds {schema.name}"
+    for schemas in products.values():
+        yield from version_faults(schemas)
+
+
+def _meaning(column: Column) -> Column:
+    return replace(column, description="")
+
+
+def _form(spec: ArraySpec) -> ArraySpec:
+    # NaN is not equal to itself.
+    fill = "NaN" if spec.fill != spec.fill else spec.fill  # noqa: PLR0124
+    return replace(spec, description=str(fill), fill=0.0, chunk=(), shard=(), codec="")
