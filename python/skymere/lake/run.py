@@ -5,8 +5,10 @@ nobody sees yet), commit (one entry of the table's log makes them visible), reco
 any place leaves either the old state or the new one; running the same task again finishes what is missing.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import time
 import uuid
@@ -25,7 +27,7 @@ from skymere.lake.checks import check_frame, with_index
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.tables import Outcome, Rows, Table
-from skymere.lake.tiles import Tiles
+from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
@@ -71,7 +73,7 @@ class Run:
     def __init__(
         self,
         layout: Layout,
-        tiles: Tiles,
+        tiles: TileSet,
         *,
         stage: str,
         tile: str,
@@ -103,6 +105,7 @@ class Run:
         self.already = self.live == self.id
         if live:
             self._record(live)
+        self._renew()
         return self
 
     def __exit__(
@@ -292,6 +295,11 @@ class Run:
             }
             self._group = GroupWriter(self._layout.staging, self._table.schema, provenance)
         return self._group
+
+    def _renew(self) -> None:
+        """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._layout.arrays(self.product, self.tile, self.id) / MANIFEST)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:
