@@ -93,8 +93,10 @@ def check_parquet(path: Path, schema: Schema, columns: Iterable[Column]) -> None
             raise _fault(schema, "_healpix_29", "sorted rows", found, str(path))
 
 
-def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
+def check_delta(found: Any, schema: Schema, *, oldest: Schema | None = None) -> tuple[Column, ...]:
     """Return the columns of a Delta table whose names, types and units are those of the schema.
+
+    What ``oldest``, an earlier minor version, did not have yet may be missing.
 
     Raises
     ------
@@ -102,7 +104,9 @@ def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
         When a column differs.
     """
     types = {field.name: field.type for field in found.fields}
-    columns = schema.expand(schema.bands(types))
+    bands = schema.bands(types)
+    needed = {column.name for column in (oldest or schema).expand(bands)}
+    columns = tuple(column for column in schema.expand(bands) if column.name in needed or column.name in types)
     _same(schema, {field.name: field.type for field in delta_schema(columns).fields}, types)
     nullable = {field.name: field.nullable for field in found.fields}
     for column in columns:

@@ -24,12 +24,14 @@ from numpy.typing import ArrayLike
 from skymere.errors import InvalidInputError, SchemaError, StorageError
 from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame, with_index
+from skymere.lake.files import storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.majors import check_stored
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
-__all__ = ["EVENTS", "Run", "run_id"]
+__all__ = ["EVENTS", "Run", "record", "run_id"]
 
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
 _BESIDE = ("run_item", "alias", "run")
@@ -91,6 +93,8 @@ class Run:
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
         self._table = Table(layout, product)
+        for name in {product, *_BESIDE}:
+            check_stored(Table(layout, name))
         self._owner = tiles[tile] if self._table.schema.is_positional else None
         self._on_event = on_event or (lambda _: None)
         self._group: GroupWriter | None = None
@@ -104,7 +108,7 @@ class Run:
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:
-            self._record(live)
+            record(self._layout, self.product, live)
         self._renew()
         return self
 
@@ -258,10 +262,10 @@ class Run:
             for name, rows in (("run_item", items), ("alias", alias))
             if rows is not None and rows.height
         }
-        record = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
+        run_row = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
         self._seal()
         rows = self._write(self._table, main, columns)
-        for name, (its_columns, its_rows) in {**beside, "run": record}.items():
+        for name, (its_columns, its_rows) in {**beside, "run": run_row}.items():
             self._write(Table(self._layout, name), its_rows, its_columns)
         self._on_event("rows_written")
         if self._table.schema.arrays and not self.sealed:
@@ -272,7 +276,7 @@ class Run:
         self._on_event("committed")
         live = self._live()
         if live:
-            self._record(live)
+            record(self._layout, self.product, live)
         self._on_event("recorded")
         self.already = True
         return outcome
@@ -298,8 +302,9 @@ class Run:
 
     def _renew(self) -> None:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(self._layout.arrays(self.product, self.tile, self.id) / MANIFEST)
+        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
+        with storage(manifest), contextlib.suppress(FileNotFoundError):
+            os.utime(manifest)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:
@@ -330,14 +335,6 @@ class Run:
         empty_at = self._owner.healpix29 if self._owner is not None else 0
         return table.write(frame, columns, self._file, empty_at=empty_at)
 
-    def _record(self, live: TableFile) -> None:
-        """Commit what the attempt that won has written beside its rows."""
-        for name in _BESIDE:
-            table = Table(self._layout, name)
-            file = table.waiting(live)
-            if file is not None:
-                table.append(file, f"{name}/{live.tile}/{self.product}", info={"run": live.run})
-
     def _run_row(self, n_rows: int, parent_run: str | None) -> pl.DataFrame:
         row = {
             "product": self.product,
@@ -357,6 +354,15 @@ class Run:
         }
         schema = polars_schema(Table(self._layout, "run").schema.expand())
         return pl.DataFrame([row], schema={name: schema[name] for name in row})
+
+
+def record(layout: Layout, product: str, live: TableFile) -> None:
+    """Commit what the attempt that won has written beside its rows."""
+    for name in _BESIDE:
+        table = Table(layout, name)
+        file = table.waiting(live)
+        if file is not None:
+            table.append(file, f"{name}/{live.tile}/{product}", info={"run": live.run})
 
 
 def _canonical(tree: Any) -> str:

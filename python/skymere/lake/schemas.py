@@ -15,7 +15,7 @@ import yaml
 
 from skymere.errors import FormatError, NotFoundError, SchemaError
 
-__all__ = ["ArraySpec", "Column", "Schema", "load_schema", "parse_schema", "products"]
+__all__ = ["ArraySpec", "Column", "Schema", "load_schema", "majors", "parse_schema", "products"]
 
 DATATYPES = ("boolean", "short", "int", "long", "float", "double", "string", "text")
 LOSSY = (None, "quantise", "weight7")
@@ -262,6 +262,19 @@ def load_schema(product: str, version: str | None = None) -> Schema:
         raise NotFoundError(msg)
     path = _folder() / f"{product}-{wanted}.yaml"
     return parse_schema(path.read_text(encoding="utf-8"), str(path))
+
+
+def majors(product: str) -> dict[int, Schema]:
+    """Return the newest schema of each major version of a product that this skymere ships, in ascending order.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such product.
+    """
+    load_schema(product)
+    texts = {version[0]: ".".join(map(str, version)) for version in _released()[product]}
+    return {major: load_schema(product, text) for major, text in texts.items()}
 
 
 def parse_schema(text: str, origin: str) -> Schema:

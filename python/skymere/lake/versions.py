@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from skymere.lake.schemas import ArraySpec, Column, Schema, parse_schema
+from skymere.lake.schemas import ArraySpec, Schema, parse_schema
 
 __all__ = ["changes", "folder_faults", "version_faults"]
 
@@ -22,28 +23,34 @@ def changes(old: Schema, new: Schema) -> Iterator[tuple[str, str]]:
     *Minor*: a new nullable column or a new array. *Major*: a column or array that is gone, of another type, unit, UCD,
     length or nullability, or a new column without null; another key. Chunks and codecs are no part of the meaning.
     """
-    theirs = {column.name: column for column in new.columns}
-    for column in old.columns:
-        if column.name not in theirs:
-            yield "major", f"column {column.name} is gone"
-        elif _meaning(column) != _meaning(theirs[column.name]):
-            yield "major", f"column {column.name} was {_meaning(column)} and is {_meaning(theirs[column.name])}"
-    known = {column.name for column in old.columns}
-    for column in new.columns:
-        if column.name not in known:
-            yield "minor" if column.nullable else "major", f"column {column.name} is new"
-    arrays = {spec.path: spec for spec in new.arrays}
-    for spec in old.arrays:
-        if spec.path not in arrays:
-            yield "major", f"array {spec.path} is gone"
-        elif _form(spec) != _form(arrays[spec.path]):
-            yield "major", f"array {spec.path} was {_form(spec)} and is {_form(arrays[spec.path])}"
-    for path in arrays.keys() - {spec.path for spec in old.arrays}:
-        yield "minor", f"array {path} is new"
+    yield from _compared(
+        "column",
+        {column.name: replace(column, description="") for column in old.columns},
+        {column.name: replace(column, description="") for column in new.columns},
+        optional={column.name for column in new.columns if column.nullable},
+    )
+    yield from _compared(
+        "array",
+        {spec.path: _form(spec) for spec in old.arrays},
+        {spec.path: _form(spec) for spec in new.arrays},
+        optional={spec.path for spec in new.arrays},
+    )
     if old.primary_key != new.primary_key:
         yield "major", f"the key was {old.primary_key} and is {new.primary_key}"
     if old.not_content != new.not_content:
         yield "major", f"out of the content were {sorted(old.not_content)} and are {sorted(new.not_content)}"
+
+
+def _compared(
+    kind: str, old: Mapping[str, Any], new: Mapping[str, Any], *, optional: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    for name, was in old.items():
+        if name not in new:
+            yield "major", f"{kind} {name} is gone"
+        elif was != new[name]:
+            yield "major", f"{kind} {name} was {was} and is {new[name]}"
+    for name in new.keys() - old.keys():
+        yield "minor" if name in optional else "major", f"{kind} {name} is new"
 
 
 def version_faults(schemas: Sequence[Schema]) -> Iterator[str]:
@@ -76,11 +83,7 @@ def folder_faults(folder: Path) -> Iterator[str]:
         yield from version_faults(schemas)
 
 
-def _meaning(column: Column) -> Column:
-    return replace(column, description="")
-
-
 def _form(spec: ArraySpec) -> ArraySpec:
     # NaN is not equal to itself.
-    fill = "NaN" if spec.fill != spec.fill else spec.fill  # noqa: PLR0124
+    fill = "NaN" if spec.fill != spec.fill else spec.fill
     return replace(spec, description=str(fill), fill=0.0, chunk=(), shard=(), codec="")
