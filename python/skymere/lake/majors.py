@@ -77,11 +77,11 @@ def chosen(
             )
             raise FormatError(msg)
         return table, max(known)
-    older = [one for one in tables_on_disk(layout, product) if one.major == schema and (not pins or one.key in pins)]
-    if schema < table.major and older:
-        return older[0], schema
-    if schema < table.major or schema not in known:
-        have = sorted({one.major for one in tables_on_disk(layout, product)} | {m for m in known if m >= table.major})
+    there = {one.major: one for one in tables_on_disk(layout, product) if pins is None or one.key in pins}
+    if schema < table.major and schema in there:
+        return there[schema], schema
+    have = sorted(there.keys() | {major for major in known if major >= table.major})
+    if schema not in have:
         msg = f"schema: {product!r} has no version {schema} here, it must be one of {have}"
         raise NotFoundError(msg)
     return table, schema

@@ -83,11 +83,12 @@ def migrated(rows: pl.LazyFrame, table: Table, major: int) -> pl.LazyFrame:
         When what comes out does not match the schema.
     """
     product = table.schema.product
+    known = majors(product)
     for step in range(table.major + 1, major + 1):
-        if (product, step) not in _REGISTERED:
+        if step not in known or (product, step) not in _REGISTERED:
             msg = f"table {table.key}: no migration of {product!r} to version {step} is registered"
             raise NotFoundError(msg)
-        rows = _fitted(_REGISTERED[product, step](rows), majors(product)[step])
+        rows = _fitted(_REGISTERED[product, step](rows), known[step])
     return rows
 
 

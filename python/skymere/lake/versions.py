@@ -76,8 +76,9 @@ def folder_faults(folder: Path) -> Iterator[str]:
     products: dict[str, list[Schema]] = {}
     for name, path in found.items():
         schema = parse_schema(path.read_text(encoding="utf-8"), str(path))
-        products.setdefault(schema.product, []).append(schema)
-        if name != f"{schema.product}-{schema.version_text}.yaml":
+        if name == f"{schema.product}-{schema.version_text}.yaml":
+            products.setdefault(schema.product, []).append(schema)
+        else:
             yield f"{name} holds {schema.name}"
     for schemas in products.values():
         yield from version_faults(schemas)
