@@ -130,14 +130,14 @@ def check_units(units: Mapping[str, str], schema: Schema, columns: Iterable[Colu
 
 
 def _same(schema: Schema, wanted: Mapping[str, Any], found: Mapping[str, Any], origin: str = "") -> None:
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise _fault(schema, ", ".join(missing), "in the table", "missing", origin)
     for name, kind in found.items():
         if name not in wanted:
             raise _fault(schema, name, f"one of {list(wanted)}", "a column that the schema does not have", origin)
         if kind != wanted[name]:
             raise _fault(schema, name, str(wanted[name]), str(kind), origin)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise _fault(schema, ", ".join(missing), "in the table", "missing", origin)
 
 
 def _fault(schema: Schema, column: str, expected: str, found: str, origin: str = "") -> SchemaError:
