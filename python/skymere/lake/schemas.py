@@ -6,7 +6,7 @@ The files are Felis YAML (tables) with a ``skymere:arrays`` block, one per produ
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -286,18 +286,7 @@ def parse_schema(text: str, origin: str) -> Schema:
         When the text is not a schema.
     """
     try:
-        tree = yaml.safe_load(text)
-        (table,) = tree["tables"]
-        schema = Schema(
-            product=table["name"],
-            version=_version(tree["version"]["current"]),
-            description=table["description"],
-            columns=tuple(_column(entry) for entry in table["columns"]),
-            primary_key=tuple(key.rpartition(".")[2] for key in table["primaryKey"]),
-            arrays=tuple(_array(entry) for entry in tree.get("skymere:arrays", ())),
-            not_content=frozenset(tree["skymere:not_content"]),
-            text=text,
-        )
+        schema = _parsed(text)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{origin}: not a schema of skymere: {type(error).__name__}: {error}"
         raise FormatError(msg) from error
@@ -305,6 +294,23 @@ def parse_schema(text: str, origin: str) -> Schema:
         msg = f"{origin}: {fault}"
         raise FormatError(msg)
     return schema
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Schema:
+    # The loader in C is not part of every build of PyYAML.
+    tree = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    (table,) = tree["tables"]
+    return Schema(
+        product=table["name"],
+        version=_version(tree["version"]["current"]),
+        description=table["description"],
+        columns=tuple(_column(entry) for entry in table["columns"]),
+        primary_key=tuple(key.rpartition(".")[2] for key in table["primaryKey"]),
+        arrays=tuple(_array(entry) for entry in tree.get("skymere:arrays", ())),
+        not_content=frozenset(tree["skymere:not_content"]),
+        text=text,
+    )
 
 
 def _version(text: str) -> tuple[int, int, int]:

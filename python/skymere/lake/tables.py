@@ -474,24 +474,18 @@ def _longest(values: pl.Series) -> int:
 
 
 def _statistics(path: Path, columns: Sequence[Column]) -> str:
-    """Return what lets a reader skip a file."""
-    frame = pl.scan_parquet(path)
+    """Return what lets a reader skip a file, from the footer of the file."""
+    footer = pq.read_metadata(path)
     names = [column.name for column in columns if column.name in _STATISTICS and not column.nullable]
-    row = (
-        frame.select(
-            pl.len().alias("n"),
-            *(pl.col(name).min().alias(f"min:{name}") for name in names),
-            *(pl.col(name).max().alias(f"max:{name}") for name in names),
-        )
-        .collect()
-        .row(0, named=True)
-    )
-    known = [name for name in names if row[f"min:{name}"] is not None]
+    place = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups) if footer.row_group(i).num_rows]
+    found = {name: [group.column(place[name]).statistics for group in groups] for name in names}
+    known = [name for name, each in found.items() if each and all(one is not None and one.has_min_max for one in each)]
     return json.dumps(
         {
-            "numRecords": row["n"],
-            "minValues": {name: row[f"min:{name}"] for name in known},
-            "maxValues": {name: row[f"max:{name}"] for name in known},
+            "numRecords": footer.num_rows,
+            "minValues": {name: min(one.min for one in found[name]) for name in known},
+            "maxValues": {name: max(one.max for one in found[name]) for name in known},
             "nullCount": dict.fromkeys(names, 0),
         }
     )
