@@ -4,17 +4,19 @@ import shutil
 
 import polars as pl
 import pytest
+from astropy.table import Table
 
 from skymere.errors import ConflictError, FormatError, NotFoundError, SchemaError
 from skymere.lake import Lake, load_schema, migration
-from skymere.lake.tables import Table
+from skymere.lake.tables import Table as LakeTable
 
 V1 = load_schema("source").text
 
 
 def column(name, datatype="float", *, nullable=True, unit="arcsec"):
+    length = "length: 16, " if datatype == "string" else ""
     return (
-        f'  - {{name: "{name}", "@id": "#source.{name}", datatype: {datatype}, nullable: {str(nullable).lower()}, '
+        f'  - {{name: "{name}", "@id": "#source.{name}", datatype: {datatype}, {length}nullable: {str(nullable).lower()}, '
         f'ivoa:unit: "{unit}", ivoa:ucd: "meta", description: "Made up"}}\n'
     )
 
@@ -29,7 +31,8 @@ def changed(text, old, new):
 
 
 # A minor version has more columns, also of each band.
-MINOR = {"source-1.1.0.yaml": with_version(V1, "1.1.0") + column("z_spec", unit="") + column("colour_{band}", unit="")}
+MORE = column("z_spec", unit="") + column("kind", "string", unit="") + column("colour_{band}", unit="")
+MINOR = {"source-1.1.0.yaml": with_version(V1, "1.1.0") + MORE}
 # A major one has another name and unit for one of them, a new one without null, and other fluxes.
 R_HALF = '{name: r_half, "@id": "#source.r_half", datatype: float, nullable: true, ivoa:unit: "pix"'
 R_EFF = '{name: r_eff, "@id": "#source.r_eff", datatype: float, nullable: true, ivoa:unit: "arcsec"'
@@ -75,6 +78,7 @@ def test_a_later_minor_version_reads_and_continues_an_old_lake(old, survey, ship
     assert seen.select(before.columns).equals(before)
     assert seen["z_spec"].is_null().all()
     assert seen.schema["z_spec"] == pl.Float32
+    assert (seen["kind"] == "").all()
     assert {"colour_f125w", "colour_f140w"} <= set(seen.columns)
     assert lake.content_hash() == total
     assert lake.migrate("source") == "already"
@@ -85,6 +89,7 @@ def test_a_later_minor_version_reads_and_continues_an_old_lake(old, survey, ship
     assert now.filter(tile="east").select(before.columns).equals(before.filter(tile="east"))
     assert now.filter(tile="east")["z_spec"].is_null().all()
     assert (now.filter(tile="west")["z_spec"] == 2.5).all()
+    assert (now.filter(tile="east")["kind"] == "").all()
     pinned = rows(Lake.open(old.path, "DR1"))
     assert pinned.filter(tile="west").select(before.columns).equals(before.filter(tile="west"))
     assert pinned.columns == seen.columns
@@ -110,6 +115,8 @@ def test_an_earlier_minor_version_reads_and_continues_a_newer_lake(old, survey, 
     assert rows(lake).filter(tile="west").equals(seen.filter(tile="west"))
     assert lake.fsck(hashes=True) == []
     lake.compact("source")
+    for path in (lake.path / "tables/source").rglob("merged.*.parquet"):
+        assert set(Table.read(path, format="parquet.votable")["kind"]) == {""}
     ship(MINOR)
     assert rows(lake).filter(tile="west").equals(newer.filter(tile="west"))
     assert lake.fsck(hashes=True) == []
@@ -118,7 +125,7 @@ def test_an_earlier_minor_version_reads_and_continues_a_newer_lake(old, survey, 
 def test_a_crash_before_the_new_columns_are_there_leaves_the_table_readable(old, survey, ship):
     before = rows(old)
     ship(MINOR)
-    Table(old._layout, "source")._keep_schema()
+    LakeTable(old._layout, "source")._keep_schema()
     assert rows(old).select(before.columns).equals(before)
     ship({})
     assert rows(old).equals(before)
@@ -281,7 +288,7 @@ def crash(*_, **__):
 def test_a_migration_that_ended_half_way_is_finished_by_the_next(new, monkeypatch, step):
     expected, total = rows(new), new.content_hash()
     with monkeypatch.context() as patch:
-        patch.setattr(Table, step, crash)
+        patch.setattr(LakeTable, step, crash)
         with pytest.raises(CrashError):
             new.migrate("source")
     assert rows(new).equals(expected)
@@ -319,14 +326,14 @@ def as_of(ship, release, task):
 
 
 def test_what_is_published_while_a_migration_runs_is_not_lost(new, survey, ship, monkeypatch):
-    close = Table.close
+    close = LakeTable.close
 
     def slow(table, delta):
         as_of(ship, MAJOR, lambda: survey.publish(new, "source", "west", 3))
         close(table, delta)
 
     survey.publish(new, "segmentation", "west", 3)
-    monkeypatch.setattr(Table, "close", slow)
+    monkeypatch.setattr(LakeTable, "close", slow)
     with pytest.raises(ConflictError, match="migrate again"):
         new.migrate("source")
     monkeypatch.undo()
@@ -350,7 +357,7 @@ def test_a_run_of_the_old_version_that_comes_too_late_is_refused(new, ship):
 
 def test_two_that_migrate_at_once_migrate_once(new, monkeypatch):
     expected = rows(new)
-    adopt = Table.adopt
+    adopt = LakeTable.adopt
     outcomes = []
 
     def late(table, *args, **kwargs):
@@ -358,7 +365,7 @@ def test_two_that_migrate_at_once_migrate_once(new, monkeypatch):
         outcomes.append(new.migrate("source"))
         return adopt(table, *args, **kwargs)
 
-    monkeypatch.setattr(Table, "adopt", late)
+    monkeypatch.setattr(LakeTable, "adopt", late)
     outcomes.append(new.migrate("source"))
     assert outcomes == ["published", "already"]
     assert rows(new).equals(expected)

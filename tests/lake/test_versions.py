@@ -43,17 +43,18 @@ EDITS = {
     "unit": ("major", ('name: ra, "@id": "#cutout.ra", datatype: double, nullable: false, ivoa:unit: "deg"',
                        'name: ra, "@id": "#cutout.ra", datatype: double, nullable: false, ivoa:unit: "rad"')),
     "null": ("major", (column_of("cutout_row"), column_of("cutout_row").replace("false", "true"))),
+    "more that is no content": ("minor", (LAST, LAST + NULLABLE), ("not_content: [", "not_content: [snr, ")),
     "content": ("major", ("skymere:not_content: [run_id", "skymere:not_content: [cutout_row, run_id")),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", EDITS)
 def test_a_change_needs_a_version_of_its_level(what):
-    needed, edit = EDITS[what]
+    needed, *edits = EDITS[what]
     levels = {"patch": "1.0.1", "minor": "1.1.0", "major": "2.0.0"}
     for level, version in levels.items():
         allowed = list(levels).index(level) >= list(levels).index(needed)
-        found = list(version_faults([edited(version, edit), V1]))
+        found = list(version_faults([edited(version, *edits), V1]))
         assert (found == []) is allowed
         assert all(f"which asks for a new {needed} version" in fault for fault in found)
 

@@ -30,7 +30,7 @@ def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> 
     _same(schema, polars_schema(columns), dict(frame.schema))
     for column in columns:
         values = frame[column.name]
-        if not column.nullable and values.null_count():
+        if (column.is_text or not column.nullable) and values.null_count():
             raise _fault(schema, column.name, "no null", f"{values.null_count()} nulls")
         longest = values.str.len_bytes().max() if column.length is not None else None
         if isinstance(longest, int) and longest > (column.length or 0):

@@ -45,6 +45,9 @@ def content_hash(
 def _add_rows(total: Any, schema: Schema, frame: pl.DataFrame) -> None:
     # A column without a value says nothing: it is there because the lake once had that band.
     silent = {values.name for values in frame if values.null_count() == frame.height}
+    # Nor does a text that is empty in every row, when a minor version has added it.
+    texts = {column.name for column in schema.columns if column.is_text and not column.nullable}
+    silent |= {v.name for v in frame if v.dtype == pl.String and v.name not in texts and (v == "").all()}
     names = sorted(set(frame.columns) - silent - schema.not_content)
     frame = frame.select(names)
     # Keys that name a run stay out of the hash, so all other columns take part in the order.

@@ -16,7 +16,7 @@ from skymere.lake.layout import Layout, TableFile
 from skymere.lake.majors import stored
 from skymere.lake.run import record
 from skymere.lake.schemas import Column, Schema, majors
-from skymere.lake.tables import Outcome, Rows, Table
+from skymere.lake.tables import Outcome, Rows, Table, absent
 
 __all__ = ["migrate", "migrated", "migration"]
 
@@ -147,8 +147,8 @@ def _fitted(rows: pl.LazyFrame, schema: Schema) -> pl.LazyFrame:
     if extra:
         msg = f"{schema.name}: column {extra[0]}: the migration leaves it, but the schema does not have it"
         raise SchemaError(msg)
-    absent = [pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in found]
-    return rows.with_columns(absent).select(*wanted)
+    present = [column for column in columns if column.name in found]
+    return rows.with_columns(absent(columns, present)).select(*wanted)
 
 
 def _fits(column: Column, found: pl.DataType | None, wanted: pl.DataType) -> bool:

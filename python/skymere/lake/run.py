@@ -193,7 +193,7 @@ class Run:
             msg = f"{self._table.schema.name}: column {unknown[0]}: not in the schema, which has {list(schema)}"
             raise SchemaError(msg)
         filled = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
-        blank = {c.name: "" for c in columns if not c.nullable and schema[c.name] == pl.String}
+        blank = {c.name: "" for c in columns if c.is_text}
         known = {name: value for name, value in filled.items() if name in schema}
         try:
             return pl.DataFrame([blank | known | dict(row) for row in rows], schema=schema).fill_nan(None)
@@ -212,12 +212,15 @@ class Run:
         frame : polars.DataFrame
             Rows; ``tile``, ``run_id`` and ``_healpix_29`` may be missing, `publish` fills them in.
         """
-        schema = polars_schema(self._table.schema.expand(self._table.schema.bands(frame.columns)))
+        columns = self._table.schema.expand(self._table.schema.bands(frame.columns))
+        schema = polars_schema(columns)
         filled = {"tile", "run_id", "_healpix_29"}
         wanted = [
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
-            for name, dtype in schema.items()
-            if name in frame.columns or name not in filled
+            (pl.col(c.name) if c.name in frame.columns else pl.lit(c.absent if c.nullable else None))
+            .cast(schema[c.name])
+            .alias(c.name)
+            for c in columns
+            if c.name in frame.columns or c.name not in filled
         ]
         return frame.select(wanted).fill_nan(None)
 

@@ -39,7 +39,8 @@ class Column:
     datatype : str
         Felis datatype.
     nullable : bool
-        Whether values may be missing.
+        Whether values may be missing. A text never is, because astropy cannot read such files: one that a minor
+        version adds is nullable, and empty in rows that are older.
     description : str
         In words.
     unit, ucd : str, optional
@@ -65,6 +66,11 @@ class Column:
     def is_text(self) -> bool:
         """Whether the values are strings."""
         return self.datatype in ("string", "text")
+
+    @property
+    def absent(self) -> str | None:
+        """The value in rows that are older than the column."""
+        return "" if self.is_text else None
 
     def for_band(self, band: str) -> "Column":
         """Return the column of one band."""
@@ -343,22 +349,22 @@ def _faults(schema: Schema) -> Iterator[str]:
         if key not in names:
             yield f"column {key!r} is named but not there"
     for column in schema.columns:
-        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column, schema.primary_key))
+        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column, schema))
     paths = {spec.path for spec in schema.arrays}
     for spec in schema.arrays:
         yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec, paths))
 
 
-def _column_faults(column: Column, primary_key: tuple[str, ...]) -> Iterator[str]:
+def _column_faults(column: Column, schema: Schema) -> Iterator[str]:
     if column.datatype not in DATATYPES:
         yield f"datatype {column.datatype!r} is not one of {DATATYPES}"
-    if column.is_text and column.nullable:
-        yield "strings cannot be null, because astropy cannot read such files"
+    if column.is_text and column.nullable and schema.version[1] == 0:
+        yield "strings cannot be null, but for those that a minor version adds"
     if (column.datatype == "string") != (column.length is not None):
         yield "a string, and nothing else, has a length"
     if column.is_pattern and not column.nullable:
         yield "a pattern must be nullable, because a file may lack a band"
-    if column.nullable and column.name in primary_key:
+    if column.nullable and column.name in schema.primary_key:
         yield "a part of the primary key cannot be null"
 
 

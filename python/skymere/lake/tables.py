@@ -28,7 +28,7 @@ from skymere.lake.schemas import Column, Schema, load_schema, majors, parse_sche
 from skymere.lake.sky import DEEP
 from skymere.lake.votable import votable
 
-__all__ = ["Outcome", "Rows", "Table", "has_migrated", "kept_schemas", "tables_on_disk"]
+__all__ = ["Outcome", "Rows", "Table", "absent", "has_migrated", "kept_schemas", "tables_on_disk"]
 
 Outcome = Literal["published", "already"]
 
@@ -130,12 +130,10 @@ class Table:
 
     def _complete(self, frame: pl.LazyFrame, present: Sequence[Column]) -> pl.LazyFrame:
         """Add the columns of later minor versions; put those of this skymere's schema first."""
-        bands = self.schema.bands(column.name for column in present)
-        wanted = polars_schema(self.schema.expand(bands))
-        names = {column.name for column in present}
-        later = [pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in names]
-        extra = [name for name in polars_schema(present) if name not in wanted]
-        return frame.with_columns(later).select(*wanted, *extra)
+        columns = self.schema.expand(self.schema.bands(column.name for column in present))
+        names = {column.name for column in columns}
+        extra = [column.name for column in present if column.name not in names]
+        return frame.with_columns(absent(columns, present)).select(*(column.name for column in columns), *extra)
 
     def write(self, frame: pl.DataFrame, columns: tuple[Column, ...], file: TableFile, *, empty_at: int) -> Rows:
         """Write checked rows as Parquet, one file for each pixel of the partition order; nobody sees them yet.
@@ -200,7 +198,7 @@ class Table:
         self._write_parquet(frame.sort(order), columns, place, {_TILES: json.dumps(members)})
         return Rows((place.path,), columns)
 
-    def _read(self, files: Iterable[TableFile], columns: Iterable[Column]) -> pl.DataFrame:
+    def _read(self, files: Iterable[TableFile], columns: Sequence[Column]) -> pl.DataFrame:
         """Return what files hold of their tiles and runs, with null where a file is older than a column."""
         tiles: dict[str, list[str]] = {}
         for part in files:
@@ -210,7 +208,7 @@ class Table:
         for path, names in sorted(tiles.items()):
             found = pl.read_parquet(self.dataset / path, hive_partitioning=False)
             frames.append(found.filter(pl.col("tile").is_in(names)))
-        return pl.concat(frames, how="diagonal").select(*wanted)
+        return pl.concat(frames, how="diagonal").with_columns(absent(columns, columns)).select(*wanted)
 
     def _without(self, delta: DeltaTable, part: TableFile) -> Rows | None:
         """Write the file that a tile shares with others again, without that tile."""
@@ -489,6 +487,14 @@ def _statistics(path: Path, columns: Sequence[Column]) -> str:
             "nullCount": dict.fromkeys(names, 0),
         }
     )
+
+
+def absent(columns: Sequence[Column], present: Sequence[Column]) -> list[pl.Expr]:
+    """Return what stands in rows that are older than some columns; ``present`` are those that other rows have."""
+    there = {column.name: column for column in present}
+    kinds = polars_schema(columns)
+    new = [pl.lit(c.absent, dtype=kinds[c.name]).alias(c.name) for c in columns if c.name not in there]
+    return new + [pl.col(name).fill_null("") for name, c in there.items() if c.is_text and c.nullable]
 
 
 def _sync_folders(folder: Path, root: Path) -> None:

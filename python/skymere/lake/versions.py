@@ -37,8 +37,9 @@ def changes(old: Schema, new: Schema) -> Iterator[tuple[str, str]]:
     )
     if old.primary_key != new.primary_key:
         yield "major", f"the key was {old.primary_key} and is {new.primary_key}"
-    if old.not_content != new.not_content:
-        yield "major", f"out of the content were {sorted(old.not_content)} and are {sorted(new.not_content)}"
+    outside = new.not_content & {column.name for column in old.columns}
+    if old.not_content != outside:
+        yield "major", f"out of the content were {sorted(old.not_content)} and are {sorted(outside)}"
 
 
 def _compared(
