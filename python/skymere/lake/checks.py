@@ -17,8 +17,10 @@ from skymere.lake.sky import healpix29
 __all__ = ["check_delta", "check_frame", "check_parquet", "check_units", "with_index"]
 
 
-def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> tuple[Column, ...]:
-    """Return the columns of a table that is fit to be published.
+def check_frame(
+    frame: pl.DataFrame, schema: Schema, *, tile: str, run: str, is_placed: bool = False
+) -> tuple[Column, ...]:
+    """Return the columns of a table that is fit to be published; ``is_placed`` when its index was computed just now.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> 
     if frame.select(schema.primary_key).n_unique() < frame.height:
         key = frame.filter(frame.select(schema.primary_key).is_duplicated()).select(schema.primary_key).row(0)
         raise _fault(schema, " and ".join(schema.primary_key), "a unique key", f"{key} more than once")
-    if schema.is_positional:
+    if schema.is_positional and not is_placed:
         _check_place(frame, schema)
     return columns
 

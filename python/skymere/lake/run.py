@@ -93,8 +93,8 @@ class Run:
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
         self._table = Table(layout, product)
-        for name in {product, *_BESIDE}:
-            check_stored(Table(layout, name))
+        for table in (self._table, *(Table(layout, name) for name in _BESIDE)):
+            check_stored(table)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
         self._on_event = on_event or (lambda _: None)
         self._group: GroupWriter | None = None
@@ -323,8 +323,10 @@ class Run:
         known = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
         names = {column.name for column in table.schema.columns}
         fill = [pl.lit(v).alias(k) for k, v in known.items() if k in names and k not in frame.columns]
-        frame = with_index(frame.with_columns(fill), table.schema)
-        columns = check_frame(frame, table.schema, tile=self.tile, run=self.id)
+        filled = frame.with_columns(fill)
+        frame = with_index(filled, table.schema)
+        is_placed = frame.width > filled.width
+        columns = check_frame(frame, table.schema, tile=self.tile, run=self.id, is_placed=is_placed)
         if table is self._table and self._owner is not None:
             owned = self._owner.owns(frame["ra"].to_numpy(), frame["dec"].to_numpy())
             if not owned.all():

@@ -126,7 +126,7 @@ class Table:
     def rows(self, delta: DeltaTable, files: Iterable[TableFile]) -> pl.LazyFrame:
         """Return the rows of some files of a version, as `scan` does for all of them."""
         present = self._check(delta)
-        return self._complete(self._read(files, present).lazy(), present)
+        return self._complete(self._gather(files, present).lazy(), present)
 
     def _complete(self, frame: pl.LazyFrame, present: Sequence[Column]) -> pl.LazyFrame:
         """Add the columns of later minor versions; put those of this skymere's schema first."""
@@ -190,7 +190,7 @@ class Table:
     def merge(self, delta: DeltaTable, files: Sequence[TableFile]) -> Rows:
         """Write what files hold of some tiles into one file; nobody sees it yet."""
         columns = self._check(delta)
-        frame = self._read(files, columns)
+        frame = self._gather(files, columns)
         order = ["_healpix_29", *self.schema.primary_key] if self.schema.is_positional else self.schema.primary_key
         folder = files[0].folder if self.schema.is_positional else part_folder(MERGED)
         place = TableFile(folder, MERGED, MERGED, uuid.uuid4().hex[:8])
@@ -198,7 +198,7 @@ class Table:
         self._write_parquet(frame.sort(order), columns, place, {_TILES: json.dumps(members)})
         return Rows((place.path,), columns)
 
-    def _read(self, files: Iterable[TableFile], columns: Sequence[Column]) -> pl.DataFrame:
+    def _gather(self, files: Iterable[TableFile], columns: Sequence[Column]) -> pl.DataFrame:
         """Return what files hold of their tiles and runs, with null where a file is older than a column."""
         tiles: dict[str, list[str]] = {}
         for part in files:
