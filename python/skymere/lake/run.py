@@ -109,7 +109,8 @@ class Run:
         self.already = self.live == self.id
         if live:
             record(self._layout, self.product, live)
-        self._renew()
+        if not self.already:
+            self._renew()
         return self
 
     def __exit__(
