@@ -178,6 +178,14 @@ def test_what_hangs_on_the_rows_still_hangs_on_them(new):
     assert new.fsck(hashes=True) == []
 
 
+def test_files_of_several_tiles_are_migrated_too(new, ship):
+    before = rows(new)
+    assert as_of(ship, MAJOR, lambda: new.compact("source")).after == 1
+    assert new.migrate("source") == "published"
+    assert rows(new).equals(before)
+    assert new.fsck(hashes=True) == []
+
+
 def test_releases_of_both_times_stay_as_they_are(new, survey):
     early = rows(Lake.open(new.path, "DR1"))
     new.migrate("source")

@@ -98,8 +98,7 @@ def migrate(layout: Layout, product: str) -> Outcome:
     delta = old.open()
     if delta is None or old.major >= new.major:
         return "already"
-    for file in old.live(delta):
-        record(layout, product, file)
+    _record_all(layout, old.live(delta), product)
     written = _rewrite(old, delta.version(), new)
     old.close(delta)
     last = old.open()
@@ -108,6 +107,15 @@ def migrate(layout: Layout, product: str) -> Outcome:
         written = _rewrite(old, last.version(), new)
     columns = {column.name: column for part in written for column in part.columns}
     return new.adopt(written, new.schema.expand(new.schema.bands(columns)), info={"migrated": old.key})
+
+
+def _record_all(layout: Layout, live: list[TableFile], product: str) -> None:
+    """Commit the rows of runs that a crash left out, while the files of their attempts can be told."""
+    runs = stored(layout, "run")
+    known = set(runs.scan(runs.open()).select("tile", "run_id").collect().iter_rows())
+    for file in live:
+        if (file.tile, file.run) not in known:
+            record(layout, product, file)
 
 
 def _rewrite(old: Table, version: int, new: Table) -> list[Rows]:
