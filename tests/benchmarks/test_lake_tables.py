@@ -93,10 +93,12 @@ def test_publish_300k_rows_against_write_deltalake(tmp_path, monkeypatch):
 
     ours()
     rows = lake.table("source").collect().to_arrow()
+    plain = pl.from_arrow(rows)
     watch = Stopwatch(monkeypatch)
     for _ in range(7):
         watch.time("ours", ours)
         watch.time("write_deltalake", lambda: write_deltalake(tmp_path / "peer", rows, mode="overwrite"))
+        watch.time("Polars, no log", partial(plain.write_parquet, tmp_path / "plain.parquet", compression="zstd"))
         by_tile = partial(write_deltalake, partition_by=["tile"], mode="overwrite")
         watch.time("by tile", partial(by_tile, tmp_path / "tiles", rows))
     print(f"\npublish {N_ROWS} x {rows.num_columns}, {os.cpu_count()} cores, deltalake {version('deltalake')}")

@@ -240,6 +240,34 @@ def test_a_lake_that_begins_with_a_version_knows_nothing_of_those_before(survey,
         lake.table("source", schema=1)
 
 
+def test_files_of_an_older_version_that_nobody_committed_hold_no_rows(lake, survey, ship):
+    def end(step):
+        if step == "rows_written":
+            raise CrashError
+
+    survey.publish(lake, "segmentation")
+    with pytest.raises(CrashError):
+        survey.publish(lake, "source", on_event=end)
+    assert list((lake.path / "tables/source/v1").rglob("*.parquet"))
+    ship(MAJOR)
+    assert survey.publish(lake, "source") == "published"
+    assert rows(lake).height == 9
+    assert "r_eff" in rows(lake).columns
+
+
+def test_an_empty_table_is_migrated_too(lake, survey, ship, monkeypatch):
+    survey.publish(lake, "segmentation")
+    with monkeypatch.context() as patch:
+        patch.setattr(LakeTable, "commit", crash)
+        with pytest.raises(CrashError):
+            survey.publish(lake, "source")
+    ship(MAJOR)
+    migration("source", to=2)(in_arcsec_and_njy)
+    assert lake.migrate("source") == "published"
+    assert survey.publish(lake, "source") == "published"
+    assert rows(lake).height == 9
+
+
 def test_two_steps_are_taken_one_after_the_other(new, ship):
     third = changed(MAJOR["source-2.0.0.yaml"].replace('"2.0.0"', '"3.0.0"'), '{name: "rank"', '{name: "place"')
     ship(MAJOR | {"source-3.0.0.yaml": third})

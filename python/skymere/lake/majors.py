@@ -1,6 +1,7 @@
 """Major versions of a product's schema: which of its tables holds the rows, and in which version they are read."""
 
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 
 from skymere.errors import ConflictError, FormatError, NotFoundError
 from skymere.lake.layout import Layout
@@ -11,13 +12,18 @@ __all__ = ["check_stored", "chosen", "filled", "stored"]
 
 
 def filled(tables: Iterable[Table]) -> list[Table]:
-    """Return the tables that hold rows, without those that a migration has begun to fill."""
+    """Return the tables that hold rows, by product and version: the first of a product, and those migrated from it.
+
+    A table without a log, of which only files are there, holds none, nor does one that a migration has begun to fill.
+    """
     found: list[Table] = []
-    for table in tables:
-        is_first = all(other.schema.product != table.schema.product for other in found)
-        # A new version of an imported catalogue is a catalogue of its own.
-        if is_first or table.schema.product not in products() or has_migrated(table.open()):
-            found.append(table)
+    for product, group in groupby(tables, key=lambda table: table.schema.product):
+        there = list(group)
+        # A new version of an imported catalogue is a catalogue of its own, and most products have one version.
+        if product in products() and [table.major for table in there] != [max(majors(product))]:
+            there = [table for table in there if table.open() is not None]
+            there = there[:1] + [table for table in there[1:] if has_migrated(table.open())]
+        found += there
     return found
 
 
