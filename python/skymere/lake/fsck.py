@@ -17,7 +17,8 @@ from skymere.lake.checks import check_parquet
 from skymere.lake.files import digest
 from skymere.lake.garbage import named_groups
 from skymere.lake.layout import Layout, TableFile
-from skymere.lake.tables import SHA256, Table, tables_on_disk
+from skymere.lake.schemas import Schema
+from skymere.lake.tables import SHA256, Table, kept_schemas, tables_on_disk
 
 __all__ = ["Fault", "check_lake"]
 
@@ -171,13 +172,20 @@ def _misfit(table: Table, path: Path, n_rows: int) -> str:
     """Return how a Parquet file differs from its schema and its log; empty when it does not."""
     try:
         names = pq.read_schema(path).names
-        columns = table.schema.expand(table.schema.bands(names))
+        named = (pq.read_metadata(path).metadata or {}).get(b"skymere.schema.version", b"").decode()
+        versions = sorted([table.schema, *kept_schemas(table.layout, table.schema.product, table.major)], key=_version)
+        columns = versions[-1].expand(versions[-1].bands(names))
+        written = next((schema for schema in versions if schema.version_text == named), table.schema)
         # A file of an earlier minor version lacks the columns that came later.
-        check_parquet(path, table.schema, [c for c in columns if c.name in names or not c.nullable])
+        check_parquet(path, written, [c for c in columns if c.name in names or not c.nullable])
         height = pq.read_table(path, partitioning=None).num_rows
     except (SkymereError, pa.ArrowException, OSError) as error:
         return str(error)
     return "" if height == n_rows else f"{height} rows, the log says {n_rows}"
+
+
+def _version(schema: Schema) -> tuple[int, int, int]:
+    return schema.version
 
 
 def _missing(path: Path, message: str) -> Fault:
