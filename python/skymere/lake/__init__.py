@@ -7,6 +7,7 @@ from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
 from skymere.lake.forms import table_dtypes
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.provenance import Provenance
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.sky import around, in_box, in_cone, polygons_overlap, separation
@@ -25,6 +26,7 @@ __all__ = [
     "Identity",
     "Lake",
     "NamedTile",
+    "Provenance",
     "Run",
     "Schema",
     "StoredArray",

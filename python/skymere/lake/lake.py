@@ -1,7 +1,6 @@
 """The lake: one folder with every array and every table of a survey."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,18 +13,26 @@ from numpy.typing import ArrayLike
 from skymere import __version__
 from skymere._arrays import as_array
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
-from skymere.lake.arrays import ArrayGroup
+from skymere.lake.arrays import MANIFEST, ArrayGroup
+from skymere.lake.astropy_tables import as_astropy
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.content import content_hash
 from skymere.lake.cutouts import Cutouts, read_cutouts
-from skymere.lake.files import put_if_absent, storage
+from skymere.lake.export_fits import write_catalogue, write_cutouts
+from skymere.lake.export_hats import write_hats
+from skymere.lake.export_votable import write_votable
+from skymere.lake.files import digest, put_if_absent, storage
+from skymere.lake.history import difference
 from skymere.lake.identity import Identity, identify
-from skymere.lake.layout import Layout, check_name
+from skymere.lake.imports import ExternalTable, external_schema, externals, publish_external, read_catalogue
+from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.matching import crossmatch
+from skymere.lake.provenance import Provenance, trace
 from skymere.lake.run import Run
-from skymere.lake.schemas import load_schema, products
+from skymere.lake.schemas import Column, Schema, load_schema, products
 from skymere.lake.sky import check_cone, cone_ranges, in_box, in_cone, in_ranges
-from skymere.lake.tables import Table
+from skymere.lake.sql import tables_of
+from skymere.lake.tables import Outcome, Table
 from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 
 __all__ = ["Lake"]
@@ -141,8 +148,22 @@ class Lake:
         SchemaError
             When the table does not match its schema.
         """
-        table = Table(self._layout, name)
+        table = self._named(name)
         return table.scan(self._delta(table, version))
+
+    def schema(self, name: str) -> Schema:
+        """Return the schema of a product or an imported catalogue.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such table.
+        """
+        return self._named(name).schema
+
+    def names(self) -> list[str]:
+        """Return the names of all tables: the products, then the imported catalogues."""
+        return [*products(), *externals(self._layout)]
 
     def cone(self, name: str, ra: float, dec: float, *, radius_arcsec: float) -> pl.LazyFrame:
         """Return the rows of a table within an angle of a position.
@@ -228,12 +249,12 @@ class Lake:
             self._check_positional(name)
         right = self.table(other) if isinstance(other, str) else other.lazy()
         return crossmatch(
-            self.table(table), load_schema(table).primary_key, right, radius_arcsec=radius_arcsec, keep=keep
+            self.table(table), self.schema(table).primary_key, right, radius_arcsec=radius_arcsec, keep=keep
         )
 
     def live_runs(self, product: str) -> dict[str, str]:
         """Return the run that each tile of a product shows."""
-        table = Table(self._layout, product)
+        table = self._named(product)
         return {file.tile: file.run for file in table.live(self._delta(table))}
 
     def live_run(self, product: str, tile: str) -> str:
@@ -397,7 +418,7 @@ class Lake:
 
         Each has ``version``, ``timestamp`` [ms since 1970], ``operation``, ``run`` and ``schema``.
         """
-        delta = self._delta(Table(self._layout, name))
+        delta = self._delta(self._named(name))
         entries = [] if delta is None else delta.history()
         keys = ("version", "timestamp", "operation", "run", "schema")
         return [{key: entry.get(key) for key in keys} for entry in entries]
@@ -430,7 +451,7 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the version of each table that has rows, as a release would pin them now."""
-        tables = [Table(self._layout, product) for product in products()]
+        tables = [self._named(name) for name in self.names()]
         deltas = {table.key: self._delta(table) for table in tables}
         return {key: delta.version() for key, delta in deltas.items() if delta is not None}
 
@@ -461,18 +482,249 @@ class Lake:
         --------
         >>> lake.sql("select count(*) as n from source").collect()  # doctest: +SKIP
         """
-        outside = re.search(r"\b(?:read|scan)_\w+\s*\(", re.sub(r"'[^']*'", "''", query), flags=re.IGNORECASE)
-        if outside:
-            msg = f"query: {outside.group()}...) is not allowed, only the lake's tables: {list(products())}"
-            raise InvalidInputError(msg)
+        allowed = self.names()
+        frames = {name: self.table(name) for name in tables_of(query, allowed)}
         try:
-            frames = {product: self.table(product) for product in products()}
             asked = pl.SQLContext(frames, eager=False).execute(query)
             asked.collect_schema()
         except pl.exceptions.PolarsError as error:
-            msg = f"query: {error}; the tables are {list(products())}"
+            msg = f"query: {error}; the tables are {allowed}"
             raise InvalidInputError(msg) from error
         return asked
+
+    def diff(self, name: str, old: int, new: int) -> pl.DataFrame:
+        """Return the rows that differ between two versions of a table.
+
+        Parameters
+        ----------
+        name : str
+            Product.
+        old, new : int
+            Versions, see `history`.
+
+        Returns
+        -------
+        polars.DataFrame
+            The key, ``change`` (``added``, ``removed`` or ``changed``), and ``columns``, the names of those that
+            changed. Columns that differ between equal lakes (runs, times, hosts) do not count.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such product or version.
+        """
+        table = self._named(name)
+        files = [{f.path for f in table.live(self._delta(table, version))} for version in (old, new)]
+        tiles = {TableFile.parse(path).tile for path in files[0] ^ files[1]}
+        some = pl.col("tile").is_in(sorted(tiles))
+        frames = [self.table(name, version=version).filter(some) for version in (old, new)]
+        return difference(*frames, table.schema)
+
+    def provenance(self, name: str, key: Any) -> Provenance:
+        """Return where a row comes from, as a tree down to the files of the exposures.
+
+        Parameters
+        ----------
+        name : str
+            Product.
+        key : int, str or mapping
+            Value of the first column of its key, such as a ``source_id``; or all of them, by name.
+
+        Raises
+        ------
+        NotFoundError
+            When there is not exactly one such row.
+
+        Examples
+        --------
+        >>> print(lake.provenance("source", 1234))  # doctest: +SKIP
+        """
+        return trace(self, name, key)
+
+    def array_folder(self, product: str, tile: str, run: str) -> str:
+        """Return the folder of sealed arrays inside the lake; empty when there are none."""
+        folder = self._layout.arrays(product, tile, run)
+        return str(folder.relative_to(self.path)) if (folder / MANIFEST).is_file() else ""
+
+    def to_astropy(self, table: str | pl.DataFrame | pl.LazyFrame, *, product: str = "source") -> Any:
+        """Return rows as an `astropy.table.Table` with unit, UCD and description of every column.
+
+        Parameters
+        ----------
+        table : str, polars.DataFrame or polars.LazyFrame
+            Product, or rows of one.
+        product : str, optional
+            Product that says what the columns of a frame mean; columns that it does not have stay without unit.
+        """
+        frame, columns = self._rows(table, product)
+        return as_astropy(frame, columns)
+
+    def export_votable(
+        self, table: str | pl.DataFrame | pl.LazyFrame, path: str | Path, *, product: str = "source"
+    ) -> Path:
+        """Write rows as a VOTable; returns the path. See `to_astropy` for ``table`` and ``product``.
+
+        Raises
+        ------
+        StorageError
+            When the file cannot be written.
+        """
+        name = table if isinstance(table, str) else product
+        out = Path(path)
+        text = self.schema(name).description
+        write_votable(self.to_astropy(table, product=product), out, name=name, description=text)
+        return out
+
+    def export_fits(
+        self,
+        path: str | Path,
+        *,
+        table: str | pl.DataFrame | pl.LazyFrame | None = None,
+        cutouts: ArrayLike | None = None,
+        product: str = "source",
+        bands: Sequence[str] | None = None,
+        size_pix: int | None = None,
+    ) -> list[Path]:
+        """Write a catalogue, or the cutouts of sources, as FITS; returns the paths.
+
+        Parameters
+        ----------
+        path : path-like
+            The file of a catalogue; the folder of cutouts, in which each source has ``<source_id>.fits``.
+        table : str, polars.DataFrame or polars.LazyFrame, optional
+            Product, or rows of one.
+        cutouts : array_like, int64, optional
+            Values of ``source_id``; either these or a table.
+        product : str, optional
+            Product that says what the columns of a frame mean.
+        bands : sequence of str, optional
+            Bands of the cutouts; all when not given.
+        size_pix : int, optional
+            Side of the cutouts, see `cutouts`.
+
+        Notes
+        -----
+        A cutout has, for band i, the extensions ``SCI,i`` (0 where there is no data), ``SIG,i`` (1 sigma, from the
+        variance of the mosaic times its noise correlation R), ``WHT,i``, ``MSK,i`` (1 no data, 2 another source) and
+        ``SEG,i``, all with the same WCS. EXPTIME, GAIN, NCOMBINE, MAGZPT and BUNIT are those that GALFIT needs:
+        ``A) 12.fits[SCI,1]``, ``C) 12.fits[SIG,1]``, ``F) 12.fits[MSK,1]``.
+
+        Raises
+        ------
+        InvalidInputError
+            When both or none of ``table`` and ``cutouts`` are given.
+        NotFoundError
+            When a source has no cutout.
+        StorageError
+            When a file cannot be written.
+        """
+        if (table is None) == (cutouts is None):
+            msg = "table, cutouts: one of the two must be given, and not both"
+            raise InvalidInputError(msg)
+        out = Path(path)
+        if table is None:
+            return write_cutouts(self, np.asarray(cutouts), out, bands=bands, size_pix=size_pix)
+        write_catalogue(
+            self.to_astropy(table, product=product), out, name=table if isinstance(table, str) else product
+        )
+        return [out]
+
+    def export_hats(
+        self, name: str, folder: str | Path, *, margin_arcsec: float = 10.0, version: int | None = None
+    ) -> Path:
+        """Write a table as a HATS collection with a margin cache, for lsdb; returns the folder.
+
+        Parameters
+        ----------
+        name : str
+            Product with positions.
+        folder : path-like
+            New or empty folder. Its files are links to those of the lake where both are on one disk.
+        margin_arcsec : float, optional
+            At least so much of the neighbours is in the margin of each pixel [arcsec].
+        version : int, optional
+            Version of the table; the newest, or that of the release, when not given.
+
+        Raises
+        ------
+        InvalidInputError
+            When the table has no positions or the margin is not allowed.
+        NoDataError
+            When it has no rows.
+        ConflictError
+            When the folder is not empty.
+        """
+        self._check_positional(name)
+        table = self._named(name)
+        delta = self._delta(table, version)
+        columns = self._columns(name, table.scan(delta).collect_schema().names())
+        text = table.schema.description
+        out, files = Path(folder), table.live(delta)
+        write_hats(
+            table.dataset, files, out, product=name, description=text, columns=columns, margin_arcsec=margin_arcsec
+        )
+        return out
+
+    def import_catalogue(
+        self,
+        path: str | Path,
+        name: str,
+        *,
+        key: str,
+        ra: str = "ra",
+        dec: str = "dec",
+        units: Mapping[str, str] | None = None,
+        frame: str = "icrs",
+        columns: Sequence[str] | None = None,
+    ) -> Outcome:
+        """Take a catalogue in as a table of the lake; its columns keep their names.
+
+        Parameters
+        ----------
+        path : path-like
+            FITS, VOTable, ECSV or Parquet file.
+        name : str
+            Name of the table, of small letters, digits and ``_``. A later import of this name replaces its rows.
+        key : str
+            Column that identifies a row.
+        ra, dec : str, optional
+            Columns of the position.
+        units : mapping of str to str, optional
+            Units of columns, in place of those that the file says; the position must have one.
+        frame : str, optional
+            Frame of the position as astropy names it.
+        columns : sequence of str, optional
+            Columns to take besides key and position; all when not given.
+
+        Returns
+        -------
+        str
+            ``published``, or ``already`` when the table holds this very file.
+
+        Notes
+        -----
+        The table gets ``ra, dec`` (ICRS, degrees) and ``_healpix_29`` beside its own columns, so `cone`, `box`,
+        `crossmatch` and `sql` take it as they take any product.
+
+        Raises
+        ------
+        InvalidInputError
+            When a column is missing or cannot be kept, a unit is missing, or a position is.
+        FormatError
+            When the file cannot be read.
+        SchemaError
+            When a key is missing or stands twice.
+        """
+        self._check_writable()
+        source = Path(path)
+        declared = {"key": key, "ra": ra, "dec": dec, "units": dict(units or {}), "frame": frame}
+        catalogue = read_catalogue(
+            source, key=key, ra=ra, dec=dec, units=dict(units or {}), frame=frame, columns=columns
+        )
+        table = ExternalTable(self._layout, external_schema(self._layout, name, catalogue))
+        params = {**declared, "columns": None if columns is None else list(columns)}
+        inputs = [{"uri": source.name, "sha256": digest(source)}]
+        return publish_external(self._layout, table, catalogue.frame, inputs=inputs, params=params)
 
     def content_hash(self) -> str:
         """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""
@@ -486,9 +738,32 @@ class Lake:
             version = self._pins[table.key]
         return table.open(version)
 
+    def _named(self, name: str) -> Table:
+        """Return the table of a product or an imported catalogue."""
+        if name in products():
+            return Table(self._layout, name)
+        known = externals(self._layout)
+        if name not in known:
+            msg = f"product {name!r} has no schema, it must be one of {[*products(), *known]}"
+            raise NotFoundError(msg)
+        return ExternalTable(self._layout, known[name])
+
+    def _columns(self, name: str, names: Sequence[str]) -> list[Column]:
+        """Return what the columns of a table mean, in their order."""
+        schema = self.schema(name)
+        known = {column.name: column for column in schema.expand(schema.bands(names))}
+        return [known[column] for column in names if column in known]
+
+    def _rows(
+        self, table: str | pl.DataFrame | pl.LazyFrame, product: str
+    ) -> tuple[pl.DataFrame, list[Column]]:
+        name = table if isinstance(table, str) else product
+        frame = self.table(table).collect() if isinstance(table, str) else table.lazy().collect()
+        return frame, self._columns(name, frame.columns)
+
     def _check_positional(self, name: str) -> None:
-        if not load_schema(name).is_positional:
-            have = [product for product in products() if load_schema(product).is_positional]
+        if not self.schema(name).is_positional:
+            have = [product for product in self.names() if self.schema(product).is_positional]
             msg = f"name: table {name!r} has no index of positions, it must be one of {have}"
             raise InvalidInputError(msg)
 

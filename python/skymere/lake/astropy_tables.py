@@ -1,0 +1,53 @@
+"""Rows of the lake as astropy tables, with unit, UCD and description of every column."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from skymere.errors import InvalidInputError
+from skymere.lake.schemas import Column
+
+__all__ = ["as_astropy"]
+
+
+def as_astropy(frame: pl.DataFrame, columns: Iterable[Column]) -> Any:
+    """Return an `astropy.table.Table`; missing values are masked, and missing floats are NaN as well.
+
+    Raises
+    ------
+    InvalidInputError
+        When a column has a type that FITS and VOTable do not know.
+    """
+    from astropy.table import Table
+
+    meaning: Mapping[str, Column] = {column.name: column for column in columns}
+    table = Table()
+    for values in frame:
+        table[values.name] = _column(values, meaning.get(values.name))
+    return table
+
+
+def _column(values: pl.Series, meaning: Column | None) -> Any:
+    from astropy import units as u
+    from astropy.table import Column as Plain
+    from astropy.table import MaskedColumn
+
+    missing = values.is_null().to_numpy()
+    data: Any
+    if values.dtype == pl.String:
+        data = values.fill_null("").to_numpy().astype(str)
+    elif values.dtype.is_numeric() or values.dtype == pl.Boolean:
+        blank = float("nan") if values.dtype.is_float() else values.dtype == pl.Boolean and False
+        data = values.fill_null(blank).to_numpy()
+    else:
+        msg = f"column {values.name!r}: type {values.dtype} is not allowed, it must be text, number or true and false"
+        raise InvalidInputError(msg)
+    made = MaskedColumn(data, mask=missing) if missing.any() else Plain(np.array(data))
+    if meaning is not None:
+        made.description = meaning.description
+        made.unit = u.Unit(meaning.unit) if meaning.unit else None
+        if meaning.ucd:
+            made.meta["ucd"] = meaning.ucd
+    return made

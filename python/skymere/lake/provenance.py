@@ -1,0 +1,154 @@
+"""Where a row comes from: its run, what that run read, and so on down to the files of the exposures."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from skymere.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from skymere.lake.lake import Lake
+
+__all__ = ["Provenance", "trace"]
+
+EDITS = ("region", "beam_action")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """A run, or a file from outside the lake, and what it was made from.
+
+    Parameters
+    ----------
+    uri : str
+        ``product/tile``, or the file.
+    run : str
+        Run; empty for a file.
+    sha256 : str
+        Digest of a file; empty for a run.
+    stage, code_version : str
+        What was done, by which code.
+    params : mapping
+        Parameters.
+    finished : str
+        When, UTC, ISO 8601.
+    parent_run : str
+        Run whose identifiers were inherited; empty when none.
+    arrays : str
+        Folder of the arrays inside the lake; empty when the product has none.
+    row : mapping
+        The row that was asked for; empty below the root.
+    inputs : tuple of Provenance
+        What was read.
+    """
+
+    uri: str
+    run: str = ""
+    sha256: str = ""
+    stage: str = ""
+    code_version: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    finished: str = ""
+    parent_run: str = ""
+    arrays: str = ""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple["Provenance", ...] = ()
+
+    def walk(self) -> Iterator["Provenance"]:
+        """Yield this and everything below, each once."""
+        seen: set[tuple[str, str]] = set()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop(0)
+            if (node.uri, node.run) not in seen:
+                seen.add((node.uri, node.run))
+                waiting += node.inputs
+                yield node
+
+    @property
+    def exposures(self) -> tuple[str, ...]:
+        """Exposures that took part, sorted."""
+        return tuple(sorted(node.uri.partition("/")[2] for node in self.walk() if node.uri.startswith("exposure/")))
+
+    @property
+    def files(self) -> tuple["Provenance", ...]:
+        """Files from outside the lake, with their digests."""
+        return tuple(node for node in self.walk() if not node.run)
+
+    @property
+    def edits(self) -> tuple["Provenance", ...]:
+        """What people decided: regions and actions on beams."""
+        return tuple(node for node in self.walk() if node.uri.partition("/")[0] in EDITS)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines("", set()))
+
+    def _lines(self, indent: str, seen: set[tuple[str, str]]) -> Iterator[str]:
+        facts = [self.stage, f"run {self.run}" if self.run else f"sha256 {self.sha256[:16]}", self.code_version]
+        again = (self.uri, self.run) in seen
+        seen.add((self.uri, self.run))
+        yield f"{indent}{self.uri}  {', '.join(fact for fact in facts if fact)}{' (see above)' if again else ''}"
+        if again:
+            return
+        if self.params:
+            yield f"{indent}    parameters {json.dumps(dict(self.params), sort_keys=True)}"
+        if self.arrays:
+            yield f"{indent}    arrays {self.arrays}"
+        for node in self.inputs:
+            yield from node._lines(f"{indent}  ", seen)
+
+
+def trace(lake: "Lake", name: str, key: Any) -> Provenance:
+    """Return the tree of a row; see `Lake.provenance`."""
+    columns = lake.schema(name).primary_key
+    wanted = key if isinstance(key, Mapping) else {columns[0]: key}
+    condition = pl.all_horizontal(pl.col(column) == value for column, value in wanted.items())
+    rows = lake.table(name).filter(condition).head(2).collect()
+    if rows.height != 1:
+        found = "no row" if rows.is_empty() else "more than one row"
+        msg = f"table {name!r}: {found} with {dict(wanted)}; its key is {list(columns)}"
+        raise NotFoundError(msg)
+    row = rows.row(0, named=True)
+    return _Tracer(lake).node(f"{name}/{row['tile']}", row["run_id"], row=row)
+
+
+class _Tracer:
+    """Reads each run once."""
+
+    def __init__(self, lake: "Lake") -> None:
+        self.lake = lake
+        self.runs = lake.table("run").collect()
+        self.done: dict[tuple[str, str], Provenance] = {}
+
+    def node(self, uri: str, run: str, *, row: Mapping[str, Any] | None = None) -> Provenance:
+        if (uri, run) in self.done:
+            return self.done[uri, run]
+        product, _, tile = uri.partition("/")
+        found = self.runs.filter(
+            pl.col("run_id") == run, pl.col("product") == product, pl.col("tile") == tile
+        )
+        known = found.row(0, named=True) if found.height else None
+        made = Provenance(
+            uri=uri,
+            run=run,
+            row=row or {},
+            arrays=self.lake.array_folder(product, tile, run),
+            **({} if known is None else self._described(known)),
+        )
+        self.done[uri, run] = made
+        return made
+
+    def _described(self, known: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = [self._input(entry) for entry in json.loads(known["inputs"])]
+        same = {name: known[name] for name in ("stage", "code_version", "finished", "parent_run")}
+        return {**same, "params": json.loads(known["params"]), "inputs": tuple(inputs)}
+
+    def _input(self, entry: Any) -> Provenance:
+        if isinstance(entry, Mapping) and {"uri", "run"} <= set(entry):
+            return self.node(entry["uri"], entry["run"])
+        if isinstance(entry, Mapping) and "uri" in entry:
+            return Provenance(uri=str(entry["uri"]), sha256=str(entry.get("sha256", "")))
+        return Provenance(uri=json.dumps(entry))
