@@ -98,6 +98,11 @@ def kill_often(survey, folder, n_kills):
         survey.publish_all(one, version, tiles=survey.TILES[:1])
     assert lake.content_hash() == clean.content_hash()
     check_whole(lake)
+    assert lake.fsck(hashes=True) == []
+    # What the killed attempts left behind is garbage, and nothing else is.
+    assert lake.gc(dry_run=False, grace_days=1e-9).removed
+    assert not any((lake.path / "arrays/.staging").iterdir())
+    assert lake.content_hash() == clean.content_hash()
 
 
 def test_kills_at_random_times_leave_a_whole_lake(survey, tmp_path):

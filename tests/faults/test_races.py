@@ -1,10 +1,16 @@
 """Several publishers of the same tiles at once."""
 
+import random
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
 RACER = Path(__file__).with_name("racer.py")
+PUBLISHER = Path(__file__).with_name("publisher.py")
 
 
 def race(lake, versions, go):
@@ -41,3 +47,46 @@ def test_different_publishers_leave_one_run_on_each_tile(survey, tmp_path):
     for tile, run in lake.live_runs("segmentation").items():
         assert run in runs
         assert lake.arrays("segmentation", tile)["label"][...].any()
+
+
+def publish_together(survey, folder, n_processes, n_tiles):
+    """Publish tiles from several processes, every fifth tile from two of them; each is there exactly once."""
+    lake = survey.create(folder / "lake")
+    tiles = [f"t{k:03d}" for k in range(n_tiles)]
+    rng = random.Random(8)
+    work = tiles + rng.sample(tiles, n_tiles // 5)
+    rng.shuffle(work)
+    go = folder / "go"
+    command = [sys.executable, "-W", "error", str(PUBLISHER), str(lake.path), str(go)]
+    shares = [work[k::n_processes] for k in range(n_processes)]
+    publishers = [subprocess.Popen([*command, *share], stdout=subprocess.PIPE, text=True) for share in shares]
+    for publisher in publishers:
+        assert publisher.stdout.readline() == "ready\n"
+    begin = time.perf_counter()
+    go.touch()
+    lines = [publisher.communicate()[0].splitlines() for publisher in publishers]
+    seconds = time.perf_counter() - begin
+    assert [publisher.returncode for publisher in publishers] == [0] * n_processes
+    answers = Counter(tuple(line.split()) for some in lines for line in some)
+    published = Counter(tile for tile, answer in answers.elements() if answer == "published")
+    assert published == dict.fromkeys(tiles, 1)
+    assert sum(answers.values()) == len(work)
+    assert {answer for _, answer in answers} <= {"published", "already", "conflict"}
+    assert lake.table("segmentation").collect()["tile"].sort().to_list() == tiles
+    assert lake.table("run").collect()["tile"].sort().to_list() == tiles
+    for tile in tiles:
+        assert (lake.arrays("segmentation", tile)["label"][...] == int(tile[1:]) + 1).all()
+    assert lake.fsck(hashes=True) == []
+    assert not any((lake.path / "arrays/.staging").iterdir())
+    commits = sum(len(lake.history(name)) for name in ("segmentation", "run"))
+    print(f"\n{n_processes} processes, {n_tiles} tiles: {commits / seconds:.1f} commits/s")
+
+
+def test_publishers_with_equal_tiles_lose_none_and_double_none(survey, tmp_path):
+    publish_together(survey, tmp_path, 3, 20)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_eight_processes_publish_two_hundred_tiles_once(survey, tmp_path):
+    publish_together(survey, tmp_path, 8, 200)

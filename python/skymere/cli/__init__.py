@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+import skymere.cli.upkeep  # noqa: F401  (its commands register themselves)
 from skymere.cli.demo import demo
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app

@@ -3,15 +3,20 @@
 from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
+from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
 from skymere.lake.forms import table_dtypes
+from skymere.lake.fsck import Fault
+from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.provenance import Provenance
+from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.sky import around, in_box, in_cone, polygons_overlap, separation
 from skymere.lake.tiles import NamedTile, Tile, Tiles, TileSet
+from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
     "EVENTS",
@@ -20,13 +25,18 @@ __all__ = [
     "ArrayGroup",
     "ArraySpec",
     "Column",
+    "Compaction",
     "Cutouts",
+    "Fault",
+    "Garbage",
     "HealpixTile",
     "HealpixTiles",
     "Identity",
     "Lake",
     "NamedTile",
     "Provenance",
+    "Ragged",
+    "RaggedPlane",
     "Run",
     "Schema",
     "StoredArray",
@@ -42,7 +52,9 @@ __all__ = [
     "pyramid",
     "quantise",
     "round_weights",
+    "rows_from_astropy",
     "run_id",
     "separation",
     "table_dtypes",
+    "write_ragged",
 ]

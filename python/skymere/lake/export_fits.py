@@ -14,7 +14,7 @@ from skymere.lake.files import write_whole
 
 if TYPE_CHECKING:
     from skymere.lake.cutouts import Cutouts
-    from skymere.lake.lake import Lake
+    from skymere.lake.pixels import LakePixels
 
 __all__ = ["write_catalogue", "write_cutouts"]
 
@@ -46,7 +46,7 @@ def write_catalogue(table: Any, path: Path, *, name: str) -> None:
 
 
 def write_cutouts(
-    lake: "Lake", ids: ArrayLike, folder: Path, *, bands: Sequence[str] | None, size_pix: int | None
+    lake: "LakePixels", ids: ArrayLike, folder: Path, *, bands: Sequence[str] | None, size_pix: int | None
 ) -> list[Path]:
     """Write ``<source_id>.fits`` for each source; see `Lake.export_fits`."""
     wanted = np.atleast_1d(np.asarray(ids))
@@ -62,14 +62,13 @@ def write_cutouts(
     return paths
 
 
-def _bands(lake: "Lake", ids: NDArray[Any]) -> list[str]:
+def _bands(lake: "LakePixels", ids: NDArray[Any]) -> list[str]:
     """Return the bands of the tiles in which the sources are."""
-    tiles = lake.table("cutout").filter(pl.col("source_id").is_in(ids.tolist())).select(pl.col("tile").unique()).collect()
+    tiles = (
+        lake.table("cutout").filter(pl.col("source_id").is_in(ids.tolist())).select(pl.col("tile").unique()).collect()
+    )
     found = {
-        path.split("/")[1]
-        for tile in tiles["tile"]
-        for path in lake.arrays("cutout", tile)
-        if path.endswith("/sci")
+        path.split("/")[1] for tile in tiles["tile"] for path in lake.arrays("cutout", tile) if path.endswith("/sci")
     }
     if not found:
         msg = f"cutouts: none of the {len(ids)} sources has a cutout"
@@ -77,7 +76,7 @@ def _bands(lake: "Lake", ids: NDArray[Any]) -> list[str]:
     return sorted(found)
 
 
-def _rows(lake: "Lake", ids: NDArray[np.int64]) -> pl.DataFrame:
+def _rows(lake: "LakePixels", ids: NDArray[np.int64]) -> pl.DataFrame:
     """Return tile, run and label of each source, in order."""
     order = pl.DataFrame({"source_id": ids})
     some = pl.col("source_id").is_in(order["source_id"].unique().implode())
@@ -87,7 +86,7 @@ def _rows(lake: "Lake", ids: NDArray[np.int64]) -> pl.DataFrame:
     return order.join(found, on="source_id", how="left", maintain_order="left")
 
 
-def _hdus(lake: "Lake", stamps: "Cutouts", i: int, bands: Iterable[str], row: dict[str, Any]) -> Any:
+def _hdus(lake: "LakePixels", stamps: "Cutouts", i: int, bands: Iterable[str], row: dict[str, Any]) -> Any:
     from astropy.io import fits
 
     primary = fits.PrimaryHDU()
@@ -109,7 +108,7 @@ def _hdus(lake: "Lake", stamps: "Cutouts", i: int, bands: Iterable[str], row: di
     return hdus
 
 
-def _about(lake: "Lake", row: dict[str, Any], band: str) -> dict[str, Any]:
+def _about(lake: "LakePixels", row: dict[str, Any], band: str) -> dict[str, Any]:
     """Return the row of the mosaic that the stamp was cut from, and its run; empty when that is not known."""
     product = f"mosaic/{row['tile']}"
     mine = (pl.col("run_id") == row["run_id"]) & (pl.col("product") == "cutout") & (pl.col("tile") == row["tile"])
@@ -121,7 +120,7 @@ def _about(lake: "Lake", row: dict[str, Any], band: str) -> dict[str, Any]:
 
 
 def _planes(
-    lake: "Lake", stamps: "Cutouts", i: int, band: str, row: dict[str, Any], about: dict[str, Any]
+    lake: "LakePixels", stamps: "Cutouts", i: int, band: str, row: dict[str, Any], about: dict[str, Any]
 ) -> list[tuple[str, NDArray[Any], str]]:
     data, weight, labels = (np.array(stamps[band, plane][i]) for plane in ("sci", "wht", "seg"))
     unit = _UNITS.get(stamps.units[band, "sci"], stamps.units[band, "sci"])
@@ -139,7 +138,7 @@ def _planes(
 
 
 def _sigma(
-    lake: "Lake", stamps: "Cutouts", i: int, band: str, tile: str, about: dict[str, Any]
+    lake: "LakePixels", stamps: "Cutouts", i: int, band: str, tile: str, about: dict[str, Any]
 ) -> NDArray[np.float32]:
     """Return the root of the mosaic's variance times R, so that sums over many pixels have honest errors."""
     side = int(stamps.size[i])

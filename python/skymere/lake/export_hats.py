@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from skymere import __version__
 from skymere.errors import ConflictError, InvalidInputError, NoDataError
 from skymere.lake.files import storage
-from skymere.lake.forms import arrow_schema, votable
+from skymere.lake.forms import arrow_schema, polars_schema
 from skymere.lake.layout import PARTITION_ORDER, TableFile, sky_folder
 from skymere.lake.schemas import Column
 from skymere.lake.sky import CELL_ARCSEC, DEEP
+from skymere.lake.votable import votable
 
 __all__ = ["write_hats"]
 
@@ -182,11 +183,11 @@ def _lengths(dataset: Path, filled: Sequence[tuple[TableFile, int]], columns: Se
 
 def _whole(source: Path, columns: Sequence[Column]) -> pl.DataFrame:
     """Return the rows of a file with all columns; bands that it lacks are null."""
-    from skymere.lake.forms import polars_schema
-
     frame = pl.read_parquet(source)
     dtypes = polars_schema(columns)
-    return frame.with_columns(pl.lit(None, dtype=t).alias(n) for n, t in dtypes.items() if n not in frame.columns).select(*dtypes)
+    return frame.with_columns(
+        pl.lit(None, dtype=t).alias(n) for n, t in dtypes.items() if n not in frame.columns
+    ).select(*dtypes)
 
 
 def _near_pixels(index: NDArray[np.int64], margin_arcsec: float) -> dict[int, NDArray[np.int64]]:

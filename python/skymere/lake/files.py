@@ -9,7 +9,7 @@ from pathlib import Path
 
 from skymere.errors import ConflictError, StorageError
 
-__all__ = ["digest", "put_if_absent", "storage", "sync", "sync_tree", "write_new", "write_whole"]
+__all__ = ["digest", "put_if_absent", "size_of", "storage", "sync", "sync_tree", "write_new", "write_whole"]
 
 _BLOCK = 1 << 20
 
@@ -86,6 +86,13 @@ def write_whole(path: Path) -> Iterator[Path]:
             staged.replace(path)
         finally:
             staged.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def digest(path: Path) -> str:

@@ -21,7 +21,9 @@ def difference(old: pl.LazyFrame, new: pl.LazyFrame, schema: Schema) -> pl.DataF
     for only in (set(before.columns) | set(after.columns)) - set(both) - set(key):
         differs[only] = joined[only].is_not_null()
     columns = [[name for name, flags in differs.items() if flags[i]] for i in range(joined.height)]
-    changed = joined.select(key).with_columns(change=pl.lit(CHANGED), columns=pl.Series(columns, dtype=pl.List(pl.String)))
+    changed = joined.select(key).with_columns(
+        change=pl.lit(CHANGED), columns=pl.Series(columns, dtype=pl.List(pl.String))
+    )
     empty = pl.lit([], dtype=pl.List(pl.String))
     parts = [
         changed.filter(pl.col("columns").list.len() > 0),

@@ -4,21 +4,24 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 import yaml
+from numpy.typing import NDArray
 
+from skymere import __version__
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.lake.externals import EXTERNAL, externals
 from skymere.lake.layout import Layout
+from skymere.lake.run import Run
 from skymere.lake.schemas import Schema, parse_schema, products
-from skymere.lake.tables import Table
+from skymere.lake.tables import Outcome
 
-__all__ = ["Catalogue", "ExternalTable", "external_schema", "externals", "read_catalogue"]
+__all__ = ["Catalogue", "external_schema", "publish_catalogue", "read_catalogue"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_MARK = "skymere:external"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _FORMATS = {
     ".fits": "fits",
     ".fit": "fits",
@@ -75,27 +78,6 @@ class Catalogue:
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
-class ExternalTable(Table):
-    """The table of an imported catalogue, whose schema the lake itself keeps."""
-
-    def __init__(self, layout: Layout, schema: Schema) -> None:
-        self.layout = layout
-        self.schema = schema
-        self.dataset = layout.dataset(schema)
-
-
-def externals(layout: Layout) -> dict[str, Schema]:
-    """Return the newest schema of every imported catalogue, by name."""
-    found: dict[str, Schema] = {}
-    for path in sorted(layout.schemas.glob("*.yaml")) if layout.schemas.is_dir() else []:
-        text = path.read_text(encoding="utf-8")
-        if _MARK in text:
-            schema = parse_schema(text, str(path))
-            if schema.product not in found or found[schema.product].version < schema.version:
-                found[schema.product] = schema
-    return found
-
-
 def external_schema(layout: Layout, name: str, catalogue: Catalogue) -> Schema:
     """Return the schema of a catalogue: that of its last import when nothing has changed, else the next major version.
 
@@ -105,14 +87,15 @@ def external_schema(layout: Layout, name: str, catalogue: Catalogue) -> Schema:
         When the name is not allowed.
     """
     if not _NAME.fullmatch(name) or name in products():
-        msg = f"name: {name!r} is not allowed, it must be small letters, digits and '_', and none of {list(products())}"
+        rule = "1 to 32 small letters, digits and '_', beginning with a letter"
+        msg = f"name: {name!r} is not allowed, it must be {rule}, and none of {list(products())}"
         raise InvalidInputError(msg)
     before = externals(layout).get(name)
-    major = 1 if before is None else before.version[0]
-    schema = _schema(name, catalogue, major)
-    if before is not None and before.text != schema.text:
-        schema = _schema(name, catalogue, major + 1)
-    return schema
+    if before is None:
+        return _schema(name, catalogue, 1)
+    newest = before[-1].version[0]
+    same = _schema(name, catalogue, newest)
+    return same if same.text == before[-1].text else _schema(name, catalogue, newest + 1)
 
 
 def _schema(name: str, catalogue: Catalogue, major: int) -> Schema:
@@ -139,7 +122,7 @@ def _schema(name: str, catalogue: Catalogue, major: int) -> Schema:
         "@id": f"#skymere_{name}",
         "version": {"current": f"{major}.0.0", "compatible": []},
         "description": f"Imported catalogue {name}",
-        _MARK: True,
+        EXTERNAL: True,
         "skymere:not_content": ["run_id"],
         "tables": [
             {
@@ -233,14 +216,14 @@ def _read_astropy(path: Path, kind: str) -> _Read:
         names = {i: header.get(f"TTYPE{i}") for i in range(1, header["TFIELDS"] + 1)}
         ucds |= {name: header[f"TUCD{i}"] for i, name in names.items() if f"TUCD{i}" in header}
     return (
-        pl.DataFrame([_series(path, name, column) for name, column in table.columns.items()]),
+        pl.DataFrame([_series(name, column) for name, column in table.columns.items()]),
         {name: column.unit.to_string() for name, column in table.columns.items() if column.unit is not None},
         ucds,
         {name: str(column.description) for name, column in table.columns.items() if column.description},
     )
 
 
-def _series(path: Path, name: str, column: Any) -> pl.Series:
+def _series(name: str, column: Any) -> pl.Series:
     if column.ndim != 1:
         # Kept, so that a caller who leaves the column out is not bothered by it.
         return pl.Series(name, [None] * len(column), dtype=pl.Object)
@@ -294,9 +277,7 @@ def _checked_unit(name: str, text: str) -> str:
     return text
 
 
-def _with_place(
-    rows: pl.DataFrame, ra: str, dec: str, units: Mapping[str, str], frame: str
-) -> pl.DataFrame:
+def _with_place(rows: pl.DataFrame, ra: str, dec: str, units: Mapping[str, str], frame: str) -> pl.DataFrame:
     """Return rows with ``ra, dec``, ICRS [deg]."""
     from astropy import units as u
     from astropy.coordinates import SkyCoord
@@ -308,7 +289,11 @@ def _with_place(
         if not units.get(column):
             msg = f"units: column {column!r} has no unit; declare it, as in units={{{column!r}: 'deg'}}"
             raise InvalidInputError(msg)
-        missing = rows[column].is_null() if not rows[column].dtype.is_float() else ~rows[column].is_finite().fill_null(value=False)
+        missing = (
+            rows[column].is_null()
+            if not rows[column].dtype.is_float()
+            else ~rows[column].is_finite().fill_null(value=False)
+        )
         if missing.any() or not rows[column].dtype.is_numeric():
             msg = f"{name}: column {column!r} must be numbers; {missing.sum()} of {rows.height} rows have none"
             raise InvalidInputError(msg)
@@ -326,40 +311,35 @@ def _with_place(
     return rows.with_columns(degrees[0].alias("ra"), degrees[1].alias("dec"))
 
 
-def publish_external(
-    layout: Layout, table: ExternalTable, rows: pl.DataFrame, *, inputs: Sequence[Any], params: Mapping[str, Any]
+class _WholeSky:
+    """The only tile of an imported catalogue, called after it."""
+
+    healpix29 = 0
+
+    def __getitem__(self, name: str) -> "_WholeSky":
+        return self
+
+    def owns(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether positions belong to it: they do."""
+        return np.ones(np.broadcast(ra, dec).shape, bool)
+
+
+def publish_catalogue(
+    layout: Layout, name: str, catalogue: Catalogue, *, inputs: Sequence[Any], params: Mapping[str, Any]
 ) -> Outcome:
-    """Replace the rows of an imported catalogue, and record the run.
-
-    Raises
-    ------
-    SchemaError
-        When a key is missing or stands twice.
-    ConflictError
-        When somebody else imports the same catalogue.
-    """
-    name = table.schema.product
-    with ImportRun(layout, table, inputs=inputs, params=params) as run:
-        return "already" if run.already else run.publish(rows.select(c for c in rows.columns if c not in _OURS))
-
-
-class ImportRun(Run):
-    """The run that publishes an imported catalogue; its tile is called after the catalogue."""
-
-    def __init__(
-        self, layout: Layout, table: ExternalTable, *, inputs: Sequence[Any], params: Mapping[str, Any]
-    ) -> None:
-        name = table.schema.product
-        super().__init__(
-            layout,
-            EveryTile(),
-            stage="import",
-            tile=name,
-            product="run",
-            inputs=inputs,
-            params={**params, "schema": table.schema.name},
-            code_version=__version__,
-            on_event=None,
-        )
-        self.product = name
-        self._table = table
+    """Replace the rows of an imported catalogue, and record the run; see `Lake.import_catalogue`."""
+    schema = external_schema(layout, name, catalogue)
+    work = Run(
+        layout,
+        cast("Any", _WholeSky()),
+        stage="import",
+        tile=name,
+        product=name,
+        inputs=inputs,
+        params={**params, "schema": schema.name},
+        code_version=__version__,
+        on_event=None,
+        schema=schema,
+    )
+    with work as run:
+        return "already" if run.already else run.publish(catalogue.frame)

@@ -17,6 +17,8 @@ __all__ = ["FORMAT_VERSION", "Layout", "TableFile", "check_name"]
 FORMAT = "skymere-lake"
 FORMAT_VERSION = 1
 PARTITION_ORDER = 6
+# In the place of the run, which is always 16 hexadecimal digits.
+MERGED = "merged"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -37,12 +39,13 @@ def check_name(kind: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class TableFile:
-    """What the path of a Parquet file says: whose rows it holds."""
+    """Whose rows a Parquet file holds, as its path says; ``shared`` is the path of a file of several tiles."""
 
     folder: str
     tile: str
     run: str
     attempt: str
+    shared: str = ""
 
     @classmethod
     def parse(cls, path: str) -> "TableFile":
@@ -52,9 +55,14 @@ class TableFile:
         return cls(folder, tile, run, attempt)
 
     @property
+    def is_merged(self) -> bool:
+        """Whether this is a file of several tiles, which its footer names."""
+        return self.run == MERGED
+
+    @property
     def path(self) -> str:
         """Path inside the dataset."""
-        return f"{self.folder}/{self.tile}.{self.run}.{self.attempt}.parquet"
+        return self.shared or f"{self.folder}/{self.tile}.{self.run}.{self.attempt}.parquet"
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,11 @@ class Layout:
         return self.root / "arrays" / ".staging"
 
     @property
+    def trash(self) -> Path:
+        """Where garbage is moved to before it is removed."""
+        return self.root / "arrays" / ".trash"
+
+    @property
     def releases(self) -> Path:
         """Folder of the release pins."""
         return self.root / "releases"
@@ -149,6 +162,10 @@ class Layout:
         """Return the place of the lake's copy of a schema."""
         return self.schemas / f"{schema.product}-{schema.version_text}.yaml"
 
+    def kept(self, product: str, major: int) -> list[Path]:
+        """Return the lake's copies of the schemas of a major version."""
+        return sorted(self.schemas.glob(f"{product}-{major}.*.yaml"))
+
     def dataset(self, schema: Schema) -> Path:
         """Return the folder of the Delta table of a schema's major version."""
         return self.root / "tables" / schema.product / f"v{schema.version[0]}" / "dataset"
@@ -156,6 +173,15 @@ class Layout:
     def arrays(self, product: str, tile: str, run: str) -> Path:
         """Return the group of one product, tile and run."""
         return self.root / "arrays" / product / tile / f"{run}.zarr"
+
+    def datasets(self) -> list[tuple[str, int, Path]]:
+        """Return product, major version and folder of every table that is there."""
+        found = (self.root / "tables").glob("*/v*/dataset")
+        return sorted((path.parts[-3], int(path.parts[-2][1:]), path) for path in found)
+
+    def groups(self) -> list[Path]:
+        """Return the folders of all arrays that are in their place."""
+        return sorted((self.root / "arrays").glob("[!.]*/*/*.zarr"))
 
     def release(self, name: str) -> Path:
         """Return the pin of a release."""

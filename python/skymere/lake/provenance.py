@@ -10,7 +10,7 @@ import polars as pl
 from skymere.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from skymere.lake.lake import Lake
+    from skymere.lake.asking import LakeQueries
 
 __all__ = ["Provenance", "trace"]
 
@@ -84,24 +84,25 @@ class Provenance:
         return tuple(node for node in self.walk() if node.uri.partition("/")[0] in EDITS)
 
     def __str__(self) -> str:
-        return "\n".join(self._lines("", set()))
-
-    def _lines(self, indent: str, seen: set[tuple[str, str]]) -> Iterator[str]:
-        facts = [self.stage, f"run {self.run}" if self.run else f"sha256 {self.sha256[:16]}", self.code_version]
-        again = (self.uri, self.run) in seen
-        seen.add((self.uri, self.run))
-        yield f"{indent}{self.uri}  {', '.join(fact for fact in facts if fact)}{' (see above)' if again else ''}"
-        if again:
-            return
-        if self.params:
-            yield f"{indent}    parameters {json.dumps(dict(self.params), sort_keys=True)}"
-        if self.arrays:
-            yield f"{indent}    arrays {self.arrays}"
-        for node in self.inputs:
-            yield from node._lines(f"{indent}  ", seen)
+        return "\n".join(_lines(self, "", set()))
 
 
-def trace(lake: "Lake", name: str, key: Any) -> Provenance:
+def _lines(node: Provenance, indent: str, seen: set[tuple[str, str]]) -> Iterator[str]:
+    facts = [node.stage, f"run {node.run}" if node.run else f"sha256 {node.sha256[:16]}", node.code_version]
+    again = (node.uri, node.run) in seen
+    seen.add((node.uri, node.run))
+    yield f"{indent}{node.uri}  {', '.join(fact for fact in facts if fact)}{' (see above)' if again else ''}"
+    if again:
+        return
+    if node.params:
+        yield f"{indent}    parameters {json.dumps(dict(node.params), sort_keys=True)}"
+    if node.arrays:
+        yield f"{indent}    arrays {node.arrays}"
+    for below in node.inputs:
+        yield from _lines(below, f"{indent}  ", seen)
+
+
+def trace(lake: "LakeQueries", name: str, key: Any) -> Provenance:
     """Return the tree of a row; see `Lake.provenance`."""
     columns = lake.schema(name).primary_key
     wanted = key if isinstance(key, Mapping) else {columns[0]: key}
@@ -118,7 +119,7 @@ def trace(lake: "Lake", name: str, key: Any) -> Provenance:
 class _Tracer:
     """Reads each run once."""
 
-    def __init__(self, lake: "Lake") -> None:
+    def __init__(self, lake: "LakeQueries") -> None:
         self.lake = lake
         self.runs = lake.table("run").collect()
         self.done: dict[tuple[str, str], Provenance] = {}
@@ -127,9 +128,7 @@ class _Tracer:
         if (uri, run) in self.done:
             return self.done[uri, run]
         product, _, tile = uri.partition("/")
-        found = self.runs.filter(
-            pl.col("run_id") == run, pl.col("product") == product, pl.col("tile") == tile
-        )
+        found = self.runs.filter(pl.col("run_id") == run, pl.col("product") == product, pl.col("tile") == tile)
         known = found.row(0, named=True) if found.height else None
         made = Provenance(
             uri=uri,

@@ -5,8 +5,10 @@ nobody sees yet), commit (one entry of the table's log makes them visible), reco
 any place leaves either the old state or the new one; running the same task again finishes what is missing.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import socket
 import time
 import uuid
@@ -24,6 +26,7 @@ from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame, with_index
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.schemas import Schema
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
@@ -80,6 +83,7 @@ class Run:
         params: Mapping[str, Any],
         code_version: str,
         on_event: Callable[[str], None] | None,
+        schema: Schema | None = None,
     ) -> None:
         self.stage = check_name("stage", stage)
         self.tile = check_name("tile", tile)
@@ -88,7 +92,7 @@ class Run:
         self.inputs, self.params = list(inputs), dict(params)
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
-        self._table = Table(layout, product)
+        self._table = Table(layout, product, schema)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
         self._on_event = on_event or (lambda _: None)
         self._group: GroupWriter | None = None
@@ -103,6 +107,7 @@ class Run:
         self.already = self.live == self.id
         if live:
             self._record(live)
+        self._renew()
         return self
 
     def __exit__(
@@ -292,6 +297,11 @@ class Run:
             }
             self._group = GroupWriter(self._layout.staging, self._table.schema, provenance)
         return self._group
+
+    def _renew(self) -> None:
+        """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._layout.arrays(self.product, self.tile, self.id) / MANIFEST)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:

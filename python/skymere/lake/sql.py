@@ -7,6 +7,7 @@ as Polars' own parser would, and everything that stands in the place of a table 
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from skymere.errors import InvalidInputError
 
@@ -80,11 +81,11 @@ def tables_of(query: str, allowed: Collection[str]) -> list[str]:
         msg = f"query: {query!r} is not allowed, it must be one SELECT"
         raise InvalidInputError(msg)
     padded = [*tokens, _Token("end", "")]
-    ahead = list(zip(padded, padded[1:], strict=False))
+    ahead = list(pairwise(padded))
     common = {token.name for token, after in ahead if token.name and after.keyword == "AS"}
     for token, after in ahead:
         if after.text == "(" and _READER.fullmatch(token.name):
-            raise _refusal(f"{token.name}(...)", allowed)
+            raise _refusal(token.name + "(...)", allowed)
     return sorted(set(_named(ahead, allowed, common)) & set(allowed))
 
 
@@ -95,14 +96,14 @@ def _named(ahead: list[tuple[_Token, _Token]], allowed: Collection[str], common:
     for token, after in ahead:
         frame = frames[-1]
         if token.text == "(" and token.kind == "sign":
-            frames.append(_Frame(function=before[-1].name.upper(), in_from=frame.wants_table, wants_table=frame.wants_table))
+            frames.append(
+                _Frame(function=before[-1].name.upper(), in_from=frame.wants_table, wants_table=frame.wants_table)
+            )
             frame.wants_table = False
         elif token.text == ")" and token.kind == "sign":
             if len(frames) > 1:
                 frames.pop()
-        elif token.keyword == "FROM" and not _is_of_a_function(frame, before):
-            frame.in_from = frame.wants_table = True
-        elif token.keyword == "JOIN":
+        elif (token.keyword == "FROM" and not _is_of_a_function(frame, before)) or token.keyword == "JOIN":
             frame.in_from = frame.wants_table = True
         elif token.keyword in _CLAUSES or token.keyword in _SETS or token.keyword in ("WITH", "VALUES"):
             frame.in_from = frame.wants_table = False
@@ -148,4 +149,6 @@ def _after_comment(query: str, start: int) -> int:
 
 
 def _refusal(what: str, allowed: Collection[str]) -> InvalidInputError:
-    return InvalidInputError(f"query: {what} is not allowed in the place of a table, only the lake's tables: {list(allowed)}")
+    return InvalidInputError(
+        f"query: {what} is not allowed in the place of a table, only the lake's tables: {list(allowed)}"
+    )

@@ -4,32 +4,40 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from skymere.errors import ConflictError, NotFoundError, SchemaError, StorageError
 from skymere.lake.checks import check_delta, check_parquet
-from skymere.lake.files import put_if_absent, storage, sync
-from skymere.lake.forms import arrow_schema, delta_schema, polars_schema, votable
-from skymere.lake.layout import PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
-from skymere.lake.schemas import Column, Schema, load_schema, parse_schema
+from skymere.lake.files import digest, put_if_absent, storage, sync
+from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
+from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
+from skymere.lake.schemas import Column, Schema, load_schema, parse_schema, products
 from skymere.lake.sky import DEEP
+from skymere.lake.votable import votable
 
-__all__ = ["Outcome", "Rows", "Table"]
+__all__ = ["Outcome", "Rows", "Table", "tables_on_disk"]
 
 Outcome = Literal["published", "already"]
 
 ROW_GROUP = 32768
 COMMIT_RETRIES = 500
+_TILES = "skymere.tiles"
+# Key of a commit under which it names the sha256 of its files.
+SHA256 = "sha256"
+_NOTHING: Mapping[str, str] = {}
 _STATISTICS = ("_healpix_29", "source_id", "ra", "dec", "tile")
 
 
@@ -44,9 +52,9 @@ class Rows:
 class Table:
     """One table of a lake: the Delta table of one major version of a schema."""
 
-    def __init__(self, layout: Layout, product: str) -> None:
+    def __init__(self, layout: Layout, product: str, schema: Schema | None = None) -> None:
         self.layout = layout
-        self.schema = load_schema(product)
+        self.schema = schema or load_schema(product)
         self.dataset = layout.dataset(self.schema)
 
     @property
@@ -85,7 +93,16 @@ class Table:
             return []
         root = f"{self.dataset.name}/"
         found = [TableFile.parse(uri.rpartition(root)[2]) for uri in delta.file_uris()]
-        return sorted((file for file in found if tile in (None, file.tile)), key=lambda file: file.path)
+        each = [part for file in found for part in self.parts(file)]
+        return sorted((file for file in each if tile in (None, file.tile)), key=lambda file: (file.path, file.tile))
+
+    def parts(self, file: TableFile) -> list[TableFile]:
+        """Return what a file holds of each tile; a file that was not merged holds one."""
+        if not file.is_merged:
+            return [file]
+        path = self.dataset / file.path
+        with storage(path):
+            return [TableFile(file.folder, *names, file.path) for names in _members(path)]
 
     def scan(self, delta: DeltaTable | None) -> pl.LazyFrame:
         """Return the rows of a version, whose columns are checked against the schema.
@@ -151,9 +168,36 @@ class Table:
                     f"tile {file.tile!r} of table {self.key} was published by another run meanwhile; run the task again"
                 )
                 raise ConflictError(msg)
-            if self._commit(delta, [old.path for old in live], rows, Transaction(app, seq), info):
+            old = {part.path for part in live}
+            rest = [self._without(delta, part) for part in live if part.shared]
+            if self.commit(delta, old, [rows, *(left for left in rest if left)], info, Transaction(app, seq)):
                 return "published"
         raise self._gave_up(file.tile)
+
+    def merge(self, delta: DeltaTable, files: Sequence[TableFile]) -> Rows:
+        """Write what files hold of some tiles into one file; nobody sees it yet."""
+        frames = [
+            pl.read_parquet(self.dataset / path, hive_partitioning=False).filter(
+                pl.col("tile").is_in([part.tile for part in files if part.path == path])
+            )
+            for path in sorted({part.path for part in files})
+        ]
+        columns = check_delta(delta.schema(), self._schema_here())
+        frame = pl.concat(frames, how="diagonal")
+        absent = [pl.lit(None, dtype=kind).alias(name) for name, kind in polars_schema(columns).items()]
+        frame = frame.with_columns(column for column in absent if column.meta.output_name() not in frame.columns)
+        order = ["_healpix_29", *self.schema.primary_key] if self.schema.is_positional else self.schema.primary_key
+        folder = files[0].folder if self.schema.is_positional else part_folder(MERGED)
+        place = TableFile(folder, MERGED, MERGED, uuid.uuid4().hex[:8])
+        members = sorted([part.tile, part.run, part.attempt] for part in files)
+        ordered = frame.select(column.name for column in columns).sort(order)
+        self._write_parquet(ordered, columns, place, {_TILES: json.dumps(members)})
+        return Rows((place.path,), columns)
+
+    def _without(self, delta: DeltaTable, part: TableFile) -> Rows | None:
+        """Write the file that a tile shares with others again, without that tile."""
+        others = [other for other in self.parts(TableFile.parse(part.path)) if other.tile != part.tile]
+        return self.merge(delta, others) if others else None
 
     def append(self, file: TableFile, app: str, *, info: dict[str, str]) -> Outcome:
         """Commit the waiting rows of an attempt beside those that are there, unless their keys are among them."""
@@ -164,7 +208,7 @@ class Table:
             same = self.scan(delta).filter(mine).join(keys, on=self.schema.primary_key, how="semi")
             if same.head(1).collect().height:
                 return "already"
-            if self._commit(delta, [], rows, Transaction(app, _sequence(delta, app) + 1), info):
+            if self.commit(delta, [], [rows], info, Transaction(app, _sequence(delta, app) + 1)):
                 return "published"
         raise self._gave_up(app)
 
@@ -177,7 +221,7 @@ class Table:
         major = self.schema.version[0]
         found = [
             parse_schema(path.read_text(encoding="utf-8"), str(path))
-            for path in self.layout.schemas.glob(f"{self.schema.product}-{major}.*.yaml")
+            for path in self.layout.kept(self.schema.product, major)
         ]
         return max(found, key=lambda schema: schema.version, default=self.schema)
 
@@ -192,7 +236,9 @@ class Table:
         starts = [0, *(np.flatnonzero(np.diff(pixel)) + 1).tolist(), len(pixel)]
         return [(sky_folder(int(pixel[a])), ordered[a:b]) for a, b in pairwise(starts)]
 
-    def _write_parquet(self, part: pl.DataFrame, columns: tuple[Column, ...], place: TableFile) -> None:
+    def _write_parquet(
+        self, part: pl.DataFrame, columns: tuple[Column, ...], place: TableFile, more: Mapping[str, str] = _NOTHING
+    ) -> None:
         texts = [column.name for column in columns if column.is_text]
         lengths = {name: max(1, _longest(part[name])) for name in texts}
         path = self.dataset / place.path
@@ -212,6 +258,7 @@ class Table:
                     "IVOA.VOTable-Parquet.content": votable(
                         self.schema.product, self.schema.description, columns, lengths
                     ),
+                    **more,
                 },
             )
             sync(path)
@@ -266,15 +313,26 @@ class Table:
             msg = f"{copy} is not the {self.schema.name} of this skymere; released schemas never change"
             raise SchemaError(msg)
 
-    def _commit(
-        self, delta: DeltaTable, old: Sequence[str], rows: Rows, transaction: Transaction, info: dict[str, str]
+    def commit(
+        self,
+        delta: DeltaTable,
+        old: Iterable[str],
+        new: Sequence[Rows],
+        info: dict[str, str],
+        transaction: Transaction | None = None,
     ) -> bool:
-        """Commit once; False when somebody else was faster."""
-        for path in rows.paths:
-            check_parquet(self.dataset / path, self.schema, rows.columns)
+        """Put files in place of others once; False when somebody else was faster.
+
+        Without a transaction the rows stay the same and only their files change.
+        """
+        changes = transaction is not None
+        for rows in new:
+            for path in rows.paths:
+                check_parquet(self.dataset / path, self.schema, rows.columns)
+        hashes = {path: digest(self.dataset / path) for rows in new for path in rows.paths}
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
-            RemoveAction(path, data_change=True, deletion_timestamp=now) for path in old
+            RemoveAction(path, data_change=changes, deletion_timestamp=now) for path in sorted(set(old))
         ]
         actions += [
             AddAction(
@@ -282,9 +340,10 @@ class Table:
                 size=(self.dataset / path).stat().st_size,
                 partition_values={},
                 modification_time=now,
-                data_change=True,
+                data_change=changes,
                 stats=_statistics(self.dataset / path, rows.columns),
             )
+            for rows in new
             for path in rows.paths
         ]
         try:
@@ -293,8 +352,8 @@ class Table:
                 "append",
                 delta.schema(),
                 commit_properties=CommitProperties(
-                    app_transactions=[transaction],
-                    custom_metadata={**info, "schema": self.schema.name},
+                    app_transactions=[transaction] if transaction else [],
+                    custom_metadata={**info, "schema": self.schema.name, SHA256: json.dumps(hashes)},
                     max_commit_retries=COMMIT_RETRIES,
                 ),
                 post_commithook_properties=_HOOKS,
@@ -325,6 +384,25 @@ _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=F
 def _sequence(delta: DeltaTable | None, app: str) -> int:
     found = None if delta is None else delta.transaction_version(app)
     return -1 if found is None else found
+
+
+def tables_on_disk(layout: Layout) -> list[Table]:
+    """Return every table that was ever published to, also those of older major versions."""
+    found = []
+    for product, major, _ in layout.datasets():
+        kept = [parse_schema(path.read_text(encoding="utf-8"), str(path)) for path in layout.kept(product, major)]
+        schema = max(kept, key=lambda schema: schema.version, default=None)
+        # Imported catalogues have no schema but the lake's own.
+        shipped = load_schema(product) if product in products() or schema is None else None
+        found.append(Table(layout, product, shipped if shipped and shipped.version[0] == major else schema))
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _members(path: Path) -> list[tuple[str, str, str]]:
+    """Return tile, run and attempt of everything in a merged file, which never changes."""
+    found = json.loads(pq.read_metadata(path).metadata[_TILES.encode()])
+    return [(tile, run, attempt) for tile, run, attempt in found]
 
 
 def _longest(values: pl.Series) -> int:

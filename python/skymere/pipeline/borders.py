@@ -28,7 +28,7 @@ def border_of(lake: Lake, tile: str, segmentation: SegmentationMap, image: Detec
     """Return the attribute ``border`` of a segmentation: ``label, ra, dec`` of what is close to another tile."""
     if not lake.tiles.neighbours(tile):
         return {}
-    found = measure(segmentation, {"detection": MeasureImage(data=image.data, error=image.error)})
+    found = measure(segmentation, {"detection": MeasureImage(data=image.data, error=image.error)}).table
     here = lake.tiles[tile]
     zone = _ZONE_PIX * here.grid.scale_arcsec
     near = _crosses(here, found["ra"].to_numpy(), found["dec"].to_numpy(), zone)

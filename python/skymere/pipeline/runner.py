@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -161,18 +162,19 @@ def _run_task(stage: Stage, task: Task, lake: Lake, log: EventLog) -> bool:
         params=task.params,
         on_event=tell,
     )
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with open_run() as run:
-                if run.already:
-                    return False
-                tell("task_started")
-                task.work(run)
-                return True
-        except ConflictError:
-            if attempt == _ATTEMPTS:
-                raise
-    return False
+
+    def once() -> bool:
+        with open_run() as run:
+            if run.already:
+                return False
+            tell("task_started")
+            task.work(run)
+            return True
+
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ConflictError):
+            return once()
+    return once()
 
 
 def _problems(lake: Lake) -> pl.DataFrame:

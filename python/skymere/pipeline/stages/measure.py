@@ -49,7 +49,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         {m.band: _without_background(m, plan) for m in mosaics},
         detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
         params=plan.measure,
-    )
+    ).table
     table = owned_sources(lake, tile, table)
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(

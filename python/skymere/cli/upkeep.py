@@ -1,0 +1,72 @@
+"""``skymere lake gc | fsck | compact``: keep a lake in good order."""
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from skymere.cli._print import console, print_frame
+from skymere.cli.lake import lake_app
+
+__all__ = ["compact", "fsck", "gc"]
+
+_Lake = Annotated[Path, typer.Argument(help="Folder of the lake.")]
+
+
+@lake_app.command("gc")
+def gc(
+    lake: _Lake,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove what was found; otherwise it is only listed.")
+    ] = False,
+    grace_days: Annotated[float, typer.Option(help="Keep what was needed or written during the last days.")] = 7.0,
+) -> None:
+    """Find files that neither the newest state, a release nor running work needs, and remove them when asked to.
+
+    Example: `skymere lake gc skymere-demo/lake --remove`
+    """
+    from skymere.lake import Lake
+
+    found = Lake.open(lake).gc(dry_run=not remove, grace_days=grace_days)
+    for path in (*found.groups, *found.files, *found.staging):
+        console.print(f"  {path}", soft_wrap=True)
+    count = len(found.groups) + len(found.files) + len(found.staging)
+    verb = "removed" if found.removed else "could be removed (--remove)"
+    console.print(f"{count} files and folders, {found.n_bytes / 1e6:.1f} MB {verb}")
+
+
+@lake_app.command("fsck")
+def fsck(
+    lake: _Lake,
+    hashes: Annotated[bool, typer.Option("--hashes", help="Read every file and compare it with its checksum.")] = False,
+) -> None:
+    """Look for missing, damaged and doubled files and rows; exit code 1 when there are any.
+
+    Example: `skymere lake fsck skymere-demo/lake --hashes`
+    """
+    from skymere.lake import Lake
+
+    faults = Lake.open(lake).fsck(hashes=hashes)
+    for fault in faults:
+        console.print(f"{fault.kind}: {fault.path}: {fault.message}", soft_wrap=True, markup=False)
+    console.print(f"{len(faults)} faults" if faults else "nothing is wrong")
+    raise typer.Exit(code=1 if faults else 0)
+
+
+@lake_app.command("compact")
+def compact(
+    lake: _Lake,
+    names: Annotated[list[str] | None, typer.Argument(help="Tables; all when not given.")] = None,
+    target_mib: Annotated[float, typer.Option(help="Files below half of this are merged until they reach it.")] = 64.0,
+) -> None:
+    """Merge the small Parquet files that many tiles leave behind.
+
+    Example: `skymere lake compact skymere-demo/lake run source`
+    """
+    from skymere.lake import Lake, products
+
+    opened = Lake.open(lake)
+    done = [opened.compact(name, target_mib=target_mib) for name in names or products()]
+    rows = [{"table": one.product, "files before": one.before, "files after": one.after} for one in done]
+    print_frame(pl.DataFrame(rows))
