@@ -28,7 +28,7 @@ __all__ = ["Lake"]
 class Lake(LakeExchange, LakeUpkeep):
     """One folder with every array and every table of a survey; made by `create` or `open`.
 
-    Questions (`table`, `cone`, `sql`, `history`, `provenance`) stand in ``asking.py``, `cutouts`, `beams` and the like in
+    Questions (`table`, `cone`, `sql`, `history`, `provenance`) stand in ``asking.py``, `cutouts` and `beams` in
     ``pixels.py``, exports and imports in ``exchange.py``, `gc`, `fsck` and `compact` in ``upkeep.py``; making,
     opening, publishing and releasing are here.
 

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from skymere.errors import InvalidInputError, SchemaError, StorageError
 from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame, with_index
+from skymere.lake.files import storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.schemas import Schema
@@ -300,8 +301,9 @@ class Run:
 
     def _renew(self) -> None:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
-        with contextlib.suppress(FileNotFoundError):
-            os.utime(self._layout.arrays(self.product, self.tile, self.id) / MANIFEST)
+        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
+        with storage(manifest), contextlib.suppress(FileNotFoundError):
+            os.utime(manifest)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:

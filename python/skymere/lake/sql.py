@@ -125,13 +125,18 @@ def _is_of_a_function(frame: _Frame, before: list[_Token]) -> bool:
 
 
 def _tokens(query: str) -> Iterator[_Token]:
-    at = 0
+    at, before = 0, ""
     while at < len(query):
         found = _TOKEN.match(query, at)
         kind = (found.lastgroup or "") if found else ""
         if found is None or (kind == "sign" and found.group() in "'\"`"):
             msg = f"query: a quotation mark is not closed in {query!r}"
             raise InvalidInputError(msg)
+        if found.group() == "$" or (kind == "text" and before == "word"):
+            # Texts with marks of their own, $$it's$$ or e'\'', end where other rules say.
+            msg = f"query: {query[at : at + 16]!r} is not allowed, a text must be plain 'text', with a space before it"
+            raise InvalidInputError(msg)
+        before = kind
         at = _after_comment(query, at) if kind == "comment" else found.end()
         if kind not in ("space", "comment"):
             yield _Token(kind, found.group())
