@@ -181,7 +181,8 @@ class LakeExchange(LakePixels):
         Notes
         -----
         The table gets ``ra, dec`` (ICRS, degrees) and ``_healpix_29`` beside its own columns, so `cone`, `box`,
-        `crossmatch` and `sql` take it as they take any product.
+        `crossmatch` and `sql` take it as they take any product. A position whose column is called so already, in small
+        or large letters, is replaced by them, since tables do not tell ``RA`` from ``ra``.
 
         Raises
         ------

@@ -157,13 +157,13 @@ def read_catalogue(
         msg = f"{path}: the ending is not allowed, it must be one of {list(_FORMATS)}"
         raise InvalidInputError(msg)
     rows, found, ucds, descriptions = _read_parquet(path) if kind == "parquet" else _read_astropy(path, kind)
-    asked = [key, ra, dec, *units, *(columns or [])]
-    missing = [name for name in asked if name not in rows.columns]
-    if missing:
-        msg = f"{path}: column {missing[0]!r} is missing, there are {rows.columns}"
-        raise InvalidInputError(msg)
+    asked = {"key": [key], "ra": [ra], "dec": [dec], "units": units, "columns": columns or []}
+    for argument, name in ((argument, name) for argument, names in asked.items() for name in names):
+        if name not in rows.columns:
+            msg = f"{argument}: column {name!r} is missing in {path}, there are {rows.columns}"
+            raise InvalidInputError(msg)
     if columns is not None:
-        rows = rows.select(dict.fromkeys([key, ra, dec, *columns]))
+        rows = rows.select(list(dict.fromkeys([key, ra, dec, *columns])))
     rows = _fit(rows, path)
     known_units = {name: _checked_unit(name, unit) for name, unit in {**found, **units}.items() if name in rows.columns}
     placed = _with_place(rows, ra, dec, known_units, frame)
@@ -247,7 +247,7 @@ def _fit(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     lower = [name.lower() for name in rows.columns]
     for name, dtype in rows.schema.items():
         fault = ""
-        if name in _OURS:
+        if name.lower() in _OURS:
             fault = "is a name that the lake fills in itself"
         elif re.search(r"[ ,;{}()\n\t=]", name):
             fault = "has a character in its name that Delta tables do not allow"
@@ -283,11 +283,11 @@ def _with_place(rows: pl.DataFrame, ra: str, dec: str, units: Mapping[str, str],
     from astropy.coordinates import SkyCoord
 
     for name, column in (("ra", ra), ("dec", dec)):
-        if column != name and name in rows.columns:
-            msg = f"{name}: column {column!r} is declared, but there is another column named {name!r}; leave one out"
-            raise InvalidInputError(msg)
-        if not units.get(column):
-            msg = f"units: column {column!r} has no unit; declare it, as in units={{{column!r}: 'deg'}}"
+        others = [other for other in rows.columns if other.lower() == name and other != column]
+        if others:
+            msg = (
+                f"{name}: column {column!r} is declared, but there is another column named {others[0]!r}; leave one out"
+            )
             raise InvalidInputError(msg)
         missing = (
             rows[column].is_null()
@@ -296,6 +296,9 @@ def _with_place(rows: pl.DataFrame, ra: str, dec: str, units: Mapping[str, str],
         )
         if missing.any() or not rows[column].dtype.is_numeric():
             msg = f"{name}: column {column!r} must be numbers; {missing.sum()} of {rows.height} rows have none"
+            raise InvalidInputError(msg)
+        if not units.get(column):
+            msg = f"units: column {column!r} has no unit; declare it, as in units={{{column!r}: 'deg'}}"
             raise InvalidInputError(msg)
     try:
         lon, lat = (rows[c].cast(pl.Float64).to_numpy() * u.Unit(units[c]) for c in (ra, dec))
@@ -308,6 +311,8 @@ def _with_place(rows: pl.DataFrame, ra: str, dec: str, units: Mapping[str, str],
         degrees = rows[ra].cast(pl.Float64) % 360.0, rows[dec].cast(pl.Float64)
     else:
         degrees = pl.Series(np.asarray(place.ra.deg)), pl.Series(np.asarray(place.dec.deg))
+    # Delta tables do not tell RA from ra.
+    rows = rows.drop(column for name, column in (("ra", ra), ("dec", dec)) if column.lower() == name)
     return rows.with_columns(degrees[0].alias("ra"), degrees[1].alias("dec"))
 
 
