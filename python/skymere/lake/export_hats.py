@@ -102,7 +102,9 @@ def write_hats(
     if not (np.isfinite(margin_arcsec) and 0 < margin_arcsec <= 3600):
         msg = f"margin_arcsec: {margin_arcsec} is not allowed, it must be above 0 and at most 3600"
         raise InvalidInputError(msg)
-    filled = [(file, n) for file in files if (n := pq.read_metadata(dataset / file.path).num_rows)]
+    # A merged file holds the rows of several tiles, and is one file.
+    each = {file.path: file for file in files}.values()
+    filled = [(file, n) for file in each if (n := pq.read_metadata(dataset / file.path).num_rows)]
     if not filled:
         msg = f"table {product!r} has no rows, and HATS has no catalogue without any"
         raise NoDataError(msg)
