@@ -49,9 +49,10 @@ class LakeExchange(LakePixels):
             When the file cannot be written.
         """
         name = table if isinstance(table, str) else product
-        out = Path(path)
-        text = self.schema(name).description
-        write_votable(self.to_astropy(table, product=product), out, name=name, description=text)
+        frame, columns = self._rows(table, product)
+        units = {column.name: column.unit for column in columns}
+        out, text = Path(path), self.schema(name).description
+        write_votable(as_astropy(frame, columns), out, name=name, description=text, units=units)
         return out
 
     def export_fits(

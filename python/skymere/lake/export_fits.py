@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from skymere.errors import InvalidInputError
+from skymere.errors import NotFoundError
 from skymere.lake.files import write_whole
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def _bands(lake: "LakePixels", ids: NDArray[Any]) -> list[str]:
         path.split("/")[1] for tile in tiles["tile"] for path in lake.arrays("cutout", tile) if path.endswith("/sci")
     }
     if not found:
-        msg = f"cutouts: none of the {len(ids)} sources has a cutout"
-        raise InvalidInputError(msg)
+        msg = f"cutouts: {len(ids)} of {len(ids)} sources have no cutout"
+        raise NotFoundError(msg)
     return sorted(found)
 
 
@@ -164,7 +164,7 @@ def _exposure_cards(header: Any, about: dict[str, Any]) -> None:
     if total is not None:
         header["EXPTIME"] = (1.0 if is_rate else total, "[s] time that one pixel value stands for")
         header["GAIN"] = (total if is_rate else 1.0, "electrons in one unit of SCI")
-        header["TEXPTIME"] = (total, "[s] longest exposure of the mosaic")
+        header["TEXPTIME"] = (total, "[s] sum of the exposure times")
     header["NCOMBINE"] = (1, "GAIN is that of the sum")
     if about.get("noise_correlation") is not None:
         header["NOISECOR"] = (about["noise_correlation"], "R, is in SIG: noise of large areas over white")
