@@ -227,9 +227,9 @@ def test_a_size_that_is_asked_for_is_that_of_all_files(full, tmp_path):
 
 
 def test_bad_requests_for_files_are_named(full, tmp_path):
-    with pytest.raises(InvalidInputError, match="one of the two"):
+    with pytest.raises(InvalidInputError, match="exactly one of the three"):
         full.export_fits(tmp_path / "x")
-    with pytest.raises(InvalidInputError, match="one of the two"):
+    with pytest.raises(InvalidInputError, match="exactly one of the three"):
         full.export_fits(tmp_path / "x", table="source", cutouts=[1])
     with pytest.raises(NotFoundError, match="have no cutout"):
         full.export_fits(tmp_path / "x", cutouts=[12345])

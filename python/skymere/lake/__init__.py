@@ -5,6 +5,8 @@ from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.export_spectra import spectra_of
+from skymere.lake.files import write_whole
 from skymere.lake.forms import table_dtypes
 from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
@@ -55,6 +57,8 @@ __all__ = [
     "rows_from_astropy",
     "run_id",
     "separation",
+    "spectra_of",
     "table_dtypes",
     "write_ragged",
+    "write_whole",
 ]

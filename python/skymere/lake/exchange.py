@@ -12,6 +12,7 @@ from skymere.errors import InvalidInputError
 from skymere.lake.astropy_tables import as_astropy
 from skymere.lake.export_fits import write_catalogue, write_cutouts
 from skymere.lake.export_hats import write_hats
+from skymere.lake.export_spectra import write_spectra
 from skymere.lake.export_votable import write_votable
 from skymere.lake.files import digest
 from skymere.lake.imports import publish_catalogue, read_catalogue
@@ -61,20 +62,24 @@ class LakeExchange(LakePixels):
         *,
         table: str | pl.DataFrame | pl.LazyFrame | None = None,
         cutouts: ArrayLike | None = None,
+        spectra: ArrayLike | None = None,
         product: str = "source",
         bands: Sequence[str] | None = None,
         size_pix: int | None = None,
     ) -> list[Path]:
-        """Write a catalogue, or the cutouts of sources, as FITS; returns the paths.
+        """Write a catalogue, or the cutouts or spectra of sources, as FITS; returns the paths.
 
         Parameters
         ----------
         path : path-like
-            The file of a catalogue; the folder of cutouts, in which each source has ``<source_id>.fits``.
+            The file of a catalogue; the folder of cutouts or spectra, in which each source has ``<source_id>.fits`` or
+            ``<source_id>_spectra.fits``.
         table : str, polars.DataFrame or polars.LazyFrame, optional
             Product, or rows of one.
         cutouts : array_like, int64, optional
-            Values of ``source_id``; either these or a table.
+            Values of ``source_id`` whose cutouts are wanted.
+        spectra : array_like, int64, optional
+            Values of ``source_id`` whose spectra are wanted, those of grism exposures and of slits.
         product : str, optional
             Product that says what the columns of a frame mean.
         bands : sequence of str, optional
@@ -92,16 +97,18 @@ class LakeExchange(LakePixels):
         Raises
         ------
         InvalidInputError
-            When both or none of ``table`` and ``cutouts`` are given.
+            When not exactly one of ``table``, ``cutouts`` and ``spectra`` is given.
         NotFoundError
-            When a source has no cutout.
+            When a source has no cutout, or no spectrum.
         StorageError
             When a file cannot be written.
         """
-        if (table is None) == (cutouts is None):
-            msg = "table, cutouts: one of the two must be given, and not both"
+        if sum(given is not None for given in (table, cutouts, spectra)) != 1:
+            msg = "table, cutouts, spectra: exactly one of the three must be given"
             raise InvalidInputError(msg)
         out = Path(path)
+        if spectra is not None:
+            return write_spectra(self, spectra, out)
         if table is None:
             return write_cutouts(self, np.asarray(cutouts), out, bands=bands, size_pix=size_pix)
         write_catalogue(self.to_astropy(table, product=product), out, name=table if isinstance(table, str) else product)

@@ -9,7 +9,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from skymere.errors import NotFoundError
 from skymere.lake.files import write_whole
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def write_cutouts(
 ) -> list[Path]:
     """Write ``<source_id>.fits`` for each source; see `Lake.export_fits`."""
     wanted = np.atleast_1d(np.asarray(ids))
-    names = list(bands) if bands is not None else _bands(lake, wanted)
+    names = list(bands) if bands is not None else lake.bands(wanted)
     stamps = lake.cutouts(wanted, bands=names, planes=("sci", "wht", "seg"), size_pix=size_pix)
     rows = _rows(lake, stamps.source_id)
     paths = []
@@ -60,20 +59,6 @@ def write_cutouts(
         with write_whole(paths[-1]) as staged:
             hdus.writeto(staged)
     return paths
-
-
-def _bands(lake: "LakePixels", ids: NDArray[Any]) -> list[str]:
-    """Return the bands of the tiles in which the sources are."""
-    tiles = (
-        lake.table("cutout").filter(pl.col("source_id").is_in(ids.tolist())).select(pl.col("tile").unique()).collect()
-    )
-    found = {
-        path.split("/")[1] for tile in tiles["tile"] for path in lake.arrays("cutout", tile) if path.endswith("/sci")
-    }
-    if not found:
-        msg = f"cutouts: {len(ids)} of {len(ids)} sources have no cutout"
-        raise NotFoundError(msg)
-    return sorted(found)
 
 
 def _rows(lake: "LakePixels", ids: NDArray[np.int64]) -> pl.DataFrame:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike
 
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake.asking import LakeQueries
 from skymere.lake.cutouts import Cutouts, read_cutouts
 from skymere.lake.ragged import Ragged, find_rows, read_ragged
@@ -46,6 +48,28 @@ class LakePixels(LakeQueries):
             When bands, planes or the size are not allowed.
         """
         return read_cutouts(self, ids, bands=bands, planes=planes, size_pix=size_pix)
+
+    def bands(self, ids: ArrayLike) -> list[str]:
+        """Return the bands in which any of some sources has a cutout, sorted.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,)
+            Values of ``source_id``.
+
+        Raises
+        ------
+        NotFoundError
+            When none of them has a cutout.
+        """
+        wanted = np.atleast_1d(np.asarray(ids)).tolist()
+        rows = self.table("cutout").filter(pl.col("source_id").is_in(wanted)).select(pl.col("tile").unique()).collect()
+        groups = [self.arrays("cutout", tile) for tile in rows["tile"]]
+        found = {path.split("/")[1] for group in groups for path in group if path.endswith("/sci")}
+        if not found:
+            msg = f"ids: {len(wanted)} of {len(wanted)} sources have no cutout"
+            raise NotFoundError(msg)
+        return sorted(found)
 
     def beams(
         self,
