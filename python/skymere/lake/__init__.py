@@ -5,6 +5,7 @@ from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.doctor import Finding, examine
 from skymere.lake.export_spectra import spectra_of
 from skymere.lake.files import write_whole
 from skymere.lake.forms import table_dtypes
@@ -30,6 +31,7 @@ __all__ = [
     "Compaction",
     "Cutouts",
     "Fault",
+    "Finding",
     "Garbage",
     "HealpixTile",
     "HealpixTiles",
@@ -46,6 +48,7 @@ __all__ = [
     "TileSet",
     "Tiles",
     "around",
+    "examine",
     "in_box",
     "in_cone",
     "load_schema",
