@@ -165,7 +165,7 @@ def test_a_newer_format_asks_for_a_newer_skymere(lake):
 
 
 def test_a_store_that_overwrites_is_broken(lake, monkeypatch):
-    monkeypatch.setattr(os, "link", lambda source, target: shutil.copyfile(source, target))
+    monkeypatch.setattr(os, "link", shutil.copyfile)
     assert "no put-if-absent" in broken(examine(lake.path))["store"]
 
 
@@ -200,7 +200,7 @@ def test_the_lost_schema_of_an_imported_catalogue_is_broken(lake, tmp_path):
 
 
 def test_a_table_that_cannot_be_read_is_broken(lake):
-    log = sorted((lake.path / "tables/source/v1/dataset/_delta_log").glob("*.json"))[-1]
+    log = max((lake.path / "tables/source/v1/dataset/_delta_log").glob("*.json"))
     log.write_text("nonsense")
     assert "source" in broken(examine(lake.path))["tables"]
 
@@ -236,7 +236,8 @@ def test_runs_that_ended_half_way_are_named(lake, survey):
     def stop(at):
         def on_event(step):
             if step == at:
-                raise StorageError("killed")
+                msg = "killed"
+                raise StorageError(msg)
 
         return on_event
 

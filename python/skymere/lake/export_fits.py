@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from skymere.lake.cutouts import Cutouts
     from skymere.lake.pixels import LakePixels
 
-__all__ = ["write_catalogue", "write_cutouts"]
+__all__ = ["table_hdu", "write_catalogue", "write_cutouts"]
 
 NO_DATA, OTHER_SOURCE = 1, 2
 # GALFIT divides by the sigma image even where the mask says not to look.
@@ -33,8 +33,7 @@ def write_catalogue(table: Any, path: Path, *, name: str) -> None:
     """
     from astropy.io import fits
 
-    hdu = fits.table_to_hdu(table)
-    hdu.name = name
+    hdu = table_hdu(table, name)
     for i, column in enumerate(table.columns.values(), start=1):
         if column.description:
             hdu.header[f"TCOMM{i}"] = column.description[:68]
@@ -42,6 +41,28 @@ def write_catalogue(table: Any, path: Path, *, name: str) -> None:
             hdu.header[f"TUCD{i}"] = column.meta["ucd"]
     with write_whole(path) as staged:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(staged)
+
+
+def table_hdu(table: Any, name: str) -> Any:
+    """Return a binary table with all units of an astropy table, also those that FITS does not know (electron)."""
+    from astropy.io import fits
+
+    plain = table.copy(copy_data=False)
+    for column in plain.columns.values():
+        column.unit = None
+    hdu = fits.table_to_hdu(plain)
+    hdu.name = name
+    for column in table.columns.values():
+        if column.unit is not None:
+            hdu.columns.change_unit(column.name, _unit_text(column.unit))
+    return hdu
+
+
+def _unit_text(unit: Any) -> str:
+    try:
+        return str(unit.to_string("fits"))
+    except ValueError:
+        return str(unit.to_string())
 
 
 def write_cutouts(

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import NotFoundError
+from skymere.lake.export_fits import table_hdu
 from skymere.lake.files import write_whole
 from skymere.lake.schemas import load_schema
 
@@ -70,8 +71,8 @@ def write_spectra(lake: "LakePixels", ids: ArrayLike, folder: Path) -> list[Path
     files: dict[int, Any] = {}
     for product, row, table in spectra_of(lake, ids):
         hdus = files.setdefault(row["source_id"], fits.HDUList([_primary(row)]))
-        hdu = fits.table_to_hdu(table)
-        hdu.name, hdu.ver = product, 1 + sum(other.name == product.upper() for other in hdus)
+        hdu = table_hdu(table, product)
+        hdu.ver = 1 + sum(other.name == product.upper() for other in hdus)
         for keyword, column, comment in _CARDS:
             if row.get(column) is not None:
                 hdu.header[keyword] = (row[column], comment)
