@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from skymere.errors import NotFoundError
+from skymere.errors import InvalidInputError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from skymere.lake.asking import LakeQueries
@@ -41,6 +42,10 @@ class Provenance:
         Folder of the arrays inside the lake; empty when the product has none.
     row : mapping
         The row that was asked for; empty below the root.
+    notes : tuple of mapping
+        What people said of the source of that row: rows of ``note`` that were not withdrawn; empty below the root.
+    decisions : tuple of mapping
+        Rows of a run of people's decisions, with author and reason; empty for other products.
     inputs : tuple of Provenance
         What was read.
     """
@@ -55,6 +60,8 @@ class Provenance:
     parent_run: str = ""
     arrays: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[Mapping[str, Any], ...] = ()
+    decisions: tuple[Mapping[str, Any], ...] = ()
     inputs: tuple["Provenance", ...] = ()
 
     def walk(self) -> Iterator["Provenance"]:
@@ -80,7 +87,7 @@ class Provenance:
 
     @property
     def edits(self) -> tuple["Provenance", ...]:
-        """What people decided: regions and actions on beams."""
+        """What people decided: regions and actions on beams; see ``decisions`` of each."""
         return tuple(node for node in self.walk() if node.uri.partition("/")[0] in EDITS)
 
     def __str__(self) -> str:
@@ -98,6 +105,10 @@ def _lines(node: Provenance, indent: str, seen: set[tuple[str, str]]) -> Iterato
         yield f"{indent}    parameters {json.dumps(dict(node.params), sort_keys=True)}"
     if node.arrays:
         yield f"{indent}    arrays {node.arrays}"
+    for row in node.decisions:
+        yield f"{indent}    {row['author']}, {row['created']}: {row.get('role') or row.get('action')}, {row['reason']}"
+    for row in node.notes:
+        yield f"{indent}    {row['author']}, {row['created']}: {row['kind']} {row['name']} {row['comment']}"
     for below in node.inputs:
         yield from _lines(below, f"{indent}  ", seen)
 
@@ -106,14 +117,27 @@ def trace(lake: "LakeQueries", name: str, key: Any) -> Provenance:
     """Return the tree of a row; see `Lake.provenance`."""
     columns = lake.schema(name).primary_key
     wanted = key if isinstance(key, Mapping) else {columns[0]: key}
-    condition = pl.all_horizontal(pl.col(column) == value for column, value in wanted.items())
-    rows = lake.table(name).filter(condition).head(2).collect()
+    try:
+        condition = pl.all_horizontal(pl.col(column) == value for column, value in wanted.items())
+        rows = lake.table(name).filter(condition).head(2).collect()
+    except (pl.exceptions.PolarsError, TypeError) as error:
+        rule = f"a value of {columns[0]!r} or a mapping of {list(columns)}"
+        msg = f"key: {key!r} is not allowed, it must be {rule}: {error}"
+        raise InvalidInputError(msg) from error
     if rows.height != 1:
         found = "no row" if rows.is_empty() else "more than one row"
         msg = f"table {name!r}: {found} with {dict(wanted)}; its key is {list(columns)}"
         raise NotFoundError(msg)
     row = rows.row(0, named=True)
-    return _Tracer(lake).node(f"{name}/{row['tile']}", row["run_id"], row=row)
+    return _Tracer(lake).node(f"{name}/{row['tile']}", row["run_id"], row=row, notes=_notes(lake, name, row))
+
+
+def _notes(lake: "LakeQueries", name: str, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the notes on the source of a row that speak of it, or of the source as such."""
+    if row.get("source_id") is None:
+        return ()
+    mine = (pl.col("source_id") == row["source_id"]) & pl.col("product").is_in(["", name]) & ~pl.col("is_withdrawn")
+    return tuple(lake.table("note").filter(mine).sort("created").collect().to_dicts())
 
 
 class _Tracer:
@@ -124,7 +148,7 @@ class _Tracer:
         self.runs = lake.table("run").collect()
         self.done: dict[tuple[str, str], Provenance] = {}
 
-    def node(self, uri: str, run: str, *, row: Mapping[str, Any] | None = None) -> Provenance:
+    def node(self, uri: str, run: str, **of_the_root: Any) -> Provenance:
         if (uri, run) in self.done:
             return self.done[uri, run]
         product, _, tile = uri.partition("/")
@@ -133,12 +157,26 @@ class _Tracer:
         made = Provenance(
             uri=uri,
             run=run,
-            row=row or {},
+            **of_the_root,
+            decisions=self._decisions(product, tile, run),
             arrays=self.lake.array_folder(product, tile, run),
             **({} if known is None else self._described(known)),
         )
         self.done[uri, run] = made
         return made
+
+    def _decisions(self, product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the rows of a run of regions or actions, also of one that was replaced, as long as they are there."""
+        if product not in EDITS:
+            return ()
+        mine = (pl.col("tile") == tile) & (pl.col("run_id") == run)
+        versions = [entry["version"] for entry in self.lake.history(product) if entry["run"] == run]
+        for version in (None, *versions):
+            with suppress(StorageError, pl.exceptions.PolarsError, FileNotFoundError):
+                rows = self.lake.table(product, version=version).filter(mine).collect()
+                if rows.height:
+                    return tuple(rows.to_dicts())
+        return ()
 
     def _described(self, known: Mapping[str, Any]) -> dict[str, Any]:
         inputs = [self._input(entry) for entry in json.loads(known["inputs"])]
