@@ -303,3 +303,13 @@ def test_a_wrong_call_says_how_to_call(call, full):
     done = call("lake", "get", full.path, "abc")
     assert done.exit_code == 2
     assert "'ids'" in done.stderr.lower()
+
+
+def test_an_interruption_is_one_line_and_130(call, full, monkeypatch):
+    def interrupted(*args, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lake, "open", interrupted)
+    done = call("lake", "ls", full.path)
+    assert done.exit_code == 130
+    assert done.stderr == "skymere: interrupted; the same command goes on from here\n"
