@@ -276,3 +276,29 @@ def test_single_rows_are_the_same_in_every_reader(full):
     theirs = ts.open({"driver": "zarr3", "kvstore": kvstore}, read=True).result()
     assert theirs[[3, 0, 2]].read().result().tobytes() == rows.tobytes()
     assert zarr.open_array(group.folder / "px64/f140w/sci", mode="r").oindex[[3, 0, 2]].tobytes() == rows.tobytes()
+
+
+def test_missing_integers_and_truths_stay_missing_in_files(full, tmp_path):
+    rows = pl.DataFrame(
+        {
+            "short": pl.Series([1, None, -32768], dtype=pl.Int16),
+            "int": pl.Series([999999, None, 3], dtype=pl.Int32),
+            "long": pl.Series([999999, None, -(2**63)], dtype=pl.Int64),
+            "double": [1.0, None, 2.0],
+        }
+    )
+    full.export_fits(tmp_path / "x.fits", table=rows)
+    full.export_votable(rows.with_columns(truth=pl.Series([True, None, False])), tmp_path / "x.vot")
+    for table in (Table.read(tmp_path / "x.fits"), Table.read(tmp_path / "x.vot")):
+        for name in rows.columns:
+            assert same(table[name], rows[name]), name
+    assert Table.read(tmp_path / "x.vot")["truth"].tolist() == [True, None, False]
+
+
+def test_texts_that_fits_cannot_hold_are_refused_by_name_and_a_votable_holds_them(full, tmp_path):
+    rows = pl.DataFrame({"name": ["plain", "Ωmega"], "n": [1, 2]})
+    with pytest.raises(InvalidInputError, match="column 'name': FITS cannot hold 'Ωmega'"):
+        full.export_fits(tmp_path / "x.fits", table=rows)
+    assert list(tmp_path.iterdir()) == []
+    full.export_votable(rows, tmp_path / "x.vot")
+    assert Table.read(tmp_path / "x.vot")["name"].tolist() == ["plain", "Ωmega"]

@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 from astropy import units as u
 from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.table import MaskedColumn, Table
+from astropy.time import Time
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
 from skymere.lake import Lake
@@ -198,7 +200,7 @@ def test_only_the_columns_that_are_asked_for_are_taken(lake, tmp_path):
     take(lake, path, columns=["flux"])
     assert set(lake.table("hudf").collect_schema()) >= {"NUMBER", "ALPHA_J2000", "flux", "ra"}
     assert "name" not in lake.table("hudf").collect_schema()
-    with pytest.raises(InvalidInputError, match="'pair' has more than one number"):
+    with pytest.raises(InvalidInputError, match="'pair' is not one number or text"):
         take(lake, path)
 
 
@@ -267,3 +269,48 @@ def test_a_reopened_lake_knows_its_catalogues(lake, tmp_path):
     assert again.table("hudf").collect().height == N
     with pytest.raises(ConflictError):
         again.create(lake.path, tiles="healpix", scale_arcsec=0.1)
+
+
+def test_columns_that_are_no_numbers_or_texts_are_named_and_can_be_left_out(lake, tmp_path):
+    for name, values in (
+        ("when", Time(np.full(N, 60000.0), format="mjd")),
+        ("place", SkyCoord(np.ones(N), np.ones(N), unit="deg")),
+    ):
+        path = write(changed(**{name: values}), tmp_path / f"{name}.ecsv")
+        with pytest.raises(InvalidInputError, match=f"column '{name}' is not one number or text"):
+            take(lake, path)
+        assert take(lake, path, name=name, columns=["flux"]) == "published"
+    changed(wave=np.ones(N, complex)).write(tmp_path / "complex.fits")
+    with pytest.raises(InvalidInputError, match="column 'wave' is not one number or text"):
+        take(lake, tmp_path / "complex.fits")
+
+
+def test_missing_numbers_are_null_also_those_that_a_file_marks_with_nan(lake, tmp_path):
+    take(lake, write(changed(flux=np.where(np.arange(N) < 3, np.nan, 1.0)), tmp_path / "cat.fits"))
+    assert lake.table("hudf").sort("NUMBER").collect()["flux"].to_list() == [None] * 3 + [1.0] * (N - 3)
+
+
+def test_the_sources_of_a_sextractor_ldac_file_are_found(lake, tmp_path):
+    header = Table({"Field Header Card": ["SIMPLE = T"]})
+    hdus = [fits.PrimaryHDU(), fits.table_to_hdu(header), fits.table_to_hdu(catalogue())]
+    fits.HDUList(hdus).writeto(tmp_path / "ldac.fits")
+    assert take(lake, tmp_path / "ldac.fits") == "published"
+    assert lake.table("hudf").collect().height == N
+    fits.HDUList(hdus[:1]).writeto(tmp_path / "image.fits")
+    with pytest.raises(FormatError, match=r"image\.fits: .*it has no table"):
+        take(lake, tmp_path / "image.fits")
+
+
+def test_an_import_can_be_exported_with_its_units(lake, tmp_path):
+    take(lake, write(catalogue(), tmp_path / "cat.fits"))
+    lake.export_fits(tmp_path / "out.fits", table="hudf")
+    back = Table.read(tmp_path / "out.fits", hdu="hudf")
+    given = catalogue()
+    assert back["flux"].unit == u.mJy
+    assert back["flux"].description is None or back["flux"].description == "Total flux"
+    for name in ("NUMBER", "ALPHA_J2000", "flux", "name"):
+        assert back[name].tolist() == given[name].tolist()
+    assert back["z_spec"].mask.tolist() == given["z_spec"].mask.tolist()
+    lake.export_votable("hudf", tmp_path / "out.vot")
+    assert len(Table.read(tmp_path / "out.vot")) == N
+    assert (lake.export_hats("hudf", tmp_path / "hats") / "collection.properties").is_file()

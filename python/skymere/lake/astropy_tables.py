@@ -29,6 +29,18 @@ def as_astropy(frame: pl.DataFrame, columns: Iterable[Column]) -> Any:
     return table
 
 
+def _blank(values: pl.Series) -> float | bool:
+    """Return what stands in the place of a missing value: for integers a number that the column does not have."""
+    if values.dtype.is_float():
+        return float("nan")
+    if values.dtype == pl.Boolean:
+        return False
+    blank = int(np.iinfo(values.clear().to_numpy().dtype).min)
+    while (values == blank).any():
+        blank += 1
+    return blank
+
+
 def _column(values: pl.Series, meaning: Column | None) -> Any:
     from astropy import units as u
     from astropy.table import Column as Plain
@@ -39,12 +51,14 @@ def _column(values: pl.Series, meaning: Column | None) -> Any:
     if values.dtype == pl.String:
         data = values.fill_null("").to_numpy().astype(str)
     elif values.dtype.is_numeric() or values.dtype == pl.Boolean:
-        blank = float("nan") if values.dtype.is_float() else values.dtype == pl.Boolean and False
-        data = values.fill_null(blank).to_numpy()
+        data = values.fill_null(_blank(values)).to_numpy()
     else:
         msg = f"column {values.name!r}: type {values.dtype} is not allowed, it must be text, number or true and false"
         raise InvalidInputError(msg)
     made = MaskedColumn(data, mask=missing) if missing.any() else Plain(np.array(data))
+    if missing.any() and values.dtype.is_integer():
+        # FITS writes this in the place of what is missing.
+        made.fill_value = data[missing][0]
     if meaning is not None:
         made.description = meaning.description
         made.unit = u.Unit(meaning.unit) if meaning.unit else None

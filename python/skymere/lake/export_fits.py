@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from skymere.errors import InvalidInputError
 from skymere.lake.files import write_whole
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ def table_hdu(table: Any, name: str) -> Any:
     plain = table.copy(copy_data=False)
     for column in plain.columns.values():
         column.unit = None
+        strange = [] if column.dtype.kind != "U" else [text for text in column.tolist() if text and not text.isascii()]
+        if strange:
+            msg = (
+                f"column {column.name!r}: FITS cannot hold {strange[0]!r}, only ASCII; write a VOTable, or leave it out"
+            )
+            raise InvalidInputError(msg)
     hdu = fits.table_to_hdu(plain)
     hdu.name = name
     for column in table.columns.values():

@@ -6,32 +6,37 @@ from skymere.lake.schemas import Schema
 
 __all__ = ["difference"]
 
+# No column has a space in its name.
+_NEW = " new"
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 
 
 def difference(old: pl.LazyFrame, new: pl.LazyFrame, schema: Schema) -> pl.DataFrame:
     """Return the rows that differ between two versions of a table; see `Lake.diff`."""
     key = list(schema.primary_key)
-    silent = schema.not_content
-    before, after = (frame.drop(silent - set(key), strict=False).collect() for frame in (old, new))
-    both = sorted((set(before.columns) & set(after.columns)) - set(key))
-    joined = before.join(after, on=key, how="inner", suffix="_new", nulls_equal=True)
-    differs = {name: _differs(joined[name], joined[f"{name}_new"]) for name in both}
-    # A band that only one version has says something where it has a value.
-    for only in (set(before.columns) | set(after.columns)) - set(both) - set(key):
-        differs[only] = joined[only].is_not_null()
-    columns = [[name for name, flags in differs.items() if flags[i]] for i in range(joined.height)]
-    changed = joined.select(key).with_columns(
-        change=pl.lit(CHANGED), columns=pl.Series(columns, dtype=pl.List(pl.String))
-    )
-    empty = pl.lit([], dtype=pl.List(pl.String))
+    silent = schema.not_content - set(key)
+    before, after = (frame.drop(silent, strict=False).collect() for frame in (old, new))
+    nowhere = pl.lit([], dtype=pl.List(pl.String)).alias("columns")
     parts = [
-        changed.filter(pl.col("columns").list.len() > 0),
-        after.join(before, on=key, how="anti").select(key).with_columns(change=pl.lit(ADDED), columns=empty),
-        before.join(after, on=key, how="anti").select(key).with_columns(change=pl.lit(REMOVED), columns=empty),
+        _changed(before, after, key),
+        after.join(before, on=key, how="anti").select(*key, pl.lit(ADDED).alias("change"), nowhere),
+        before.join(after, on=key, how="anti").select(*key, pl.lit(REMOVED).alias("change"), nowhere),
     ]
     return pl.concat(parts).sort("change", *key)
 
 
-def _differs(a: pl.Series, b: pl.Series) -> pl.Series:
-    return a.ne_missing(b)
+def _changed(before: pl.DataFrame, after: pl.DataFrame, key: list[str]) -> pl.DataFrame:
+    """Return the rows of both that differ, with the names of the columns in which they do."""
+    joined = before.join(after, on=key, how="inner", suffix=_NEW)
+    differs = {}
+    for name in [name for name in before.columns if name not in key]:
+        # A band that only one version has says something where it has a value.
+        differs[name] = (
+            pl.col(name).ne_missing(pl.col(name + _NEW)) if name in after.columns else pl.col(name).is_not_null()
+        )
+    for name in [name for name in after.columns if name not in before.columns]:
+        differs[name] = pl.col(name).is_not_null()
+    names = [pl.when(differ).then(pl.lit(name)) for name, differ in sorted(differs.items())]
+    columns = pl.concat_list(names).list.drop_nulls() if names else pl.lit([], dtype=pl.List(pl.String))
+    found = joined.select(*key, pl.lit(CHANGED).alias("change"), columns.alias("columns"))
+    return found.filter(pl.col("columns").list.len() > 0)

@@ -1,6 +1,7 @@
 """Catalogues of others as tables of the lake, under the names that their columns have."""
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,7 +157,7 @@ def read_catalogue(
     if kind is None:
         msg = f"{path}: the ending is not allowed, it must be one of {list(_FORMATS)}"
         raise InvalidInputError(msg)
-    rows, found, ucds, descriptions = _read_parquet(path) if kind == "parquet" else _read_astropy(path, kind)
+    rows, found, ucds, descriptions = _read_parquet(path) if kind == "parquet" else _read_astropy(path, kind, key)
     asked = {"key": [key], "ra": [ra], "dec": [dec], "units": units, "columns": columns or []}
     for argument, name in ((argument, name) for argument, names in asked.items() for name in names):
         if name not in rows.columns:
@@ -195,36 +196,55 @@ def _read_parquet(path: Path) -> _Read:
     )
 
 
-def _read_astropy(path: Path, kind: str) -> _Read:
-    import warnings
-
-    from astropy.io import fits
+def _read_astropy(path: Path, kind: str, key: str) -> _Read:
+    from astropy.table import Column
     from astropy.table import Table as AstropyTable
     from astropy.units import UnitsWarning
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UnitsWarning)
-            table = AstropyTable.read(path, format=kind, **({"unit_parse_strict": "silent"} if kind == "fits" else {}))
+            if kind == "fits":
+                table, ucds = _read_fits(path, key)
+            else:
+                table, ucds = AstropyTable.read(path, format=kind), {}
     except Exception as error:
         # The readers of astropy raise what they like on damaged files.
         msg = f"{path}: not a {kind} table that can be read: {error}"
         raise FormatError(msg) from error
-    ucds = {name: str(column.meta["ucd"]) for name, column in table.columns.items() if column.meta.get("ucd")}
-    if kind == "fits":
-        header = fits.getheader(path, 1)
-        names = {i: header.get(f"TTYPE{i}") for i in range(1, header["TFIELDS"] + 1)}
-        ucds |= {name: header[f"TUCD{i}"] for i, name in names.items() if f"TUCD{i}" in header}
+    known = {name: column for name, column in table.columns.items() if isinstance(column, Column)}
+    ucds |= {name: str(column.meta["ucd"]) for name, column in known.items() if column.meta.get("ucd")}
     return (
         pl.DataFrame([_series(name, column) for name, column in table.columns.items()]),
-        {name: column.unit.to_string() for name, column in table.columns.items() if column.unit is not None},
+        {name: column.unit.to_string() for name, column in known.items() if column.unit is not None},
         ucds,
-        {name: str(column.description) for name, column in table.columns.items() if column.description},
+        {name: str(column.description) for name, column in known.items() if column.description},
     )
 
 
+def _read_fits(path: Path, key: str) -> tuple[Any, dict[str, str]]:
+    """Return the first table that has the key, else the first, and the UCDs of its columns.
+
+    SExtractor's LDAC files have the header of the image as a table before that of the sources.
+    """
+    from astropy.io import fits
+    from astropy.table import Table as AstropyTable
+
+    with fits.open(path) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
+        if not tables:
+            msg = "it has no table"
+            raise FormatError(msg)
+        hdu = next((hdu for hdu in tables if key in hdu.columns.names), tables[0])
+        ucds = {name: hdu.header.get(f"TUCD{i}", "") for i, name in enumerate(hdu.columns.names, start=1)}
+        read = AstropyTable.read(hdu, format="fits", unit_parse_strict="silent")
+    return read, {name: ucd for name, ucd in ucds.items() if ucd}
+
+
 def _series(name: str, column: Any) -> pl.Series:
-    if column.ndim != 1:
+    from astropy.table import Column
+
+    if not isinstance(column, Column) or column.ndim != 1 or column.dtype.kind not in "biufSUO":
         # Kept, so that a caller who leaves the column out is not bothered by it.
         return pl.Series(name, [None] * len(column), dtype=pl.Object)
     mask = np.broadcast_to(np.asarray(getattr(column, "mask", False)), (len(column),))
@@ -254,7 +274,7 @@ def _fit(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
         elif lower.count(name.lower()) > 1:
             fault = "differs from another one only in the size of letters"
         elif dtype not in _DATATYPES and dtype not in _WIDER:
-            fault = "has more than one number in a row" if dtype == pl.Object else f"has the type {dtype}"
+            fault = "is not one number or text in a row" if dtype == pl.Object else f"has the type {dtype}"
         if fault:
             msg = f"{path}: column {name!r} {fault}; name the columns that you want in 'columns'"
             raise InvalidInputError(msg)
@@ -263,7 +283,7 @@ def _fit(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         msg = f"{path}: a number does not fit into 64 bits with sign: {error}"
         raise InvalidInputError(msg) from error
-    return wide.with_columns(pl.col(pl.String).fill_null(""))
+    return wide.fill_nan(None).with_columns(pl.col(pl.String).fill_null(""))
 
 
 def _checked_unit(name: str, text: str) -> str:
