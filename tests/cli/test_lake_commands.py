@@ -222,6 +222,19 @@ def test_diff_counts_and_lists_rows_between_versions_and_releases(call, full):
     assert "have the same rows" in same.stdout
 
 
+def test_a_release_with_other_columns_is_not_compared(call, lake, tmp_path):
+    rows = pl.DataFrame({"id": [1, 2], "ra": [150.0, 150.001], "dec": [0.0, 0.001]})
+    place = ["--key", "id", "--unit", "ra=deg", "--unit", "dec=deg"]
+    for k, frame in enumerate((rows, rows.with_columns(f=pl.lit(1.0)))):
+        frame.write_parquet(tmp_path / f"{k}.parquet")
+        done = call("lake", "import", lake.path, tmp_path / f"{k}.parquet", "theirs", *place)
+        assert done.exit_code == 0, done.output
+        lake.release(f"DR{k}")
+    done = call("lake", "diff", lake.path, "theirs", "DR0")
+    assert done.exit_code == 1
+    assert "release 'DR0' has only table theirs/v1, there is nothing to compare with theirs/v2" in done.stderr
+
+
 def test_export_writes_what_other_tools_open(call, full, tmp_path):
     n = full.table("source").collect().height
     for name in ("cat.fits", "cat.vot"):

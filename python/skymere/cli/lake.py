@@ -223,9 +223,11 @@ def _version(opened: "Lake", product: str, text: str | None) -> int:
     if text is not None and text.isdigit():
         return int(text)
     pins = opened.versions() if text is None else opened.released(text)
-    found = {key.partition("/")[0]: version for key, version in pins.items()}
-    if product not in found:
-        opened.schema(product)
-        msg = f"{product}: nothing was published{f' in release {text!r}' if text else ''}, there is nothing to compare"
+    key = f"{product}/v{opened.schema(product).version[0]}"
+    if key not in pins:
+        others = [other for other in pins if other.startswith(f"{product}/")]
+        have = f"only table {others[0]}" if others else "no such table"
+        where = f"release {text!r}" if text else "the lake"
+        msg = f"{product}: {where} has {have}, there is nothing to compare with {key}"
         raise InvalidInputError(msg)
-    return found[product]
+    return pins[key]

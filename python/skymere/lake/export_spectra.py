@@ -33,7 +33,14 @@ _CARDS = (
 
 
 def spectra_of(lake: "LakePixels", ids: ArrayLike) -> list[tuple[str, Mapping[str, Any], Any]]:
-    """Return product, row and `astropy.table.QTable` of every spectrum of some sources, source after source.
+    """Return product, row and `astropy.table.Table` of every spectrum of some sources, source after source.
+
+    Parameters
+    ----------
+    lake : Lake
+        The lake.
+    ids : array_like, int64, shape (n,)
+        Values of ``source_id``.
 
     Raises
     ------

@@ -1,16 +1,19 @@
 """Where a row comes from: its run, what that run read, and so on down to the files of the exposures."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from skymere.errors import InvalidInputError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
+    from skymere.lake.arrays import ArrayGroup
     from skymere.lake.asking import LakeQueries
 
 __all__ = ["Provenance", "trace"]
@@ -44,6 +47,9 @@ class Provenance:
         The row that was asked for; empty below the root.
     notes : tuple of mapping
         What people said of the source of that row: rows of ``note`` that were not withdrawn; empty below the root.
+    covering : mapping of str to tuple of str
+        For each band, the exposures whose light is in the mosaic's pixel at the position of that row; empty below the
+        root, and for rows without a position.
     decisions : tuple of mapping
         Rows of a run of people's decisions, with author and reason; empty for other products.
     inputs : tuple of Provenance
@@ -61,6 +67,7 @@ class Provenance:
     arrays: str = ""
     row: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[Mapping[str, Any], ...] = ()
+    covering: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     decisions: tuple[Mapping[str, Any], ...] = ()
     inputs: tuple["Provenance", ...] = ()
 
@@ -77,7 +84,7 @@ class Provenance:
 
     @property
     def exposures(self) -> tuple[str, ...]:
-        """Exposures that took part, sorted."""
+        """Exposures of all that was read, sorted; see ``covering`` for those that saw the place of the row."""
         return tuple(sorted(node.uri.partition("/")[2] for node in self.walk() if node.uri.startswith("exposure/")))
 
     @property
@@ -107,6 +114,8 @@ def _lines(node: Provenance, indent: str, seen: set[tuple[str, str]]) -> Iterato
         yield f"{indent}    arrays {node.arrays}"
     for row in node.decisions:
         yield f"{indent}    {row['author']}, {row['created']}: {row.get('role') or row.get('action')}, {row['reason']}"
+    for band, exposures in sorted(node.covering.items()):
+        yield f"{indent}    {band} from {len(exposures)} exposures: {', '.join(exposures)}"
     for row in node.notes:
         yield f"{indent}    {row['author']}, {row['created']}: {row['kind']} {row['name']} {row['comment']}"
     for below in node.inputs:
@@ -129,7 +138,41 @@ def trace(lake: "LakeQueries", name: str, key: Any) -> Provenance:
         msg = f"table {name!r}: {found} with {dict(wanted)}; its key is {list(columns)}"
         raise NotFoundError(msg)
     row = rows.row(0, named=True)
-    return _Tracer(lake).node(f"{name}/{row['tile']}", row["run_id"], row=row, notes=_notes(lake, name, row))
+    tracer = _Tracer(lake)
+    tree = tracer.node(f"{name}/{row['tile']}", row["run_id"], row=row, notes=_notes(lake, name, row))
+    return replace(tree, covering=_covering(tracer, tree))
+
+
+def _covering(tracer: "_Tracer", tree: Provenance) -> dict[str, tuple[str, ...]]:
+    """Return the exposures that the contexts of the mosaics name at the position of the row, by band."""
+    if tree.row.get("ra") is None or tree.row.get("dec") is None:
+        return {}
+    found = {}
+    for node in tree.walk():
+        product, _, tile = node.uri.partition("/")
+        if product != "mosaic" or tile != tree.row["tile"] or not node.arrays:
+            continue
+        arrays = tracer.lake.arrays(product, tile, node.run)
+        for mosaic in tracer.rows(product, tile, node.run):
+            context = f"{mosaic['band']}/ctx"
+            if context in arrays:
+                bits = _at(arrays, context, tree.row["ra"], tree.row["dec"])
+                names = json.loads(mosaic["exposure_ids"])
+                found[mosaic["band"]] = tuple(
+                    name for k, name in enumerate(names) if k // 32 < len(bits) and bits[k // 32] >> k % 32 & 1
+                )
+    return found
+
+
+def _at(arrays: "ArrayGroup", path: str, ra: float, dec: float) -> list[int]:
+    """Return the values of all planes of an image at a position, none beyond its border."""
+    grid = arrays.grid(path)
+    x, y = (float(v[0]) for v in grid.pixels(np.array([ra]), np.array([dec])))
+    # The other half of the sky has no place on a tangent plane: NaN.
+    if not (-0.5 <= y < grid.shape[0] - 0.5 and -0.5 <= x < grid.shape[1] - 0.5):
+        return []
+    i, j = math.floor(y + 0.5), math.floor(x + 0.5)
+    return [int(value) for value in arrays[path][:, i : i + 1, j : j + 1].ravel()]
 
 
 def _notes(lake: "LakeQueries", name: str, row: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
@@ -166,9 +209,10 @@ class _Tracer:
         return made
 
     def _decisions(self, product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
-        """Return the rows of a run of regions or actions, also of one that was replaced, as long as they are there."""
-        if product not in EDITS:
-            return ()
+        return self.rows(product, tile, run) if product in EDITS else ()
+
+    def rows(self, product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
+        """Return the rows of a run, also of one that was replaced, as long as they are there."""
         mine = (pl.col("tile") == tile) & (pl.col("run_id") == run)
         versions = [entry["version"] for entry in self.lake.history(product) if entry["run"] == run]
         for version in (None, *versions):
