@@ -12,7 +12,8 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
-from skymere.lake import Lake
+from skymere.lake import Lake, Run
+from skymere.lake.tables import Table as Table_
 
 N = 12
 FORMATS = {"fits": "fits", "vot": "votable", "ecsv": "ascii.ecsv", "parquet": None}
@@ -125,22 +126,59 @@ def test_other_columns_are_a_new_major_version_and_releases_keep_theirs(lake, tm
     assert lake.fsck(hashes=True) == []
 
 
-def test_an_import_that_ended_before_its_commit_changes_nothing(lake, tmp_path, monkeypatch):
-    take(lake, write(catalogue(), tmp_path / "one.fits"))
-    wider = catalogue(4)
-    wider["mass"] = np.ones(4)
-    path = write(wider, tmp_path / "two.fits")
+def killed(patch, target, when):
+    """End a step of the protocol with an error, before or after it did its work."""
+    owner, name = target
+    real = getattr(owner, name)
 
-    def fails(*args, **more):
-        raise ZeroDivisionError
+    def ends(*args, **more):
+        if when == "after":
+            real(*args, **more)
+        raise KeyboardInterrupt
 
+    patch.setattr(owner, name, ends)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("target", [(Table_, "write"), (Table_, "commit"), (Run, "_record")], ids=lambda t: t[1])
+@pytest.mark.parametrize("wider", [False, True], ids=["same columns", "more columns"])
+def test_an_import_that_ended_at_any_step_is_finished_by_the_next(
+    lake, survey, tmp_path, monkeypatch, target, when, wider
+):
+    table = catalogue(4)
+    if wider:
+        table["mass"] = np.ones(4)
+    first, second = write(catalogue(), tmp_path / "one.fits"), write(table, tmp_path / "two.fits")
+    whole = survey.create(tmp_path / "whole")
+    for path in (first, second):
+        take(whole, path)
+    take(lake, first)
     with monkeypatch.context() as patch:
-        patch.setattr("skymere.lake.tables.Table.commit", fails)
-        with pytest.raises(ZeroDivisionError):
-            take(lake, path)
-    assert lake.table("hudf").collect().height == N
-    assert take(lake, path) == "published"
-    assert lake.table("hudf").collect().height == 4
+        killed(patch, target, when)
+        with pytest.raises(KeyboardInterrupt):
+            take(lake, second)
+    # Opening a run records the one before it, so the same table ends there already.
+    is_there = (target[1] == "_record" and wider) or (target[1], when) == ("commit", "after")
+    assert lake.table("hudf").collect().height == (4 if is_there else N)
+    assert take(lake, second) == ("already" if is_there else "published")
+    assert lake.content_hash() == whole.content_hash()
+    assert lake.fsck(hashes=True) == []
+
+
+def test_of_two_imports_at_once_one_is_a_conflict(lake, tmp_path, monkeypatch):
+    take(lake, write(catalogue(), tmp_path / "one.fits"))
+    mine, theirs = write(catalogue(5), tmp_path / "mine.fits"), write(catalogue(6), tmp_path / "theirs.fits")
+    real = Table_.write
+
+    def slow(*args, **more):
+        monkeypatch.setattr(Table_, "write", real)
+        assert take(Lake.open(lake.path), theirs) == "published"
+        return real(*args, **more)
+
+    monkeypatch.setattr(Table_, "write", slow)
+    with pytest.raises(ConflictError, match="'hudf'"):
+        take(lake, mine)
+    assert lake.table("hudf").collect().height == 6
 
 
 def test_gc_and_fsck_know_imported_catalogues(lake, tmp_path):

@@ -1,6 +1,5 @@
 """``skymere doctor``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ _MARKS = {"ok": "ok", "note": "note", "broken": "BROKEN"}
 
 
 def doctor(
-    lake: Annotated[Path | None, typer.Argument(help="Folder of a lake to look at as well.", metavar="LAKE")] = None,
+    lake: Annotated[str | None, typer.Argument(help="Folder of a lake to look at as well.", metavar="LAKE")] = None,
     hashes: Annotated[bool, typer.Option("--hashes", help="Read every file of the lake and check its sum.")] = False,
 ) -> None:
     """Say what is broken in this installation, or in a lake, and how to mend it; exit code 1 when something is.

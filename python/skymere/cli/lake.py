@@ -1,6 +1,5 @@
 """``skymere lake init | ls | show | schema | release | diff``: make a lake, look into it, give it names."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import polars as pl
@@ -18,7 +17,8 @@ lake_app = typer.Typer(
     name="lake", help="Make a lake, look into it, ask it, keep it in good order.", no_args_is_help=True
 )
 
-LakeArgument = Annotated[Path, typer.Argument(help="Folder of the lake.", metavar="LAKE")]
+# A text, since a Path would spoil the two strokes of a URL.
+LakeArgument = Annotated[str, typer.Argument(help="Folder of the lake.", metavar="LAKE")]
 ReleaseOption = Annotated[str | None, typer.Option(help="Look at this release instead of the newest state.")]
 _Product = Annotated[str, typer.Argument(help="Product or imported catalogue, such as source.")]
 

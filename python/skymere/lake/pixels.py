@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.lake.arrays import StoredArray
 from skymere.lake.asking import LakeQueries
 from skymere.lake.cutouts import Cutouts, read_cutouts
 from skymere.lake.ragged import Ragged, find_rows, read_ragged
@@ -48,6 +49,33 @@ class LakePixels(LakeQueries):
             When bands, planes or the size are not allowed.
         """
         return read_cutouts(self, ids, bands=bands, planes=planes, size_pix=size_pix)
+
+    def mosaic(self, tile: str, band: str, plane: str = "sci") -> StoredArray:
+        """Return an image of a tile, of which a window reads only the chunks that it touches.
+
+        Parameters
+        ----------
+        tile : str
+            The tile, or the id of an image on a grid of its own.
+        band : str
+            Filter.
+        plane : str, optional
+            ``sci``, ``wht``, ``var``, ``ctx`` or a level such as ``level1``.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such tile, band or plane.
+
+        Examples
+        --------
+        >>> lake.mosaic("field", "f140w")[100:200, 300:400]  # doctest: +SKIP
+        """
+        arrays = self.arrays("mosaic", tile)
+        if f"{band}/{plane}" not in arrays:
+            msg = f"band, plane: tile {tile!r} has no {band}/{plane}, it must be one of {sorted(arrays)}"
+            raise NotFoundError(msg)
+        return arrays[f"{band}/{plane}"]
 
     def bands(self, ids: ArrayLike) -> list[str]:
         """Return the bands in which any of some sources has a cutout, sorted.
