@@ -302,3 +302,31 @@ def test_texts_that_fits_cannot_hold_are_refused_by_name_and_a_votable_holds_the
     assert list(tmp_path.iterdir()) == []
     full.export_votable(rows, tmp_path / "x.vot")
     assert Table.read(tmp_path / "x.vot")["name"].tolist() == ["plain", "Ωmega"]
+    with pytest.raises(InvalidInputError, match="VOTable cannot hold"):
+        full.export_votable(pl.DataFrame({"name": ["\U0001f52d"]}), tmp_path / "y.vot")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.vot"]
+
+
+def test_long_tables_and_counts_without_sign_are_whole(full, tmp_path):
+    rng = np.random.default_rng(1)
+    n = 120_000
+    rows = pl.DataFrame(
+        {
+            "n": pl.Series(rng.integers(0, 2**32, n), dtype=pl.UInt32),
+            "tiny": pl.Series(rng.integers(-128, 128, n), dtype=pl.Int8),
+            "x": np.where(rng.random(n) < 0.1, np.nan, rng.normal(size=n)),
+            "name": [f"s{k % 1013}" for k in range(n)],
+            "truth": rng.random(n) < 0.5,
+        }
+    ).with_columns(y=pl.when(pl.col("truth")).then(pl.col("x").cast(pl.Float32)))
+    full.export_votable(rows, tmp_path / "x.vot")
+    full.export_fits(tmp_path / "x.fits", table=rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tables = [
+            parse(tmp_path / "x.vot", verify="exception").get_first_table().to_table(),
+            Table.read(tmp_path / "x.fits"),
+        ]
+    for table in tables:
+        for name in rows.columns:
+            assert same(table[name], rows[name]), name

@@ -9,7 +9,16 @@ import polars as pl
 from skymere.errors import InvalidInputError
 from skymere.lake.schemas import Column
 
-__all__ = ["as_astropy"]
+__all__ = ["WIDER", "as_astropy"]
+
+# Integers that neither FITS, VOTable nor Delta have, and those that hold them.
+WIDER: Mapping[pl.DataType, pl.DataType] = {
+    pl.Int8(): pl.Int16(),
+    pl.UInt8(): pl.Int16(),
+    pl.UInt16(): pl.Int32(),
+    pl.UInt32(): pl.Int64(),
+    pl.UInt64(): pl.Int64(),
+}
 
 
 def as_astropy(frame: pl.DataFrame, columns: Iterable[Column]) -> Any:
@@ -25,7 +34,8 @@ def as_astropy(frame: pl.DataFrame, columns: Iterable[Column]) -> Any:
     meaning: Mapping[str, Column] = {column.name: column for column in columns}
     table = Table()
     for values in frame:
-        table[values.name] = _column(values, meaning.get(values.name))
+        kept = values.cast(WIDER[values.dtype]) if values.dtype in WIDER else values
+        table[values.name] = _column(kept, meaning.get(values.name))
     return table
 
 

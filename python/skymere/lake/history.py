@@ -8,6 +8,7 @@ __all__ = ["difference"]
 
 # No column has a space in its name.
 _NEW = " new"
+_NOWHERE = pl.lit([], dtype=pl.List(pl.String)).alias("columns")
 ADDED, REMOVED, CHANGED = "added", "removed", "changed"
 
 
@@ -16,11 +17,10 @@ def difference(old: pl.LazyFrame, new: pl.LazyFrame, schema: Schema) -> pl.DataF
     key = list(schema.primary_key)
     silent = schema.not_content - set(key)
     before, after = (frame.drop(silent, strict=False).collect() for frame in (old, new))
-    nowhere = pl.lit([], dtype=pl.List(pl.String)).alias("columns")
     parts = [
         _changed(before, after, key),
-        after.join(before, on=key, how="anti").select(*key, pl.lit(ADDED).alias("change"), nowhere),
-        before.join(after, on=key, how="anti").select(*key, pl.lit(REMOVED).alias("change"), nowhere),
+        after.join(before, on=key, how="anti").select(*key, pl.lit(ADDED).alias("change"), _NOWHERE),
+        before.join(after, on=key, how="anti").select(*key, pl.lit(REMOVED).alias("change"), _NOWHERE),
     ]
     return pl.concat(parts).sort("change", *key)
 
@@ -36,7 +36,9 @@ def _changed(before: pl.DataFrame, after: pl.DataFrame, key: list[str]) -> pl.Da
         )
     for name in [name for name in after.columns if name not in before.columns]:
         differs[name] = pl.col(name).is_not_null()
+    if not differs:
+        return joined.head(0).select(*key, pl.lit(CHANGED).alias("change"), _NOWHERE)
+    touched = joined.filter(pl.any_horizontal(differs.values()))
     names = [pl.when(differ).then(pl.lit(name)) for name, differ in sorted(differs.items())]
-    columns = pl.concat_list(names).list.drop_nulls() if names else pl.lit([], dtype=pl.List(pl.String))
-    found = joined.select(*key, pl.lit(CHANGED).alias("change"), columns.alias("columns"))
-    return found.filter(pl.col("columns").list.len() > 0)
+    columns = pl.concat_list(names).list.drop_nulls().alias("columns")
+    return touched.select(*key, pl.lit(CHANGED).alias("change"), columns)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skymere import __version__
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.lake.astropy_tables import WIDER
 from skymere.lake.externals import EXTERNAL, externals
 from skymere.lake.layout import Layout
 from skymere.lake.run import Run
@@ -40,13 +41,6 @@ _DATATYPES: Mapping[pl.DataType, str] = {
     pl.Float32(): "float",
     pl.Float64(): "double",
     pl.String(): "text",
-}
-_WIDER: Mapping[pl.DataType, pl.DataType] = {
-    pl.Int8(): pl.Int16(),
-    pl.UInt8(): pl.Int16(),
-    pl.UInt16(): pl.Int32(),
-    pl.UInt32(): pl.Int64(),
-    pl.UInt64(): pl.Int64(),
 }
 _OURS = ("_healpix_29", "tile", "run_id")
 _PLACE = {
@@ -273,13 +267,13 @@ def _fit(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
             fault = "has a character in its name that Delta tables do not allow"
         elif lower.count(name.lower()) > 1:
             fault = "differs from another one only in the size of letters"
-        elif dtype not in _DATATYPES and dtype not in _WIDER:
+        elif dtype not in _DATATYPES and dtype not in WIDER:
             fault = "is not one number or text in a row" if dtype == pl.Object else f"has the type {dtype}"
         if fault:
             msg = f"{path}: column {name!r} {fault}; name the columns that you want in 'columns'"
             raise InvalidInputError(msg)
     try:
-        wide = rows.with_columns(pl.col(name).cast(_WIDER[t]) for name, t in rows.schema.items() if t in _WIDER)
+        wide = rows.with_columns(pl.col(name).cast(WIDER[t]) for name, t in rows.schema.items() if t in WIDER)
     except pl.exceptions.PolarsError as error:
         msg = f"{path}: a number does not fit into 64 bits with sign: {error}"
         raise InvalidInputError(msg) from error
