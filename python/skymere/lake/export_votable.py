@@ -1,6 +1,6 @@
 """Rows of the lake as a VOTable: the header as astropy writes it, the rows as BINARY2 in one piece.
 
-astropy's own writer of rows takes 370 microseconds for each row of 23 columns, this one less than a hundredth of that.
+astropy writes the rows one by one in Python, some forty times slower.
 """
 
 import base64
