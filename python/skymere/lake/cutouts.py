@@ -14,7 +14,7 @@ from skymere.lake.arrays import ArrayGroup
 from skymere.wcs import Grid
 
 if TYPE_CHECKING:
-    from skymere.lake.lake import Lake
+    from skymere.lake.asking import LakeQueries
 
 __all__ = ["PLANES", "SIZE_CLASSES", "Cutouts", "read_cutouts"]
 
@@ -77,7 +77,7 @@ class Cutouts:
 
 
 def read_cutouts(
-    lake: "Lake", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
+    lake: "LakeQueries", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
 ) -> Cutouts:
     """Read stamps; see `Lake.cutouts`."""
     given = np.asarray(ids)
@@ -157,7 +157,7 @@ class _Batch:
             out[i][b : b + n, b : b + n] = stamp[a : a + n, a : a + n]
 
 
-def _locate(lake: "Lake", ids: NDArray[np.int64]) -> pl.DataFrame:
+def _locate(lake: "LakeQueries", ids: NDArray[np.int64]) -> pl.DataFrame:
     """Return tile, run and row of each source, in order."""
     wanted = pl.DataFrame({"source_id": ids, "position": np.arange(len(ids))})
     found = lake.table("cutout").filter(pl.col("source_id").is_in(wanted["source_id"].unique().implode())).collect()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from skymere.errors import ConflictError, StorageError
 
-__all__ = ["digest", "put_if_absent", "size_of", "storage", "sync", "sync_tree", "write_new"]
+__all__ = ["digest", "put_if_absent", "size_of", "storage", "sync", "sync_tree", "write_new", "write_whole"]
 
 _BLOCK = 1 << 20
 
@@ -73,6 +73,19 @@ def put_if_absent(path: Path, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         sync(path.parent)
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside ``path`` to write; it takes the place of ``path`` when nothing went wrong."""
+    staged = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staged
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
 
 
 def size_of(path: Path) -> int:

@@ -90,7 +90,7 @@ class _Check:
                 self._broken.add(path)
                 yield fault
                 continue
-            groups = set(named_groups(path))
+            groups = set(named_groups(table, path))
             if table.schema.arrays:
                 parts = table.parts(TableFile.parse(str(action["path"])))
                 groups |= {(table.schema.product, part.tile, part.run) for part in parts}

@@ -66,11 +66,14 @@ class _Needed:
         if path in self.files:
             return
         self.files.add(path)
-        self.groups.update(named_groups(path))
+        self.groups.update(named_groups(table, path))
 
 
-def named_groups(path: Path) -> Iterator[tuple[str, str, str]]:
+def named_groups(table: Table, path: Path) -> Iterator[tuple[str, str, str]]:
     """Yield product, tile and run of the arrays that rows of a Parquet file name: column ``segmentation_run``."""
+    if table.schema.product not in products():
+        # The columns of an imported catalogue mean nothing here.
+        return
     with storage(path):
         names = pq.read_schema(path).names
     for name in names:

@@ -28,6 +28,7 @@ from skymere.lake.files import storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.majors import check_stored
+from skymere.lake.schemas import Schema
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
@@ -84,6 +85,7 @@ class Run:
         params: Mapping[str, Any],
         code_version: str,
         on_event: Callable[[str], None] | None,
+        schema: Schema | None = None,
     ) -> None:
         self.stage = check_name("stage", stage)
         self.tile = check_name("tile", tile)
@@ -92,7 +94,7 @@ class Run:
         self.inputs, self.params = list(inputs), dict(params)
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
-        self._table = Table(layout, product)
+        self._table = Table(layout, product, schema)
         for table in (self._table, *(Table(layout, name) for name in _BESIDE)):
             check_stored(table)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
