@@ -3,8 +3,9 @@
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skymere._rust.lake import ArrayReader
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
-from skymere.lake.codec import LOSSLESS, quantise, round_weights, write_array
+from skymere.lake.codec import LOSSLESS, write_rows
 from skymere.lake.files import digest, storage, sync, sync_tree, write_new
 from skymere.lake.schemas import ArraySpec, Schema
 from skymere.wcs import Grid
@@ -37,8 +38,9 @@ class GroupWriter:
     def write(
         self,
         path: str,
-        array: NDArray[np.generic],
+        array: NDArray[np.generic] | Iterable[NDArray[np.generic]],
         *,
+        n_rows: int | None,
         dims: tuple[str, ...] | None,
         unit: str | None,
         lossy: str | None,
@@ -49,24 +51,30 @@ class GroupWriter:
         if path in self._arrays:
             msg = f"array {path!r} was written already in this run"
             raise InvalidInputError(msg)
-        _check_array(self.schema, spec, path, array, dims=dims, unit=unit, lossy=lossy)
-        if lossy == "weight7":
-            array = round_weights(array)
-        if spec.lossy == "quantise":
-            exponents = np.full(len(array), LOSSLESS, np.int8)
-            if lossy == "quantise":
-                array, exponents = quantise(array)
-            beside = f"{path.rpartition('/')[0]}/qexp"
-            self.write(beside, exponents, dims=None, unit=None, lossy=None, attributes={})
-        shard = _shard(spec, array.shape)
+        parts = iter([array] if isinstance(array, np.ndarray) else array)
+        first = next(parts, None)
+        if first is None:
+            msg = f"array: there are no parts of {path!r}; an array without rows is one part with shape (0, ...)"
+            raise InvalidInputError(msg)
+        check = partial(_check_array, self.schema, spec, path, dims=dims, unit=unit, lossy=lossy)
+        check(first)
+        shape = (len(first) if n_rows is None else n_rows, *first.shape[1:])
+        shard = _shard(spec, shape)
         units = {"units": unit if unit is not None else spec.unit or ""}
-        metadata = _array_metadata(spec, array.shape, shard, {**units, "description": spec.description, **attributes})
+        metadata = _array_metadata(spec, shape, shard, {**units, "description": spec.description, **attributes})
         here = self.folder / path
         with storage(here):
             here.mkdir(parents=True)
             write_new(here / "zarr.json", _json(metadata))
-        write_array(here, array)
+        done, exponents = 0, [np.empty(0, np.int8)]
+        for rows in _whole_shards(chain([first], parts), shape, shard[0], check):
+            exponents.append(write_rows(here, done, rows, lossy))
+            done += len(rows)
         self._arrays[path] = metadata
+        if spec.lossy == "quantise":
+            beside = f"{path.rpartition('/')[0]}/qexp"
+            found = np.concatenate(exponents) if lossy == "quantise" else np.full(shape[0], LOSSLESS, np.int8)
+            self.write(beside, found, n_rows=None, dims=None, unit=None, lossy=None, attributes={})
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group inside this one; ``""`` is the group itself."""
@@ -285,6 +293,32 @@ class ArrayGroup(Mapping[str, StoredArray]):
         import zarr
 
         return zarr.open_group(self.folder, mode="r")
+
+
+def _whole_shards(
+    parts: Iterable[NDArray[np.generic]],
+    shape: tuple[int, ...],
+    shard: int,
+    check: Callable[[NDArray[np.generic]], None],
+) -> Iterator[NDArray[np.generic]]:
+    """Yield the rows of all parts again, as many at a time as a shard holds; an array that is whole stays whole."""
+    waiting: list[NDArray[np.generic]] = []
+    left, held = shape[0], 0
+    for part in parts:
+        check(part)
+        if part.shape[1:] != shape[1:] or len(part) + held > left:
+            msg = f"array: a part of shape {part.shape} does not fit into {shape}, of which {left - held} rows are left"
+            raise InvalidInputError(msg)
+        waiting.append(part)
+        held += len(part)
+        ready = held if held == left else held // shard * shard
+        if ready or not shape[0]:
+            rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            yield rows[:ready]
+            waiting, held, left = [rows[ready:].copy()], held - ready, left - ready
+    if left:
+        msg = f"array: the parts end after {shape[0] - left + held} rows, {shape[0]} were announced"
+        raise InvalidInputError(msg)
 
 
 def _check_array(

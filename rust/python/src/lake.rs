@@ -54,15 +54,21 @@ fn round_weights<'py>(
     Ok(rounded.into_pyarray(py))
 }
 
-/// Write all shards of the array whose `zarr.json` is in `folder`.
+/// Write the shards of the array whose `zarr.json` is in `folder` that hold the rows from `first` on.
 #[pyfunction]
-fn write_array(
-    py: Python<'_>,
+fn write_rows<'py>(
+    py: Python<'py>,
     folder: PathBuf,
-    elements: PyReadonlyArray1<'_, u8>,
-) -> PyResult<()> {
+    first: usize,
+    elements: PyReadonlyArray1<'py, u8>,
+    rounding: Option<String>,
+) -> PyResult<Bound<'py, PyArray1<i8>>> {
     let elements = elements.as_slice()?;
-    threads::run(py, || store::write_array(&folder, elements, Codec::Zstd))
+    let exponents = threads::run(py, || {
+        let rounding = store::Rounding::named(rounding.as_deref())?;
+        store::write_rows(&folder, first, elements, rounding, Codec::Zstd)
+    })?;
+    Ok(exponents.into_pyarray(py))
 }
 
 /// An array on disk, open for reading.
@@ -92,6 +98,6 @@ impl ArrayReader {
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(quantise, m)?)?;
     m.add_function(wrap_pyfunction!(round_weights, m)?)?;
-    m.add_function(wrap_pyfunction!(write_array, m)?)?;
+    m.add_function(wrap_pyfunction!(write_rows, m)?)?;
     m.add_class::<ArrayReader>()
 }

@@ -12,4 +12,4 @@ mod writer;
 pub use error::StoreError;
 pub use metadata::ArrayLayout;
 pub use reader::ArrayReader;
-pub use writer::write_array;
+pub use writer::{Rounding, write_rows};

@@ -24,6 +24,8 @@ pub struct ArrayLayout {
     pub shard: Vec<usize>,
     /// Elements of an inner chunk along each axis.
     pub chunk: Vec<usize>,
+    /// Name of the type of an element.
+    pub data_type: String,
     /// Bytes of an element.
     pub item: usize,
     /// The element that absent chunks are made of.
@@ -80,6 +82,7 @@ impl ArrayLayout {
             shape,
             shard,
             chunk,
+            data_type: name.to_owned(),
             item: fill.len(),
             fill,
         };

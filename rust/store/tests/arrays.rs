@@ -7,7 +7,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use skymere_core::codec::Codec;
 use skymere_core::error::{Kind, RoomError};
-use skymere_store::{ArrayReader, write_array};
+use skymere_store::{ArrayReader, Rounding, write_rows};
 
 fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
     format!(
@@ -23,7 +23,7 @@ fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
 fn make(folder: &Path, shape: &[usize], shard: &[usize], chunk: &[usize], values: &[i32]) {
     fs::write(folder.join("zarr.json"), metadata(shape, shard, chunk)).unwrap();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    write_array(folder, &bytes, Codec::Zstd).unwrap();
+    write_rows(folder, 0, &bytes, Rounding::None, Codec::Zstd).unwrap();
 }
 
 fn values_of(bytes: &[u8]) -> Vec<i32> {
