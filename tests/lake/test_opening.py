@@ -84,7 +84,7 @@ def test_a_damaged_log_is_an_error_that_names_the_table(lake, survey):
         ("[]", "not the lake.json of a lake"),
         ('{"format": "zarr", "format_version": 1}', "'zarr'"),
         ('{"format": "skymere-lake", "format_version": 2}', "format_version 2 is not allowed, .* up to 1"),
-        ('{"format": "skymere-lake", "format_version": 1, "tiles": "healpix"}', "'healpix'"),
+        ('{"format": "skymere-lake", "format_version": 1, "tiles": "squares"}', "'squares'"),
         ('{"format": "skymere-lake", "format_version": 1, "tiles": "named", "named_tiles": [{}]}', "named_tiles"),
     ],
 )

@@ -3,10 +3,12 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import felis.datamodel
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from astropy import units as u
 from astropy.io.votable.ucd import parse_ucd
 from astropy.table import Table
@@ -15,6 +17,7 @@ from deltalake import DeltaTable
 from skymere.errors import FormatError, NotFoundError, SchemaError
 from skymere.lake import load_schema, products
 from skymere.lake.schemas import parse_schema
+from skymere.lake.votable import vounit
 
 FOLDER = Path(str(files("skymere") / "_schemas"))
 
@@ -32,12 +35,39 @@ def test_every_column_and_array_says_what_it_means(product):
         assert column.description
         parse_ucd(column.ucd, check_controlled_vocabulary=True)
         if column.unit:
-            u.Unit(column.unit, format="vounit")
+            assert u.Unit(vounit(column.unit), format="vounit") == u.Unit(column.unit)
     for spec in schema.arrays:
         assert spec.description
+        if spec.unit:
+            u.Unit(spec.unit, format="fits")
         chunk = int(np.prod(spec.chunk)) * np.dtype(spec.dtype).itemsize
         assert 2**16 <= chunk <= 2**18
     assert {"tile", "run_id"} <= {column.name for column in schema.columns}
+
+
+def test_every_product_of_the_lake_has_a_schema():
+    wanted = """exposure wcs_solution region beam_action mosaic segmentation source alias cutout beam slitlet pixel_table
+    profile flux redshift line pz spectrum slit_spectrum line_map stack model mask psf note run run_item"""
+    assert set(products()) == set(wanted.split())
+
+
+@pytest.mark.parametrize("product", products())
+def test_felis_accepts_every_table(product):
+    tree = yaml.safe_load(load_schema(product).text)
+    plain = {key: value for key, value in tree.items() if not key.startswith("skymere:")}
+    found = felis.datamodel.Schema.model_validate(plain, context={"id_generation": False})
+    (table,) = found.tables
+    assert [c.name for c in table.columns] == [c.name for c in load_schema(product).columns]
+
+
+def test_a_name_means_the_same_in_every_product():
+    meanings = {}
+    for product in products():
+        for column in load_schema(product).columns:
+            meanings.setdefault(column.name, {}).setdefault((column.unit, column.is_text), []).append(product)
+    different = {name for name, found in meanings.items() if len(found) > 1}
+    # Line fluxes are no flux densities; the sky of a mask is in the unit of its exposure; a run's attempt is a name.
+    assert different == {"flux", "flux_err", "sky", "attempt"}
 
 
 def test_patterns_become_the_columns_of_each_band():

@@ -1,5 +1,6 @@
 """Every public name says what it takes, in which unit, and what it raises."""
 
+import doctest
 import importlib
 import inspect
 from pathlib import Path
@@ -35,3 +36,22 @@ def test_every_public_name_is_listed_once_and_exists(room: str) -> None:
     assert len(set(module.__all__)) == len(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
     assert inspect.getdoc(module)
+
+
+MODULES = sorted(
+    ".".join(("skymere", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__main__"
+)
+EXAMPLES = [
+    example
+    for name in MODULES
+    for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name))
+    if example.examples
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_every_example_gives_what_it_says(example: doctest.DocTest, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert doctest.DocTestRunner().run(example).failed == 0

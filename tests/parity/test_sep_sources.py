@@ -77,7 +77,7 @@ def test_detections_of_the_sep_image_are_those_of_sep(sep_image: np.ndarray) -> 
     sky = estimate_background(sep_image)
     data = sep_image - sky.level
     params = DetectParams(threshold=1.5, threshold_noise="unfiltered", deblend=DeblendParams(assignment="random"))
-    table = measure(detect(data, error=sky.rms_global, params=params), {"r": MeasureImage(data=data)})
+    table = measure(detect(data, error=sky.rms_global, params=params), {"r": MeasureImage(data=data)}).table
     theirs = sep.extract(data, 1.5, err=sky.rms_global)
     offset, nearest = KDTree(np.column_stack([table["x"], table["y"]])).query(
         np.column_stack([theirs["x"], theirs["y"]])

@@ -72,7 +72,7 @@ class Comparison:
 def compare(field: Field, mask: NDArray[np.bool_] | None = None) -> Comparison:
     image = MeasureImage(data=field.data, error=field.error, mask=mask)
     segmentation = detect(field.data, error=field.error, params=SEXTRACTOR)
-    table = measure(segmentation, {"x": image})
+    table = measure(segmentation, {"x": image}).table
     theirs = field.catalogue[field.catalogue["FLUX_AUTO"] > 20 * field.catalogue["FLUXERR_AUTO"]]
     tree = KDTree(np.column_stack([table["x"], table["y"]]))
     offset, nearest = tree.query(np.column_stack([theirs["X_IMAGE"] - 1.0, theirs["Y_IMAGE"] - 1.0]))
@@ -183,7 +183,7 @@ def test_blends_split_as_in_sextractor(f140w: Field) -> None:
     params = DetectParams(threshold=1.5, threshold_noise="unfiltered", deblend=None, clean=None)
     blends = detect(f140w.data, error=f140w.error, params=params).labels
     ours = detect(f140w.data, error=f140w.error, params=SEXTRACTOR)
-    table = measure(ours, {"x": MeasureImage(data=f140w.data, error=f140w.error)})
+    table = measure(ours, {"x": MeasureImage(data=f140w.data, error=f140w.error)}).table
 
     def count(segments: NDArray[np.int32], snr: NDArray[np.float64], limit: float) -> NDArray[np.int64]:
         """Number of sources above a S/N in each blend; a source belongs where most of its pixels are."""

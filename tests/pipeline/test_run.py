@@ -66,6 +66,17 @@ def test_every_row_joins_to_the_run_that_made_it(finished: Path) -> None:
         assert joined["stage"].unique().to_list() == [stage]
 
 
+def test_the_ten_lines_of_the_readme_run(finished: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.split("```python\n")[1].split("```")[0]
+    told: dict = {}
+    exec(code.replace("skymere-demo/lake", str(finished / "lake")).replace("f105w", "f125w"), told)
+    assert told["image"].shape == (64, 64)
+    assert told["wcs"].has_celestial
+    assert told["made_by"].height == told["near"].height > 5
+    assert told["red"].height < told["near"].height
+
+
 def test_a_second_run_does_nothing(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     shutil.copytree(finished, folder)

@@ -79,12 +79,51 @@ def point(pixmap, pixel, shape, **_):
             yield row, column, 1.0
 
 
-KERNELS = {"square": square, "turbo": turbo, "point": point}
+def separable(profile, half):
+    """Shares ``profile(d) profile(d')`` of the pixels that a box of half side ``half`` touches."""
+
+    def shares(pixmap, pixel, shape, *, pixfrac, ratio):
+        x, y = pixmap[pixel]
+        if not np.isfinite(x + y):
+            return
+        h = half(pixfrac, ratio)
+        for row, column in cells((x - h, x + h, y - h, y + h), shape):
+            share = profile(column - x, pixfrac, ratio) * profile(row - y, pixfrac, ratio)
+            if share != 0.0:
+                yield row, column, share
+
+    return shares
+
+
+def normal(d, pixfrac, ratio):
+    sigma = pixfrac / 2.3548 / ratio
+    return np.exp(-0.5 * (d / sigma) ** 2) / np.sqrt(2 * np.pi) / sigma
+
+
+def windowed_sinc(order):
+    def profile(d, _, ratio):
+        u = abs(d) * ratio
+        return ratio * np.sinc(u) * np.sinc(u / order) if u < order else 0.0
+
+    return profile
+
+
+gaussian = separable(normal, lambda pixfrac, ratio: max(2.5 * pixfrac / 2.3548, 1.2) / ratio)
+lanczos2, lanczos3 = (separable(windowed_sinc(n), lambda _, ratio, n=n: n / ratio) for n in (2, 3))
+KERNELS = {
+    "square": square,
+    "turbo": turbo,
+    "point": point,
+    "gaussian": gaussian,
+    "lanczos2": lanczos2,
+    "lanczos3": lanczos3,
+}
 
 
 def drizzle(exposures, shape, *, kernel="square", pixfrac=1.0):
-    """Exposures are dicts of ``data, pixmap`` and optionally ``weight, variance, dq, value_scale, ratio``."""
-    weight, product, squares = (np.zeros(shape) for _ in range(3))
+    """Exposures are dicts of ``data, pixmap`` and optionally ``weight, variance, dq, value_scale, ratio``; ``size``
+    is the sum of ``|w d|``."""
+    weight, product, squares, size = (np.zeros(shape) for _ in range(4))
     dq = np.zeros(shape, np.uint32)
     context = [[set() for _ in range(shape[1])] for _ in range(shape[0])]
     for number, exposure in enumerate(exposures):
@@ -101,14 +140,17 @@ def drizzle(exposures, shape, *, kernel="square", pixfrac=1.0):
                 weight[row, column] += w * share
                 product[row, column] += w * share * data[j, i]
                 squares[row, column] += (w * share) ** 2 * variance[j, i]
-                context[row][column].add(number)
+                if share > 0:
+                    context[row][column].add(number)
+                size[row, column] += abs(w * share * data[j, i])
                 if "dq" in exposure:
                     dq[row, column] |= exposure["dq"][j, i]
-    covered = weight > 0
+    covered = weight != 0
     mean, var = np.full(shape, np.nan), np.full(shape, np.nan)
     mean[covered] = product[covered] / weight[covered]
-    var[covered] = squares[covered] / weight[covered] ** 2
-    return SimpleNamespace(data=mean, weight=weight, variance=var, dq=dq, context=context)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # gaussian weights reach 1e-300
+        var[covered] = squares[covered] / weight[covered] ** 2
+    return SimpleNamespace(data=mean, weight=weight, variance=var, dq=dq, context=context, size=size)
 
 
 @pytest.fixture(scope="session")

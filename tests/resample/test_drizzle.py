@@ -6,7 +6,8 @@ from skymere import get_num_threads, set_num_threads
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.resample import DrizzleParams, Drizzler, decode_context, pixel_scale_ratio
 
-KERNELS = ("square", "turbo", "point")
+CONSERVING = ("square", "turbo", "point")
+KERNELS = (*CONSERVING, "gaussian", "lanczos2", "lanczos3")
 SHAPE = (22, 25)
 OUTPUT = (64, 72)
 
@@ -34,6 +35,19 @@ def relative(found, expected):
     local = maximum_filter(np.nan_to_num(np.abs(expected)), 7)
     assert not difference[local == 0].any()
     return (difference[local > 0] / local[local > 0]).max()
+
+
+def error(found, expected, kernel):
+    """Largest error of the data, for Lanczos in units of ``sum |w d| / |sum w|``, where the weight is not tiny."""
+    if kernel in CONSERVING:
+        return relative(found.data, expected.data)
+    limit = 0.5 if kernel.startswith("lanczos") else 1e-6
+    used = expected.weight > limit * np.median(expected.weight[expected.weight > 0])
+    assert used.any()
+    difference = np.abs(found.data - expected.data)[used]
+    if kernel.startswith("lanczos"):
+        return (difference * expected.weight[used] / expected.size[used]).max()
+    return (difference / maximum_filter(np.abs(np.nan_to_num(expected.data)), 7)[used]).max()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -66,22 +80,26 @@ def test_every_kernel_is_the_float64_reference(kernel, geometry, reference_drizz
                 ratio=1.0 / geometry.get("scale", 1.7),
             )
         )
-    for pixfrac in (1.0, 0.6, 1.5, 0.05):
+    for pixfrac in {"gaussian": (1.0, 0.6, 1.5), "lanczos2": (1.0,), "lanczos3": (1.0,)}.get(
+        kernel, (1.0, 0.6, 1.5, 0.05)
+    ):
         found = make(exposures, kernel=kernel, pixfrac=pixfrac)
         expected = reference_drizzle(exposures, OUTPUT, kernel=kernel, pixfrac=pixfrac)
-        assert relative(found.data, expected.data) < 3e-7
+        assert error(found, expected, kernel) < 3e-7
         assert relative(found.weight, expected.weight) < 3e-7
-        assert relative(found.variance, expected.variance) < 3e-7
+        if kernel in CONSERVING:
+            assert relative(found.variance, expected.variance) < 3e-7
         assert np.array_equal(found.dq, expected.dq)
         bits = [
             [{k for k in range(2) if found.context[0, j, i] >> k & 1} for i in range(OUTPUT[1])]
             for j in range(OUTPUT[0])
         ]
         assert bits == expected.context
-        assert np.array_equal(np.isnan(found.data), expected.weight == 0)
+        if kernel in CONSERVING:
+            assert np.array_equal(np.isnan(found.data), expected.weight == 0)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", CONSERVING)
 def test_weight_is_conserved_in_the_interior(kernel, bent_map):
     rng = np.random.default_rng(4)
     exposure = scene(
@@ -194,7 +212,7 @@ def test_pixels_without_weight_value_or_place_leave_no_trace(kernel, bent_map):
         assert np.array_equal(found.data, base.data, equal_nan=True)
     variance = np.where(bad, np.nan, 1.0).astype(np.float32)
     found = make([{"data": data, "pixmap": pixmap, "variance": variance}], kernel=kernel)
-    assert np.array_equal(np.isfinite(found.variance), found.weight > 0)
+    assert np.array_equal(np.isfinite(found.variance), found.weight != 0)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -29,13 +29,15 @@ def test_the_pull_of_every_flux_is_one(is_uniform: bool) -> None:
     sigma = np.ones(SHAPE) if is_uniform else rng.uniform(0.5, 1.5, SHAPE)
     truth = MeasureImage(data=scene, error=sigma)
     segmentation = detect(scene, error=sigma)
-    table = measure(segmentation, {"r": truth})
+    table = measure(segmentation, {"r": truth}).table
     assert table.height == 36
     ellipse = {"theta": table["theta"], "segmentation": segmentation, "label": table["label"]}
     kron = {k: table[k] * table["kron_radius"] for k in ("a", "b")}
 
     def fluxes(image: MeasureImage) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        iso = measure(segmentation, {"r": image}, detection=truth, params=MeasureParams(aperture_diameters_pix=(5.0,)))
+        iso = measure(
+            segmentation, {"r": image}, detection=truth, params=MeasureParams(aperture_diameters_pix=(5.0,))
+        ).table
         auto = aperture_flux(image, table["x"], table["y"], **kron, **ellipse)
         return {
             "iso": (iso["flux_iso_r"].to_numpy(), iso["flux_iso_err_r"].to_numpy()),
@@ -60,13 +62,13 @@ def test_the_pull_of_positions_is_one() -> None:
     scene = _scene()
     segmentation = detect(scene, error=1.0)
     params = MeasureParams(kernel=None)
-    truth = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)}, params=params)
+    truth = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)}, params=params).table
     is_bright = truth["flux_iso_r"].to_numpy() > 30 * truth["flux_iso_err_r"].to_numpy()
     assert is_bright.sum() >= 12
     pulls = []
     for _ in range(N_REALISATIONS):
         noisy = MeasureImage(data=scene + rng.normal(0, 1, SHAPE), error=1.0)
-        found = measure(segmentation, {"r": noisy}, params=params)
+        found = measure(segmentation, {"r": noisy}, params=params).table
         pulls.extend(((found[c] - truth[c]) / found[f"{c}_err"]).to_numpy()[is_bright] for c in ("x", "y"))
     width = np.std(pulls)
     print(f"pull of positions: {width:.3f}")
@@ -76,7 +78,7 @@ def test_the_pull_of_positions_is_one() -> None:
 def test_noise_correlation_multiplies_every_error() -> None:
     scene = _scene()
     segmentation = detect(scene, error=1.0)
-    plain = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)})
-    correlated = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0, noise_correlation=1.78)})
+    plain = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)}).table
+    correlated = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0, noise_correlation=1.78)}).table
     for name in ("x_err", "y_err", "flux_iso_err_r", "flux_auto_err_r", "flux_aper1_err_r"):
         np.testing.assert_allclose(correlated[name], 1.78 * plain[name], rtol=1e-12)

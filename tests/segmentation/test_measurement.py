@@ -32,7 +32,7 @@ def gaussian(
 def test_a_lone_galaxy_has_its_position_shape_and_flux() -> None:
     image = gaussian((121, 131), 61.3, 58.7, a=6.0, b=3.0, theta=30.0, flux=1e4)
     found = detect(image, error=0.02)
-    row = measure(found, {"r": MeasureImage(data=image, error=0.02)}, params=MeasureParams(kernel=None)).row(
+    row = measure(found, {"r": MeasureImage(data=image, error=0.02)}, params=MeasureParams(kernel=None)).table.row(
         0, named=True
     )
     assert row["x"] == pytest.approx(61.3, abs=1e-3)
@@ -66,7 +66,7 @@ def test_columns_stand_in_order_and_have_their_units() -> None:
         noise_correlation=1.5,
     )
     bare = MeasureImage(data=image, error=0.01)
-    table = measure(detect(image, error=0.01, grid=grid), {"f160w": mosaic, "raw": bare}, detection="raw")
+    table = measure(detect(image, error=0.01, grid=grid), {"f160w": mosaic, "raw": bare}, detection="raw").table
     assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "ra", "dec"]
     for name in table.columns:
         if "_err" in name:
@@ -91,7 +91,7 @@ def test_flags_say_what_is_wrong() -> None:
     mask[60, 102] = True
     mask[100, [119, 141]] = True
     found = detect(image, error=0.05, params=DetectParams(clean=None))
-    table = measure(found, {"r": MeasureImage(data=image, error=0.05, mask=mask)})
+    table = measure(found, {"r": MeasureImage(data=image, error=0.05, mask=mask)}).table
     by_x = {round(row["x"] / 5) * 5: SourceFlag(row["flags"]) for row in table.iter_rows(named=True)}
     assert by_x[30] & SourceFlag.BLENDED
     assert by_x[45] & SourceFlag.BLENDED
@@ -134,7 +134,7 @@ def test_neighbours_are_mirrored_blanked_or_kept() -> None:
 def test_a_band_without_coverage_has_no_flux_and_says_so() -> None:
     image = gaussian((60, 60), 30.0, 30.0, a=3.0, b=3.0, theta=0.0, flux=1e4)
     blank = np.full(image.shape, np.nan, dtype=np.float32)
-    table = measure(detect(image, error=0.1), {"r": MeasureImage(data=image), "blank": MeasureImage(data=blank)})
+    table = measure(detect(image, error=0.1), {"r": MeasureImage(data=image), "blank": MeasureImage(data=blank)}).table
     row = table.row(0, named=True)
     assert np.isfinite(row["flux_auto_r"])
     assert np.isnan([row["flux_auto_blank"], row["flux_iso_blank"], row["flux_aper1_blank"], row["peak_blank"]]).all()
@@ -147,10 +147,10 @@ def test_labels_need_not_be_consecutive_and_no_source_gives_no_row() -> None:
     labels = np.zeros((30, 30), dtype=np.int32)
     labels[2:5, 2:5] = 2_000_000_000
     labels[20:22, 20:22] = 7
-    table = measure(SegmentationMap(labels=labels), {"r": MeasureImage(data=image)})
+    table = measure(SegmentationMap(labels=labels), {"r": MeasureImage(data=image)}).table
     assert table["label"].to_list() == [7, 2_000_000_000]
     assert table["area"].to_list() == [4, 9]
-    empty = measure(SegmentationMap(labels=np.zeros_like(labels)), {"r": MeasureImage(data=image)})
+    empty = measure(SegmentationMap(labels=np.zeros_like(labels)), {"r": MeasureImage(data=image)}).table
     assert empty.height == 0
     assert empty.schema == table.schema
 
@@ -165,7 +165,7 @@ def test_any_number_of_threads_gives_the_same_table() -> None:
     tables = []
     for threads in (1, 3):
         skymere.set_num_threads(threads)
-        tables.append(measure(found, {"r": MeasureImage(data=image, error=1.0)}))
+        tables.append(measure(found, {"r": MeasureImage(data=image, error=1.0)}).table)
     skymere.set_num_threads(0)
     assert tables[0].equals(tables[1], null_equal=True)
 

@@ -35,7 +35,7 @@ def list_products(lake: _Lake, release: _Release = None) -> None:
         for name in products()
     ]
     print_frame(pl.DataFrame(rows), f"{opened.path} at {release or 'its newest state'}")
-    console.print(f"tiles: {', '.join(opened.tiles) or 'none'}; releases: {', '.join(opened.releases()) or 'none'}")
+    console.print(f"tiles: {opened.tiles}; releases: {', '.join(opened.releases()) or 'none'}")
 
 
 @lake_app.command("query")

@@ -1,6 +1,7 @@
 """The lake: every array and every table of a survey in one folder, published atomically, asked with Polars."""
 
 from skymere.lake.arrays import ArrayGroup, StoredArray
+from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
@@ -9,13 +10,17 @@ from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
-from skymere.lake.tiles import NamedTile, Tiles
+from skymere.lake.sky import around, in_box, in_cone, polygons_overlap, separation
+from skymere.lake.tiles import NamedTile, Tile, Tiles, TileSet
+from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
     "EVENTS",
     "SIZE_CLASSES",
+    "WIDTH_PIX",
     "ArrayGroup",
     "ArraySpec",
     "Column",
@@ -23,18 +28,31 @@ __all__ = [
     "Cutouts",
     "Fault",
     "Garbage",
+    "HealpixTile",
+    "HealpixTiles",
     "Identity",
     "Lake",
     "NamedTile",
+    "Ragged",
+    "RaggedPlane",
     "Run",
     "Schema",
     "StoredArray",
+    "Tile",
+    "TileSet",
     "Tiles",
+    "around",
+    "in_box",
+    "in_cone",
     "load_schema",
+    "polygons_overlap",
     "products",
     "pyramid",
     "quantise",
     "round_weights",
+    "rows_from_astropy",
     "run_id",
+    "separation",
     "table_dtypes",
+    "write_ragged",
 ]

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -195,6 +195,10 @@ class StoredArray:
         origins[:, 0] = wanted
         return self._boxes(origins, (1, *self.shape[1:])).reshape(wanted.size, *self.shape[1:])
 
+    def boxes(self, origins: ArrayLike, box: Sequence[int]) -> NDArray[Any]:
+        """Read boxes of one size, ``(n, *box)``, whose first elements are in ``origins``, int64, shape (n, ndim)."""
+        return self._boxes(np.asarray(origins, np.int64), tuple(box))
+
     def _boxes(self, origins: NDArray[np.int64], box: tuple[int, ...]) -> NDArray[Any]:
         """Read boxes of one size, ``(n, *box)``."""
         elements = self._reader.read_boxes(origins, list(box))
@@ -257,6 +261,9 @@ class ArrayGroup(Mapping[str, StoredArray]):
             msg = f"array {path!r} is not in {self.folder}, which has {list(self._arrays)}"
             raise NotFoundError(msg)
         return StoredArray(self.folder / path, self._arrays[path])
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._arrays
 
     def __iter__(self) -> Any:
         return iter(self._arrays)

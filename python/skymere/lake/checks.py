@@ -14,7 +14,7 @@ from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.schemas import Column, Schema
 from skymere.lake.sky import healpix29
 
-__all__ = ["check_delta", "check_frame", "check_parquet", "with_index"]
+__all__ = ["check_delta", "check_frame", "check_parquet", "check_units", "with_index"]
 
 
 def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> tuple[Column, ...]:
@@ -63,20 +63,38 @@ def with_index(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
 
 
 def check_parquet(path: Path, schema: Schema, columns: Iterable[Column]) -> None:
-    """Compare the footer of a Parquet file with the schema; Delta itself accepts anything.
+    """Compare a Parquet file with the schema, since Delta itself accepts anything: its footer, and its order.
 
     Raises
     ------
     SchemaError
-        When a column differs.
+        When a column differs in name, type, nullability or unit, or rows are not sorted by their place in the sky.
     """
-    wanted = {field.name: field.type for field in arrow_schema(columns, {})}
-    found = {field.name: _plain(field.type) for field in pq.read_schema(path)}
-    _same(schema, wanted, found)
+    expected = list(columns)
+    footer = pq.read_schema(path)
+    wanted = {field.name: field.type for field in arrow_schema(expected, {})}
+    _same(schema, wanted, {field.name: _plain(field.type) for field in footer}, str(path))
+    for column, field in ((column, footer.field(column.name)) for column in expected):
+        if field.nullable and not column.nullable:
+            raise _fault(schema, column.name, "no null", "a column that may be null", str(path))
+    units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in footer}
+    check_units(units, schema, expected, str(path))
+    meta = pq.read_metadata(path).metadata or {}
+    named = f"{meta.get(b'skymere.schema', b'').decode()}/{meta.get(b'skymere.schema.version', b'').decode()}"
+    if named != schema.name or b"IVOA.VOTable-Parquet.content" not in meta:
+        msg = f"{path}: expected the metadata of {schema.name} with its VOTable, found those of {named!r}"
+        raise SchemaError(msg)
+    if schema.is_positional:
+        index = pq.read_table(path, columns=["_healpix_29"]).column(0).to_numpy()
+        back = np.flatnonzero(np.diff(index) < 0)
+        if back.size:
+            row = int(back[0]) + 1
+            found = f"{index[row]} after {index[row - 1]} in row {row}"
+            raise _fault(schema, "_healpix_29", "sorted rows", found, str(path))
 
 
 def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
-    """Return the columns of a Delta table whose names and types are those of the schema.
+    """Return the columns of a Delta table whose names, types and units are those of the schema.
 
     Raises
     ------
@@ -86,22 +104,41 @@ def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
     types = {field.name: field.type for field in found.fields}
     columns = schema.expand(schema.bands(types))
     _same(schema, {field.name: field.type for field in delta_schema(columns).fields}, types)
+    nullable = {field.name: field.nullable for field in found.fields}
+    for column in columns:
+        if nullable[column.name] and not column.nullable:
+            raise _fault(schema, column.name, "no null", "a column that may be null")
+    check_units({field.name: field.metadata.get("unit", "") for field in found.fields}, schema, columns)
     return columns
 
 
-def _same(schema: Schema, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def check_units(units: Mapping[str, str], schema: Schema, columns: Iterable[Column], origin: str = "") -> None:
+    """Compare the FITS units of columns with those of the schema; ``origin`` is the file that has them.
+
+    Raises
+    ------
+    SchemaError
+        When a unit differs, also when it could be converted: nothing is converted unasked.
+    """
+    for column in columns:
+        if column.name in units and units[column.name] != column.unit:
+            raise _fault(schema, column.name, f"unit {column.unit!r}", f"unit {units[column.name]!r}", origin)
+
+
+def _same(schema: Schema, wanted: Mapping[str, Any], found: Mapping[str, Any], origin: str = "") -> None:
     missing = [name for name in wanted if name not in found]
     if missing:
-        raise _fault(schema, ", ".join(missing), "in the table", "missing")
+        raise _fault(schema, ", ".join(missing), "in the table", "missing", origin)
     for name, kind in found.items():
         if name not in wanted:
-            raise _fault(schema, name, f"one of {list(wanted)}", "a column that the schema does not have")
+            raise _fault(schema, name, f"one of {list(wanted)}", "a column that the schema does not have", origin)
         if kind != wanted[name]:
-            raise _fault(schema, name, str(wanted[name]), str(kind))
+            raise _fault(schema, name, str(wanted[name]), str(kind), origin)
 
 
-def _fault(schema: Schema, column: str, expected: str, found: str) -> SchemaError:
-    return SchemaError(f"{schema.name}: column {column}: expected {expected}, found {found}")
+def _fault(schema: Schema, column: str, expected: str, found: str, origin: str = "") -> SchemaError:
+    where = f"{origin}: " if origin else ""
+    return SchemaError(f"{where}{schema.name}: column {column}: expected {expected}, found {found}")
 
 
 def _plain(kind: Any) -> Any:

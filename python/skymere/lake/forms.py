@@ -1,6 +1,5 @@
-"""A schema in the forms that others read: Polars, Arrow, Delta and VOTable."""
+"""A schema in the forms that others read: Polars, Arrow and Delta; see `votable` for astropy's."""
 
-import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from deltalake.schema import PrimitiveType
 
 from skymere.lake.schemas import Column, load_schema
 
-__all__ = ["arrow_schema", "delta_schema", "polars_schema", "table_dtypes", "votable"]
+__all__ = ["arrow_schema", "delta_schema", "polars_schema", "table_dtypes"]
 
 _POLARS: Mapping[str, Any] = {
     "boolean": pl.Boolean(),
@@ -91,35 +90,6 @@ def delta_schema(columns: Iterable[Column]) -> Schema:
             for column in columns
         ]
     )
-
-
-def votable(name: str, description: str, columns: Iterable[Column], lengths: Mapping[str, int]) -> str:
-    """Return the VOTable header that VOParquet puts into a Parquet file."""
-    from astropy.io.votable import tree
-
-    file = tree.VOTableFile(version="1.4")
-    resource = tree.Resource()
-    table = tree.TableElement(file, name=name)
-    table.description = description
-    file.resources.append(resource)
-    resource.tables.append(table)
-    for column in columns:
-        # A length is always given: astropy cannot read strings with arraysize="*".
-        length = {"arraysize": str(column.length or lengths[column.name])} if column.is_text else {}
-        field = tree.Field(
-            file,
-            name=column.name,
-            ID=column.name,
-            datatype="char" if column.is_text else column.datatype,
-            unit=column.unit or None,
-            ucd=column.ucd or None,
-            **length,
-        )
-        field.description = column.description
-        table.fields.append(field)
-    out = io.BytesIO()
-    file.to_xml(out)
-    return out.getvalue().decode()
 
 
 def _meaning(column: Column) -> dict[str, str]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from skymere import __version__
 from skymere._arrays import as_array
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
 from skymere.lake.arrays import ArrayGroup
+from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.compaction import Compaction, compact
 from skymere.lake.content import content_hash
 from skymere.lake.cutouts import Cutouts, read_cutouts
@@ -23,11 +24,13 @@ from skymere.lake.fsck import Fault, check_lake
 from skymere.lake.garbage import Garbage, collect, find_garbage
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
+from skymere.lake.matching import crossmatch
+from skymere.lake.ragged import Ragged, find_rows, read_ragged
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
-from skymere.lake.sky import check_cone, cone_ranges, separation_arcsec
+from skymere.lake.sky import check_cone, cone_ranges, in_box, in_cone, in_ranges
 from skymere.lake.tables import Table
-from skymere.lake.tiles import NamedTile, Tiles
+from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 
 __all__ = ["Lake"]
 
@@ -39,13 +42,13 @@ class Lake:
     ----------
     path : pathlib.Path
         The folder.
-    tiles : Tiles
+    tiles : Tiles or HealpixTiles
         Its tiles, by name.
     pinned : str or None
         Release at which it was opened; such a lake can only be read.
     """
 
-    def __init__(self, layout: Layout, tiles: Tiles, *, pinned: str | None, pins: Mapping[str, int]) -> None:
+    def __init__(self, layout: Layout, tiles: TileSet, *, pinned: str | None, pins: Mapping[str, int]) -> None:
         self.path = layout.root
         self.tiles = tiles
         self.pinned = pinned
@@ -53,15 +56,27 @@ class Lake:
         self._pins = pins
 
     @classmethod
-    def create(cls, path: str | Path, *, tiles: Sequence[NamedTile]) -> Self:
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        tiles: Sequence[NamedTile] | Literal["healpix"],
+        scale_arcsec: float | None = None,
+        width_pix: int = WIDTH_PIX,
+    ) -> Self:
         """Make a lake in a new or empty folder.
 
         Parameters
         ----------
         path : str or Path
             The folder.
-        tiles : sequence of NamedTile
-            Its tiles; what they own must not overlap.
+        tiles : sequence of NamedTile or "healpix"
+            Its tiles, by name, for one or a few fields; what they own must not overlap. Or one for each HEALPix cell
+            of the sky: images on the tangent plane of the cell's centre, north up, with 10 arcsec of overlap.
+        scale_arcsec : float, optional
+            Pixel of HEALPix tiles, the finest scale of the survey [arcsec]; needed for them, and only for them.
+        width_pix : int, optional
+            HEALPix tiles are the largest that are at most so wide and high [pix].
 
         Raises
         ------
@@ -72,7 +87,17 @@ class Lake:
         StorageError
             When the folder cannot be written.
         """
-        checked = Tiles(list(tiles))
+        if (tiles == "healpix") != (scale_arcsec is not None) or (isinstance(tiles, str) and tiles != "healpix"):
+            msg = (
+                f"tiles: {tiles!r} with scale_arcsec {scale_arcsec} is not allowed, it must be a list of NamedTile "
+                "without a scale, or 'healpix' with one"
+            )
+            raise InvalidInputError(msg)
+        checked: TileSet
+        if isinstance(tiles, str):
+            checked = HealpixTiles.fitting(float(scale_arcsec or 0.0), width_pix=width_pix)
+        else:
+            checked = Tiles(list(tiles))
         layout = Layout.create(Path(path).absolute(), checked.to_json())
         return cls(layout, checked, pinned=None, pins={})
 
@@ -96,7 +121,7 @@ class Lake:
         """
         layout, config = Layout.open(Path(path).absolute())
         pins = {} if release is None else _read_release(layout, release)
-        return cls(layout, Tiles.from_json(config), pinned=release, pins=pins)
+        return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
 
     def table(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
         """Return a table.
@@ -141,13 +166,74 @@ class Lake:
             When the cone has no meaning or the table has no positions.
         """
         check_cone(ra, dec, radius_arcsec)
-        if not load_schema(name).is_positional:
-            have = [product for product in products() if load_schema(product).is_positional]
-            msg = f"name: table {name!r} has no index of positions, it must be one of {have}"
-            raise InvalidInputError(msg)
-        index = pl.col("_healpix_29")
-        near = pl.any_horizontal([index.is_between(a, b) for a, b in cone_ranges(ra, dec, radius_arcsec)])
-        return self.table(name).filter(near).filter(separation_arcsec(ra, dec) <= radius_arcsec)
+        self._check_positional(name)
+        near = in_ranges(cone_ranges(ra, dec, radius_arcsec))
+        return self.table(name).filter(near).filter(in_cone("ra", "dec", ra, dec, radius_arcsec=radius_arcsec))
+
+    def box(self, name: str, *, ra: tuple[float, float], dec: tuple[float, float]) -> pl.LazyFrame:
+        """Return the rows of a table between two meridians and two parallels, borders included.
+
+        Parameters
+        ----------
+        name : str
+            Product with positions, such as ``source``.
+        ra : tuple of float
+            Western and eastern border, ICRS [deg]; ``(359, 1)`` or ``(-1, 1)`` goes across RA 0.
+        dec : tuple of float
+            Southern and northern border, ICRS [deg].
+
+        Raises
+        ------
+        InvalidInputError
+            When the box has no meaning or the table has no positions.
+        """
+        within = in_box("ra", "dec", ra_range=ra, dec_range=dec)
+        self._check_positional(name)
+        return self.table(name).filter(within)
+
+    def crossmatch(
+        self,
+        table: str,
+        other: str | pl.LazyFrame | pl.DataFrame,
+        *,
+        radius_arcsec: float,
+        keep: Literal["all", "nearest"] = "all",
+    ) -> pl.LazyFrame:
+        """Return the pairs of rows of two tables that are close to each other.
+
+        Parameters
+        ----------
+        table : str
+            Product with positions, such as ``source``.
+        other : str, polars.LazyFrame or polars.DataFrame
+            Product, or any table with ``ra, dec``, ICRS [deg].
+        radius_arcsec : float
+            Largest separation, inclusive [arcsec].
+        keep : {"all", "nearest"}, optional
+            Every pair, or only the nearest partner of each row of ``table``.
+
+        Returns
+        -------
+        polars.LazyFrame
+            Columns of ``table``, then those of ``other`` (with ``_other`` where the name is taken), then
+            ``separation_arcsec``; by key of ``table``, the nearest first.
+
+        Raises
+        ------
+        InvalidInputError
+            When the radius has no meaning or a table has no positions.
+
+        Examples
+        --------
+        >>> lake.crossmatch("source", spectra, radius_arcsec=0.3, keep="nearest").collect()  # doctest: +SKIP
+        """
+        check_cone(0.0, 0.0, radius_arcsec)
+        for name in [table, *([other] if isinstance(other, str) else [])]:
+            self._check_positional(name)
+        right = self.table(other) if isinstance(other, str) else other.lazy()
+        return crossmatch(
+            self.table(table), load_schema(table).primary_key, right, radius_arcsec=radius_arcsec, keep=keep
+        )
 
     def live_runs(self, product: str) -> dict[str, str]:
         """Return the run that each tile of a product shows."""
@@ -462,12 +548,81 @@ class Lake:
         live = {name: self.live_runs(name) for name in products()}
         return content_hash(self.table, lambda product, tile: self.arrays(product, tile, live[product][tile]), live)
 
+    def beams(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        order: int | None = None,
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return beams: dispersed light of sources, with all that their models need.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,), optional
+            Values of ``beam_id``, in any order.
+        source_id : array_like, int64, shape (n,), optional
+            Sources whose beams are wanted, instead of ``ids``.
+        order : int, optional
+            Only this order.
+        planes : sequence of str, optional
+            Such as ``sci``, ``direct``, ``trace_wavelength``; all that every beam has when not given.
+
+        Raises
+        ------
+        NotFoundError
+            When a beam, a beam of one of the sources, or a plane is not there.
+        """
+        where = {"order": order}
+        rows = find_rows(self, "beam", ids, key="beam_id", row="beam_row", source_id=source_id, where=where)
+        return read_ragged(self, "beam", rows, row="beam_row", planes=planes)
+
+    def slitlets(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        grating: str | None = None,
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return slitlets by ``slitlet_id``, or those of sources and a grating; see `beams`."""
+        where = {"grating": grating}
+        rows = find_rows(self, "slitlet", ids, key="slitlet_id", row="slitlet_row", source_id=source_id, where=where)
+        return read_ragged(self, "slitlet", rows, row="slitlet_row", planes=planes)
+
+    def spectra(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        grating: str | None = None,
+        product: Literal["spectrum", "slit_spectrum"] = "spectrum",
+        planes: Sequence[str] | None = None,
+    ) -> Ragged:
+        """Return spectra by ``spectrum_id``, or those of sources and a grating; see `beams`.
+
+        ``product`` says whether those of grism exposures or those of slits are meant.
+        """
+        if product not in ("spectrum", "slit_spectrum"):
+            msg = f"product: {product!r} has no spectra, it must be 'spectrum' or 'slit_spectrum'"
+            raise InvalidInputError(msg)
+        where = {"grating": grating}
+        rows = find_rows(self, product, ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where)
+        return read_ragged(self, product, rows, row="spectrum_row", planes=planes)
+
     def _delta(self, table: Table, version: int | None = None) -> Any:
         if self.pinned is not None and version is None:
             if table.key not in self._pins:
                 return None
             version = self._pins[table.key]
         return table.open(version)
+
+    def _check_positional(self, name: str) -> None:
+        if not load_schema(name).is_positional:
+            have = [product for product in products() if load_schema(product).is_positional]
+            msg = f"name: table {name!r} has no index of positions, it must be one of {have}"
+            raise InvalidInputError(msg)
 
     def _check_writable(self) -> None:
         if self.pinned is not None:

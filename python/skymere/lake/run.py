@@ -28,7 +28,7 @@ from skymere.lake.files import storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.tables import Outcome, Rows, Table
-from skymere.lake.tiles import Tiles
+from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
@@ -74,7 +74,7 @@ class Run:
     def __init__(
         self,
         layout: Layout,
-        tiles: Tiles,
+        tiles: TileSet,
         *,
         stage: str,
         tile: str,

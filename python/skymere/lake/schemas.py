@@ -98,6 +98,9 @@ class ArraySpec:
         Rounding that is allowed.
     codec : str, optional
         How chunks are compressed.
+    offset, shape : str, optional
+        For a flat axis that holds the pixels of many objects, one after the other: arrays of the same group that say
+        where each object begins and which shape it has (none: one axis).
     """
 
     path: str
@@ -110,6 +113,12 @@ class ArraySpec:
     unit: str | None = None
     lossy: str | None = None
     codec: str = "blosc(zstd, 3, bitshuffle)"
+    offset: str | None = None
+    shape: str | None = None
+
+    def beside(self, name: str) -> str:
+        """Return the path of the array of this name in the same group."""
+        return f"{self.path[: self.path.rfind('/') + 1]}{name}"
 
     def at(self, path: str) -> "ArraySpec | None":
         """Return the declaration of the array at a path inside the group; None when that is not one of these."""
@@ -315,12 +324,13 @@ def _faults(schema: Schema) -> Iterator[str]:
         if key not in names:
             yield f"column {key!r} is named but not there"
     for column in schema.columns:
-        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column))
+        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column, schema.primary_key))
+    paths = {spec.path for spec in schema.arrays}
     for spec in schema.arrays:
-        yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec))
+        yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec, paths))
 
 
-def _column_faults(column: Column) -> Iterator[str]:
+def _column_faults(column: Column, primary_key: tuple[str, ...]) -> Iterator[str]:
     if column.datatype not in DATATYPES:
         yield f"datatype {column.datatype!r} is not one of {DATATYPES}"
     if column.is_text and column.nullable:
@@ -329,12 +339,17 @@ def _column_faults(column: Column) -> Iterator[str]:
         yield "a string, and nothing else, has a length"
     if column.is_pattern and not column.nullable:
         yield "a pattern must be nullable, because a file may lack a band"
+    if column.nullable and column.name in primary_key:
+        yield "a part of the primary key cannot be null"
 
 
-def _array_faults(spec: ArraySpec) -> Iterator[str]:
+def _array_faults(spec: ArraySpec, paths: set[str]) -> Iterator[str]:
     if not len(spec.dims) == len(spec.chunk) == len(spec.shard):
         yield "dims, chunk and shard differ in length"
     if any(s % c for s, c in zip(spec.shard, spec.chunk, strict=True)):
         yield f"shard {spec.shard} is not a multiple of chunk {spec.chunk}"
     if spec.lossy not in LOSSY:
         yield f"lossy {spec.lossy!r} is not one of {LOSSY}"
+    for name in (spec.offset, spec.shape):
+        if name is not None and spec.beside(name) not in paths:
+            yield f"array {spec.beside(name)!r} is named but not there"

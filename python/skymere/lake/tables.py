@@ -22,10 +22,11 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Tra
 from skymere.errors import ConflictError, NotFoundError, SchemaError, StorageError
 from skymere.lake.checks import check_delta, check_parquet
 from skymere.lake.files import digest, put_if_absent, storage, sync
-from skymere.lake.forms import arrow_schema, delta_schema, polars_schema, votable
+from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
 from skymere.lake.schemas import Column, Schema, load_schema, parse_schema
 from skymere.lake.sky import DEEP
+from skymere.lake.votable import votable
 
 __all__ = ["Outcome", "Rows", "Table", "tables_on_disk"]
 

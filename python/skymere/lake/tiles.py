@@ -3,17 +3,58 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.lake.cells import HealpixTiles
 from skymere.lake.layout import check_name
 from skymere.lake.sky import healpix29, polygon_contains, polygons_overlap
 from skymere.wcs import Grid
 
-__all__ = ["NamedTile", "Tiles"]
+__all__ = ["NamedTile", "Tile", "TileSet", "Tiles", "tiles_from_json"]
+
+
+class Tile(Protocol):
+    """What every tile can say: `NamedTile` and `skymere.lake.cells.HealpixTile`."""
+
+    @property
+    def name(self) -> str:
+        """Name, unique in the lake."""
+
+    @property
+    def grid(self) -> Grid:
+        """WCS and shape of its images."""
+
+    @property
+    def polygon(self) -> NDArray[np.float64]:
+        """Border of the owned sky, ``(n, 2)`` ``ra, dec`` [deg]."""
+
+    @property
+    def healpix29(self) -> int:
+        """Index of order 29 under which a tile without sources is filed."""
+
+    def owns(self, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether positions [deg] belong to this tile."""
+
+
+class TileSet(Protocol):
+    """What all tiles of a lake together can say: `Tiles` and `skymere.lake.cells.HealpixTiles`."""
+
+    def __getitem__(self, name: str, /) -> Tile: ...
+
+    def __contains__(self, name: object, /) -> bool: ...
+
+    def touching(self, polygon: NDArray[np.float64]) -> list[str]:
+        """Return the tiles that own a part of a convex polygon, ``(n, 2)`` ``ra, dec`` [deg]."""
+
+    def neighbours(self, name: str) -> list[str]:
+        """Return the tiles that may share a border with a tile."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``lake.json`` keeps."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +156,17 @@ class Tiles(Mapping[str, NamedTile]):
     def __contains__(self, name: object) -> bool:
         return name in self._tiles
 
+    def __repr__(self) -> str:
+        return ", ".join(self._tiles)
+
+    def touching(self, polygon: NDArray[np.float64]) -> list[str]:
+        """Return the tiles that own a part of a convex polygon, ``(n, 2)`` ``ra, dec`` [deg]."""
+        return [name for name, tile in self._tiles.items() if polygons_overlap(tile.polygon, polygon)]
+
+    def neighbours(self, name: str) -> list[str]:
+        """Return the other tiles, any of which may share a border with a tile."""
+        return [other for other in self._tiles if other != self[name].name]
+
     def to_json(self) -> dict[str, Any]:
         """Return what ``lake.json`` keeps."""
         return {"tiles": "named", "named_tiles": [tile.to_json() for tile in self._tiles.values()]}
@@ -126,13 +178,26 @@ class Tiles(Mapping[str, NamedTile]):
         Raises
         ------
         FormatError
-            When they are of a kind that this skymere does not know.
+            When it does not.
         """
-        if config.get("tiles") != "named":
-            msg = f"lake.json: tiles {config.get('tiles')!r} are not known to this skymere, it reads 'named'"
-            raise FormatError(msg)
         try:
             return cls([NamedTile.from_json(tree) for tree in config["named_tiles"]])
         except (KeyError, TypeError, ValueError) as error:
             msg = f"lake.json: named_tiles cannot be read: {error}"
             raise FormatError(msg) from error
+
+
+def tiles_from_json(config: Mapping[str, Any]) -> TileSet:
+    """Return the tiles that ``lake.json`` describes.
+
+    Raises
+    ------
+    FormatError
+        When they are of a kind that this skymere does not know, or cannot be read.
+    """
+    kinds: dict[str, type[Tiles | HealpixTiles]] = {"named": Tiles, "healpix": HealpixTiles}
+    kind = config.get("tiles")
+    if kind not in kinds:
+        msg = f"lake.json: tiles {kind!r} are not known to this skymere, it reads {list(kinds)}"
+        raise FormatError(msg)
+    return kinds[kind].from_json(config)

@@ -9,7 +9,13 @@ from skymere.datamodels import FLAG_BITS
 from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import falls_on, flagged_exposures, load_mosaics, load_segmentation
+from skymere.pipeline.products import (
+    falls_on,
+    flagged_exposures,
+    load_mosaics,
+    load_segmentation,
+    tiles_with_mosaics,
+)
 from skymere.viewer import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 
 __all__ = ["draw_pictures"]
@@ -34,7 +40,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
     folder = plan.path(plan.survey.pictures)
     folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
-    for tile in sorted(lake.live_runs("mosaic")):
+    for tile in tiles_with_mosaics(lake):
         paths = {what: folder / f"{tile}_{what}.png" for what in ("rgb", "weight", "rejected", "cutouts", "counts")}
         if not redraw and all(path.exists() for path in paths.values()):
             drawn += paths.values()
@@ -44,7 +50,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
         labels = load_segmentation(lake, tile).labels
         plot_rgb([m.data for m in mosaics], paths["rgb"], labels=labels, title=f"{tile}: {names}, segments outlined")
         plot_weight({m.band: m.weight for m in mosaics}, paths["weight"])
-        exposure = next(flagged_exposures(lake, mosaics[0].band))
+        exposure = next(flagged_exposures(lake, mosaics[0].band, mosaics[0].exposure_ids))
         hit = np.zeros(exposure.shape, bool) if exposure.flags is None else exposure.flags & FLAG_BITS["cosmic_ray"] > 0
         plot_mask(exposure.data - np.float32(exposure.sky), hit, paths["rejected"], title=exposure.exposure_id)
         _draw_cutouts(lake, tile, [m.band for m in mosaics], paths["cutouts"])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.lake import WIDTH_PIX
 from skymere.mosaic import FlagParams
 from skymere.resample import DrizzleParams
 from skymere.segmentation import DetectParams, MeasureParams
@@ -47,24 +48,45 @@ class SurveyPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class TilePlan:
-    """The tile: its pixel grid.
+    """The tiles: their pixel grids.
 
     Parameters
     ----------
+    kind : str
+        ``named``: one tile that covers the exposures or has the grid of a reference image. ``healpix``: HEALPix cells,
+        one tile for each that the exposures touch.
     name : str
-        Name of the tile.
+        Name of the named tile.
     reference_image : str
-        FITS file whose grid is taken; empty = a grid of its own.
+        FITS file whose grid the named tile takes; empty = a grid of its own.
     scale_arcsec : float
-        Pixel of that grid [arcsec].
+        Pixel of the grid [arcsec].
     rotation_deg : float
-        Position angle of its y axis [deg].
+        Position angle of the y axis of the named tile [deg].
+    width_pix : int
+        HEALPix tiles are the largest that are at most so wide and high [pix].
+
+    Raises
+    ------
+    InvalidInputError
+        When something is said about a named tile and the tiles are HEALPix cells.
     """
 
+    kind: Literal["named", "healpix"] = "named"
     name: str = "field"
     reference_image: str = ""
     scale_arcsec: float = 0.08
     rotation_deg: float = 0.0
+    width_pix: int = WIDTH_PIX
+
+    def __post_init__(self) -> None:
+        said = [key for key in ("name", "reference_image", "rotation_deg") if getattr(self, key) != _NAMED[key]]
+        if self.kind == "healpix" and said:
+            msg = f"{said[0]}: {getattr(self, said[0])!r} is not allowed with kind 'healpix', whose tiles are given"
+            raise InvalidInputError(msg)
+
+
+_NAMED = {"name": "field", "reference_image": "", "rotation_deg": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)

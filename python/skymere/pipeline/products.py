@@ -15,12 +15,14 @@ from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
     "detection_bands",
+    "exposure_outlines",
     "falls_on",
     "flagged_exposures",
     "load_exposure",
     "load_mosaics",
     "load_segmentation",
     "mosaic_rows",
+    "tiles_with_mosaics",
     "usable_exposures",
 ]
 
@@ -51,15 +53,29 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
     )
 
 
-def flagged_exposures(lake: Lake, band: str) -> Iterator[Exposure]:
-    """Yield the exposures of a band with their sky and flags, one at a time, ordered by name."""
+def exposure_outlines(lake: Lake) -> dict[str, NDArray[np.float64]]:
+    """Return the corners ``(n, 2)`` ``ra, dec`` [deg] of every exposure that can be used, ordered by name."""
+    rows = usable_exposures(lake).select("exposure_id", "footprint")
+    return {name: np.array(outline.split()[2:], np.float64).reshape(-1, 2) for name, outline in rows.iter_rows()}
+
+
+def flagged_exposures(lake: Lake, band: str, names: Iterable[str] | None = None) -> Iterator[Exposure]:
+    """Yield the exposures of a band, or those named, with their sky and flags, one at a time, ordered by name."""
     rows = (
         lake.table("mask").filter((pl.col("band") == band) & (pl.col("status") == "ok")).sort("exposure_id").collect()
     )
+    if names is not None:
+        rows = rows.filter(pl.col("exposure_id").is_in(list(names)))
     for row in rows.iter_rows(named=True):
         exposure = load_exposure(lake, row["exposure_id"])
         flags = lake.arrays("mask", row["tile"])[f"{row['exposure_id']}/mask"][...]
         yield replace(exposure, flags=flags, sky=row["sky"])
+
+
+def tiles_with_mosaics(lake: Lake) -> list[str]:
+    """Return the tiles that have a usable mosaic in at least one band, sorted."""
+    rows = lake.table("mosaic").filter(pl.col("status") == "ok").select(pl.col("tile").unique()).collect()
+    return sorted(rows["tile"].to_list())
 
 
 def mosaic_rows(lake: Lake, tile: str) -> pl.DataFrame:

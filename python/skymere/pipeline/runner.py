@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -91,7 +92,7 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
 
 
 def open_or_create_lake(plan: Plan) -> Lake:
-    """Open the lake of a plan, or make it with the tile that the plan describes.
+    """Open the lake of a plan, or make it with the tiles that the plan describes.
 
     Raises
     ------
@@ -103,6 +104,8 @@ def open_or_create_lake(plan: Plan) -> Lake:
     path = plan.path(plan.survey.lake)
     if (path / "lake.json").exists():
         return Lake.open(path)
+    if plan.tile.kind == "healpix":
+        return Lake.create(path, tiles="healpix", scale_arcsec=plan.tile.scale_arcsec, width_pix=plan.tile.width_pix)
     return Lake.create(path, tiles=[NamedTile(plan.tile.name, _tile_grid(plan))])
 
 
@@ -159,18 +162,19 @@ def _run_task(stage: Stage, task: Task, lake: Lake, log: EventLog) -> bool:
         params=task.params,
         on_event=tell,
     )
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            with open_run() as run:
-                if run.already:
-                    return False
-                tell("task_started")
-                task.work(run)
-                return True
-        except ConflictError:
-            if attempt == _ATTEMPTS:
-                raise
-    return False
+
+    def once() -> bool:
+        with open_run() as run:
+            if run.already:
+                return False
+            tell("task_started")
+            task.work(run)
+            return True
+
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ConflictError):
+            return once()
+    return once()
 
 
 def _problems(lake: Lake) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from skymere.errors import InvalidInputError, NoDataError
 
 __all__ = ["DrizzleParams", "DrizzledImage", "Drizzler", "Kernel", "pixel_scale_ratio"]
 
-Kernel = Literal["square", "turbo", "point"]
+Kernel = Literal["square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"]
 
 _BITS_PER_PLANE = 32
 
@@ -25,11 +25,16 @@ class DrizzleParams:
     ----------
     kernel : str, optional
         ``square`` (the shrunken pixel, mapped corner by corner, exact overlap), ``turbo`` (a box along the output's
-        axes) or ``point`` (the whole pixel to the output pixel in which its centre lies).
+        axes), ``point`` (the whole pixel to the output pixel in which its centre lies), ``gaussian`` (around the mapped
+        centre, cut at 2.5 sigma but not below 1.2 input pixels), ``lanczos2`` or ``lanczos3`` (windowed sinc of that
+        radius in input pixels, with negative weights; it ignores ``pixfrac``). The last three do not conserve flux
+        where pixels are missing.
     pixfrac : float, optional
-        Side of the drop [input pix]; below 0.001 the kernel is ``point``.
+        Side of the drop, of ``gaussian`` the FWHM [input pix]; below 0.001 the kernel is ``point``.
     fillval : float, optional
         Value of output pixels to which nothing contributed.
+    lanczos : str, optional
+        ``exact``, or ``table``: as drizzle 3.0, read at the nearest entry of a table in steps of 0.003 input pixels.
 
     Raises
     ------
@@ -40,10 +45,14 @@ class DrizzleParams:
     kernel: Kernel = "square"
     pixfrac: float = 1.0
     fillval: float = float("nan")
+    lanczos: Literal["exact", "table"] = "exact"
 
     def __post_init__(self) -> None:
         if self.kernel not in get_args(Kernel):
             msg = f"kernel: {self.kernel!r} is not allowed, it must be one of {', '.join(get_args(Kernel))}"
+            raise InvalidInputError(msg)
+        if self.lanczos not in ("exact", "table"):
+            msg = f"lanczos: {self.lanczos!r} is not allowed, it must be 'exact' or 'table'"
             raise InvalidInputError(msg)
         if not 0 <= self.pixfrac < np.inf:
             msg = f"pixfrac: {self.pixfrac} is not allowed, it must be 0 or positive"
@@ -95,9 +104,12 @@ class Drizzler:
 
     Notes
     -----
-    The share of an input pixel in an output pixel is ``a / J``, with their common area a and the area J of the drop,
-    both on the output; its weight there ``w a / J``. The output is the weighted mean of the values [1]_, and its
-    variance ``sum (w a / J)^2 v / (sum w a / J)^2``. Sums are kept in float64.
+    With the kernel ``square`` the share of an input pixel in an output pixel is ``a / J``, with their common area a
+    and the area J of the drop, both on the output; its weight there ``w a / J``. The output is the weighted mean of
+    the values [1]_, and its variance ``sum (w a / J)^2 v / (sum w a / J)^2``. Sums are kept in float64.
+
+    Shares of the other kernels add up to 1 on an infinite output too; drizzle 3.0 leaves Lanczos weights larger by the
+    squared scale ratio, which no mean shows.
 
     The corners of a drop are bilinear in the pixel map. Input pixels whose centre lies outside of the output count
     where their drops reach it. Pixels do not count whose weight is not positive, whose value, weight or variance is
@@ -125,6 +137,8 @@ class Drizzler:
             msg = f"shape: {shape} is not allowed, it must be two positive numbers (ny, nx)"
             raise InvalidInputError(msg)
         self.shape = (int(shape[0]), int(shape[1]))
+        is_table = self.params.kernel.startswith("lanczos") and self.params.lanczos == "table"
+        self._kernel = self.params.kernel + "_table" * is_table
         self._n_exposures = 0
         self._closed = ""
         # Sums of w and w d; numpy's zeros, because it asks the system for large pages.
@@ -167,7 +181,8 @@ class Drizzler:
             Factor of the values; of the variance its square. For data per pixel the squared ratio of the output's to
             the input's scale, for surface brightness 1.
         pixel_scale_ratio : float or None, optional
-            Side of an output pixel over the side of an input pixel, for the kernel ``turbo``; None measures it.
+            Side of an output pixel over the side of an input pixel, which ``square`` and ``point`` do not
+            need; None measures it.
 
         Raises
         ------
@@ -197,7 +212,7 @@ class Drizzler:
                 None if dq is None else as_array(dq, "dq", np.uint32, shape=shape),  # type: ignore[arg-type]
                 value_scale,
                 pixel_scale_ratio,
-                self.params.kernel,
+                self._kernel,
                 self.params.pixfrac,
                 self._n_exposures,
             )

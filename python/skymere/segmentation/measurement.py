@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from skymere._rust import segmentation as _rust
-from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog
 from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
@@ -68,7 +68,7 @@ def measure(
     *,
     detection: str | Mosaic | MeasureImage | None = None,
     params: MeasureParams | None = None,
-) -> pl.DataFrame:
+) -> SourceCatalog:
     """Measure every segment in every band.
 
     Parameters
@@ -85,13 +85,14 @@ def measure(
 
     Returns
     -------
-    polars.DataFrame
-        One row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based; ``ra``, ``dec``
-        [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``, ``b`` [pix];
-        ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron aperture in units
-        of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band ``flux_iso_{band}``,
-        ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero point is unknown], each
-        followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and ``flags_{band}``.
+    SourceCatalog
+        Its ``table`` has one row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based;
+        ``ra``, ``dec`` [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``,
+        ``b`` [pix]; ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron
+        aperture in units of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band
+        ``flux_iso_{band}``, ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero
+        point is unknown], each followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and
+        ``flags_{band}``.
 
     Raises
     ------
@@ -113,8 +114,8 @@ def measure(
     >>> from skymere.segmentation import MeasureImage, detect, measure
     >>> y, x = np.mgrid[:64, :64]
     >>> image = (100 * np.exp(-((x - 30.0) ** 2 + (y - 20.0) ** 2) / 8)).astype(np.float32)
-    >>> table = measure(detect(image, error=1.0), {"r": MeasureImage(data=image, error=1.0)})
-    >>> round(table["x"][0], 6)
+    >>> catalog = measure(detect(image, error=1.0), {"r": MeasureImage(data=image, error=1.0)})
+    >>> round(catalog.table["x"][0], 6)
     30.0
     """
     params = params or MeasureParams()
@@ -142,7 +143,7 @@ def measure(
         kron_extent=params.kron_extent,
         neighbours=params.neighbours,
     )
-    return pl.DataFrame(_columns(found, list(bands), segmentation))
+    return SourceCatalog(table=pl.DataFrame(_columns(found, list(bands), segmentation)), bands=tuple(bands))
 
 
 def _columns(found: dict[str, Any], bands: list[str], segmentation: SegmentationMap) -> dict[str, Any]:

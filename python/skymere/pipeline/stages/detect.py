@@ -1,15 +1,17 @@
 """detect: which pixel of a tile belongs to which source."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError
 from skymere.lake import Lake, Run
 from skymere.mosaic import detection_image
+from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_mosaics, mosaic_rows
+from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import detect
 
@@ -17,7 +19,17 @@ __all__ = ["STAGE"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for each tile with mosaics."""
+    """Return one task for each tile with mosaics.
+
+    Raises
+    ------
+    NoDataError
+        When no tile has a good pixel.
+    """
+    if lake.live_runs("mosaic") and not tiles_with_mosaics(lake):
+        messages = lake.table("mosaic").select("message").unique().sort("message").collect()["message"].to_list()
+        msg = f"no tile has a good pixel in any band: {messages}"
+        raise NoDataError(msg)
     return [
         Task(
             tile=tile,
@@ -25,7 +37,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
             params=as_params(plan.detect),
             work=partial(_work, plan, lake, tile),
         )
-        for tile in sorted(lake.live_runs("mosaic"))
+        for tile in tiles_with_mosaics(lake)
     ]
 
 
@@ -42,7 +54,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         params=plan.detect.background,
     )
     segmentation = detect(image.data, error=image.error, mask=~np.isfinite(image.data), params=plan.detect.sources)
-    run.annotate("", {"wcs": lake.tiles[tile].grid.cards()})
+    grid = lake.tiles[tile].grid
+    run.annotate("", {"wcs": grid.cards(), **border_of(lake, tile, replace(segmentation, grid=grid), image)})
     run.write("label", segmentation.labels)
     ny, nx = segmentation.shape
     row = {

@@ -9,6 +9,7 @@ import polars as pl
 from skymere.datamodels import Mosaic
 from skymere.lake import Lake, Run
 from skymere.mosaic import detection_image, subtract_background
+from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
@@ -23,7 +24,10 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     return [
         Task(
             tile=tile,
-            inputs=[lake.reference(product, tile) for product in ("mosaic", "segmentation")],
+            inputs=[
+                *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
+                *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
+            ],
             params=params,
             work=partial(_work, plan, lake, tile),
         )
@@ -45,9 +49,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         {m.band: _without_background(m, plan) for m in mosaics},
         detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
         params=plan.measure,
-    )
-    owned = lake.tiles[tile].owns(table["ra"].to_numpy(), table["dec"].to_numpy())
-    table = table.filter(pl.Series(owned))
+    ).table
+    table = owned_sources(lake, tile, table)
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
         pl.Series("source_id", identified.source_id, pl.Int64),

@@ -1,15 +1,18 @@
-"""mosaic: the flagged exposures of every band to one image on the grid of the tile."""
+"""mosaic: the flagged exposures of every band to one image on the grid of each tile."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
 from skymere.errors import NoDataError
-from skymere.lake import Lake, Run, pyramid
+from skymere.lake import Lake, Run, polygons_overlap, pyramid
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import flagged_exposures
+from skymere.pipeline.products import exposure_outlines, flagged_exposures
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.resample import drizzle
 
@@ -17,22 +20,43 @@ __all__ = ["STAGE"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for each tile; it makes the mosaics of all bands."""
-    bands = sorted(lake.live_runs("mask"))
-    inputs = [lake.reference("mask", band) for band in bands]
-    params = {"drizzle": as_params(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)}
-    return [
-        Task(tile=tile, inputs=inputs, params=params, work=partial(_work, plan, lake, bands, tile))
-        for tile in lake.tiles
-    ]
+    """Return one task for each tile that the exposures touch; it makes the mosaics of all bands.
+
+    Raises
+    ------
+    NoDataError
+        When the exposures touch no tile.
+    """
+    outlines = exposure_outlines(lake)
+    touched = {tile for outline in outlines.values() for tile in lake.tiles.touching(outline)}
+    if outlines and not touched:
+        msg = f"none of {list(outlines)} touches a tile of the lake: {lake.tiles}"
+        raise NoDataError(msg)
+    return [_task(plan, lake, tile, outlines) for tile in sorted(touched, key=lambda name: (len(name), name))]
 
 
-def _work(plan: Plan, lake: Lake, bands: list[str], tile: str, run: Run) -> None:
+def _task(plan: Plan, lake: Lake, tile: str, outlines: Mapping[str, NDArray[np.float64]]) -> Task:
+    image = lake.tiles[tile].grid.corners()
+    rows = lake.table("mask").filter(pl.col("status") == "ok").select("band", "exposure_id").collect()
+    on_image = [name for name, outline in outlines.items() if polygons_overlap(image, outline)]
+    exposures = {
+        band: sorted(group["exposure_id"].to_list())
+        for (band,), group in sorted(rows.filter(pl.col("exposure_id").is_in(on_image)).group_by("band"))
+    }
+    return Task(
+        tile=tile,
+        inputs=[lake.reference("mask", band) for band in exposures],
+        params={"drizzle": as_params(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)},
+        work=partial(_work, plan, lake, exposures, tile),
+    )
+
+
+def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str, run: Run) -> None:
     rows = []
-    for band in bands:
+    for band, names in exposures.items():
         grid = lake.tiles[tile].grid
-        exposures = flagged_exposures(lake, band)
-        mosaic = drizzle(exposures, grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
+        flagged = flagged_exposures(lake, band, names)
+        mosaic = drizzle(flagged, grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
         if not mosaic.covered.any():
             message = f"none of {list(mosaic.exposure_ids)} has a good pixel on the grid"
             run.warn(f"{band}: {message}")
@@ -40,9 +64,6 @@ def _work(plan: Plan, lake: Lake, bands: list[str], tile: str, run: Run) -> None
             continue
         _write(run, mosaic)
         rows.append(_describe(mosaic))
-    if not any(row["status"] == "ok" for row in rows):
-        msg = f"tile {tile}: no band has a good pixel: {[row['message'] for row in rows]}"
-        raise NoDataError(msg)
     run.publish(run.frame(rows))
 
 

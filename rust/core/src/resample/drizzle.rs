@@ -10,9 +10,10 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
-use super::kernels::{Kernel, MapRows, Point, Spread, Turbo, Window, touched};
-use super::patch::{Drop, Pair, Patch};
+use super::kernels::{Kernel, MapRows, Point, Spread, Window, touched};
+use super::patch::{Drop, Keep, Pair, Patch};
 use super::scale;
+use super::separable::{Boxcar, Gaussian, Lanczos, Separable};
 use super::square::Square;
 use crate::interrupt;
 
@@ -220,9 +221,12 @@ impl Block<'_> {
             let rows = touched(tile.bounds[1], &window.rows);
             let columns = touched(tile.bounds[0], &(0..n_columns));
             if !rows.is_empty() && !columns.is_empty() {
-                scratch
-                    .patch
-                    .reset(rows, columns, self.variance.is_some(), self.dq.is_some());
+                let keep = Keep {
+                    variance: self.variance.is_some(),
+                    dq: self.dq.is_some(),
+                    signs: scratch.spread.has_negative_shares(),
+                };
+                scratch.patch.reset(rows, columns, keep);
                 if scratch.sum_tile(pixels, tile, &window) {
                     self.merge(&scratch.patch, n_columns, pixels.bit);
                 }
@@ -238,9 +242,13 @@ impl Block<'_> {
             let pairs = self.mean[window.clone()]
                 .iter_mut()
                 .zip(&mut self.context[window.clone()]);
-            for ((pair, bits), sums) in pairs.zip(patch.mean(row)) {
+            for (column, ((pair, bits), sums)) in pairs.zip(patch.mean(row)).enumerate() {
                 *pair = [pair[0] + sums[0], pair[1] + sums[1]];
-                *bits |= if sums[0] > 0.0 { bit } else { 0 };
+                *bits |= if patch.contributed(row, column, *sums) {
+                    bit
+                } else {
+                    0
+                };
             }
             if let Some(variance) = &mut self.variance {
                 for (sum, add) in variance[window.clone()].iter_mut().zip(patch.variance(row)) {
@@ -386,25 +394,47 @@ pub fn add(
     }
     let pixels = Pixels::new(input, 1_i32 << (index % BITS_PER_PLANE), kernel)?;
     let sums = FlatSums::new(out)?;
+    let ratio = if kernel.needs_scale() {
+        scale_ratio(input)?
+    } else {
+        1.0
+    };
     match kernel {
         Kernel::Square { pixfrac } => add_with(sums, &pixels, || Square::new(pixfrac)),
         Kernel::Turbo { pixfrac } => {
-            let ratio = match input.pixel_scale_ratio {
-                Some(ratio) => ratio,
-                None => scale::pixel_scale_ratio(&input.pixmap)?,
-            };
-            if !(ratio > 0.0 && ratio.is_finite()) {
-                return Err(ResampleError::Number {
-                    name: "pixel_scale_ratio",
-                    value: ratio,
-                    wanted: "positive",
-                });
-            }
-            add_with(sums, &pixels, || Turbo::new(pixfrac, ratio));
+            add_with(sums, &pixels, || {
+                Separable::new(Boxcar::new(pixfrac, ratio))
+            });
+        }
+        Kernel::Gaussian { pixfrac } => {
+            add_with(sums, &pixels, || {
+                Separable::new(Gaussian::new(pixfrac, ratio))
+            });
+        }
+        Kernel::Lanczos { order, step } => {
+            add_with(sums, &pixels, || {
+                Separable::new(Lanczos::new(order, ratio, step))
+            });
         }
         Kernel::Point => add_with(sums, &pixels, Point::default),
     }
     Ok(())
+}
+
+/// The side of an output pixel in input pixels, as given or as measured.
+fn scale_ratio(input: &Input<'_>) -> Result<f64, ResampleError> {
+    let ratio = match input.pixel_scale_ratio {
+        Some(ratio) => ratio,
+        None => scale::pixel_scale_ratio(&input.pixmap)?,
+    };
+    if !(ratio > 0.0 && ratio.is_finite()) {
+        return Err(ResampleError::Number {
+            name: "pixel_scale_ratio",
+            value: ratio,
+            wanted: "positive",
+        });
+    }
+    Ok(ratio)
 }
 
 fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
@@ -444,12 +474,12 @@ pub fn weighted_mean(
         .zip(pairs)
         .with_min_len(PIXELS_PER_TASK)
         .for_each(|((d, w), [sum, product])| {
-            *d = if *sum > 0.0 {
-                (product / sum) as f32
-            } else {
-                fillval
-            };
             *w = *sum as f32;
+            *d = if *w == 0.0 {
+                fillval
+            } else {
+                (product / sum) as f32
+            };
         });
     Ok(())
 }
@@ -473,10 +503,10 @@ pub fn mean_variance(
         .zip(pairs)
         .with_min_len(PIXELS_PER_TASK)
         .for_each(|((v, sum), [w, _])| {
-            *v = if *w > 0.0 {
-                (sum / (w * w)) as f32
-            } else {
+            *v = if *w as f32 == 0.0 {
                 fillval
+            } else {
+                (sum / (w * w)) as f32
             };
         });
     Ok(())

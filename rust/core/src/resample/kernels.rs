@@ -23,9 +23,33 @@ pub enum Kernel {
     },
     /// Everything to the output pixel in which the mapped centre lies.
     Point,
+    /// A Gaussian around the mapped centre.
+    Gaussian {
+        /// Full width at half maximum in input pixels.
+        pixfrac: f64,
+    },
+    /// A windowed sinc around the mapped centre.
+    Lanczos {
+        /// Radius in input pixels, 2 or 3.
+        order: u8,
+        /// Step of the table that is read at the nearest entry, in input pixels; 0 for the function itself.
+        step: f64,
+    },
 }
 
+/// Step of drizzle's Lanczos table.
+const LANCZOS_STEP_PIX: f64 = 0.003;
+
 impl Kernel {
+    /// Whether the side of an output pixel in input pixels must be known.
+    #[must_use]
+    pub fn needs_scale(self) -> bool {
+        matches!(
+            self,
+            Self::Turbo { .. } | Self::Gaussian { .. } | Self::Lanczos { .. }
+        )
+    }
+
     /// The kernel of that name; a `pixfrac` below 0.001 makes it a point.
     ///
     /// # Errors
@@ -39,14 +63,25 @@ impl Kernel {
             });
         }
         match name {
-            "square" | "turbo" | "point" if pixfrac < SMALLEST_PIXFRAC => Ok(Self::Point),
+            "lanczos2" | "lanczos3" | "lanczos2_table" | "lanczos3_table" => Ok(Self::Lanczos {
+                order: if name.starts_with("lanczos2") { 2 } else { 3 },
+                step: if name.ends_with("table") {
+                    LANCZOS_STEP_PIX
+                } else {
+                    0.0
+                },
+            }),
+            "square" | "turbo" | "point" | "gaussian" if pixfrac < SMALLEST_PIXFRAC => {
+                Ok(Self::Point)
+            }
             "square" => Ok(Self::Square { pixfrac }),
             "turbo" => Ok(Self::Turbo { pixfrac }),
+            "gaussian" => Ok(Self::Gaussian { pixfrac }),
             "point" => Ok(Self::Point),
             _ => Err(ResampleError::Name {
                 name: "kernel",
                 value: name.into(),
-                wanted: "square, turbo or point",
+                wanted: "square, turbo, point, gaussian, lanczos2, lanczos3, lanczos2_table or lanczos3_table",
             }),
         }
     }
@@ -167,72 +202,14 @@ pub struct Window {
 pub trait Spread: Send + Sync {
     /// How far a drop reaches from its centre along an axis on which neighbouring pixels are `steepest` apart.
     fn margin(&self, steepest: f64) -> f64;
+    /// Whether shares can be negative.
+    fn has_negative_shares(&self) -> bool {
+        false
+    }
     /// Prepare the drops of the input pixels `rows`, `columns`, row after row.
     fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>);
     /// Add the shares inside of a window of the prepared drops `which`, one after the other.
     fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch);
-}
-
-/// The turbo kernel: the overlap of pixels with a box along the output's axes.
-#[derive(Debug)]
-pub struct Turbo {
-    half: f64,
-    centres: Vec<[f64; 2]>,
-    across: Vec<f64>,
-    shares: Vec<f64>,
-}
-
-impl Turbo {
-    /// Boxes of side `pixfrac` input pixels, which are `pixfrac / pixel_scale_ratio` output pixels.
-    #[must_use]
-    pub fn new(pixfrac: f64, pixel_scale_ratio: f64) -> Self {
-        Self {
-            half: 0.5 * pixfrac / pixel_scale_ratio,
-            centres: Vec::new(),
-            across: Vec::new(),
-            shares: Vec::new(),
-        }
-    }
-}
-
-/// Length that `low .. high` has in common with pixel `i`.
-#[inline]
-fn common(i: usize, low: f64, high: f64) -> f64 {
-    (high.min(i as f64 + 0.5) - low.max(i as f64 - 0.5)).max(0.0)
-}
-
-impl Spread for Turbo {
-    fn margin(&self, _steepest: f64) -> f64 {
-        self.half
-    }
-
-    fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {
-        self.centres.clear();
-        for j in rows {
-            self.centres.extend_from_slice(&map.row(j)[columns.clone()]);
-        }
-    }
-
-    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
-        for (k, drop) in which.iter().zip(drops) {
-            let [x, y] = self.centres[*k];
-            let columns = touched([x - self.half, x + self.half], &(0..window.n_columns));
-            let scale = 1.0 / (4.0 * self.half * self.half);
-            self.across.clear();
-            self.across.extend(
-                columns
-                    .clone()
-                    .map(|i| common(i, x - self.half, x + self.half) * scale),
-            );
-            for row in touched([y - self.half, y + self.half], &window.rows) {
-                let height = common(row, y - self.half, y + self.half);
-                self.shares.clear();
-                self.shares
-                    .extend(self.across.iter().map(|width| width * height));
-                patch.add(drop, row, columns.start, &self.shares);
-            }
-        }
-    }
 }
 
 /// The point kernel.

@@ -286,3 +286,62 @@ pub fn areas(drops: &Drops, out: &mut Areas) {
     }
     integrate(drops, out);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Drops of all sizes and turns, some folded, some far away, from a linear congruential generator.
+    fn drops(state: &mut u64) -> Drops {
+        let mut next = || {
+            *state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let mut drops = Drops::default();
+        for lane in 0..LANES {
+            let (x, y, side) = (50.0 * next(), 50.0 * next(), 6.0 * next());
+            let mut corner = |at: f64, far: f64| at + side * far + 0.2 * (next() - 0.5);
+            let quad = Quad {
+                x: [0.0, 1.0, 1.0, 0.0].map(|far| corner(x, far)),
+                y: [0.0, 0.0, 1.0, 1.0].map(|far| corner(y, far)),
+            };
+            drops.set(lane, &quad);
+        }
+        drops
+    }
+
+    fn bits(areas: &Areas) -> Vec<u64> {
+        let (mut all, columns) = (Vec::new(), areas.n_columns);
+        for lane in 0..LANES {
+            all.extend([areas.left, areas.bottom, areas.rows, areas.twice_area].map(|v| v[lane]));
+            for row in areas.areas.iter().take(areas.rows[lane] as usize) {
+                all.extend(row.iter().take(columns).map(|cell| cell[lane]));
+            }
+        }
+        all.into_iter().map(f64::to_bits).collect()
+    }
+
+    #[test]
+    fn every_variant_gives_the_bits_of_the_plain_one() {
+        let mut state = 1;
+        for _ in 0..2000 {
+            let drops = drops(&mut state);
+            let (mut plain, mut widest) = (Areas::default(), Areas::default());
+            integrate(&drops, &mut plain);
+            areas(&drops, &mut widest);
+            assert_eq!(bits(&plain), bits(&widest));
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                let mut narrow = Areas::default();
+                #[allow(unsafe_code)]
+                // SAFETY: the processor has the instructions that the function was compiled for.
+                unsafe {
+                    integrate_avx2(&drops, &mut narrow);
+                }
+                assert_eq!(bits(&plain), bits(&narrow));
+            }
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub mod lanes;
 pub mod overlap;
 pub mod patch;
 pub mod scale;
+pub mod separable;
 pub mod square;
 
 use crate::error::{Kind, RoomError};

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::lanes::LARGEST_BOX;
 
+/// Pixels that are added together.
+pub const CHUNK: usize = 4;
+
 /// The sums of `w` and of `w d` of one output pixel.
 pub type Pair = [f64; 2];
 
@@ -20,6 +23,17 @@ pub struct Drop {
     pub dq: u32,
 }
 
+/// What is kept besides the mean.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    /// Sums of squared weights times variances.
+    pub variance: bool,
+    /// Data-quality bits.
+    pub dq: bool,
+    /// Where shares were positive.
+    pub signs: bool,
+}
+
 /// The sums of the drops of one tile. They stay in the processor's caches while the drops come in.
 #[derive(Debug, Default)]
 pub struct Patch {
@@ -32,26 +46,24 @@ pub struct Patch {
     mean: Vec<Pair>,
     variance: Vec<f64>,
     dq: Vec<u32>,
+    /// Whether a share was positive; for kernels with negative ones, whose sum of weights does not say it.
+    positive: Vec<bool>,
 }
 
 impl Patch {
     /// Zero sums for the output pixels `rows`, `columns`.
-    pub fn reset(
-        &mut self,
-        rows: Range<usize>,
-        columns: Range<usize>,
-        has_variance: bool,
-        has_dq: bool,
-    ) {
+    pub fn reset(&mut self, rows: Range<usize>, columns: Range<usize>, keep: Keep) {
         self.stride = columns.len() + LARGEST_BOX;
         let n = rows.len() * self.stride;
         (self.rows, self.columns) = (rows, columns);
         self.mean.clear();
         self.mean.resize(n, [0.0; 2]);
         self.variance.clear();
-        self.variance.resize(if has_variance { n } else { 0 }, 0.0);
+        self.variance.resize(if keep.variance { n } else { 0 }, 0.0);
         self.dq.clear();
-        self.dq.resize(if has_dq { n } else { 0 }, 0);
+        self.dq.resize(if keep.dq { n } else { 0 }, 0);
+        self.positive.clear();
+        self.positive.resize(if keep.signs { n } else { 0 }, false);
     }
 
     #[inline]
@@ -62,7 +74,6 @@ impl Patch {
     /// Add what a drop leaves in a row.
     #[inline]
     pub fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
-        const CHUNK: usize = 4;
         let start = self.start(row, column);
         let (chunks, rest) = shares.as_chunks::<CHUNK>();
         for (k, chunk) in chunks.iter().enumerate() {
@@ -70,6 +81,22 @@ impl Patch {
         }
         for (k, share) in rest.iter().enumerate() {
             self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
+        }
+    }
+
+    /// As [`Patch::add`], with shares `across` times `height`; zeros fill the last chunk.
+    #[inline]
+    pub fn add_product(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        across: &[[f64; CHUNK]],
+        height: f64,
+    ) {
+        let start = self.start(row, column);
+        for (k, widths) in across.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
         }
     }
 
@@ -101,8 +128,13 @@ impl Patch {
             }
         }
         if !self.dq.is_empty() {
-            for (bits, share) in self.dq[window].iter_mut().zip(shares) {
-                *bits |= if *share > 0.0 { drop.dq } else { 0 };
+            for (bits, share) in self.dq[window.clone()].iter_mut().zip(shares) {
+                *bits |= if *share == 0.0 { 0 } else { drop.dq };
+            }
+        }
+        if !self.positive.is_empty() {
+            for (is_positive, share) in self.positive[window].iter_mut().zip(shares) {
+                *is_positive |= *share > 0.0;
             }
         }
     }
@@ -122,6 +154,17 @@ impl Patch {
     #[must_use]
     pub fn variance(&self, row: usize) -> &[f64] {
         &self.variance[self.window(row)]
+    }
+
+    /// Whether the drops contributed to the `column`th pixel of a row, with these sums.
+    #[inline]
+    #[must_use]
+    pub fn contributed(&self, row: usize, column: usize, sums: Pair) -> bool {
+        if self.positive.is_empty() {
+            sums[0] > 0.0
+        } else {
+            self.positive[self.start(row, self.columns.start) + column]
+        }
     }
 
     /// Unions of bits in a row.
