@@ -79,5 +79,5 @@ def test_cones_without_meaning_are_refused(full, ra, dec, radius, message):
 
 
 def test_tables_without_positions_have_no_cones(full):
-    with pytest.raises(InvalidInputError, match=r"'run'.*\['cutout', 'source'\]"):
+    with pytest.raises(InvalidInputError, match=r"'run'.*'cutout'.*'source'"):
         full.cone("run", 0.0, 0.0, radius_arcsec=1.0)

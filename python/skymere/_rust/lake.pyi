@@ -1,3 +1,4 @@
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import final
 
@@ -13,4 +14,11 @@ def write_rows(
 @final
 class ArrayReader:
     def __new__(cls, folder: str | PathLike[str]) -> ArrayReader: ...
+    @staticmethod
+    def remote(
+        name: str | PathLike[str],
+        metadata: bytes,
+        tails: Callable[[Sequence[str], int], list[tuple[int, bytes] | None]],
+        ranges: Callable[[Sequence[tuple[str, Sequence[int], Sequence[int]]]], list[list[bytes]]],
+    ) -> ArrayReader: ...
     def read_boxes(self, origins: NDArray[np.int64], extent: list[int]) -> NDArray[np.uint8]: ...

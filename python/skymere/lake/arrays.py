@@ -1,9 +1,9 @@
 """Arrays: immutable Zarr v3 groups, one per product, tile and run."""
 
 import json
-import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skymere._rust.lake import ArrayReader
-from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
+from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
 from skymere.lake.codec import LOSSLESS, write_rows
-from skymere.lake.files import digest, storage, sync, sync_tree, write_new
+from skymere.lake.files import digest, put_if_absent, remove_tree, storage, sync, sync_tree, write_new
 from skymere.lake.schemas import ArraySpec, Schema
+from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
 
 __all__ = ["ArrayGroup", "GroupWriter", "StoredArray"]
 
 MANIFEST = "manifest.json"
+_UPLOADS = 8
 
 
 class GroupWriter:
@@ -33,7 +35,7 @@ class GroupWriter:
         self._attributes: dict[str, dict[str, Any]] = {"": {"skymere": dict(provenance)}}
         self._arrays: dict[str, dict[str, Any]] = {}
         with storage(self.folder):
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, mode=0o700)
 
     def write(
         self,
@@ -80,32 +82,50 @@ class GroupWriter:
         """Add attributes to a group inside this one; ``""`` is the group itself."""
         self._attributes.setdefault(group.strip("/"), {}).update(attributes)
 
-    def seal(self, final: Path, run: str) -> None:
-        """Write the metadata and the manifest, then move the group to its place.
+    def seal(self, final: Place, run: str) -> None:
+        """Write the metadata and the manifest, and bring the group to its place.
 
         A group that is there already was sealed by another attempt of the same run and is kept.
         """
         with storage(final):
             self._write_groups()
-            names = sorted(p for p in self.folder.rglob("*") if p.is_file())
-            listed = {str(p.relative_to(self.folder)): [p.stat().st_size, digest(p)] for p in names}
+            names = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
+            listed = {name: [(self.folder / name).stat().st_size, digest(self.folder / name)] for name in names}
             head = {"schema": self.schema.name, "run": run}
-            write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
-            sync_tree(self.folder)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                # Fails on a folder that has something in it: whoever seals first wins.
-                self.folder.rename(final)
-            except OSError:
-                if not (final / MANIFEST).is_file():
-                    raise
-                self.drop()
-            for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
-                sync(folder)
+            if isinstance(final, ObjectPath):
+                self._upload(final, head, listed)
+            else:
+                self._move(final, head, listed)
+
+    def _move(self, final: Path, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
+        write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
+        sync_tree(self.folder)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Fails on a folder that has something in it: whoever seals first wins.
+            self.folder.rename(final)
+        except OSError:
+            if not (final / MANIFEST).is_file():
+                raise
+            self.drop()
+        for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+            sync(folder)
+
+    def _upload(self, final: ObjectPath, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
+        """Write every file under a name of this attempt; the manifest, which only one can write, names the attempt."""
+        attempt = self.folder.name
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            list(pool.map(lambda name: (final / attempt / name).put(self.folder / name), listed))
+        files = {f"{attempt}/{name}": entry for name, entry in listed.items()}
+        try:
+            put_if_absent(final / MANIFEST, _json({**head, "root": attempt, "files": files}))
+        except ConflictError:
+            remove_tree(final / attempt)
+        self.drop()
 
     def drop(self) -> None:
         """Remove what was not sealed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
 
     def _write_groups(self) -> None:
         groups = {"", *self._attributes}
@@ -140,7 +160,7 @@ class StoredArray:
         All attributes.
     """
 
-    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: Place, metadata: Mapping[str, Any]) -> None:
         self.path = path
         try:
             self.shape: tuple[int, ...] = tuple(metadata["shape"])
@@ -150,10 +170,13 @@ class StoredArray:
         except (KeyError, TypeError) as error:
             msg = f"{path}/zarr.json is not the metadata of an array of a lake: {error!r}"
             raise FormatError(msg) from error
+        self._metadata = metadata
 
     @cached_property
     def _reader(self) -> ArrayReader:
-        return ArrayReader(self.path)
+        if isinstance(self.path, Path):
+            return ArrayReader(self.path)
+        return ArrayReader.remote(str(self.path), _json(self._metadata), self.path.tails, self.path.ranges)
 
     @property
     def unit(self) -> str:
@@ -242,13 +265,10 @@ class ArrayGroup(Mapping[str, StoredArray]):
         When its metadata cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / MANIFEST).is_file():
-            msg = f"{folder}: there is no sealed group of arrays"
-            raise NotFoundError(msg)
+    def __init__(self, folder: Place) -> None:
+        self.folder = _sealed(folder)
         try:
-            root = json.loads((folder / "zarr.json").read_bytes())
+            root = json.loads((self.folder / "zarr.json").read_bytes())
             nodes = {"": root, **root["consolidated_metadata"]["metadata"]}
             self._attributes = {path: node["attributes"] for path, node in nodes.items()}
             self._arrays = {path: node for path, node in nodes.items() if node["node_type"] == "array"}
@@ -299,7 +319,24 @@ class ArrayGroup(Mapping[str, StoredArray]):
         """The same group as a read-only `zarr.Group`."""
         import zarr
 
-        return zarr.open_group(self.folder, mode="r")
+        store = self.folder if isinstance(self.folder, Path) else self.folder.zarr_store()
+        return zarr.open_group(store, mode="r")
+
+
+def _sealed(folder: Place) -> Place:
+    """Return where the arrays of a sealed group are; in an object store its manifest names the attempt."""
+    try:
+        if not isinstance(folder, Path):
+            return folder / str(json.loads((folder / MANIFEST).read_bytes())["root"])
+        if (folder / MANIFEST).is_file():
+            return folder
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{folder / MANIFEST} is not the manifest of a group of a lake: {error!r}"
+        raise FormatError(msg) from error
+    msg = f"{folder}: there is no sealed group of arrays"
+    raise NotFoundError(msg)
 
 
 def _whole_shards(

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.compaction import Compaction, compact
 from skymere.lake.content import content_hash
 from skymere.lake.cutouts import Cutouts, read_cutouts
-from skymere.lake.files import put_if_absent, storage
+from skymere.lake.files import check_put_if_absent, put_if_absent, storage
 from skymere.lake.fsck import Fault, check_lake
 from skymere.lake.garbage import Garbage, collect, find_garbage
 from skymere.lake.identity import Identity, identify
@@ -29,6 +28,7 @@ from skymere.lake.ragged import Ragged, find_rows, read_ragged
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
 from skymere.lake.sky import check_cone, cone_ranges, in_box, in_cone, in_ranges
+from skymere.lake.stores import Place, at
 from skymere.lake.tables import Table
 from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 
@@ -40,8 +40,8 @@ class Lake:
 
     Attributes
     ----------
-    path : pathlib.Path
-        The folder.
+    path : pathlib.Path or ObjectPath
+        The folder, or the place in an object store.
     tiles : Tiles or HealpixTiles
         Its tiles, by name.
     pinned : str or None
@@ -58,18 +58,19 @@ class Lake:
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | Place,
         *,
         tiles: Sequence[NamedTile] | Literal["healpix"],
         scale_arcsec: float | None = None,
         width_pix: int = WIDTH_PIX,
+        storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Make a lake in a new or empty folder.
 
         Parameters
         ----------
         path : str or Path
-            The folder.
+            The folder, or ``s3://bucket/prefix``.
         tiles : sequence of NamedTile or "healpix"
             Its tiles, by name, for one or a few fields; what they own must not overlap. Or one for each HEALPix cell
             of the sky: images on the tangent plane of the cell's centre, north up, with 10 arcsec of overlap.
@@ -77,6 +78,8 @@ class Lake:
             Pixel of HEALPix tiles, the finest scale of the survey [arcsec]; needed for them, and only for them.
         width_pix : int, optional
             HEALPix tiles are the largest that are at most so wide and high [pix].
+        storage_options : mapping, optional
+            How to reach an object store, as Polars and deltalake take it; see `open`.
 
         Raises
         ------
@@ -98,19 +101,24 @@ class Lake:
             checked = HealpixTiles.fitting(float(scale_arcsec or 0.0), width_pix=width_pix)
         else:
             checked = Tiles(list(tiles))
-        layout = Layout.create(Path(path).absolute(), checked.to_json())
+        layout = Layout.create(at(path, storage_options), checked.to_json())
         return cls(layout, checked, pinned=None, pins={})
 
     @classmethod
-    def open(cls, path: str | Path, release: str | None = None) -> Self:
+    def open(
+        cls, path: str | Place, release: str | None = None, *, storage_options: Mapping[str, str] | None = None
+    ) -> Self:
         """Open a lake, as it is now or as it was at a release.
 
         Parameters
         ----------
         path : str or Path
-            The folder.
+            The folder, or ``s3://bucket/prefix``.
         release : str, optional
             Name of a release; the newest state when not given.
+        storage_options : mapping, optional
+            How to reach an object store, as Polars and deltalake take it, such as ``aws_endpoint_url`` or
+            ``aws_region``. What is left open is taken from the environment.
 
         Raises
         ------
@@ -118,8 +126,12 @@ class Lake:
             When there is no such folder or release.
         FormatError
             When the folder is not a lake, or one of a newer skymere.
+        StorageError
+            When an object store cannot be reached, or has no put-if-absent.
         """
-        layout, config = Layout.open(Path(path).absolute())
+        layout, config = Layout.open(at(path, storage_options))
+        if release is None:
+            check_put_if_absent(layout.config_path)
         pins = {} if release is None else _read_release(layout, release)
         return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
 

@@ -5,10 +5,8 @@ nobody sees yet), commit (one entry of the table's log makes them visible), reco
 any place leaves either the old state or the new one; running the same task again finishes what is missing.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import socket
 import time
 import uuid
@@ -24,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere.errors import InvalidInputError, SchemaError, StorageError
 from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame, with_index
-from skymere.lake.files import storage
+from skymere.lake.files import renew, storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.tables import Outcome, Rows, Table
@@ -119,7 +117,9 @@ class Run:
     @property
     def sealed(self) -> bool:
         """Whether the arrays of this run are in their place, from an attempt that ended before its commit."""
-        return (self._layout.arrays(self.product, self.tile, self.id) / MANIFEST).is_file()
+        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
+        with storage(manifest):
+            return manifest.is_file()
 
     def write(
         self,
@@ -306,8 +306,7 @@ class Run:
     def _renew(self) -> None:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
         manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
-        with storage(manifest), contextlib.suppress(FileNotFoundError):
-            os.utime(manifest)
+        renew(manifest)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:

@@ -6,7 +6,7 @@ The files are Felis YAML (tables) with a ``skymere:arrays`` block, one per produ
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -264,6 +264,7 @@ def load_schema(product: str, version: str | None = None) -> Schema:
     return parse_schema(path.read_text(encoding="utf-8"), str(path))
 
 
+@lru_cache(maxsize=256)
 def parse_schema(text: str, origin: str) -> Schema:
     """Return the schema in the text of a file; ``origin`` names it in errors.
 

@@ -2,6 +2,7 @@
 // Arguments of functions for Python are extracted by value.
 #![allow(clippy::needless_pass_by_value)]
 
+use std::io;
 use std::path::PathBuf;
 
 use numpy::{
@@ -71,7 +72,28 @@ fn write_rows<'py>(
     Ok(exponents.into_pyarray(py))
 }
 
-/// An array on disk, open for reading.
+/// Two methods of a Python object that ask an object store; the interpreter lock is held while they start and end.
+struct PythonShards {
+    tails: Py<PyAny>,
+    ranges: Py<PyAny>,
+}
+
+impl store::RemoteShards for PythonShards {
+    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Option<(u64, Vec<u8>)>>> {
+        Python::attach(|py| self.tails.call1(py, (shards, length))?.extract(py))
+            .map_err(io::Error::other)
+    }
+
+    fn ranges(&self, wanted: &[store::ShardRanges]) -> io::Result<Vec<Vec<Vec<u8>>>> {
+        let asked: Vec<_> = wanted
+            .iter()
+            .map(|one| (&one.shard, &one.starts, &one.ends))
+            .collect();
+        Python::attach(|py| self.ranges.call1(py, (asked,))?.extract(py)).map_err(io::Error::other)
+    }
+}
+
+/// An array, open for reading.
 #[pyclass(frozen, module = "skymere._rust.lake")]
 struct ArrayReader(store::ArrayReader);
 
@@ -80,6 +102,22 @@ impl ArrayReader {
     #[new]
     fn new(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
         threads::run(py, || store::ArrayReader::open(&folder)).map(Self)
+    }
+
+    /// Open an array in an object store: its name in errors, the text of its `zarr.json`, and how to ask for bytes.
+    #[staticmethod]
+    fn remote(
+        py: Python<'_>,
+        name: PathBuf,
+        metadata: Vec<u8>,
+        tails: Py<PyAny>,
+        ranges: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let shards = Box::new(PythonShards { tails, ranges });
+        threads::run(py, || {
+            store::ArrayReader::open_remote(&name, &metadata, shards)
+        })
+        .map(Self)
     }
 
     /// Read boxes of one size; returns their elements as bytes.

@@ -43,8 +43,19 @@ impl ArrayLayout {
         File::open(&path)
             .and_then(|file| file.take(MOST_METADATA).read_to_end(&mut text))
             .map_err(StoreError::at(&path))?;
-        let tree: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
-        Self::parse(&tree).map_err(|message| StoreError::Metadata { path, message })
+        Self::from_json(&text, &path)
+    }
+
+    /// The layout in the text of a `zarr.json`; `path` names it in an error.
+    ///
+    /// # Errors
+    /// When it is not the metadata of a sharded array with the codecs of a lake.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Self, StoreError> {
+        let tree: Value = serde_json::from_slice(text).unwrap_or(Value::Null);
+        Self::parse(&tree).map_err(|message| StoreError::Metadata {
+            path: path.to_owned(),
+            message,
+        })
     }
 
     /// The layout in the tree of a `zarr.json`, or what is wrong with it.
