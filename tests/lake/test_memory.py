@@ -22,17 +22,17 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.fixture(scope="module")
 def peaks(tmp_path_factory):
-    """Peak memory [kB] of children that write 1536 and 6144 stamps."""
+    """Peak memory [kB] of children that write 4352 and 8704 stamps."""
     folder = tmp_path_factory.mktemp("memory")
 
     def peak(n):
         command = [sys.executable, "-c", CHILD, str(folder / str(n)), str(n)]
         return int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
-    return peak(1536), peak(6144)
+    return peak(4352), peak(8704)
 
 
 def test_memory_does_not_grow_with_the_number_of_stamps(peaks):
     few, many = peaks
-    raw = (6144 - 1536) * 128 * 128 * 4 / 1024
+    raw = (8704 - 4352) * 128 * 128 * 4 / 1024
     assert many - few < raw / 4

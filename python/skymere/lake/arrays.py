@@ -24,6 +24,11 @@ __all__ = ["ArrayGroup", "GroupWriter", "StoredArray"]
 
 MANIFEST = "manifest.json"
 _UPLOADS = 8
+# Shards of an array that is cut into fewer but larger ones.
+_MANY = 4
+# docs/decisions/004-codec-of-rounded-arrays.md
+_EXACT: Mapping[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}
+_ROUNDED: Mapping[str, Any] = {"cname": "zstd", "clevel": 2, "shuffle": "shuffle", "blocksize": 1 << 17}
 
 
 class GroupWriter:
@@ -63,7 +68,8 @@ class GroupWriter:
         shape = (len(first) if n_rows is None else n_rows, *first.shape[1:])
         shard = _shard(spec, shape)
         units = {"units": unit if unit is not None else spec.unit or ""}
-        metadata = _array_metadata(spec, shape, shard, {**units, "description": spec.description, **attributes})
+        described = {**units, "description": spec.description, **attributes}
+        metadata = _array_metadata(spec, shape, shard, described, _ROUNDED if lossy else _EXACT)
         here = self.folder / path
         with storage(here):
             here.mkdir(parents=True)
@@ -392,26 +398,23 @@ def _check_array(
 
 
 def _shard(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shard of the schema, not larger than the chunks that the array has."""
-    return tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(spec.shard, spec.chunk, shape, strict=True))
+    """Return the shard of the schema, 64 MiB, twice that in an array of many; not larger than the array's chunks."""
+    first, *others = spec.shard
+    sizes = (first * (2 if shape[0] > _MANY * first else 1), *others)
+    return tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(sizes, spec.chunk, shape, strict=True))
 
 
 def _array_metadata(
-    spec: ArraySpec, shape: tuple[int, ...], shard: tuple[int, ...], attributes: Mapping[str, Any]
+    spec: ArraySpec,
+    shape: tuple[int, ...],
+    shard: tuple[int, ...],
+    attributes: Mapping[str, Any],
+    codec: Mapping[str, Any],
 ) -> dict[str, Any]:
     dtype = np.dtype(spec.dtype)
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     plain = {"name": "bytes"} if dtype.itemsize == 1 else little
-    blosc = {
-        "name": "blosc",
-        "configuration": {
-            "typesize": dtype.itemsize,
-            "cname": "zstd",
-            "clevel": 3,
-            "shuffle": "bitshuffle",
-            "blocksize": 0,
-        },
-    }
+    blosc = {"name": "blosc", "configuration": {"typesize": dtype.itemsize, **codec}}
     sharding = {
         "chunk_shape": spec.chunk,
         "codecs": [plain, blosc],

@@ -6,15 +6,16 @@ use std::io;
 use std::path::PathBuf;
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
+    IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2,
+    PyUntypedArrayMethods,
 };
 use pyo3::prelude::*;
 use rayon::prelude::*;
-use skymere_core::codec::{self, Codec, CodecError};
+use skymere_core::codec::{self, CodecError};
 use skymere_core::interrupt;
 use skymere_store as store;
 
-use crate::threads;
+use crate::{errors, threads};
 
 /// Round each row to its own quantum; returns the rounded rows and the exponents.
 #[pyfunction]
@@ -67,7 +68,7 @@ fn write_rows<'py>(
     let elements = elements.as_slice()?;
     let exponents = threads::run(py, || {
         let rounding = store::Rounding::named(rounding.as_deref())?;
-        store::write_rows(&folder, first, elements, rounding, Codec::Zstd)
+        store::write_rows(&folder, first, elements, rounding)
     })?;
     Ok(exponents.into_pyarray(py))
 }
@@ -79,7 +80,7 @@ struct PythonShards {
 }
 
 impl store::RemoteShards for PythonShards {
-    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Option<(u64, Vec<u8>)>>> {
+    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<store::Tail>> {
         Python::attach(|py| self.tails.call1(py, (shards, length))?.extract(py))
             .map_err(io::Error::other)
     }
@@ -128,8 +129,16 @@ impl ArrayReader {
         extent: Vec<usize>,
     ) -> PyResult<Bound<'py, PyArray1<u8>>> {
         let origins = origins.as_slice()?;
-        let elements = threads::run(py, || self.0.read_boxes(origins, &extent))?;
-        Ok(elements.into_pyarray(py))
+        let n_bytes = self
+            .0
+            .n_bytes(origins, &extent)
+            .map_err(|error| errors::from_room(py, &error))?;
+        // Memory of numpy's comes in huge pages, which are several times faster to touch for the first time.
+        let elements = PyArray1::<u8>::zeros(py, n_bytes, false);
+        let mut out = elements.readwrite();
+        let out = out.as_slice_mut()?;
+        threads::run(py, || self.0.read_into(origins, &extent, out))?;
+        Ok(elements)
     }
 }
 

@@ -13,5 +13,5 @@ mod writer;
 pub use error::StoreError;
 pub use metadata::ArrayLayout;
 pub use reader::ArrayReader;
-pub use remote::{RemoteShards, ShardRanges};
+pub use remote::{RemoteShards, ShardRanges, Tail};
 pub use writer::{Rounding, write_rows};

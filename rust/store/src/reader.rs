@@ -103,24 +103,53 @@ impl ArrayReader {
     /// # Errors
     /// When a box is not inside the array, memory runs out, or a shard cannot be read or is damaged.
     pub fn read_boxes(&self, origins: &[i64], extent: &[usize]) -> Result<Vec<u8>, StoreError> {
+        let mut out = vec![0; self.n_bytes(origins, extent)?];
+        self.read_into(origins, extent, &mut out)?;
+        Ok(out)
+    }
+
+    /// Bytes of boxes of one size, which memory can hold.
+    ///
+    /// # Errors
+    /// When a box is not inside the array, or memory does not have so much.
+    pub fn n_bytes(&self, origins: &[i64], extent: &[usize]) -> Result<usize, StoreError> {
+        for origin in origins.chunks(self.layout.shape.len()) {
+            self.start_of(origin, extent)?;
+        }
+        let n_boxes = origins.len() / self.layout.shape.len();
+        let each = n_elements(extent).and_then(|n| n.checked_mul(self.layout.item));
+        let bytes = each.and_then(|n| n.checked_mul(n_boxes));
+        bytes
+            .filter(|&n| Vec::<u8>::new().try_reserve_exact(n).is_ok())
+            .ok_or(StoreError::Memory {
+                bytes: bytes.unwrap_or(usize::MAX),
+            })
+    }
+
+    /// The same as [`Self::read_boxes`], into memory of the size that [`Self::n_bytes`] says.
+    ///
+    /// # Errors
+    /// When a box is not inside the array, `out` has another size, or a shard cannot be read or is damaged.
+    pub fn read_into(
+        &self,
+        origins: &[i64],
+        extent: &[usize],
+        out: &mut [u8],
+    ) -> Result<(), StoreError> {
         let axes = self.layout.shape.len();
         let starts = origins
             .chunks(axes)
             .map(|origin| self.start_of(origin, extent))
             .collect::<Result<Vec<_>, _>>()?;
-        if starts.is_empty() {
-            return Ok(Vec::new());
+        let expected = self.n_bytes(origins, extent)?;
+        if out.len() != expected {
+            return Err(StoreError::Size {
+                path: self.folder.clone(),
+                found: out.len(),
+                expected,
+            });
         }
-        let too_much = StoreError::Memory { bytes: usize::MAX };
-        let each = n_elements(extent).and_then(|n| n.checked_mul(self.layout.item));
-        let Some(bytes) = each.and_then(|n| n.checked_mul(starts.len())) else {
-            return Err(too_much);
-        };
-        let mut out = Vec::new();
-        out.try_reserve_exact(bytes)
-            .map_err(|_| StoreError::Memory { bytes })?;
-        out.resize(bytes, 0);
-        let mut slabs = self.slabs(&starts, extent, &mut out);
+        let mut slabs = self.slabs(&starts, extent, out);
         while !slabs.is_empty() {
             let later = slabs.split_off(self.n_ahead(&slabs));
             let fetched = match &self.remote {
@@ -135,7 +164,7 @@ impl ArrayReader {
                 })?;
             slabs = later;
         }
-        Ok(out)
+        Ok(())
     }
 
     /// How many slabs are read at once: all of them, but no more than memory holds of an object store.

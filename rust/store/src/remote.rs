@@ -13,13 +13,16 @@ pub struct ShardRanges {
     pub ends: Vec<u64>,
 }
 
+/// Size of a shard and its last bytes; `None` when it is not there.
+pub type Tail = Option<(u64, Vec<u8>)>;
+
 /// The shards of an array in an object store.
 pub trait RemoteShards: Send + Sync {
-    /// Size and last bytes, at most `length`, of each shard; `None` for one that is not there.
+    /// Size and last bytes, at most `length`, of each shard.
     ///
     /// # Errors
     /// When the store cannot be reached or refuses.
-    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Option<(u64, Vec<u8>)>>>;
+    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Tail>>;
 
     /// The bytes of all ranges of each shard.
     ///

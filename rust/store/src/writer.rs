@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
 use skymere_core::codec::{
-    Codec, CodecError, ShardIndex, encode, quantum_exponent, round_to_quantum, round_weights,
+    CodecError, ShardIndex, encode, quantum_exponent, round_to_quantum, round_weights,
 };
 use skymere_core::interrupt;
 
@@ -69,7 +69,6 @@ pub fn write_rows(
     first: usize,
     bytes: &[u8],
     rounding: Rounding,
-    codec: Codec,
 ) -> Result<Vec<i8>, StoreError> {
     let rows = Rows::new(folder, first, bytes, rounding)?;
     let (to_disk, encoded) = sync_channel::<(PathBuf, Vec<Option<Vec<u8>>>)>(1);
@@ -84,7 +83,7 @@ pub fn write_rows(
             shard[0] += first / rows.layout.shard[0];
             let path = folder.join(ArrayLayout::shard_name(&shard));
             let chunks = rows
-                .encode_shard(&shard, codec)
+                .encode_shard(&shard)
                 .map_err(StoreError::in_shard(&path))?;
             if chunks.iter().any(Option::is_some) {
                 // Fails only when the writer has stopped at an error, which is what is reported.
@@ -158,11 +157,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The encoded inner chunks of a shard, in the order of its index.
-    fn encode_shard(
-        &self,
-        shard: &[usize],
-        codec: Codec,
-    ) -> Result<Vec<Option<Vec<u8>>>, CodecError> {
+    fn encode_shard(&self, shard: &[usize]) -> Result<Vec<Option<Vec<u8>>>, CodecError> {
         let layout = &self.layout;
         let grid = layout.chunks_per_shard();
         let blank = layout.fill.repeat(layout.chunk_bytes() / layout.item);
@@ -187,7 +182,7 @@ impl<'a> Rows<'a> {
                     if *chunk == blank {
                         return Ok(None);
                     }
-                    encode(chunk, layout.item, codec).map(Some)
+                    encode(chunk, layout.item, layout.codec).map(Some)
                 },
             )
             .collect()

@@ -6,9 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use skymere_core::codec::Codec;
 use skymere_core::error::{Kind, RoomError};
-use skymere_store::{ArrayReader, RemoteShards, Rounding, ShardRanges, write_rows};
+use skymere_store::{ArrayReader, RemoteShards, Rounding, ShardRanges, Tail, write_rows};
 
 fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
     format!(
@@ -24,7 +23,7 @@ fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
 fn make(folder: &Path, shape: &[usize], shard: &[usize], chunk: &[usize], values: &[i32]) {
     fs::write(folder.join("zarr.json"), metadata(shape, shard, chunk)).unwrap();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    write_rows(folder, 0, &bytes, Rounding::None, Codec::Zstd).unwrap();
+    write_rows(folder, 0, &bytes, Rounding::None).unwrap();
 }
 
 /// A store that gives what is in a folder, less `missing` bytes of each answer.
@@ -34,7 +33,7 @@ struct Folder {
 }
 
 impl RemoteShards for Folder {
-    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Option<(u64, Vec<u8>)>>> {
+    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Tail>> {
         let tail = |shard: &String| {
             let bytes = fs::read(self.path.join(shard)).ok()?;
             let from = bytes.len().saturating_sub(length);
