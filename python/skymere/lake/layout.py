@@ -1,5 +1,6 @@
 """Where everything is: the only place that knows the names of a lake's files."""
 
+import hashlib
 import json
 import os
 import re
@@ -149,7 +150,8 @@ class Layout:
     def staging(self) -> Path:
         """Where attempts write arrays before they are sealed: on a disk, also when the lake is not."""
         if not isinstance(self.root, Path):
-            return Path(tempfile.gettempdir()) / f"skymere-{os.getuid()}"
+            lake = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+            return Path(tempfile.gettempdir()) / f"skymere-{os.getuid()}" / lake
         return self.root / "arrays" / ".staging"
 
     @property

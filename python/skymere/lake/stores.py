@@ -17,7 +17,8 @@ from skymere.errors import InvalidInputError, StorageError
 
 __all__ = ["ObjectPath", "Place", "Stat", "at", "matching", "uri_of"]
 
-_URL = re.compile(r"(?P<bucket>s3://[^/]+)/*(?P<key>.*?)/*")
+# A `Path` made of a URL, as command lines make them, has lost one of its slashes.
+_URL = re.compile(r"s3:/{1,2}(?P<bucket>[^/]+)/*(?P<key>.*?)/*")
 # Requests that wait for a store at once; each takes tens of milliseconds whatever it asks for.
 _REQUESTS = 16
 _HTTP = "aws_allow_http"
@@ -259,7 +260,7 @@ def at(place: str | Place, options: Mapping[str, str] | None = None) -> Place:
         if foreign:
             msg = f"storage_options: {foreign[0]!r} is not allowed, it must begin with 'aws_', such as 'aws_region'"
             raise InvalidInputError(msg)
-        return ObjectPath(found["bucket"], found["key"], tuple(sorted(given.items())))
+        return ObjectPath(f"s3://{found['bucket']}", found["key"], tuple(sorted(given.items())))
     if "://" in str(place):
         msg = f"path: {place!r} is not allowed, it must be a folder or s3://bucket/prefix"
         raise InvalidInputError(msg)
