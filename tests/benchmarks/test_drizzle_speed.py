@@ -91,7 +91,7 @@ def agrees_with_lanczos(found, expected):
     assert np.mean(np.abs(found.weight[inner] - weight) > 3e-6 * weight.max()) < 1e-4
 
 
-@pytest.mark.parametrize("interpolation", ["linear", "poly5"])
+@pytest.mark.parametrize("interpolation", ["linear", "poly5", "lanczos3"])
 def test_blot(interpolation, scene, race):
     data, _, pixmap, grid, _ = scene
     drizzler = Drizzler(grid.shape, params=DrizzleParams(fillval=0.0))
@@ -108,7 +108,12 @@ def test_blot(interpolation, scene, race):
 
     race(f"blot {interpolation}", ours, peer)
     middle = np.s_[8:-8, 8:-8]
-    assert np.abs(ours() - peer())[middle].max() < 1e-6
+    expected, tolerance = peer(), 1e-6
+    if interpolation == "lanczos3":
+        # drizzle's weights do not add up to 1, and come from a table in steps of 0.01 pixel.
+        expected /= blot_image(np.ones_like(image), positions, interp=interpolation)
+        tolerance = 5e-3
+    assert np.abs(ours() - expected)[middle].max() < tolerance
 
 
 def test_pixel_map(scene, race):

@@ -59,6 +59,45 @@ def test_beside_a_nan_and_at_the_border_the_order_falls_and_beyond_it_is_the_fil
     assert at(30.4, 23.4) == data[23, 30]
 
 
+def windowed_sinc(name, distance, sinscl):
+    """Weights of pixels at these distances along one axis, not yet divided by their sum."""
+    if name == "sinc":
+        nearest = np.abs(distance).argmin(axis=-1, keepdims=True)
+        shift = np.take_along_axis(distance, nearest, -1)
+        number = np.round(distance - shift)
+        fall = np.where(np.abs(number) < 8, np.cos(np.pi / 2 * number / 7) ** 2, 0.0)
+        return np.where(np.abs(number) <= 7, fall, 0.0) * np.sinc(number + sinscl * shift)
+    order = int(name[-1])
+    return np.where(np.abs(distance) < order, np.sinc(distance) * np.sinc(distance / order), 0.0)
+
+
+@pytest.mark.parametrize(("name", "sinscl"), [("lanczos3", 1.0), ("lanczos5", 1.0), ("sinc", 1.0), ("sinc", 0.7)])
+def test_windowed_sincs_are_sums_over_the_pixels_around(name, sinscl):
+    rng = np.random.default_rng(4)
+    data = rng.normal(10, 1, (40, 45)).astype(np.float32)
+    positions = rng.uniform([8, 8], [36, 31], (30, 20, 2))
+    positions[0, 0] = [20.0, 20.0]
+    found = blot(data, positions, params=BlotParams(interpolation=name, sinscl=sinscl))
+    x = windowed_sinc(name, np.arange(45) - positions[..., :1], sinscl)
+    y = windowed_sinc(name, np.arange(40) - positions[..., 1:], sinscl)
+    sums = np.einsum("abj,abi,ji->ab", y, x, data.astype(float))
+    assert np.abs(found - sums / x.sum(-1) / y.sum(-1)).max() < 2e-5
+    assert found[0, 0] == pytest.approx(data[20, 20], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["lanczos3", "lanczos5", "sinc"])
+def test_windowed_sincs_leave_a_constant_and_fall_back_at_the_border(name):
+    positions = np.random.default_rng(5).uniform(-0.5, 29.5, (40, 40, 2))
+    found = blot(np.full((30, 30), 3.0, np.float32), positions, params=BlotParams(interpolation=name))
+    assert np.abs(found - 3).max() < 2e-6
+
+
+@pytest.mark.parametrize("sinscl", [0.0, 1.5, float("nan")])
+def test_a_factor_that_is_not_allowed_is_named(sinscl):
+    with pytest.raises(InvalidInputError, match="sinscl"):
+        BlotParams(interpolation="sinc", sinscl=sinscl)
+
+
 def test_blot_of_a_drizzled_smooth_image_is_the_image(bent_map):
     shape = (50, 60)
     y, x = np.indices(shape, dtype=float)

@@ -33,6 +33,7 @@ def blot(
     data: NDArray[np.float32],
     pixmap: NDArray[np.float64],
     interpolation: str,
+    sinscl: float,
     fillval: float,
 ) -> NDArray[np.float32]: ...
 def pixel_scale_ratio(pixmap: NDArray[np.float64]) -> float: ...

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,10 +14,11 @@ from skymere.errors import ConflictError, InvalidInputError
 from skymere.lake.asking import read_release
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.exchange import LakeExchange
-from skymere.lake.files import put_if_absent
+from skymere.lake.files import check_put_if_absent, put_if_absent
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
 from skymere.lake.run import Run
+from skymere.lake.stores import Place, at
 from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 from skymere.lake.upkeep import LakeUpkeep
 
@@ -34,8 +34,8 @@ class Lake(LakeExchange, LakeUpkeep):
 
     Attributes
     ----------
-    path : pathlib.Path
-        The folder.
+    path : pathlib.Path or ObjectPath
+        The folder, or the place in an object store.
     tiles : Tiles or HealpixTiles
         Its tiles, by name.
     pinned : str or None
@@ -45,18 +45,19 @@ class Lake(LakeExchange, LakeUpkeep):
     @classmethod
     def create(
         cls,
-        path: str | Path,
+        path: str | Place,
         *,
         tiles: Sequence[NamedTile] | Literal["healpix"],
         scale_arcsec: float | None = None,
         width_pix: int = WIDTH_PIX,
+        storage_options: Mapping[str, str] | None = None,
     ) -> Self:
         """Make a lake in a new or empty folder.
 
         Parameters
         ----------
         path : str or Path
-            The folder.
+            The folder, or ``s3://bucket/prefix``.
         tiles : sequence of NamedTile or "healpix"
             Its tiles, by name, for one or a few fields; what they own must not overlap. Or one for each HEALPix cell
             of the sky: images on the tangent plane of the cell's centre, north up, with 10 arcsec of overlap.
@@ -64,6 +65,8 @@ class Lake(LakeExchange, LakeUpkeep):
             Pixel of HEALPix tiles, the finest scale of the survey [arcsec]; needed for them, and only for them.
         width_pix : int, optional
             HEALPix tiles are the largest that are at most so wide and high [pix].
+        storage_options : mapping, optional
+            How to reach an object store, as Polars and deltalake take it; see `open`.
 
         Raises
         ------
@@ -85,19 +88,24 @@ class Lake(LakeExchange, LakeUpkeep):
             checked = HealpixTiles.fitting(float(scale_arcsec or 0.0), width_pix=width_pix)
         else:
             checked = Tiles(list(tiles))
-        layout = Layout.create(Path(path).absolute(), checked.to_json())
+        layout = Layout.create(at(path, storage_options), checked.to_json())
         return cls(layout, checked, pinned=None, pins={})
 
     @classmethod
-    def open(cls, path: str | Path, release: str | None = None) -> Self:
+    def open(
+        cls, path: str | Place, release: str | None = None, *, storage_options: Mapping[str, str] | None = None
+    ) -> Self:
         """Open a lake, as it is now or as it was at a release.
 
         Parameters
         ----------
         path : str or Path
-            The folder.
+            The folder, or ``s3://bucket/prefix``.
         release : str, optional
             Name of a release; the newest state when not given.
+        storage_options : mapping, optional
+            How to reach an object store, as Polars and deltalake take it, such as ``aws_endpoint_url`` or
+            ``aws_region``. What is left open is taken from the environment.
 
         Raises
         ------
@@ -105,8 +113,12 @@ class Lake(LakeExchange, LakeUpkeep):
             When there is no such folder or release.
         FormatError
             When the folder is not a lake, or one of a newer skymere.
+        StorageError
+            When an object store cannot be reached, or has no put-if-absent.
         """
-        layout, config = Layout.open(Path(path).absolute())
+        layout, config = Layout.open(at(path, storage_options))
+        if release is None:
+            check_put_if_absent(layout.config_path)
         pins = {} if release is None else read_release(layout, release)
         return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
 

@@ -94,11 +94,12 @@ fn blot_image<'py>(
     data: PyReadonlyArray2<'py, f32>,
     pixmap: PyReadonlyArray3<'py, f64>,
     interpolation: &str,
+    sinscl: f64,
     fillval: f32,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
     let (data, pixmap) = (data.as_array(), pixmap.as_array());
     run(py, || {
-        Interpolation::from_name(interpolation)
+        Interpolation::from_name(interpolation, sinscl)
             .and_then(|how| blot::blot(&data, &pixmap, how, fillval))
     })
     .map(|out| out.into_pyarray(py))

@@ -1,13 +1,14 @@
 //! Sampling an image at mapped positions.
 
-use ndarray::{Array2, ArrayView2, ArrayView3, Axis};
+use ndarray::{Array2, ArrayView2, ArrayView3, Axis as NdAxis};
 use rayon::prelude::*;
 
 use super::ResampleError;
+use super::taps::{Axis, Linear, Nearest, Stencil, Taps};
 use crate::interrupt;
 
-/// Polynomial that is sampled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How an image is sampled.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Interpolation {
     /// The pixel in which the position lies.
     Nearest,
@@ -17,34 +18,94 @@ pub enum Interpolation {
     Poly3,
     /// Quintic Lagrange polynomial in each axis.
     Poly5,
+    /// A sinc of the distance times a scale over 15 pixels in each axis.
+    Sinc {
+        /// Factor of the distances.
+        scale: f64,
+    },
+    /// A windowed sinc over 6 pixels in each axis.
+    Lanczos3,
+    /// A windowed sinc over 10 pixels in each axis.
+    Lanczos5,
 }
 
 impl Interpolation {
-    /// The interpolation of that name.
+    /// The interpolation of that name; `sinscl` is the scale of `sinc`.
     ///
     /// # Errors
-    /// [`ResampleError::Name`].
-    pub fn from_name(name: &str) -> Result<Self, ResampleError> {
+    /// [`ResampleError::Name`] or [`ResampleError::Number`].
+    pub fn from_name(name: &str, sinscl: f64) -> Result<Self, ResampleError> {
+        if !(sinscl > 0.0 && sinscl <= 1.0) {
+            return Err(ResampleError::Number {
+                name: "sinscl",
+                value: sinscl,
+                wanted: "positive and at most 1",
+            });
+        }
         match name {
             "nearest" => Ok(Self::Nearest),
             "linear" => Ok(Self::Linear),
             "poly3" => Ok(Self::Poly3),
             "poly5" => Ok(Self::Poly5),
+            "sinc" => Ok(Self::Sinc { scale: sinscl }),
+            "lanczos3" => Ok(Self::Lanczos3),
+            "lanczos5" => Ok(Self::Lanczos5),
             _ => Err(ResampleError::Name {
                 name: "interpolation",
                 value: name.into(),
-                wanted: "nearest, linear, poly3 or poly5",
+                wanted: "nearest, linear, poly3, poly5, sinc, lanczos3 or lanczos5",
             }),
         }
     }
+}
 
-    fn order(self) -> usize {
-        match self {
-            Self::Nearest => 0,
-            Self::Linear => 1,
-            Self::Poly3 => 3,
-            Self::Poly5 => 5,
+/// The pixels of the image that is sampled.
+#[derive(Clone, Copy)]
+struct Image<'a> {
+    data: &'a [f32],
+    nx: usize,
+    ny: usize,
+}
+
+impl Image<'_> {
+    /// The weighted sum over a stencil; NaN when part of it is beyond the image.
+    #[inline]
+    fn sum<const N: usize>(&self, x: &Stencil<N>, y: &Stencil<N>) -> f32 {
+        let (Ok(left), Ok(bottom)) = (usize::try_from(x.first), usize::try_from(y.first)) else {
+            return f32::NAN;
+        };
+        if left + N > self.nx || bottom + N > self.ny {
+            return f32::NAN;
         }
+        let start = bottom * self.nx + left;
+        let Some(window) = self.data.get(start..start + (N - 1) * self.nx + N) else {
+            return f32::NAN;
+        };
+        let mut columns = [0.0; N];
+        for (weight, row) in y.weights.iter().zip(window.chunks(self.nx)) {
+            if let Some(row) = row.first_chunk::<N>() {
+                for (sum, value) in columns.iter_mut().zip(row) {
+                    *sum += weight * value;
+                }
+            }
+        }
+        columns.iter().zip(&x.weights).map(|(v, w)| v * w).sum()
+    }
+
+    /// The sample of the highest order up to `order` that has a stencil, at last the pixel itself.
+    #[cold]
+    fn fall_back(&self, [x, y]: [f64; 2], order: usize) -> Option<f32> {
+        let Self { data, nx, ny } = *self;
+        let of_order = |least: usize, sample: fn(&[f32], usize, usize, f64, f64) -> Option<f64>| {
+            (order >= least)
+                .then(|| sample(data, nx, ny, x, y))
+                .flatten()
+        };
+        of_order(5, polynomial::<6>)
+            .or_else(|| of_order(3, polynomial::<4>))
+            .or_else(|| of_order(1, polynomial::<2>))
+            .or_else(|| nearest(data, nx, ny, x, y))
+            .map(|value| value as f32)
     }
 }
 
@@ -117,30 +178,40 @@ fn nearest(data: &[f32], nx: usize, ny: usize, x: f64, y: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// The sample of the highest order up to `order` that has a stencil, at last the pixel itself.
-#[inline]
-fn sample(data: &[f32], nx: usize, ny: usize, [x, y]: [f64; 2], order: usize) -> Option<f64> {
-    let quintic = if order >= 5 {
-        polynomial::<6>(data, nx, ny, x, y)
-    } else {
-        None
-    };
-    quintic
-        .or_else(|| {
-            if order >= 3 {
-                polynomial::<4>(data, nx, ny, x, y)
-            } else {
-                None
-            }
-        })
-        .or_else(|| {
-            if order >= 1 {
-                polynomial::<2>(data, nx, ny, x, y)
-            } else {
-                None
-            }
-        })
-        .or_else(|| nearest(data, nx, ny, x, y))
+/// Where something is sampled, and what is there when nothing is.
+struct Job<'a> {
+    image: Image<'a>,
+    positions: &'a [[f64; 2]],
+    fillval: f32,
+}
+
+impl Job<'_> {
+    /// Sample with one stencil, and with polynomials up to `order` where it does not fit.
+    fn run<const N: usize>(&self, out: &mut Array2<f32>, axis: &impl Axis<N>, order: usize) {
+        let width = out.ncols();
+        out.axis_iter_mut(NdAxis(0))
+            .into_par_iter()
+            .zip(self.positions.par_chunks(width))
+            .with_min_len(8)
+            .for_each(|(row, positions)| {
+                interrupt::poll();
+                for (value, position) in row.into_iter().zip(positions) {
+                    *value = self.sample(*position, axis, order);
+                }
+            });
+    }
+
+    #[inline]
+    fn sample<const N: usize>(&self, position: [f64; 2], axis: &impl Axis<N>, order: usize) -> f32 {
+        let [x, y] = position;
+        let sum = self.image.sum(&axis.around(x), &axis.around(y));
+        if sum.is_finite() {
+            return sum;
+        }
+        self.image
+            .fall_back(position, order)
+            .unwrap_or(self.fillval)
+    }
 }
 
 /// Sample `data` at the positions `pixmap` `(ny, nx, 2)`.
@@ -177,18 +248,24 @@ pub fn blot(
     if mx == 0 {
         return Ok(out);
     }
-    out.axis_iter_mut(Axis(0))
-        .into_par_iter()
-        .zip(positions.par_chunks(mx))
-        .with_min_len(8)
-        .for_each(|(row, positions)| {
-            interrupt::poll();
-            for (value, position) in row.into_iter().zip(positions) {
-                if let Some(sampled) = sample(pixels, nx, ny, *position, how.order()) {
-                    *value = sampled as f32;
-                }
-            }
-        });
+    let job = Job {
+        image: Image {
+            data: pixels,
+            nx,
+            ny,
+        },
+        positions,
+        fillval,
+    };
+    match how {
+        Interpolation::Nearest => job.run(&mut out, &Nearest, 0),
+        Interpolation::Linear => job.run(&mut out, &Linear, 1),
+        Interpolation::Poly3 => job.run(&mut out, &Taps::<4>::lagrange(), 3),
+        Interpolation::Poly5 => job.run(&mut out, &Taps::<6>::lagrange(), 5),
+        Interpolation::Sinc { scale } => job.run(&mut out, &Taps::<15>::sinc(scale), 5),
+        Interpolation::Lanczos3 => job.run(&mut out, &Taps::<6>::lanczos(), 5),
+        Interpolation::Lanczos5 => job.run(&mut out, &Taps::<10>::lanczos(), 5),
+    }
     Ok(out)
 }
 
@@ -215,6 +292,7 @@ mod tests {
             Interpolation::Linear,
             Interpolation::Poly3,
             Interpolation::Poly5,
+            Interpolation::Lanczos3,
         ] {
             assert!((at(1.25, 6.5, how) - 66.25).abs() < 1e-4);
             assert!((at(8.0, 8.0, how) - 88.0).abs() < 1e-4);

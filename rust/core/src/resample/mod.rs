@@ -1,7 +1,8 @@
 //! Drizzle and blot: images from one pixel grid to another through a pixel map.
 //!
 //! [`drizzle`] adds exposures to an output; a [`kernels`] module says how the drop of one input pixel is shared among
-//! output pixels, with [`overlap`] for the exact areas of the square kernel. [`blot`] samples an image back.
+//! output pixels, with [`overlap`] for the exact areas of the square kernel. [`blot`] samples an image back, with the
+//! weights of [`taps`].
 
 pub mod blot;
 pub mod drizzle;
@@ -12,6 +13,7 @@ pub mod patch;
 pub mod scale;
 pub mod separable;
 pub mod square;
+pub mod taps;
 
 use crate::error::{Kind, RoomError};
 
