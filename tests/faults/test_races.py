@@ -49,9 +49,9 @@ def test_different_publishers_leave_one_run_on_each_tile(survey, tmp_path):
         assert lake.arrays("segmentation", tile)["label"][...].any()
 
 
-def publish_together(survey, folder, n_processes, n_tiles):
+def publish_together(survey, path, folder, n_processes, n_tiles):
     """Publish tiles from several processes, every fifth tile from two of them; each is there exactly once."""
-    lake = survey.create(folder / "lake")
+    lake = survey.create(path)
     tiles = [f"t{k:03d}" for k in range(n_tiles)]
     rng = random.Random(8)
     work = tiles + rng.sample(tiles, n_tiles // 5)
@@ -77,16 +77,26 @@ def publish_together(survey, folder, n_processes, n_tiles):
     for tile in tiles:
         assert (lake.arrays("segmentation", tile)["label"][...] == int(tile[1:]) + 1).all()
     assert lake.fsck(hashes=True) == []
-    assert not any((lake.path / "arrays/.staging").iterdir())
+    assert not any(lake.path.glob("arrays/.staging/*"))
     commits = sum(len(lake.history(name)) for name in ("segmentation", "run"))
     print(f"\n{n_processes} processes, {n_tiles} tiles: {commits / seconds:.1f} commits/s")
 
 
 def test_publishers_with_equal_tiles_lose_none_and_double_none(survey, tmp_path):
-    publish_together(survey, tmp_path, 3, 20)
+    publish_together(survey, tmp_path / "lake", tmp_path, 3, 20)
+
+
+def test_publishers_in_an_object_store_lose_none_and_double_none(survey, s3, tmp_path):
+    publish_together(survey, f"{s3()}/lake", tmp_path, 3, 5)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(1800)
 def test_eight_processes_publish_two_hundred_tiles_once(survey, tmp_path):
-    publish_together(survey, tmp_path, 8, 200)
+    publish_together(survey, tmp_path / "lake", tmp_path, 8, 200)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(3600)
+def test_eight_processes_publish_forty_tiles_once_in_an_object_store(survey, s3, tmp_path):
+    publish_together(survey, f"{s3()}/lake", tmp_path, 8, 40)

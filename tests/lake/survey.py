@@ -8,11 +8,11 @@ publishes every product of both tiles, and ends without a goodbye at one step of
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from skymere.errors import NotFoundError
 from skymere.lake import Lake, NamedTile, load_schema, pyramid, table_dtypes
 from skymere.wcs import Grid
 
@@ -213,7 +213,10 @@ def publish_all(lake, version=1, on_event=lambda *_: None, tiles=TILES):
 
 def main(arguments):
     path, version, *place = arguments
-    lake = Lake.open(path) if Path(path, "lake.json").exists() else create(path)
+    try:
+        lake = Lake.open(path)
+    except NotFoundError:
+        lake = create(path)
 
     def on_event(product, step):
         print(product, step, flush=True)

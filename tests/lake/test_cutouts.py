@@ -79,3 +79,12 @@ def test_requests_without_an_answer_are_errors(full, sources):
         full.cutouts(ids, bands=["f140w"], size_pix=0)
     with pytest.raises(InvalidInputError, match="ids: dtype float64"):
         full.cutouts([1.5], bands=["f140w"])
+
+
+def test_a_mosaic_is_read_by_windows(full, survey):
+    image = survey.image("east", "f140w", 1)
+    np.testing.assert_array_equal(full.mosaic("east", "f140w")[10:20, 30:50], image[10:20, 30:50])
+    assert full.mosaic("east", "f140w", "wht").unit == "s"
+    for tile, band, plane in (("north", "f140w", "sci"), ("east", "f999w", "sci"), ("east", "f140w", "nothing")):
+        with pytest.raises(NotFoundError, match={"north": "'north'"}.get(tile, f"has no {band}/{plane}")):
+            full.mosaic(tile, band, plane)

@@ -1,22 +1,19 @@
 """``skymere lake gc | fsck | compact``: keep a lake in good order."""
 
-from pathlib import Path
 from typing import Annotated
 
 import polars as pl
 import typer
 
 from skymere.cli._print import console, print_frame
-from skymere.cli.lake import lake_app
+from skymere.cli.lake import LakeArgument, lake_app
 
 __all__ = ["compact", "fsck", "gc"]
-
-_Lake = Annotated[Path, typer.Argument(help="Folder of the lake.")]
 
 
 @lake_app.command("gc")
 def gc(
-    lake: _Lake,
+    lake: LakeArgument,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove what was found; otherwise it is only listed.")
     ] = False,
@@ -38,7 +35,7 @@ def gc(
 
 @lake_app.command("fsck")
 def fsck(
-    lake: _Lake,
+    lake: LakeArgument,
     hashes: Annotated[bool, typer.Option("--hashes", help="Read every file and compare it with its checksum.")] = False,
 ) -> None:
     """Look for missing, damaged and doubled files and rows; exit code 1 when there are any.
@@ -56,7 +53,7 @@ def fsck(
 
 @lake_app.command("compact")
 def compact(
-    lake: _Lake,
+    lake: LakeArgument,
     names: Annotated[list[str] | None, typer.Argument(help="Tables; all when not given.")] = None,
     target_mib: Annotated[float, typer.Option(help="Files below half of this are merged until they reach it.")] = 64.0,
 ) -> None:
@@ -64,9 +61,9 @@ def compact(
 
     Example: `skymere lake compact skymere-demo/lake run source`
     """
-    from skymere.lake import Lake, products
+    from skymere.lake import Lake
 
     opened = Lake.open(lake)
-    done = [opened.compact(name, target_mib=target_mib) for name in names or products()]
+    done = [opened.compact(name, target_mib=target_mib) for name in names or opened.names()]
     rows = [{"table": one.product, "files before": one.before, "files after": one.after} for one in done]
     print_frame(pl.DataFrame(rows))

@@ -5,12 +5,16 @@ from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.doctor import Finding, examine
+from skymere.lake.export_spectra import spectra_of
+from skymere.lake.files import write_whole
 from skymere.lake.forms import table_dtypes
 from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.migrations import migration
+from skymere.lake.provenance import Provenance
 from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
@@ -28,12 +32,14 @@ __all__ = [
     "Compaction",
     "Cutouts",
     "Fault",
+    "Finding",
     "Garbage",
     "HealpixTile",
     "HealpixTiles",
     "Identity",
     "Lake",
     "NamedTile",
+    "Provenance",
     "Ragged",
     "RaggedPlane",
     "Run",
@@ -43,6 +49,7 @@ __all__ = [
     "TileSet",
     "Tiles",
     "around",
+    "examine",
     "in_box",
     "in_cone",
     "load_schema",
@@ -55,6 +62,8 @@ __all__ = [
     "rows_from_astropy",
     "run_id",
     "separation",
+    "spectra_of",
     "table_dtypes",
     "write_ragged",
+    "write_whole",
 ]

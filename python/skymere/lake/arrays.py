@@ -1,10 +1,11 @@
 """Arrays: immutable Zarr v3 groups, one per product, tile and run."""
 
 import json
-import shutil
 import uuid
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skymere._rust.lake import ArrayReader
-from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
-from skymere.lake.codec import LOSSLESS, quantise, round_weights, write_array
-from skymere.lake.files import digest, storage, sync, sync_tree, write_new
+from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
+from skymere.lake.codec import LOSSLESS, write_rows
+from skymere.lake.files import digest, put_if_absent, remove_tree, storage, sync, sync_tree, write_new
 from skymere.lake.schemas import ArraySpec, Schema
+from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
 
 __all__ = ["ArrayGroup", "GroupWriter", "StoredArray"]
 
 MANIFEST = "manifest.json"
+_UPLOADS = 8
+# Shards of an array that is cut into fewer but larger ones.
+_MANY = 4
+# docs/decisions/004-codec-of-rounded-arrays.md
+_EXACT: Mapping[str, Any] = {"cname": "zstd", "clevel": 3, "shuffle": "bitshuffle", "blocksize": 0}
+_ROUNDED: Mapping[str, Any] = {"cname": "zstd", "clevel": 2, "shuffle": "shuffle", "blocksize": 1 << 17}
 
 
 class GroupWriter:
@@ -32,13 +40,14 @@ class GroupWriter:
         self._attributes: dict[str, dict[str, Any]] = {"": {"skymere": dict(provenance)}}
         self._arrays: dict[str, dict[str, Any]] = {}
         with storage(self.folder):
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, mode=0o700)
 
     def write(
         self,
         path: str,
-        array: NDArray[np.generic],
+        array: NDArray[np.generic] | Iterable[NDArray[np.generic]],
         *,
+        n_rows: int | None,
         dims: tuple[str, ...] | None,
         unit: str | None,
         lossy: str | None,
@@ -49,55 +58,82 @@ class GroupWriter:
         if path in self._arrays:
             msg = f"array {path!r} was written already in this run"
             raise InvalidInputError(msg)
-        _check_array(self.schema, spec, path, array, dims=dims, unit=unit, lossy=lossy)
-        if lossy == "weight7":
-            array = round_weights(array)
-        if spec.lossy == "quantise":
-            exponents = np.full(len(array), LOSSLESS, np.int8)
-            if lossy == "quantise":
-                array, exponents = quantise(array)
-            beside = f"{path.rpartition('/')[0]}/qexp"
-            self.write(beside, exponents, dims=None, unit=None, lossy=None, attributes={})
-        shard = _shard(spec, array.shape)
+        parts = iter([array] if isinstance(array, np.ndarray) else array)
+        first = next(parts, None)
+        if first is None:
+            msg = f"array: there are no parts of {path!r}; an array without rows is one part with shape (0, ...)"
+            raise InvalidInputError(msg)
+        check = partial(_check_array, self.schema, spec, path, dims=dims, unit=unit, lossy=lossy)
+        check(first)
+        shape = (len(first) if n_rows is None else n_rows, *first.shape[1:])
+        shard = _shard(spec, shape)
         units = {"units": unit if unit is not None else spec.unit or ""}
-        metadata = _array_metadata(spec, array.shape, shard, {**units, "description": spec.description, **attributes})
+        described = {**units, "description": spec.description, **attributes}
+        metadata = _array_metadata(spec, shape, shard, described, _ROUNDED if lossy else _EXACT)
         here = self.folder / path
         with storage(here):
             here.mkdir(parents=True)
             write_new(here / "zarr.json", _json(metadata))
-        write_array(here, array)
+        done, exponents = 0, [np.empty(0, np.int8)]
+        for rows in _whole_shards(chain([first], parts), shape, shard[0], check):
+            exponents.append(write_rows(here, done, rows, lossy))
+            done += len(rows)
         self._arrays[path] = metadata
+        if spec.lossy == "quantise":
+            beside = f"{path.rpartition('/')[0]}/qexp"
+            found = np.concatenate(exponents) if lossy == "quantise" else np.full(shape[0], LOSSLESS, np.int8)
+            self.write(beside, found, n_rows=None, dims=None, unit=None, lossy=None, attributes={})
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group inside this one; ``""`` is the group itself."""
         self._attributes.setdefault(group.strip("/"), {}).update(attributes)
 
-    def seal(self, final: Path, run: str) -> None:
-        """Write the metadata and the manifest, then move the group to its place.
+    def seal(self, final: Place, run: str) -> None:
+        """Write the metadata and the manifest, and bring the group to its place.
 
         A group that is there already was sealed by another attempt of the same run and is kept.
         """
         with storage(final):
             self._write_groups()
-            names = sorted(p for p in self.folder.rglob("*") if p.is_file())
-            listed = {str(p.relative_to(self.folder)): [p.stat().st_size, digest(p)] for p in names}
+            names = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
+            listed = {name: [(self.folder / name).stat().st_size, digest(self.folder / name)] for name in names}
             head = {"schema": self.schema.name, "run": run}
-            write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
-            sync_tree(self.folder)
-            final.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                # Fails on a folder that has something in it: whoever seals first wins.
-                self.folder.rename(final)
-            except OSError:
-                if not (final / MANIFEST).is_file():
-                    raise
-                self.drop()
-            for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
-                sync(folder)
+            if isinstance(final, ObjectPath):
+                self._upload(final, head, listed)
+            else:
+                self._move(final, head, listed)
+
+    def _move(self, final: Path, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
+        write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
+        sync_tree(self.folder)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Fails on a folder that has something in it: whoever seals first wins.
+            self.folder.rename(final)
+        except OSError:
+            if not (final / MANIFEST).is_file():
+                raise
+            self.drop()
+        for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
+            sync(folder)
+
+    def _upload(self, final: ObjectPath, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
+        """Write every file under a name of this attempt; the manifest, which only one can write, names the attempt."""
+        attempt = self.folder.name
+        with ThreadPoolExecutor(_UPLOADS) as pool:
+            list(pool.map(lambda name: (final / attempt / name).put(self.folder / name), listed))
+        files = {f"{attempt}/{name}": entry for name, entry in listed.items()}
+        try:
+            put_if_absent(final / MANIFEST, _json({**head, "root": attempt, "files": files}))
+        except ConflictError:
+            # A request that was repeated after a lost answer meets its own manifest.
+            if _sealed(final) != final / attempt:
+                remove_tree(final / attempt)
+        self.drop()
 
     def drop(self) -> None:
         """Remove what was not sealed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_tree(self.folder)
 
     def _write_groups(self) -> None:
         groups = {"", *self._attributes}
@@ -132,7 +168,7 @@ class StoredArray:
         All attributes.
     """
 
-    def __init__(self, path: Path, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, path: Place, metadata: Mapping[str, Any]) -> None:
         self.path = path
         try:
             self.shape: tuple[int, ...] = tuple(metadata["shape"])
@@ -142,10 +178,13 @@ class StoredArray:
         except (KeyError, TypeError) as error:
             msg = f"{path}/zarr.json is not the metadata of an array of a lake: {error!r}"
             raise FormatError(msg) from error
+        self._metadata = metadata
 
     @cached_property
     def _reader(self) -> ArrayReader:
-        return ArrayReader(self.path)
+        if isinstance(self.path, Path):
+            return ArrayReader(self.path)
+        return ArrayReader.remote(str(self.path), _json(self._metadata), self.path.tails, self.path.ranges)
 
     @property
     def unit(self) -> str:
@@ -234,13 +273,10 @@ class ArrayGroup(Mapping[str, StoredArray]):
         When its metadata cannot be read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not (folder / MANIFEST).is_file():
-            msg = f"{folder}: there is no sealed group of arrays"
-            raise NotFoundError(msg)
+    def __init__(self, folder: Place) -> None:
+        self.folder = _sealed(folder)
         try:
-            root = json.loads((folder / "zarr.json").read_bytes())
+            root = json.loads((self.folder / "zarr.json").read_bytes())
             nodes = {"": root, **root["consolidated_metadata"]["metadata"]}
             self._attributes = {path: node["attributes"] for path, node in nodes.items()}
             self._arrays = {path: node for path, node in nodes.items() if node["node_type"] == "array"}
@@ -291,7 +327,50 @@ class ArrayGroup(Mapping[str, StoredArray]):
         """The same group as a read-only `zarr.Group`."""
         import zarr
 
-        return zarr.open_group(self.folder, mode="r")
+        store = self.folder if isinstance(self.folder, Path) else self.folder.zarr_store()
+        return zarr.open_group(store, mode="r")
+
+
+def _sealed(folder: Place) -> Place:
+    """Return where the arrays of a sealed group are; in an object store its manifest names the attempt."""
+    try:
+        if not isinstance(folder, Path):
+            return folder / str(json.loads((folder / MANIFEST).read_bytes())["root"])
+        if (folder / MANIFEST).is_file():
+            return folder
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{folder / MANIFEST} is not the manifest of a group of a lake: {error!r}"
+        raise FormatError(msg) from error
+    msg = f"{folder}: there is no sealed group of arrays"
+    raise NotFoundError(msg)
+
+
+def _whole_shards(
+    parts: Iterable[NDArray[np.generic]],
+    shape: tuple[int, ...],
+    shard: int,
+    check: Callable[[NDArray[np.generic]], None],
+) -> Iterator[NDArray[np.generic]]:
+    """Yield the rows of all parts again, as many at a time as a shard holds; an array that is whole stays whole."""
+    waiting: list[NDArray[np.generic]] = []
+    left, held = shape[0], 0
+    for part in parts:
+        check(part)
+        if part.shape[1:] != shape[1:] or len(part) + held > left:
+            msg = f"array: a part of shape {part.shape} does not fit into {shape}, of which {left - held} rows are left"
+            raise InvalidInputError(msg)
+        waiting.append(part)
+        held += len(part)
+        ready = held if held == left else held // shard * shard
+        if ready or not shape[0]:
+            rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            yield rows[:ready]
+            waiting, held, left = [rows[ready:].copy()], held - ready, left - ready
+    if left:
+        msg = f"array: the parts end after {shape[0] - left + held} rows, {shape[0]} were announced"
+        raise InvalidInputError(msg)
 
 
 def _check_array(
@@ -321,26 +400,23 @@ def _check_array(
 
 
 def _shard(spec: ArraySpec, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the shard of the schema, not larger than the chunks that the array has."""
-    return tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(spec.shard, spec.chunk, shape, strict=True))
+    """Return the shard of the schema, 64 MiB, twice that in an array of many; not larger than the array's chunks."""
+    first, *others = spec.shard
+    sizes = (first * (2 if shape[0] > _MANY * first else 1), *others)
+    return tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(sizes, spec.chunk, shape, strict=True))
 
 
 def _array_metadata(
-    spec: ArraySpec, shape: tuple[int, ...], shard: tuple[int, ...], attributes: Mapping[str, Any]
+    spec: ArraySpec,
+    shape: tuple[int, ...],
+    shard: tuple[int, ...],
+    attributes: Mapping[str, Any],
+    codec: Mapping[str, Any],
 ) -> dict[str, Any]:
     dtype = np.dtype(spec.dtype)
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     plain = {"name": "bytes"} if dtype.itemsize == 1 else little
-    blosc = {
-        "name": "blosc",
-        "configuration": {
-            "typesize": dtype.itemsize,
-            "cname": "zstd",
-            "clevel": 3,
-            "shuffle": "bitshuffle",
-            "blocksize": 0,
-        },
-    }
+    blosc = {"name": "blosc", "configuration": {"typesize": dtype.itemsize, **codec}}
     sharding = {
         "chunk_shape": spec.chunk,
         "codecs": [plain, blosc],

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_array
 from skymere._rust import lake as _rust
 
-__all__ = ["LOSSLESS", "pyramid", "quantise", "round_weights", "write_array"]
+__all__ = ["LOSSLESS", "pyramid", "quantise", "round_weights", "write_rows"]
 
 LOSSLESS = -128
 
@@ -83,9 +83,12 @@ def pyramid(image: ArrayLike, weight: ArrayLike, *, smallest: int = 512) -> list
     return levels
 
 
-def write_array(folder: Path, array: NDArray[np.generic]) -> None:
-    """Write all shards of an array whose ``zarr.json`` is in ``folder``."""
-    _rust.write_array(folder, np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+def write_rows(folder: Path, first: int, rows: NDArray[np.generic], rounding: str | None) -> NDArray[np.int8]:
+    """Write whole shards of the array whose ``zarr.json`` is in ``folder``: its rows from ``first`` on.
+
+    Returns the exponents of the rows, when they are quantised.
+    """
+    return _rust.write_rows(folder, first, np.ascontiguousarray(rows).reshape(-1).view(np.uint8), rounding)
 
 
 def _as_rows(values: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -8,8 +8,7 @@ from deltalake import DeltaTable
 
 from skymere.errors import InvalidInputError
 from skymere.lake.files import size_of
-from skymere.lake.layout import Layout, TableFile
-from skymere.lake.majors import stored
+from skymere.lake.layout import TableFile
 from skymere.lake.tables import Table
 
 __all__ = ["Compaction", "compact"]
@@ -35,12 +34,12 @@ class Compaction:
     after: int
 
 
-def compact(layout: Layout, product: str, *, target_mib: float) -> Compaction:
+def compact(table: Table, *, target_mib: float) -> Compaction:
     """Merge the small files of a table; see `Lake.compact`."""
     if not target_mib > 0:
         msg = f"target_mib: {target_mib} is not allowed, it must be positive"
         raise InvalidInputError(msg)
-    table = stored(layout, product)
+    product = table.schema.product
     first = table.open()
     if first is None:
         return Compaction(product=product, before=0, after=0)

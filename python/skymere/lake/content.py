@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 
 from skymere.lake.arrays import ArrayGroup
-from skymere.lake.schemas import Schema, load_schema
+from skymere.lake.schemas import Schema
 
 __all__ = ["content_hash"]
 
 
 def content_hash(
     table: Callable[[str], pl.LazyFrame],
+    schema_of: Callable[[str], Schema],
     arrays: Callable[[str, str], ArrayGroup],
     live: Mapping[str, Mapping[str, str]],
 ) -> str:
@@ -25,6 +26,8 @@ def content_hash(
     ----------
     table : callable
         Rows of a product.
+    schema_of : callable
+        Schema of a product.
     arrays : callable
         Arrays of a product and tile.
     live : mapping
@@ -33,7 +36,7 @@ def content_hash(
     total = hashlib.sha256()
     # A product without rows says nothing: skymere had none of it once.
     for product in sorted(name for name, tiles in live.items() if tiles):
-        schema = load_schema(product)
+        schema = schema_of(product)
         _add_rows(total, schema, table(product).collect())
         if schema.arrays:
             for tile in sorted(live[product]):

@@ -14,7 +14,7 @@ from skymere.lake.arrays import ArrayGroup
 from skymere.wcs import Grid
 
 if TYPE_CHECKING:
-    from skymere.lake.lake import Lake
+    from skymere.lake.asking import LakeQueries
 
 __all__ = ["PLANES", "SIZE_CLASSES", "Cutouts", "read_cutouts"]
 
@@ -77,7 +77,7 @@ class Cutouts:
 
 
 def read_cutouts(
-    lake: "Lake", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
+    lake: "LakeQueries", ids: ArrayLike, *, bands: Sequence[str], planes: Sequence[str], size_pix: int | None
 ) -> Cutouts:
     """Read stamps; see `Lake.cutouts`."""
     given = np.asarray(ids)
@@ -102,7 +102,7 @@ class _Batch:
         n = len(sides)
         self.bands, self.planes, self.sides = bands, planes, sides
         self.one_size = len(set(sides.tolist())) <= 1
-        self.data = {(band, plane): self._blank(plane) for band in bands for plane in planes}
+        self.data: dict[tuple[str, str], Any] = {}
         self.units: dict[tuple[str, str], str] = {}
         self.cards: tuple[dict[str, Any], ...] = tuple({} for _ in range(n))
         self.origin = {band: np.zeros((n, 2), np.int64) for band in bands}
@@ -124,21 +124,31 @@ class _Batch:
             for plane in self.planes:
                 stored = arrays[f"{size_class}/seg" if plane == "seg" else f"{here}/{plane}"]
                 self.units[band, plane] = stored.unit
-                self._place(self.data[band, plane], at, stored.rows(rows), shift)
+                self._keep((band, plane), at, stored.rows(rows), shift)
 
     def finish(self, ids: NDArray[np.int64]) -> Cutouts:
         missing = [band for band in self.bands if band not in self.seen]
         if missing and len(ids):
             msg = f"bands: no cutout of these sources has a band of {missing}"
             raise NotFoundError(msg)
+        names = [(band, plane) for band in self.bands for plane in self.planes]
         return Cutouts(
             source_id=ids,
-            data=self.data,
+            data={name: self.data[name] if name in self.data else self._blank(name[1]) for name in names},
             units=self.units,
             cards=self.cards,
             origin=self.origin,
             size=self.sides,
         )
+
+    def _keep(self, name: tuple[str, str], at: NDArray[np.int64], stamps: NDArray[Any], shift: int) -> None:
+        """Put stamps in their places; all stamps of one size are theirs as they are."""
+        if self.one_size and shift == 0 and np.array_equal(at, np.arange(len(self.sides))):
+            self.data[name] = stamps
+            return
+        if name not in self.data:
+            self.data[name] = self._blank(name[1])
+        self._place(self.data[name], at, stamps, shift)
 
     def _blank(self, plane: str) -> Any:
         fill, dtype = _OUTSIDE[plane], _DTYPE[plane]
@@ -157,7 +167,7 @@ class _Batch:
             out[i][b : b + n, b : b + n] = stamp[a : a + n, a : a + n]
 
 
-def _locate(lake: "Lake", ids: NDArray[np.int64]) -> pl.DataFrame:
+def _locate(lake: "LakeQueries", ids: NDArray[np.int64]) -> pl.DataFrame:
     """Return tile, run and row of each source, in order."""
     wanted = pl.DataFrame({"source_id": ids, "position": np.arange(len(ids))})
     found = lake.table("cutout").filter(pl.col("source_id").is_in(wanted["source_id"].unique().implode())).collect()

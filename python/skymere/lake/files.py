@@ -1,21 +1,39 @@
-"""Files that are there whole or not at all, and stay there after a power cut."""
+"""Files that are there whole or not at all, and stay there after a power cut; on a disk or in an object store."""
 
 import hashlib
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from skymere.errors import ConflictError, StorageError
+from skymere.lake.stores import ObjectPath, Place
 
-__all__ = ["digest", "put_if_absent", "size_of", "storage", "sync", "sync_tree", "write_new"]
+__all__ = [
+    "check_put_if_absent",
+    "digest",
+    "fetched",
+    "new_file",
+    "put_if_absent",
+    "remove_tree",
+    "renew",
+    "size_of",
+    "storage",
+    "sync",
+    "sync_tree",
+    "sync_up",
+    "write_new",
+    "write_whole",
+]
 
 _BLOCK = 1 << 20
 
 
 @contextmanager
-def storage(what: str | Path) -> Iterator[None]:
+def storage(what: str | Place) -> Iterator[None]:
     """Turn an error of the file system into a StorageError that names ``what``."""
     try:
         yield
@@ -43,6 +61,15 @@ def sync_tree(folder: Path) -> None:
         sync(Path(here))
 
 
+def sync_up(folder: Path, root: Path) -> None:
+    """Wait until the entries of a folder and of those above it, up to the root, are on the disk."""
+    while True:
+        sync(folder)
+        if folder == root:
+            return
+        folder = folder.parent
+
+
 def write_new(path: Path, data: bytes) -> None:
     """Write a file with a name that nobody else uses."""
     with path.open("xb") as file:
@@ -51,7 +78,7 @@ def write_new(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def put_if_absent(path: Path, data: bytes) -> None:
+def put_if_absent(path: Place, data: bytes) -> None:
     """Write a file unless it exists.
 
     Raises
@@ -62,30 +89,132 @@ def put_if_absent(path: Path, data: bytes) -> None:
         When it cannot be written.
     """
     with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            write_new(temporary, data)
-            os.link(temporary, path)
+            if isinstance(path, ObjectPath):
+                path.put_if_absent(data)
+            else:
+                _link_new(path, data)
         except FileExistsError as error:
             msg = f"{path} exists already"
             raise ConflictError(msg) from error
+
+
+@contextmanager
+def write_whole(path: Path) -> Iterator[Path]:
+    """Give the name of a file beside ``path`` to write; it takes the place of ``path`` when nothing went wrong."""
+    staged = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield staged
+            staged.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
-        sync(path.parent)
+            staged.unlink(missing_ok=True)
 
 
-def size_of(path: Path) -> int:
+def check_put_if_absent(path: Place) -> None:
+    """Try whether a store refuses to replace an object: write one that is there again, with the same content.
+
+    Raises
+    ------
+    StorageError
+        When it does not refuse: two publishers could then overwrite each other.
+    """
+    if not isinstance(path, ObjectPath):
+        return
+    with storage(path):
+        try:
+            path.put_if_absent(path.read_bytes())
+        except (FileExistsError, PermissionError):
+            # Who may not write cannot overwrite either.
+            return
+    msg = (
+        f"{path.bucket} has no put-if-absent (a PUT with If-None-Match: * replaced an object), so publishers could "
+        "overwrite each other; use a store that has it"
+    )
+    raise StorageError(msg)
+
+
+@contextmanager
+def new_file(path: Place, root: Place) -> Iterator[Path]:
+    """Give a place for a file that will be at ``path``, below ``root``, when the block ends, to stay there."""
+    if isinstance(path, ObjectPath):
+        with storage(path), tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+            path.put(Path(folder, path.name))
+        return
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        sync(path)
+        sync_up(path.parent, Path(str(root)))
+
+
+@contextmanager
+def fetched(path: Place) -> Iterator[Path]:
+    """Give a file on the disk with the content of ``path``: itself, or a copy that is gone afterwards."""
+    if not isinstance(path, ObjectPath):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        with storage(path), copy.open("wb") as file:
+            for block in path.blocks():
+                file.write(block)
+        yield copy
+
+
+def renew(path: Place) -> bool:
+    """Make a file young again; False when it is not there."""
+    try:
+        with storage(path):
+            if isinstance(path, ObjectPath):
+                path.renew()
+            else:
+                os.utime(path)
+    except StorageError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return False
+        raise
+    return True
+
+
+def remove_tree(folder: Place) -> None:
+    """Remove a folder, as far as that is possible."""
+    if isinstance(folder, ObjectPath):
+        with storage(folder):
+            folder.remove_tree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def size_of(path: Place) -> int:
     """Return the bytes of a file, or of all files below a folder."""
     if path.is_file():
         return path.stat().st_size
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def digest(path: Path) -> str:
+def digest(path: Place) -> str:
     """Return the sha256 of a file, hexadecimal."""
     total = hashlib.sha256()
+    for block in path.blocks() if isinstance(path, ObjectPath) else _blocks(path):
+        total.update(block)
+    return total.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            total.update(block)
-    return total.hexdigest()
+            yield block
+
+
+def _link_new(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_new(temporary, data)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync(path.parent)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -14,10 +13,11 @@ from deltalake import DeltaTable
 from skymere.errors import SkymereError
 from skymere.lake.arrays import MANIFEST
 from skymere.lake.checks import check_parquet
-from skymere.lake.files import digest
+from skymere.lake.files import digest, fetched
 from skymere.lake.garbage import named_groups
 from skymere.lake.layout import Layout, TableFile
 from skymere.lake.schemas import Schema
+from skymere.lake.stores import Place
 from skymere.lake.tables import SHA256, Table, kept_schemas, tables_on_disk
 
 __all__ = ["Fault", "check_lake"]
@@ -34,14 +34,14 @@ class Fault:
     kind : {"missing", "damaged", "duplicate", "unrecorded"}
         A file that is not there; one with other content; a key or tile that stands twice; a publication whose row of
         ``run`` was not committed, which the next run on the tile mends.
-    path : Path
+    path : Path or ObjectPath
         Where.
     message : str
         What, and how to mend it.
     """
 
     kind: Kind
-    path: Path
+    path: Place
     message: str
 
 
@@ -57,8 +57,8 @@ class _Check:
         self.layout = layout
         self.pins = pins
         self.hashes = hashes
-        self._seen: set[Path] = set()
-        self._broken: set[Path] = set()
+        self._seen: set[Place] = set()
+        self._broken: set[Place] = set()
 
     def faults(self) -> Iterator[Fault]:
         tables = {table.key: table for table in tables_on_disk(self.layout)}
@@ -90,14 +90,14 @@ class _Check:
                 self._broken.add(path)
                 yield fault
                 continue
-            groups = set(named_groups(path))
+            groups = set(named_groups(table, path))
             if table.schema.arrays:
                 parts = table.parts(TableFile.parse(str(action["path"])))
                 groups |= {(table.schema.product, part.tile, part.run) for part in parts}
             for group in sorted(groups):
                 yield from self._group(self.layout.arrays(*group))
 
-    def _parquet(self, table: Table, path: Path, action: Mapping[str, Any], sha256: str | None) -> Fault | None:
+    def _parquet(self, table: Table, path: Place, action: Mapping[str, Any], sha256: str | None) -> Fault | None:
         if not path.is_file():
             return _missing(path, "the log names this file, which is not there; publish its tile again")
         size = path.stat().st_size
@@ -110,7 +110,7 @@ class _Check:
             wrong = _misfit(table, path, int(action["num_records"]))
         return Fault(kind="damaged", path=path, message=f"{wrong}; publish its tile again") if wrong else None
 
-    def _group(self, group: Path) -> Iterator[Fault]:
+    def _group(self, group: Place) -> Iterator[Fault]:
         """Compare a group of arrays with its manifest."""
         if group in self._seen:
             return
@@ -123,17 +123,20 @@ class _Check:
             tree = json.loads(manifest.read_bytes())
             listed = {group / name: (int(size), str(sha256)) for name, (size, sha256) in tree["files"].items()}
             run = tree["run"]
+            # In an object store, other attempts may lie beside the one that was sealed; they are garbage.
+            inside = group / tree["root"] if "root" in tree else group
+            there = {path: path.stat().st_size for path in inside.rglob("*") if path.is_file()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             yield Fault(kind="damaged", path=manifest, message=f"not a manifest: {error!r}")
             return
         if run != group.stem:
             yield Fault(kind="damaged", path=manifest, message=f"it is the manifest of run {run}")
         for path, (size, sha256) in listed.items():
-            if not path.is_file():
+            if path not in there:
                 yield _missing(path, "the manifest names this file, which is not there; run the task again")
-            elif path.stat().st_size != size or (self.hashes and digest(path) != sha256):
+            elif there[path] != size or (self.hashes and digest(path) != sha256):
                 yield Fault(kind="damaged", path=path, message="its content is not what the manifest says")
-        for path in sorted(p for p in group.rglob("*") if p.is_file() and p not in listed and p != manifest):
+        for path in sorted((path for path in there if path not in listed and path != manifest), key=str):
             yield Fault(kind="damaged", path=path, message="a file that the manifest does not name")
 
     def _newest(self, table: Table) -> Iterator[Fault]:
@@ -168,17 +171,19 @@ def _committed(delta: DeltaTable | None) -> dict[str, str]:
     return found
 
 
-def _misfit(table: Table, path: Path, n_rows: int) -> str:
+def _misfit(table: Table, path: Place, n_rows: int) -> str:
     """Return how a Parquet file differs from its schema and its log; empty when it does not."""
     try:
-        names = pq.read_schema(path).names
-        named = (pq.read_metadata(path).metadata or {}).get(b"skymere.schema.version", b"").decode()
-        versions = sorted([table.schema, *kept_schemas(table.layout, table.schema.product, table.major)], key=_version)
-        columns = versions[-1].expand(versions[-1].bands(names))
-        written = next((schema for schema in versions if schema.version_text == named), table.schema)
-        # A file of an earlier minor version lacks the columns that came later.
-        check_parquet(path, written, [c for c in columns if c.name in names or not c.nullable])
-        height = pq.read_table(path, partitioning=None).num_rows
+        with fetched(path) as file:
+            names = pq.read_schema(file).names
+            named = (pq.read_metadata(file).metadata or {}).get(b"skymere.schema.version", b"").decode()
+            kept = kept_schemas(table.layout, table.schema.product, table.major)
+            versions = sorted([table.schema, *kept], key=_version)
+            columns = versions[-1].expand(versions[-1].bands(names))
+            written = next((schema for schema in versions if schema.version_text == named), table.schema)
+            # A file of an earlier minor version lacks the columns that came later.
+            check_parquet(file, written, [c for c in columns if c.name in names or not c.nullable])
+            height = pq.read_table(file, partitioning=None).num_rows
     except (SkymereError, pa.ArrowException, OSError) as error:
         return str(error)
     return "" if height == n_rows else f"{height} rows, the log says {n_rows}"
@@ -188,5 +193,5 @@ def _version(schema: Schema) -> tuple[int, int, int]:
     return schema.version
 
 
-def _missing(path: Path, message: str) -> Fault:
+def _missing(path: Place, message: str) -> Fault:
     return Fault(kind="missing", path=path, message=message)

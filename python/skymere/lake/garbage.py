@@ -1,7 +1,7 @@
 """Garbage: files that neither the newest state, a release, nor anybody who is still at work can need."""
 
 import contextlib
-import shutil
+import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from skymere.errors import InvalidInputError
 from skymere.lake.arrays import MANIFEST
-from skymere.lake.files import size_of, storage
+from skymere.lake.files import fetched, remove_tree, size_of, storage
 from skymere.lake.layout import Layout, TableFile
 from skymere.lake.schemas import products
+from skymere.lake.stores import ObjectPath, Place, matching
 from skymere.lake.tables import Table, tables_on_disk
 
 __all__ = ["Garbage", "collect", "find_garbage"]
@@ -31,11 +32,11 @@ class Garbage:
 
     Parameters
     ----------
-    groups : tuple of Path
+    groups : tuple of Path or ObjectPath
         Sealed groups of arrays.
-    files : tuple of Path
+    files : tuple of Path or ObjectPath
         Parquet files.
-    staging : tuple of Path
+    staging : tuple of Path or ObjectPath
         What is left of attempts that ended before they were sealed.
     n_bytes : int
         Their size [byte].
@@ -43,9 +44,9 @@ class Garbage:
         Whether they were removed; otherwise they were only looked for.
     """
 
-    groups: tuple[Path, ...]
-    files: tuple[Path, ...]
-    staging: tuple[Path, ...]
+    groups: tuple[Place, ...]
+    files: tuple[Place, ...]
+    staging: tuple[Place, ...]
     n_bytes: int
     removed: bool
 
@@ -54,7 +55,7 @@ class Garbage:
 class _Needed:
     """What some version of the tables refers to."""
 
-    files: set[Path] = field(default_factory=set)
+    files: set[Place] = field(default_factory=set)
     groups: set[tuple[str, str, str]] = field(default_factory=set)
     attempts: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -66,20 +67,24 @@ class _Needed:
         if path in self.files:
             return
         self.files.add(path)
-        self.groups.update(named_groups(path))
+        self.groups.update(named_groups(table, path))
 
 
-def named_groups(path: Path) -> Iterator[tuple[str, str, str]]:
+def named_groups(table: Table, path: Place) -> Iterator[tuple[str, str, str]]:
     """Yield product, tile and run of the arrays that rows of a Parquet file name: column ``segmentation_run``."""
-    with storage(path):
-        names = pq.read_schema(path).names
-    for name in names:
-        product = name.removesuffix("_run")
-        if name == product or product not in products():
-            continue
-        rows = pl.scan_parquet(path).select("tile", name).unique().collect()
-        for tile, run in rows.iter_rows():
-            yield product, tile, run
+    if table.schema.product not in products():
+        # The columns of an imported catalogue mean nothing here.
+        return
+    with fetched(path) as file:
+        with storage(path):
+            names = pq.read_schema(file).names
+        for name in names:
+            product = name.removesuffix("_run")
+            if name == product or product not in products():
+                continue
+            rows = pl.scan_parquet(file).select("tile", name).unique().collect()
+            for tile, run in rows.iter_rows():
+                yield product, tile, run
 
 
 def find_garbage(layout: Layout, pins: Iterable[dict[str, int]], *, grace_days: float) -> Garbage:
@@ -107,17 +112,18 @@ def find_garbage(layout: Layout, pins: Iterable[dict[str, int]], *, grace_days: 
     files = [
         path
         for product, _, dataset in layout.datasets()
-        for path in sorted(dataset.glob("*=*/**/*.parquet"))
+        for path in matching(dataset, "*=*/**/*.parquet")
         if not _is_kept(product, path, needed) and _is_older(path, before)
     ]
-    groups = [
+    groups: list[Place] = [
         group
         for group in layout.groups()
         if (*group.parts[-3:-1], group.stem) not in needed.groups and _is_older(group / MANIFEST, before, group)
     ]
-    staging = [
-        path for folder in (layout.staging, layout.trash) for path in sorted(folder.glob("*")) if _newest(path) < before
+    staging: list[Place] = [
+        path for folder in (layout.staging, layout.trash) for path in matching(folder, "*") if _newest(path) < before
     ]
+    staging += [path for group in layout.groups() if group not in groups for path in _beside(group, before)]
     size = sum(size_of(path) for path in (*files, *groups, *staging))
     return Garbage(groups=tuple(groups), files=tuple(files), staging=tuple(staging), n_bytes=size, removed=False)
 
@@ -129,7 +135,7 @@ def collect(layout: Layout, found: Garbage, *, grace_days: float) -> Garbage:
     for path in found.files:
         path.unlink(missing_ok=True)
     for path in found.staging:
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
     return Garbage(groups=tuple(removed), files=found.files, staging=found.staging, n_bytes=found.n_bytes, removed=True)
 
 
@@ -154,14 +160,14 @@ def _version_at(history: list[dict[str, object]], when: float) -> int:
     return max((version for version, at in times.items() if at <= when), default=min(times))
 
 
-def _is_kept(product: str, path: Path, needed: _Needed) -> bool:
+def _is_kept(product: str, path: Place, needed: _Needed) -> bool:
     if path in needed.files:
         return True
     file = TableFile.parse(path.name)
     return product in _BESIDE and (file.tile, file.run, file.attempt) in needed.attempts
 
 
-def _is_older(path: Path, before: float, otherwise: Path | None = None) -> bool:
+def _is_older(path: Place, before: float, otherwise: Place | None = None) -> bool:
     """Whether a file was last written before a time; ``otherwise`` stands in for a file that is not there."""
     try:
         return path.stat().st_mtime < before
@@ -169,24 +175,27 @@ def _is_older(path: Path, before: float, otherwise: Path | None = None) -> bool:
         return otherwise is not None and _newest(otherwise) < before
 
 
-def _newest(folder: Path) -> float:
+def _newest(folder: Place) -> float:
     """Return when anything in a folder was last written; infinity when it vanishes meanwhile."""
     try:
-        times = [path.stat().st_mtime for path in (folder, *folder.rglob("*"))]
+        below = matching(folder, "**/*")
+        times = [path.stat().st_mtime for path in (below if isinstance(folder, ObjectPath) else [folder, *below])]
     except FileNotFoundError:
         return float("inf")
     return max(times, default=float("inf"))
 
 
-def _remove_group(layout: Layout, group: Path, before: float) -> bool:
+def _remove_group(layout: Layout, group: Place, before: float) -> bool:
     """Remove a group unless a run has made it young again.
 
     A run touches the manifest before it relies on sealed arrays. Either the touch comes before the move, and the
     group goes back to its place, or it finds no manifest, and the run writes the arrays anew.
     """
-    aside = layout.trash / uuid.uuid4().hex
+    if isinstance(group, ObjectPath):
+        return _remove_objects(group, before)
+    aside = Path(str(layout.trash)) / uuid.uuid4().hex
     with storage(group):
-        layout.trash.mkdir(parents=True, exist_ok=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             group.rename(aside)
         except FileNotFoundError:
@@ -196,5 +205,32 @@ def _remove_group(layout: Layout, group: Path, before: float) -> bool:
         with contextlib.suppress(OSError):
             aside.rename(group)
             return False
-    shutil.rmtree(aside, ignore_errors=True)
+    remove_tree(aside)
     return True
+
+
+def _remove_objects(group: ObjectPath, before: float) -> bool:
+    """Remove a group in an object store, the manifest first: what has none is not sealed.
+
+    Nothing can be moved there. A run that renews the manifest between the look and the removal finds it gone when it
+    looks again before its commit, and fails instead of referring to nothing.
+    """
+    if not _is_older(group / MANIFEST, before, group):
+        return False
+    with storage(group):
+        (group / MANIFEST).unlink()
+    remove_tree(group)
+    return True
+
+
+def _beside(group: Place, before: float) -> Iterator[Place]:
+    """Yield what attempts that were not sealed have left beside the one that was, in an object store."""
+    if not isinstance(group, ObjectPath):
+        return
+    try:
+        sealed = json.loads((group / MANIFEST).read_bytes())["root"]
+    except FileNotFoundError:
+        return
+    for path in group.iterdir():
+        if path.name not in {sealed, MANIFEST} and _newest(path) < before:
+            yield path

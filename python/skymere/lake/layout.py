@@ -1,7 +1,10 @@
 """Where everything is: the only place that knows the names of a lake's files."""
 
+import hashlib
 import json
+import os
 import re
+import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
-from skymere.lake.files import put_if_absent, storage
+from skymere.lake.files import check_put_if_absent, put_if_absent, storage
 from skymere.lake.schemas import Schema
 from skymere.lake.sky import DEEP
+from skymere.lake.stores import Place, matching
 
 __all__ = ["FORMAT_VERSION", "Layout", "TableFile", "check_name"]
 
@@ -80,10 +84,10 @@ class TableFile:
 class Layout:
     """The paths of one lake."""
 
-    root: Path
+    root: Place
 
     @classmethod
-    def create(cls, root: Path, config: Mapping[str, Any]) -> "Layout":
+    def create(cls, root: Place, config: Mapping[str, Any]) -> "Layout":
         """Make the folder of a lake; ``lake.json`` comes last and makes it one.
 
         Raises
@@ -103,14 +107,16 @@ class Layout:
             if root.exists() and (not root.is_dir() or any(root.iterdir())):
                 msg = f"{root} is not a lake and not an empty folder; a lake can only be made in a new or empty folder"
                 raise InvalidInputError(msg)
-            root.mkdir(parents=True, exist_ok=True)
+            if isinstance(root, Path):
+                root.mkdir(parents=True, exist_ok=True)
         head = {"format": FORMAT, "format_version": FORMAT_VERSION, "uuid": str(uuid.uuid4())}
         text = json.dumps({**head, "partition_order": PARTITION_ORDER, **config}, indent=1)
         put_if_absent(layout.config_path, text.encode())
+        check_put_if_absent(layout.config_path)
         return layout
 
     @classmethod
-    def open(cls, root: Path) -> tuple["Layout", dict[str, Any]]:
+    def open(cls, root: Place) -> tuple["Layout", dict[str, Any]]:
         """Return the layout and the configuration of an existing lake.
 
         Raises
@@ -121,10 +127,12 @@ class Layout:
             When it is not a lake, or one of a newer skymere.
         """
         layout = cls(root)
-        if not root.is_dir():
+        with storage(root):
+            there, is_lake = root.is_dir(), layout.config_path.is_file()
+        if not there:
             msg = f"{root}: there is no such folder"
             raise NotFoundError(msg)
-        if not layout.config_path.is_file():
+        if not is_lake:
             msg = f"{root} is not a lake: it has no lake.json"
             raise FormatError(msg)
         try:
@@ -145,56 +153,59 @@ class Layout:
         return layout, config
 
     @property
-    def config_path(self) -> Path:
+    def config_path(self) -> Place:
         """``lake.json``."""
         return self.root / "lake.json"
 
     @property
     def staging(self) -> Path:
-        """Where attempts write arrays before they are sealed."""
+        """Where attempts write arrays before they are sealed: on a disk, also when the lake is not."""
+        if not isinstance(self.root, Path):
+            lake = hashlib.sha256(str(self.root).encode()).hexdigest()[:16]
+            return Path(tempfile.gettempdir()) / f"skymere-{os.getuid()}" / lake
         return self.root / "arrays" / ".staging"
 
     @property
-    def trash(self) -> Path:
+    def trash(self) -> Place:
         """Where garbage is moved to before it is removed."""
         return self.root / "arrays" / ".trash"
 
     @property
-    def releases(self) -> Path:
+    def releases(self) -> Place:
         """Folder of the release pins."""
         return self.root / "releases"
 
     @property
-    def schemas(self) -> Path:
+    def schemas(self) -> Place:
         """Folder of the schema versions that were used here."""
         return self.root / "schemas"
 
-    def schema(self, schema: Schema) -> Path:
+    def schema(self, schema: Schema) -> Place:
         """Return the place of the lake's copy of a schema."""
         return self.schemas / f"{schema.product}-{schema.version_text}.yaml"
 
-    def kept(self, product: str, major: int) -> list[Path]:
+    def kept(self, product: str, major: int) -> list[Place]:
         """Return the lake's copies of the schemas of a major version."""
-        return sorted(self.schemas.glob(f"{product}-{major}.*.yaml"))
+        return matching(self.schemas, f"{product}-{major}.*.yaml")
 
-    def dataset(self, schema: Schema) -> Path:
+    def dataset(self, schema: Schema) -> Place:
         """Return the folder of the Delta table of a schema's major version."""
         return self.root / "tables" / schema.product / f"v{schema.version[0]}" / "dataset"
 
-    def arrays(self, product: str, tile: str, run: str) -> Path:
+    def arrays(self, product: str, tile: str, run: str) -> Place:
         """Return the group of one product, tile and run."""
         return self.root / "arrays" / product / tile / f"{run}.zarr"
 
-    def datasets(self, product: str = "*") -> list[tuple[str, int, Path]]:
+    def datasets(self, product: str = "*") -> list[tuple[str, int, Place]]:
         """Return product, major version and folder of every table that is there, of one product or of all."""
-        found = (self.root / "tables").glob(f"{product}/v*/dataset")
-        return sorted((path.parts[-3], int(path.parts[-2][1:]), path) for path in found)
+        found = matching(self.root / "tables", f"{product}/v*/dataset")
+        return [(path.parts[-3], int(path.parts[-2][1:]), path) for path in found]
 
-    def groups(self) -> list[Path]:
+    def groups(self) -> list[Place]:
         """Return the folders of all arrays that are in their place."""
-        return sorted((self.root / "arrays").glob("[!.]*/*/*.zarr"))
+        return matching(self.root / "arrays", "[!.]*/*/*.zarr")
 
-    def release(self, name: str) -> Path:
+    def release(self, name: str) -> Place:
         """Return the pin of a release."""
         return self.releases / f"{name}.json"
 

@@ -19,7 +19,7 @@ from skymere.lake.run import Run
 from skymere.lake.schemas import ArraySpec, Schema, load_schema
 
 if TYPE_CHECKING:
-    from skymere.lake.lake import Lake
+    from skymere.lake.asking import LakeQueries
 
 __all__ = ["Ragged", "RaggedPlane", "find_rows", "read_ragged", "write_ragged"]
 
@@ -200,13 +200,19 @@ def write_ragged(run: Run, planes: Mapping[str, Sequence[NDArray[Any]]], *, unit
 
 
 def read_ragged(
-    lake: "Lake", product: str, rows: pl.DataFrame, *, row: str, group: str = "", planes: Sequence[str] | None = None
+    lake: "LakeQueries",
+    product: str,
+    rows: pl.DataFrame,
+    *,
+    row: str,
+    group: str = "",
+    planes: Sequence[str] | None = None,
 ) -> Ragged:
     """Read the arrays of rows of a product.
 
     Parameters
     ----------
-    lake : Lake
+    lake : LakeQueries
         The lake.
     product : str
         Product.
@@ -328,7 +334,7 @@ def read_ranges(array: StoredArray, start: NDArray[np.int64], length: NDArray[np
 
 
 def find_rows(
-    lake: "Lake",
+    lake: "LakeQueries",
     product: str,
     ids: ArrayLike | None,
     *,

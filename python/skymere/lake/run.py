@@ -5,29 +5,28 @@ nobody sees yet), commit (one entry of the table's log makes them visible), reco
 any place leaves either the old state or the new one; running the same task again finishes what is missing.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, SchemaError, StorageError
 from skymere.lake.arrays import MANIFEST, GroupWriter
 from skymere.lake.checks import check_frame, with_index
-from skymere.lake.files import storage
+from skymere.lake.files import renew, storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.majors import check_stored
+from skymere.lake.schemas import Schema
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
@@ -84,6 +83,7 @@ class Run:
         params: Mapping[str, Any],
         code_version: str,
         on_event: Callable[[str], None] | None,
+        schema: Schema | None = None,
     ) -> None:
         self.stage = check_name("stage", stage)
         self.tile = check_name("tile", tile)
@@ -92,7 +92,7 @@ class Run:
         self.inputs, self.params = list(inputs), dict(params)
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
-        self._table = Table(layout, product)
+        self._table = Table(layout, product, schema)
         for table in (self._table, *(Table(layout, name) for name in _BESIDE)):
             check_stored(table)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
@@ -122,13 +122,16 @@ class Run:
     @property
     def sealed(self) -> bool:
         """Whether the arrays of this run are in their place, from an attempt that ended before its commit."""
-        return (self._layout.arrays(self.product, self.tile, self.id) / MANIFEST).is_file()
+        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
+        with storage(manifest):
+            return manifest.is_file()
 
     def write(
         self,
         path: str,
-        array: ArrayLike,
+        array: ArrayLike | Iterator[NDArray[Any]],
         *,
+        n_rows: int | None = None,
         dims: Sequence[str] | None = None,
         unit: str | None = None,
         lossy: str | None = None,
@@ -140,8 +143,11 @@ class Run:
         ----------
         path : str
             Place inside the group, such as ``f140w/sci``.
-        array : array_like
-            Values, of the dtype and number of axes that the schema says.
+        array : array_like, or iterator of ndarray
+            Values, of the dtype and number of axes that the schema says. An iterator gives them in parts along the
+            first axis, so that memory need not hold more than a shard (64 MiB) and a part.
+        n_rows : int, optional
+            Length of the first axis; needed with an iterator of more than one part.
         dims : sequence of str, optional
             Names of the axes, to be compared with the schema.
         unit : str, optional
@@ -163,7 +169,8 @@ class Run:
             return
         names = None if dims is None else tuple(dims)
         more = attributes or {}
-        self._writer().write(path, np.asarray(array), dims=names, unit=unit, lossy=lossy, attributes=more)
+        values = array if isinstance(array, Iterator) else np.asarray(array)
+        self._writer().write(path, values, n_rows=n_rows, dims=names, unit=unit, lossy=lossy, attributes=more)
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON without NaN) to a group inside the product; ``""`` is the group itself."""
@@ -307,8 +314,7 @@ class Run:
     def _renew(self) -> None:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
         manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
-        with storage(manifest), contextlib.suppress(FileNotFoundError):
-            os.utime(manifest)
+        renew(manifest)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:

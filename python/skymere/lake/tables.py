@@ -21,11 +21,12 @@ from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Tra
 
 from skymere.errors import ConflictError, FormatError, NotFoundError, SchemaError, StorageError
 from skymere.lake.checks import check_delta, check_parquet
-from skymere.lake.files import digest, put_if_absent, storage, sync
+from skymere.lake.files import digest, fetched, new_file, put_if_absent, storage, sync, sync_up
 from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
 from skymere.lake.schemas import Column, Schema, load_schema, majors, parse_schema, products
 from skymere.lake.sky import DEEP
+from skymere.lake.stores import Place, uri_of
 from skymere.lake.votable import votable
 
 __all__ = ["Outcome", "Rows", "Table", "absent", "has_migrated", "kept_schemas", "tables_on_disk"]
@@ -79,8 +80,9 @@ class Table:
         StorageError
             When the log cannot be read.
         """
+        uri, options = uri_of(self.dataset)
         try:
-            return DeltaTable(self.dataset, version=version)
+            return DeltaTable(uri, version=version, storage_options=options)
         except TableNotFoundError:
             if version is None:
                 return None
@@ -204,11 +206,13 @@ class Table:
         for part in files:
             tiles.setdefault(part.path, []).append(part.tile)
         wanted = polars_schema(columns)
-        frames = [pl.DataFrame(schema=wanted)]
-        for path, names in sorted(tiles.items()):
-            found = pl.read_parquet(self.dataset / path, hive_partitioning=False)
-            frames.append(found.filter(pl.col("tile").is_in(names)))
-        return pl.concat(frames, how="diagonal").with_columns(absent(columns, columns)).select(*wanted)
+        found = [self._read(path).filter(pl.col("tile").is_in(names)) for path, names in sorted(tiles.items())]
+        rows = pl.concat([pl.DataFrame(schema=wanted), *found], how="diagonal")
+        return rows.with_columns(absent(columns, columns)).select(*wanted)
+
+    def _read(self, path: str) -> pl.DataFrame:
+        with fetched(self.dataset / path) as file:
+            return pl.read_parquet(file, hive_partitioning=False)
 
     def _without(self, delta: DeltaTable, part: TableFile) -> Rows | None:
         """Write the file that a tile shares with others again, without that tile."""
@@ -218,7 +222,7 @@ class Table:
     def append(self, file: TableFile, app: str, *, info: dict[str, str]) -> Outcome:
         """Commit the waiting rows of an attempt beside those that are there, unless their keys are among them."""
         rows = Rows((file.path,), self.schema.expand())
-        keys = pl.scan_parquet(self.dataset / file.path).select(self.schema.primary_key)
+        keys = self._read(file.path).lazy().select(self.schema.primary_key)
         mine = (pl.col("tile") == file.tile) & (pl.col("run_id") == file.run)
         for delta in self._attempts(rows.columns):
             same = self.scan(delta).filter(mine).join(keys, on=self.schema.primary_key, how="semi")
@@ -285,10 +289,9 @@ class Table:
         texts = [column.name for column in columns if column.is_text]
         lengths = {name: max(1, _longest(part[name])) for name in texts}
         path = self.dataset / place.path
-        with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(path, self.layout.root) as file:
             part.write_parquet(
-                path,
+                file,
                 compression="zstd",
                 compression_level=3,
                 row_group_size=ROW_GROUP,
@@ -304,8 +307,6 @@ class Table:
                     **more,
                 },
             )
-            sync(path)
-            _sync_folders(path.parent, self.layout.root)
 
     def _attempts(self, columns: Sequence[Column]) -> Any:
         """Yield a fresh handle for each attempt to commit, on a table that has the columns."""
@@ -323,12 +324,15 @@ class Table:
         self._keep_schema()
         delta = self.open()
         if delta is None:
-            with storage(self.dataset):
-                self.dataset.mkdir(parents=True, exist_ok=True)
+            uri, options = uri_of(self.dataset)
+            if isinstance(self.dataset, Path):
+                with storage(self.dataset):
+                    self.dataset.mkdir(parents=True, exist_ok=True)
             try:
                 delta = DeltaTable.create(
-                    self.dataset,
+                    uri,
                     delta_schema(columns),
+                    storage_options=options,
                     name=self.schema.product,
                     description=self.schema.description,
                     configuration={"delta.enableExpiredLogCleanup": "false"},
@@ -346,7 +350,7 @@ class Table:
         new = [field for field in delta_schema(columns).fields if field.name not in present]
         if new:
             delta.alter.add_columns(new, post_commithook_properties=_HOOKS)
-            delta = DeltaTable(self.dataset)
+            delta = self.open() or delta
         self._check(delta)
         return delta
 
@@ -372,26 +376,24 @@ class Table:
         Without a transaction the rows stay the same and only their files change.
         """
         changes = transaction is not None
-        for rows in new:
-            for path in rows.paths:
-                check_parquet(self.dataset / path, self.schema, rows.columns)
-        hashes = {path: digest(self.dataset / path) for rows in new for path in rows.paths}
+        hashes = {}
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(path, data_change=changes, deletion_timestamp=now) for path in sorted(set(old))
         ]
-        actions += [
-            AddAction(
-                path,
-                size=(self.dataset / path).stat().st_size,
-                partition_values={},
-                modification_time=now,
-                data_change=changes,
-                stats=_statistics(self.dataset / path, rows.columns),
-            )
-            for rows in new
-            for path in rows.paths
-        ]
+        for path, columns in ((path, rows.columns) for rows in new for path in rows.paths):
+            with fetched(self.dataset / path) as file:
+                check_parquet(file, self.schema, columns)
+                hashes[path] = digest(file)
+                add = AddAction(
+                    path,
+                    size=file.stat().st_size,
+                    partition_values={},
+                    modification_time=now,
+                    data_change=changes,
+                    stats=_statistics(file, columns),
+                )
+            actions.append(add)
         try:
             delta.create_write_transaction(
                 actions,
@@ -414,10 +416,12 @@ class Table:
 
     def _sync_log(self) -> None:
         log = self.dataset / "_delta_log"
+        if not isinstance(log, Path):
+            return
         with storage(log):
             for path in sorted(log.glob("*.json"))[-3:]:
                 sync(path)
-            _sync_folders(log, self.layout.root)
+            sync_up(log, Path(str(self.layout.root)))
 
     def _gave_up(self, what: str) -> ConflictError:
         return ConflictError(f"table {self.key}: {what!r} could not be committed in {COMMIT_RETRIES} attempts")
@@ -460,9 +464,10 @@ def has_migrated(delta: DeltaTable | None) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _members(path: Path) -> list[tuple[str, str, str]]:
+def _members(path: Place) -> list[tuple[str, str, str]]:
     """Return tile, run and attempt of everything in a merged file, which never changes."""
-    found = json.loads(pq.read_metadata(path).metadata[_TILES.encode()])
+    with fetched(path) as file:
+        found = json.loads(pq.read_metadata(file).metadata[_TILES.encode()])
     return [(tile, run, attempt) for tile, run, attempt in found]
 
 
@@ -495,12 +500,3 @@ def absent(columns: Sequence[Column], present: Sequence[Column]) -> list[pl.Expr
     kinds = polars_schema(columns)
     new = [pl.lit(c.absent, dtype=kinds[c.name]).alias(c.name) for c in columns if c.name not in there]
     return new + [pl.col(name).fill_null("") for name, c in there.items() if c.is_text and c.nullable]
-
-
-def _sync_folders(folder: Path, root: Path) -> None:
-    """Wait until the entries of a folder and of those above it, up to the root, are on the disk."""
-    while True:
-        sync(folder)
-        if folder == root:
-            return
-        folder = folder.parent

@@ -13,7 +13,8 @@ from skymere.viewer.stretch import rgb_image, to_grey
 __all__ = ["plot_mask", "plot_number_counts", "plot_rgb", "plot_sheet", "plot_weight"]
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """Return a figure of this size [inch] that needs no screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -22,7 +23,8 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
-def _save(figure: Any, path: str | Path) -> Path:
+def save_figure(figure: Any, path: str | Path) -> Path:
+    """Write a figure; returns its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
@@ -72,11 +74,11 @@ def plot_rgb(
     if labels is not None:
         colour[_outlines(labels)] = (0.2, 0.9, 0.3)
     ny, nx = colour.shape[:2]
-    figure = _figure(12.0, 12.0 * ny / nx + 0.4)
+    figure = new_figure(12.0, 12.0 * ny / nx + 0.4)
     axes = figure.add_subplot()
     axes.imshow(colour, origin="lower", interpolation="nearest" if max(ny, nx) < 1200 else "antialiased")
     axes.set(title=title, xlabel="x [pix]", ylabel="y [pix]")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_weight(weights: Mapping[str, NDArray[np.float32]], path: str | Path, *, unit: str = "s") -> Path:
@@ -93,13 +95,13 @@ def plot_weight(weights: Mapping[str, NDArray[np.float32]], path: str | Path, *,
     unit : str, optional
         Unit of the weights.
     """
-    figure = _figure(6.5 * len(weights), 6.5)
+    figure = new_figure(6.5 * len(weights), 6.5)
     for i, (band, weight) in enumerate(weights.items()):
         axes = figure.add_subplot(1, len(weights), i + 1)
         shown = axes.imshow(weight, origin="lower", cmap="viridis", vmin=0.0)
         axes.set(title=f"{band} weight [{unit}]", xticks=[], yticks=[])
         figure.colorbar(shown, ax=axes, shrink=0.8)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_mask(data: NDArray[np.float32], flagged: NDArray[np.bool_], path: str | Path, *, title: str = "") -> Path:
@@ -119,12 +121,12 @@ def plot_mask(data: NDArray[np.float32], flagged: NDArray[np.bool_], path: str |
     grey = np.repeat(to_grey(data)[..., None], 3, axis=-1)
     marked = grey.copy()
     marked[flagged] = (1.0, 0.15, 0.1)
-    figure = _figure(16.0, 8.3)
+    figure = new_figure(16.0, 8.3)
     for i, (image, text) in enumerate(((grey, title), (marked, "rejected"))):
         axes = figure.add_subplot(1, 2, i + 1)
         axes.imshow(image, origin="lower", interpolation="nearest")
         axes.set(title=text, xticks=[], yticks=[])
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_sheet(
@@ -144,7 +146,7 @@ def plot_sheet(
         Cutouts in a row.
     """
     n_rows = max(1, -(-len(stamps) // n_columns))
-    figure = _figure(1.6 * n_columns, 1.85 * n_rows)
+    figure = new_figure(1.6 * n_columns, 1.85 * n_rows)
     for i, (bands, caption) in enumerate(zip(stamps, captions, strict=True)):
         axes = figure.add_subplot(n_rows, n_columns, i + 1)
         if len(bands) >= 3:
@@ -153,7 +155,7 @@ def plot_sheet(
             axes.imshow(to_grey(bands[0]), origin="lower", cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel(caption, fontsize=7)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_number_counts(
@@ -184,7 +186,7 @@ def plot_number_counts(
     """
     edges = np.arange(16.0, 30.0 + bin_mag, bin_mag)
     centres = edges[:-1] + bin_mag / 2
-    figure = _figure(7.0, 5.0)
+    figure = new_figure(7.0, 5.0)
     axes = figure.add_subplot()
     for i, band in enumerate(bands):
         flux = sources[f"flux_auto_{band}"].drop_nulls().to_numpy()
@@ -196,4 +198,4 @@ def plot_number_counts(
             axes.plot(centres, np.where(expected > 0, expected / area_arcmin2 / bin_mag, np.nan), "--", color=f"C{i}")
     axes.set(yscale="log", xlabel="AUTO magnitude [AB]", ylabel=r"N [mag$^{-1}$ arcmin$^{-2}$]")
     axes.legend(title="dashed: truth" if truth is not None else None)
-    return _save(figure, path)
+    return save_figure(figure, path)

@@ -51,6 +51,12 @@ pub enum StoreError {
         /// Bytes needed.
         expected: usize,
     },
+    /// A rounding that does not exist.
+    #[error("rounding {name:?} is not one of \"quantise\", \"weight7\"")]
+    Rounding {
+        /// What was asked for.
+        name: String,
+    },
     /// More memory than there is.
     #[error("{bytes} bytes of memory could not be had")]
     Memory {
@@ -83,7 +89,7 @@ impl RoomError for StoreError {
             Self::Io { .. } | Self::Memory { .. } => Kind::Storage,
             Self::Metadata { .. } => Kind::Format,
             Self::Shard { source, .. } => source.kind(),
-            Self::Outside { .. } | Self::Size { .. } => Kind::InvalidInput,
+            Self::Outside { .. } | Self::Size { .. } | Self::Rounding { .. } => Kind::InvalidInput,
         }
     }
 }

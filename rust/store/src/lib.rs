@@ -7,9 +7,11 @@ mod error;
 mod geometry;
 mod metadata;
 mod reader;
+mod remote;
 mod writer;
 
 pub use error::StoreError;
 pub use metadata::ArrayLayout;
 pub use reader::ArrayReader;
-pub use writer::write_array;
+pub use remote::{RemoteShards, ShardRanges, Tail};
+pub use writer::{Rounding, write_rows};

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use serde_json::Value;
+use skymere_core::codec::{Codec, Compressor, Shuffle};
 
 use crate::error::StoreError;
 use crate::geometry::n_elements;
@@ -24,10 +25,14 @@ pub struct ArrayLayout {
     pub shard: Vec<usize>,
     /// Elements of an inner chunk along each axis.
     pub chunk: Vec<usize>,
+    /// Name of the type of an element.
+    pub data_type: String,
     /// Bytes of an element.
     pub item: usize,
     /// The element that absent chunks are made of.
     pub fill: Vec<u8>,
+    /// How chunks are compressed.
+    pub codec: Codec,
 }
 
 impl ArrayLayout {
@@ -41,8 +46,19 @@ impl ArrayLayout {
         File::open(&path)
             .and_then(|file| file.take(MOST_METADATA).read_to_end(&mut text))
             .map_err(StoreError::at(&path))?;
-        let tree: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
-        Self::parse(&tree).map_err(|message| StoreError::Metadata { path, message })
+        Self::from_json(&text, &path)
+    }
+
+    /// The layout in the text of a `zarr.json`; `path` names it in an error.
+    ///
+    /// # Errors
+    /// When it is not the metadata of a sharded array with the codecs of a lake.
+    pub fn from_json(text: &[u8], path: &Path) -> Result<Self, StoreError> {
+        let tree: Value = serde_json::from_slice(text).unwrap_or(Value::Null);
+        Self::parse(&tree).map_err(|message| StoreError::Metadata {
+            path: path.to_owned(),
+            message,
+        })
     }
 
     /// The layout in the tree of a `zarr.json`, or what is wrong with it.
@@ -80,8 +96,10 @@ impl ArrayLayout {
             shape,
             shard,
             chunk,
+            data_type: name.to_owned(),
             item: fill.len(),
             fill,
+            codec: codec(tree.pointer(&format!("{sharding}/codecs/1/configuration")))?,
         };
         layout.check().map(|()| layout)
     }
@@ -186,6 +204,40 @@ fn sizes(tree: &Value, at: &str) -> Result<Vec<usize>, String> {
                 .collect()
         })
         .ok_or_else(|| format!("{at} is not a list of sizes"))
+}
+
+/// The codec in the configuration of `blosc`; what it leaves open is as in most lakes.
+fn codec(configuration: Option<&Value>) -> Result<Codec, String> {
+    let tree = configuration.unwrap_or(&Value::Null);
+    let word = |name: &str, otherwise: &'static str| match tree.get(name) {
+        None => Ok(otherwise.to_owned()),
+        Some(Value::String(word)) => Ok(word.clone()),
+        Some(other) => Err(format!("blosc: {name} is {other}, it must be a word")),
+    };
+    let number = |name: &str, otherwise: u64, most: u64| match tree.get(name) {
+        None => Ok(otherwise),
+        Some(value) => value
+            .as_u64()
+            .filter(|&n| n <= most)
+            .ok_or_else(|| format!("blosc: {name} is {value}, it must be 0 to {most}")),
+    };
+    let compressor = match word("cname", "zstd")?.as_str() {
+        "lz4" => Compressor::Lz4,
+        // Whatever compressed it, the chunk itself says so; only arrays that are written need it.
+        _ => Compressor::Zstd,
+    };
+    let shuffle = match word("shuffle", "bitshuffle")?.as_str() {
+        "noshuffle" => Shuffle::None,
+        "shuffle" => Shuffle::Bytes,
+        "bitshuffle" => Shuffle::Bits,
+        other => return Err(format!("blosc: there is no shuffle {other:?}")),
+    };
+    Ok(Codec {
+        compressor,
+        level: u8::try_from(number("clevel", 3, 9)?).unwrap_or(9),
+        shuffle,
+        block: usize::try_from(number("blocksize", 0, MOST_CHUNK as u64)?).unwrap_or(0),
+    })
 }
 
 fn fill_bytes(data_type: &str, value: &Value) -> Result<Vec<u8>, String> {

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use skymere_core::codec::Codec;
 use skymere_core::error::{Kind, RoomError};
-use skymere_store::{ArrayReader, write_array};
+use skymere_store::{ArrayReader, RemoteShards, Rounding, ShardRanges, Tail, write_rows};
 
 fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
     format!(
@@ -23,7 +23,40 @@ fn metadata(shape: &[usize], shard: &[usize], chunk: &[usize]) -> String {
 fn make(folder: &Path, shape: &[usize], shard: &[usize], chunk: &[usize], values: &[i32]) {
     fs::write(folder.join("zarr.json"), metadata(shape, shard, chunk)).unwrap();
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    write_array(folder, &bytes, Codec::Zstd).unwrap();
+    write_rows(folder, 0, &bytes, Rounding::None).unwrap();
+}
+
+/// A store that gives what is in a folder, less `missing` bytes of each answer.
+struct Folder {
+    path: PathBuf,
+    missing: usize,
+}
+
+impl RemoteShards for Folder {
+    fn tails(&self, shards: &[String], length: usize) -> io::Result<Vec<Tail>> {
+        let tail = |shard: &String| {
+            let bytes = fs::read(self.path.join(shard)).ok()?;
+            let from = bytes.len().saturating_sub(length);
+            Some((bytes.len() as u64, bytes[from..].to_vec()))
+        };
+        Ok(shards.iter().map(tail).collect())
+    }
+
+    fn ranges(&self, wanted: &[ShardRanges]) -> io::Result<Vec<Vec<Vec<u8>>>> {
+        let read = |one: &ShardRanges| {
+            let bytes = fs::read(self.path.join(&one.shard))?;
+            let part =
+                |(a, b): (&u64, &u64)| bytes[*a as usize..*b as usize - self.missing].to_vec();
+            Ok(one.starts.iter().zip(&one.ends).map(part).collect())
+        };
+        wanted.iter().map(read).collect()
+    }
+}
+
+fn remote(folder: &Path, missing: usize) -> ArrayReader {
+    let path = folder.to_owned();
+    let metadata = fs::read(folder.join("zarr.json")).unwrap();
+    ArrayReader::open_remote(folder, &metadata, Box::new(Folder { path, missing })).unwrap()
 }
 
 fn values_of(bytes: &[u8]) -> Vec<i32> {
@@ -64,7 +97,12 @@ proptest! {
                 wanted.push(value);
             }
         }
-        prop_assert_eq!(found, wanted.repeat(2));
+        prop_assert_eq!(&found, &wanted.repeat(2));
+        let far = remote(folder.path(), 0);
+        for _ in 0..2 {
+            let bytes = far.read_boxes(&origins.repeat(2), &extent).unwrap();
+            prop_assert_eq!(&values_of(&bytes), &found);
+        }
     }
 
     #[test]
@@ -86,6 +124,20 @@ proptest! {
             prop_assert_eq!(error.kind(), Kind::Format);
         }
     }
+}
+
+#[test]
+fn a_store_that_gives_less_than_asked_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let values: Vec<i32> = (0..100).collect();
+    make(folder.path(), &[100], &[32], &[8], &values);
+    let outcome = remote(folder.path(), 1).read_boxes(&[3], &[50]);
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Storage);
+    let shard = folder.path().join("c/1");
+    let whole = fs::read(&shard).unwrap();
+    fs::write(&shard, &whole[..20]).unwrap();
+    let outcome = remote(folder.path(), 0).read_boxes(&[3], &[50]);
+    assert_eq!(outcome.unwrap_err().kind(), Kind::Format);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 """cutouts: a stamp of every source in every band, with its weight and segmentation."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,9 @@ from skymere.pipeline.products import load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
+
+# Stamps that are in memory at once, beside those of the shard that is being filled.
+BATCH = 64
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -36,7 +40,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     labels = load_segmentation(lake, tile).labels
     mosaics = load_mosaics(lake, tile)
     for (size,), members in sorted(rows.group_by("size_class", maintain_order=True)):
-        run.write(f"px{size}/seg", _stack(labels, members, size)[0])
+        run.write(f"px{size}/seg", _stamps(labels, members, size), n_rows=members.height)
         for mosaic in mosaics:
             _write_band(run, mosaic, members, size, lossless=plan.cutouts.lossless)
     run.write("source_id", rows["source_id"].to_numpy())
@@ -46,12 +50,13 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
 def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, lossless: bool) -> None:
     group = f"px{size}/{mosaic.band}"
     run.annotate(group, {"wcs": mosaic.grid.cards()})
-    data, origins = _stack(mosaic.data, rows, size)
-    weight, _ = _stack(mosaic.weight, rows, size)
-    run.write(f"{group}/sci", data, unit=mosaic.unit, lossy=None if lossless else "quantise")
+    data, weight = _stamps(mosaic.data, rows, size), _stamps(mosaic.weight, rows, size)
+    covered = (np.nan_to_num(part, nan=0.0) for part in weight)
+    n = rows.height
+    run.write(f"{group}/sci", data, n_rows=n, unit=mosaic.unit, lossy=None if lossless else "quantise")
     unit = "s" if mosaic.weight_kind == "exposure_time" else ""
-    run.write(f"{group}/wht", np.nan_to_num(weight, nan=0.0), unit=unit, lossy=None if lossless else "weight7")
-    run.write(f"{group}/origin", origins)
+    run.write(f"{group}/wht", covered, n_rows=n, unit=unit, lossy=None if lossless else "weight7")
+    run.write(f"{group}/origin", _origins(mosaic.data, rows, size))
 
 
 def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
@@ -68,10 +73,16 @@ def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
     )
 
 
-def _stack(image: NDArray[Any], rows: pl.DataFrame, size: int) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Windows around the sources, ``(n, size, size)``, and their first pixels, ``(n, 2)``."""
-    cut = [cut_window(image, x, y, size_pix=size) for x, y in rows.select("x", "y").iter_rows()]
-    return np.stack([c.data for c in cut]), np.array([c.origin for c in cut], np.int32)
+def _stamps(image: NDArray[Any], rows: pl.DataFrame, size: int) -> Iterator[NDArray[Any]]:
+    """Windows around the sources, ``(n, size, size)``, a batch at a time."""
+    for batch in rows.select("x", "y").iter_slices(BATCH):
+        yield np.stack([cut_window(image, x, y, size_pix=size).data for x, y in batch.iter_rows()])
+
+
+def _origins(image: NDArray[Any], rows: pl.DataFrame, size: int) -> NDArray[np.int32]:
+    """First pixels of the windows, ``(n, 2)``."""
+    places = rows.select("x", "y").iter_rows()
+    return np.array([cut_window(image, x, y, size_pix=size).origin for x, y in places], np.int32)
 
 
 STAGE = Stage(name="cutouts", reads=("mosaic", "segmentation", "source"), writes=("cutout",), tasks=tasks)

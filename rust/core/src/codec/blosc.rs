@@ -1,30 +1,55 @@
-//! Compression of one chunk: blosc with zstd and bit shuffling, through the C library that all Zarr readers use.
+//! Compression of one chunk: blosc, through the C library that all Zarr readers use.
 
 use std::ffi::{CStr, c_int, c_void};
 
 use super::CodecError;
 
-/// How chunks are compressed.
+/// What finds the repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Codec {
-    /// zstd at level 3: what is kept.
+pub enum Compressor {
+    /// zstd: what is kept.
     Zstd,
-    /// lz4 at level 5: scratch.
+    /// lz4: scratch.
     Lz4,
 }
 
+/// How the bytes of a chunk are sorted before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shuffle {
+    /// Not at all.
+    None,
+    /// First the first bytes of all elements, then the second bytes, and so on.
+    Bytes,
+    /// The same with bits.
+    Bits,
+}
+
+/// How chunks are compressed: the `configuration` of the codec `blosc` of Zarr v3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codec {
+    /// What finds the repetitions.
+    pub compressor: Compressor,
+    /// From 1, fast, to 9, small.
+    pub level: u8,
+    /// How bytes are sorted before.
+    pub shuffle: Shuffle,
+    /// Bytes that are compressed together; 0 leaves it to the library.
+    pub block: usize,
+}
+
 impl Codec {
-    fn level(self) -> c_int {
-        match self {
-            Self::Zstd => 3,
-            Self::Lz4 => 5,
+    fn name(self) -> &'static CStr {
+        match self.compressor {
+            Compressor::Zstd => c"zstd",
+            Compressor::Lz4 => c"lz4",
         }
     }
 
-    fn name(self) -> &'static CStr {
-        match self {
-            Self::Zstd => c"zstd",
-            Self::Lz4 => c"lz4",
+    fn shuffle(self) -> c_int {
+        match self.shuffle {
+            Shuffle::None => 0,
+            Shuffle::Bytes => 1,
+            Shuffle::Bits => 2,
         }
     }
 }
@@ -37,7 +62,7 @@ const MOST: usize = 1 << 28;
 /// # Errors
 /// When the chunk is larger than 256 MiB, or an element larger than 255 bytes, or the library fails.
 pub fn encode(raw: &[u8], item: usize, codec: Codec) -> Result<Vec<u8>, CodecError> {
-    if raw.len() > MOST || item > 255 {
+    if raw.len() > MOST || codec.block > MOST || item > 255 {
         return Err(CodecError::TooLarge {
             bytes: raw.len(),
             most: MOST,
@@ -86,22 +111,20 @@ pub fn decode(encoded: &[u8], out: &mut [u8]) -> Result<(), CodecError> {
 mod ffi {
     use super::{Codec, c_int, c_void};
 
-    const BITSHUFFLE: c_int = 2;
-
     pub fn compress(raw: &[u8], item: usize, codec: Codec, out: &mut [u8]) -> c_int {
         // SAFETY: `raw` and `out` are valid for their lengths, which are passed along; the library writes at most
         // `out.len()` bytes; the name is a C string; the context-free call shares no state between threads.
         unsafe {
             blosc_src::blosc_compress_ctx(
-                codec.level(),
-                BITSHUFFLE,
+                c_int::from(codec.level.min(9)),
+                codec.shuffle(),
                 item,
                 raw.len(),
                 raw.as_ptr().cast::<c_void>(),
                 out.as_mut_ptr().cast::<c_void>(),
                 out.len(),
                 codec.name().as_ptr(),
-                0,
+                codec.block,
                 1,
             )
         }

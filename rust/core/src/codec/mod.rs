@@ -8,10 +8,10 @@ mod index;
 mod quantise;
 mod weight;
 
-pub use blosc::{Codec, decode, encode};
+pub use blosc::{Codec, Compressor, Shuffle, decode, encode};
 pub use error::CodecError;
 pub use index::{ShardIndex, index_len};
-pub use quantise::{LOSSLESS, quantise};
+pub use quantise::{LOSSLESS, quantise, quantum_exponent, round_to_quantum};
 pub use weight::round_weights;
 
 // Stored bytes are little-endian and are used as they are.
