@@ -108,7 +108,8 @@ class Run:
         self.already = self.live == self.id
         if live:
             self._record(live)
-        self._renew()
+        if not self.already:
+            self._renew()
         return self
 
     def __exit__(
