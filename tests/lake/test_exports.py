@@ -217,6 +217,25 @@ def test_headers_say_units_and_what_galfit_needs(full, stamps):
     assert header["NCOMBINE"] == 1
 
 
+def test_stamps_keep_the_mosaic_that_they_were_cut_from(lake, survey, tmp_path):
+    for product in ("mosaic", "segmentation", "source"):
+        survey.publish(lake, product)
+    inputs = [lake.reference(product, "east") for product in ("mosaic", "source")]
+    with lake.run(stage="cut", tile="east", product="cutout", inputs=inputs, params={}) as run:
+        survey.publish_cutout(lake, "east", 1, run)
+    source = sources(lake)["source_id"][0]
+    (before,) = lake.export_fits(tmp_path / "before", cutouts=[source])
+    with lake.run(stage="mosaic", tile="east", product="mosaic", inputs=[], params={"n": 2}) as run:
+        for band in survey.BANDS:
+            run.annotate(band, {"wcs": survey.grid("east").cards()})
+            run.write(f"{band}/var", np.full(survey.SHAPE, 25, np.float32), unit="(electron / s)^2")
+        rows = [survey.empty_row("mosaic", band=band, zero_point_ab=99.0) for band in survey.BANDS]
+        run.publish(survey.frame("mosaic", rows))
+    (after,) = lake.export_fits(tmp_path / "after", cutouts=[source])
+    assert fits.getheader(after, ("SCI", 1))["MAGZPT"] == fits.getheader(before, ("SCI", 1))["MAGZPT"] == 1.5
+    assert np.array_equal(fits.getdata(after, ("SIG", 1)), fits.getdata(before, ("SIG", 1)))
+
+
 def test_a_size_that_is_asked_for_is_that_of_all_files(full, tmp_path):
     ids = sources(full)["source_id"].to_list()[:2]
     paths = full.export_fits(tmp_path / "out", cutouts=ids, bands=["f140w"], size_pix=30)

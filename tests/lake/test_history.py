@@ -92,6 +92,19 @@ def test_tiles_that_stayed_are_not_read_and_compaction_changes_nothing(lake, sur
     assert lake.diff("source", third, fourth).rows() == [(1, "changed", ["flags"])]
 
 
+def test_changes_between_merged_files_are_found(lake, survey):
+    rows = [row(survey, 1), row(survey, 2)]
+    publish(lake, survey, [survey.empty_row("source", ("f125w",), source_id=50, ra=149.999, dec=0.0)], tile="west")
+    publish(lake, survey, rows)
+    lake.compact("source")
+    first = lake.history("source")[0]["version"]
+    publish(lake, survey, [row(survey, 1, flags=4)], n=2)
+    lake.compact("source")
+    second = lake.history("source")[0]["version"]
+    assert len(list({file.path for file in lake._named("source").live(lake._delta(lake._named("source")))})) == 1
+    assert lake.diff("source", first, second).rows() == [(1, "changed", ["flags"]), (2, "removed", [])]
+
+
 def test_tables_with_keys_of_several_columns_are_compared_by_all_of_them(lake, survey):
     survey.publish(lake, "mosaic")
     first = lake.history("mosaic")[0]["version"]

@@ -12,7 +12,7 @@ from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
-from skymere.lake import Lake, Run
+from skymere.lake import Lake
 from skymere.lake.tables import Table as Table_
 
 N = 12
@@ -140,7 +140,7 @@ def killed(patch, target, when):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("target", [(Table_, "write"), (Table_, "commit"), (Run, "_record")], ids=lambda t: t[1])
+@pytest.mark.parametrize("target", [(Table_, "write"), (Table_, "commit"), (Table_, "append")], ids=lambda t: t[1])
 @pytest.mark.parametrize("wider", [False, True], ids=["same columns", "more columns"])
 def test_an_import_that_ended_at_any_step_is_finished_by_the_next(
     lake, survey, tmp_path, monkeypatch, target, when, wider
@@ -158,7 +158,7 @@ def test_an_import_that_ended_at_any_step_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             take(lake, second)
     # Opening a run records the one before it, so the same table ends there already.
-    is_there = (target[1] == "_record" and wider) or (target[1], when) == ("commit", "after")
+    is_there = (target[1] == "append" and wider) or (target[1], when) == ("commit", "after")
     assert lake.table("hudf").collect().height == (4 if is_there else N)
     assert take(lake, second) == ("already" if is_there else "published")
     assert lake.content_hash() == whole.content_hash()

@@ -12,8 +12,12 @@ from skymere.lake.content import content_hash
 from skymere.lake.externals import external_table, externals
 from skymere.lake.files import storage
 from skymere.lake.history import difference
+<<<<<<< HEAD
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.majors import chosen, filled, stored
+=======
+from skymere.lake.layout import Layout, check_name
+>>>>>>> outside
 from skymere.lake.matching import crossmatch
 from skymere.lake.migrations import migrated
 from skymere.lake.provenance import Provenance, trace
@@ -246,8 +250,9 @@ class LakeQueries:
             When there is no such product or version.
         """
         table = self._named(name)
-        files = [{f.path for f in table.live(self._delta(table, version))} for version in (old, new)]
-        tiles = {TableFile.parse(path).tile for path in files[0] ^ files[1]}
+        # An attempt never changes its rows, whichever file they were merged into.
+        parts = [{(p.tile, p.run, p.attempt) for p in table.live(self._delta(table, v))} for v in (old, new)]
+        tiles = {tile for tile, _, _ in parts[0] ^ parts[1]}
         some = pl.col("tile").is_in(sorted(tiles))
         before, after = (self.table(name, version=version).filter(some) for version in (old, new))
         return difference(before, after, table.schema)

@@ -1,7 +1,7 @@
 """Catalogues and cutouts as FITS files: what TOPCAT, DS9 and GALFIT open."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,9 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
+from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.files import write_whole
+from skymere.lake.history import rows_of_run
 
 if TYPE_CHECKING:
     from skymere.lake.cutouts import Cutouts
@@ -72,6 +74,40 @@ def _unit_text(unit: Any) -> str:
         return str(unit.to_string())
 
 
+class _Mosaics:
+    """What is known of the mosaics that stamps were cut from; each is looked up once."""
+
+    def __init__(self, lake: "LakePixels") -> None:
+        self.lake = lake
+        self._runs: dict[tuple[str, str], str | None] = {}
+        self._rows: dict[tuple[str, str | None], dict[str, Mapping[str, Any]]] = {}
+        self._groups: dict[tuple[str, str], ArrayGroup] = {}
+
+    def about(self, row: Mapping[str, Any], band: str) -> dict[str, Any]:
+        """Return the row of a stamp's mosaic, as far as it is known, and its ``run``, None when that is not."""
+        tile, run = row["tile"], self._run(row["tile"], row["run_id"])
+        if (tile, run) not in self._rows:
+            found = rows_of_run(self.lake, "mosaic", tile, run) if run else ()
+            self._rows[tile, run] = {mosaic["band"]: mosaic for mosaic in found}
+        return {**self._rows[tile, run].get(band, {}), "run": run}
+
+    def variance(self, tile: str, run: str, band: str) -> StoredArray:
+        """Return the variance of a mosaic."""
+        if (tile, run) not in self._groups:
+            self._groups[tile, run] = self.lake.arrays("mosaic", tile, run)
+        return self._groups[tile, run][f"{band}/var"]
+
+    def _run(self, tile: str, cut: str) -> str | None:
+        """Return the run of the mosaic that a run of stamps has read."""
+        if (tile, cut) not in self._runs:
+            mine = (pl.col("run_id") == cut) & (pl.col("product") == "cutout") & (pl.col("tile") == tile)
+            inputs = self.lake.table("run").filter(mine).select("inputs").collect()["inputs"]
+            entries = [entry for text in inputs for entry in json.loads(text)]
+            named = [entry.get("run") for entry in entries if entry.get("uri") == f"mosaic/{tile}"]
+            self._runs[tile, cut] = named[0] if named else self.lake.live_runs("mosaic").get(tile)
+        return self._runs[tile, cut]
+
+
 def write_cutouts(
     lake: "LakePixels", ids: ArrayLike, folder: Path, *, bands: Sequence[str] | None, size_pix: int | None
 ) -> list[Path]:
@@ -80,10 +116,10 @@ def write_cutouts(
     names = list(bands) if bands is not None else lake.bands(wanted)
     stamps = lake.cutouts(wanted, bands=names, planes=("sci", "wht", "seg"), size_pix=size_pix)
     rows = _rows(lake, stamps.source_id)
-    paths = []
+    mosaics, paths = _Mosaics(lake), []
     for i, row in enumerate(rows.iter_rows(named=True)):
         paths.append(folder / f"{row['source_id']}.fits")
-        hdus = _hdus(lake, stamps, i, names, row)
+        hdus = _hdus(mosaics, stamps, i, names, row)
         with write_whole(paths[-1]) as staged:
             hdus.writeto(staged)
     return paths
@@ -99,7 +135,7 @@ def _rows(lake: "LakePixels", ids: NDArray[np.int64]) -> pl.DataFrame:
     return order.join(found, on="source_id", how="left", maintain_order="left")
 
 
-def _hdus(lake: "LakePixels", stamps: "Cutouts", i: int, bands: Iterable[str], row: dict[str, Any]) -> Any:
+def _hdus(mosaics: _Mosaics, stamps: "Cutouts", i: int, bands: Iterable[str], row: dict[str, Any]) -> Any:
     from astropy.io import fits
 
     primary = fits.PrimaryHDU()
@@ -110,8 +146,8 @@ def _hdus(lake: "LakePixels", stamps: "Cutouts", i: int, bands: Iterable[str], r
     primary.header["RUN"] = (row["run_id"], "run that cut the stamp")
     hdus = fits.HDUList([primary])
     for version, band in enumerate((b for b in bands if b in stamps.cards[i]), start=1):
-        about = _about(lake, row, band)
-        for name, data, unit in _planes(lake, stamps, i, band, row, about):
+        about = mosaics.about(row, band)
+        for name, data, unit in _planes(mosaics, stamps, i, band, row, about):
             hdu = fits.ImageHDU(data, name=name, ver=version)
             hdu.header.update(stamps.grid(i, band).cards())
             hdu.header["FILTER"] = band.upper()
@@ -121,23 +157,12 @@ def _hdus(lake: "LakePixels", stamps: "Cutouts", i: int, bands: Iterable[str], r
     return hdus
 
 
-def _about(lake: "LakePixels", row: dict[str, Any], band: str) -> dict[str, Any]:
-    """Return the row of the mosaic that the stamp was cut from, and its run; empty when that is not known."""
-    product = f"mosaic/{row['tile']}"
-    mine = (pl.col("run_id") == row["run_id"]) & (pl.col("product") == "cutout") & (pl.col("tile") == row["tile"])
-    inputs = lake.table("run").filter(mine).select("inputs").collect()["inputs"]
-    runs = [entry.get("run") for text in inputs for entry in json.loads(text) if entry.get("uri") == product]
-    run = runs[0] if runs else lake.live_runs("mosaic").get(row["tile"])
-    found = lake.table("mosaic").filter((pl.col("tile") == row["tile"]) & (pl.col("band") == band)).collect()
-    return ({} if found.is_empty() else found.row(0, named=True)) | {"run": run}
-
-
 def _planes(
-    lake: "LakePixels", stamps: "Cutouts", i: int, band: str, row: dict[str, Any], about: dict[str, Any]
+    mosaics: _Mosaics, stamps: "Cutouts", i: int, band: str, row: dict[str, Any], about: dict[str, Any]
 ) -> list[tuple[str, NDArray[Any], str]]:
     data, weight, labels = (np.array(stamps[band, plane][i]) for plane in ("sci", "wht", "seg"))
     unit = _UNITS.get(stamps.units[band, "sci"], stamps.units[band, "sci"])
-    sigma = _sigma(lake, stamps, i, band, row["tile"], about)
+    sigma = _sigma(mosaics, stamps, i, band, row["tile"], about)
     blank = ~np.isfinite(data) | (weight <= 0) | ~np.isfinite(sigma)
     other = (labels != 0) & (labels != (row["label"] if row["label"] is not None else -1))
     mask = np.where(blank, NO_DATA, 0) | np.where(other, OTHER_SOURCE, 0)
@@ -151,14 +176,14 @@ def _planes(
 
 
 def _sigma(
-    lake: "LakePixels", stamps: "Cutouts", i: int, band: str, tile: str, about: dict[str, Any]
+    mosaics: _Mosaics, stamps: "Cutouts", i: int, band: str, tile: str, about: dict[str, Any]
 ) -> NDArray[np.float32]:
     """Return the root of the mosaic's variance times R, so that sums over many pixels have honest errors."""
     side = int(stamps.size[i])
     sigma = np.full((side, side), np.nan, np.float32)
     if about["run"] is None:
         return sigma
-    variance = lake.arrays("mosaic", tile, about["run"])[f"{band}/var"]
+    variance = mosaics.variance(tile, about["run"], band)
     y0, x0 = (int(v) for v in stamps.origin[band][i])
     ny, nx = variance.shape
     a, b = max(y0, 0), min(y0 + side, ny)

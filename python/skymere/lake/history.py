@@ -1,10 +1,18 @@
-"""What two versions of a table do not have in common."""
+"""Older versions of tables: what two of them do not have in common, and what a run that was replaced had said."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from skymere.errors import StorageError
 from skymere.lake.schemas import Schema
 
-__all__ = ["difference"]
+if TYPE_CHECKING:
+    from skymere.lake.asking import LakeQueries
+
+__all__ = ["difference", "rows_of_run"]
 
 # No column has a space in its name.
 _NEW = " new"
@@ -23,6 +31,18 @@ def difference(old: pl.LazyFrame, new: pl.LazyFrame, schema: Schema) -> pl.DataF
         before.join(after, on=key, how="anti").select(*key, pl.lit(REMOVED).alias("change"), _NOWHERE),
     ]
     return pl.concat(parts).sort("change", *key)
+
+
+def rows_of_run(lake: "LakeQueries", product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the rows of a run, also of one that was replaced, as long as they are there."""
+    mine = (pl.col("tile") == tile) & (pl.col("run_id") == run)
+    versions = [entry["version"] for entry in lake.history(product) if entry["run"] == run]
+    for version in (None, *versions):
+        with suppress(StorageError, pl.exceptions.PolarsError, FileNotFoundError):
+            rows = lake.table(product, version=version).filter(mine).collect()
+            if rows.height:
+                return tuple(rows.to_dicts())
+    return ()
 
 
 def _changed(before: pl.DataFrame, after: pl.DataFrame, key: list[str]) -> pl.DataFrame:

@@ -3,14 +3,14 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from skymere.errors import InvalidInputError, NotFoundError, StorageError
+from skymere.errors import InvalidInputError, NotFoundError
+from skymere.lake.history import rows_of_run
 
 if TYPE_CHECKING:
     from skymere.lake.arrays import ArrayGroup
@@ -153,7 +153,7 @@ def _covering(tracer: "_Tracer", tree: Provenance) -> dict[str, tuple[str, ...]]
         if product != "mosaic" or tile != tree.row["tile"] or not node.arrays:
             continue
         arrays = tracer.lake.arrays(product, tile, node.run)
-        for mosaic in tracer.rows(product, tile, node.run):
+        for mosaic in rows_of_run(tracer.lake, product, tile, node.run):
             context = f"{mosaic['band']}/ctx"
             if context in arrays:
                 bits = _at(arrays, context, tree.row["ra"], tree.row["dec"])
@@ -209,18 +209,7 @@ class _Tracer:
         return made
 
     def _decisions(self, product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
-        return self.rows(product, tile, run) if product in EDITS else ()
-
-    def rows(self, product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
-        """Return the rows of a run, also of one that was replaced, as long as they are there."""
-        mine = (pl.col("tile") == tile) & (pl.col("run_id") == run)
-        versions = [entry["version"] for entry in self.lake.history(product) if entry["run"] == run]
-        for version in (None, *versions):
-            with suppress(StorageError, pl.exceptions.PolarsError, FileNotFoundError):
-                rows = self.lake.table(product, version=version).filter(mine).collect()
-                if rows.height:
-                    return tuple(rows.to_dicts())
-        return ()
+        return rows_of_run(self.lake, product, tile, run) if product in EDITS else ()
 
     def _described(self, known: Mapping[str, Any]) -> dict[str, Any]:
         inputs = [self._input(entry) for entry in json.loads(known["inputs"])]
