@@ -12,12 +12,8 @@ from skymere.lake.content import content_hash
 from skymere.lake.externals import external_table, externals
 from skymere.lake.files import storage
 from skymere.lake.history import difference
-<<<<<<< HEAD
-from skymere.lake.layout import Layout, TableFile, check_name
-from skymere.lake.majors import chosen, filled, stored
-=======
 from skymere.lake.layout import Layout, check_name
->>>>>>> outside
+from skymere.lake.majors import chosen, filled, stored
 from skymere.lake.matching import crossmatch
 from skymere.lake.migrations import migrated
 from skymere.lake.provenance import Provenance, trace

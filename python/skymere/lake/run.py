@@ -108,11 +108,7 @@ class Run:
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:
-<<<<<<< HEAD
             record(self._layout, self.product, live)
-=======
-            self._record(live)
->>>>>>> outside
         if not self.already:
             self._renew()
         return self
