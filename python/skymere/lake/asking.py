@@ -12,12 +12,8 @@ from skymere.lake.content import content_hash
 from skymere.lake.externals import external_table, externals
 from skymere.lake.files import storage
 from skymere.lake.history import difference
-<<<<<<< HEAD
-from skymere.lake.layout import Layout, TableFile, check_name
-from skymere.lake.majors import chosen, filled, stored
-=======
 from skymere.lake.layout import Layout, check_name
->>>>>>> outside
+from skymere.lake.majors import chosen, filled, stored
 from skymere.lake.matching import crossmatch
 from skymere.lake.migrations import migrated
 from skymere.lake.provenance import Provenance, trace
@@ -318,7 +314,7 @@ class LakeQueries:
     def array_folder(self, product: str, tile: str, run: str) -> str:
         """Return the folder of sealed arrays inside the lake; empty when there are none."""
         folder = self._layout.arrays(product, tile, run)
-        return str(folder.relative_to(self.path)) if (folder / MANIFEST).is_file() else ""
+        return f"arrays/{product}/{tile}/{folder.name}" if (folder / MANIFEST).is_file() else ""
 
     def provenance(self, name: str, key: Any) -> Provenance:
         """Return where a row comes from, as a tree down to the files of the exposures.

@@ -108,11 +108,7 @@ class Run:
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:
-<<<<<<< HEAD
             record(self._layout, self.product, live)
-=======
-            self._record(live)
->>>>>>> outside
         if not self.already:
             self._renew()
         return self
@@ -149,7 +145,7 @@ class Run:
             Place inside the group, such as ``f140w/sci``.
         array : array_like, or iterator of ndarray
             Values, of the dtype and number of axes that the schema says. An iterator gives them in parts along the
-            first axis, so that memory need not hold more than a shard (64 MiB) and a part.
+            first axis, so that memory need not hold more than a shard (at most 128 MiB) and a part.
         n_rows : int, optional
             Length of the first axis; needed with an iterator of more than one part.
         dims : sequence of str, optional
