@@ -314,7 +314,7 @@ class LakeQueries:
     def array_folder(self, product: str, tile: str, run: str) -> str:
         """Return the folder of sealed arrays inside the lake; empty when there are none."""
         folder = self._layout.arrays(product, tile, run)
-        return str(folder.relative_to(self.path)) if (folder / MANIFEST).is_file() else ""
+        return f"arrays/{product}/{tile}/{folder.name}" if (folder / MANIFEST).is_file() else ""
 
     def provenance(self, name: str, key: Any) -> Provenance:
         """Return where a row comes from, as a tree down to the files of the exposures.

@@ -15,6 +15,7 @@ from skymere.lake.files import put_if_absent
 from skymere.lake.lake import Lake
 from skymere.lake.layout import Layout
 from skymere.lake.schemas import load_schema, products
+from skymere.lake.stores import matching
 
 __all__ = ["Finding", "examine"]
 
@@ -145,7 +146,7 @@ def _schemas(layout: Layout) -> Iterator[Finding]:
         if major > newest:
             message = f"{dataset} has version {major} of {product}, this skymere knows up to {newest}"
             yield Finding(what="schemas", state="broken", message=message, mend="pip install --upgrade skymere")
-    for path in sorted(layout.schemas.glob("*.yaml")):
+    for path in matching(layout.schemas, "*.yaml"):
         product, _, version = path.stem.rpartition("-")
         with contextlib.suppress(NotFoundError):
             if product in shipped and load_schema(product, version).text != path.read_text(encoding="utf-8"):

@@ -14,7 +14,7 @@ from skymere.lake.export_fits import write_catalogue, write_cutouts
 from skymere.lake.export_hats import write_hats
 from skymere.lake.export_spectra import write_spectra
 from skymere.lake.export_votable import write_votable
-from skymere.lake.files import digest
+from skymere.lake.files import all_fetched, digest
 from skymere.lake.imports import publish_catalogue, read_catalogue
 from skymere.lake.pixels import LakePixels
 from skymere.lake.schemas import Column
@@ -145,9 +145,10 @@ class LakeExchange(LakePixels):
         columns = self._columns(name, table.scan(delta).collect_schema().names())
         text = table.schema.description
         out, files = Path(folder), table.live(delta)
-        write_hats(
-            table.dataset, files, out, product=name, description=text, columns=columns, margin_arcsec=margin_arcsec
-        )
+        with all_fetched(table.dataset, [file.path for file in files]) as dataset:
+            write_hats(
+                dataset, files, out, product=name, description=text, columns=columns, margin_arcsec=margin_arcsec
+            )
         return out
 
     def import_catalogue(

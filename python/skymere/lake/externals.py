@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from skymere.errors import NotFoundError
 from skymere.lake.layout import Layout
 from skymere.lake.schemas import Schema, parse_schema, products
+from skymere.lake.stores import matching
 from skymere.lake.tables import Table
 
 __all__ = ["EXTERNAL", "external_table", "externals"]
@@ -16,7 +17,7 @@ def externals(layout: Layout) -> dict[str, tuple[Schema, ...]]:
     """Return the schemas of every imported catalogue, oldest first, by name."""
     shipped = set(products())
     found: dict[str, list[Schema]] = {}
-    for path in sorted(layout.schemas.glob("*.yaml")):
+    for path in matching(layout.schemas, "*.yaml"):
         if path.name.partition("-")[0] in shipped:
             continue
         text = path.read_text(encoding="utf-8")

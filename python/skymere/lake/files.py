@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from skymere.errors import ConflictError, StorageError
 from skymere.lake.stores import ObjectPath, Place
 
 __all__ = [
+    "all_fetched",
     "check_put_if_absent",
     "digest",
     "fetched",
@@ -162,6 +163,20 @@ def fetched(path: Place) -> Iterator[Path]:
             for block in path.blocks():
                 file.write(block)
         yield copy
+
+
+@contextmanager
+def all_fetched(folder: Place, names: Iterable[str]) -> Iterator[Path]:
+    """Give a folder on the disk with files of ``folder``: itself, or copies that are gone afterwards."""
+    if not isinstance(folder, ObjectPath):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as here:
+        for name in names:
+            with fetched(folder / name) as copy:
+                Path(here, name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(copy, Path(here, name))
+        yield Path(here)
 
 
 def renew(path: Place) -> bool:

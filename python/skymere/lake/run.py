@@ -145,7 +145,7 @@ class Run:
             Place inside the group, such as ``f140w/sci``.
         array : array_like, or iterator of ndarray
             Values, of the dtype and number of axes that the schema says. An iterator gives them in parts along the
-            first axis, so that memory need not hold more than a shard (64 MiB) and a part.
+            first axis, so that memory need not hold more than a shard (at most 128 MiB) and a part.
         n_rows : int, optional
             Length of the first axis; needed with an iterator of more than one part.
         dims : sequence of str, optional

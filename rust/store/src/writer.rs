@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 
 use rayon::prelude::*;
 use skymere_core::codec::{
-    CodecError, ShardIndex, encode, quantum_exponent, round_to_quantum, round_weights,
+    CodecError, ShardIndex, encode_with, quantum_exponent, round_to_quantum, round_weights,
 };
 use skymere_core::interrupt;
 
@@ -164,8 +164,8 @@ impl<'a> Rows<'a> {
         (0..n_elements(&grid).unwrap_or(0))
             .into_par_iter()
             .map_init(
-                || (blank.clone(), Vec::new()),
-                |(chunk, floats), number| {
+                || (blank.clone(), Vec::new(), Vec::new()),
+                |(chunk, floats, encoded), number| {
                     interrupt::poll();
                     let start = chunk_start(layout, &grid, shard, number);
                     let extent: Vec<usize> = (0..start.len())
@@ -182,7 +182,7 @@ impl<'a> Rows<'a> {
                     if *chunk == blank {
                         return Ok(None);
                     }
-                    encode(chunk, layout.item, layout.codec).map(Some)
+                    encode_with(chunk, layout.item, layout.codec, encoded).map(Some)
                 },
             )
             .collect()

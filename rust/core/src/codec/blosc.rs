@@ -62,23 +62,36 @@ const MOST: usize = 1 << 28;
 /// # Errors
 /// When the chunk is larger than 256 MiB, or an element larger than 255 bytes, or the library fails.
 pub fn encode(raw: &[u8], item: usize, codec: Codec) -> Result<Vec<u8>, CodecError> {
+    encode_with(raw, item, codec, &mut Vec::new())
+}
+
+/// The same as [`encode`], with memory that is used again: fresh pages for each chunk would cost a tenth of the time.
+///
+/// # Errors
+/// Those of [`encode`].
+pub fn encode_with(
+    raw: &[u8],
+    item: usize,
+    codec: Codec,
+    scratch: &mut Vec<u8>,
+) -> Result<Vec<u8>, CodecError> {
     if raw.len() > MOST || codec.block > MOST || item > 255 {
         return Err(CodecError::TooLarge {
             bytes: raw.len(),
             most: MOST,
         });
     }
-    let mut out = vec![0_u8; raw.len() + blosc_src::BLOSC_MAX_OVERHEAD as usize];
-    let code = ffi::compress(raw, item, codec, &mut out);
-    let length = usize::try_from(code)
+    scratch.resize(raw.len() + blosc_src::BLOSC_MAX_OVERHEAD as usize, 0);
+    let code = ffi::compress(raw, item, codec, scratch);
+    usize::try_from(code)
         .ok()
         .filter(|&n| n > 0)
+        .and_then(|n| scratch.get(..n))
+        .map(<[u8]>::to_vec)
         .ok_or(CodecError::Compress {
             bytes: raw.len(),
             code,
-        })?;
-    out.truncate(length);
-    Ok(out)
+        })
 }
 
 /// Decompress a chunk into `out`, which it must fill.

@@ -8,7 +8,7 @@ mod index;
 mod quantise;
 mod weight;
 
-pub use blosc::{Codec, Compressor, Shuffle, decode, encode};
+pub use blosc::{Codec, Compressor, Shuffle, decode, encode, encode_with};
 pub use error::CodecError;
 pub use index::{ShardIndex, index_len};
 pub use quantise::{LOSSLESS, quantise, quantum_exponent, round_to_quantum};
