@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import polars as pl
@@ -15,7 +14,7 @@ from skymere.lake.files import put_if_absent
 from skymere.lake.lake import Lake
 from skymere.lake.layout import Layout
 from skymere.lake.schemas import load_schema, products
-from skymere.lake.stores import matching
+from skymere.lake.stores import Place, at, matching
 
 __all__ = ["Finding", "examine"]
 
@@ -46,13 +45,13 @@ class Finding:
     mend: str = ""
 
 
-def examine(path: str | Path, *, hashes: bool = False) -> list[Finding]:
+def examine(path: str | Place, *, hashes: bool = False) -> list[Finding]:
     """Look at everything that can be broken in a lake.
 
     Parameters
     ----------
     path : str or Path
-        The folder.
+        The folder, or ``s3://bucket/prefix``.
     hashes : bool, optional
         Also read every file and compare it with its checksum.
 
@@ -66,7 +65,7 @@ def examine(path: str | Path, *, hashes: bool = False) -> list[Finding]:
     Nothing is changed; a file of a few bytes is written and removed to see whether the store can put a file only
     where there is none, on which atomic publication rests.
     """
-    root = Path(path).absolute()
+    root = at(path)
     try:
         layout, _ = Layout.open(root)
         lake = Lake.open(root)
