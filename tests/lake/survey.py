@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from skymere.errors import NotFoundError
-from skymere.lake import Lake, NamedTile, pyramid, table_dtypes
+from skymere.lake import Lake, NamedTile, load_schema, pyramid, table_dtypes
 from skymere.wcs import Grid
 
 SHAPE = (96, 128)
@@ -59,6 +59,24 @@ def empty_row(product, bands=(), **values):
     names = table_dtypes(product, bands)
     skip = ("tile", "run_id", "_healpix_29")
     return {n: blank.get(kind, 3) for n, kind in names.items() if n not in skip} | values
+
+
+def rows_of(product, n=3, bands=BANDS[1:]):
+    """A few rows of any product, on the sky of tile east."""
+    bands = bands if any(c.is_pattern for c in load_schema(product).columns) else ()
+    kinds = table_dtypes(product, bands)
+    skip = {"tile", "run_id", "_healpix_29"}
+    rows = []
+    for k in range(n):
+        row = empty_row(product, bands)
+        row |= {name: k for name in load_schema(product).primary_key if name not in skip and kinds[name].is_integer()}
+        row |= {
+            name: f"n{k}" for name in load_schema(product).primary_key if name not in skip and kinds[name] == pl.String
+        }
+        if "_healpix_29" in kinds:
+            row |= {"ra": 150.0017 + 1e-4 * k, "dec": 1e-4 * k}
+        rows.append(row)
+    return frame(product, rows, bands)
 
 
 def publish_exposure(lake, tile, version, run):

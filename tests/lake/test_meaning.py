@@ -11,27 +11,9 @@ from deltalake import DeltaTable, Field
 from deltalake.schema import PrimitiveType
 
 from skymere.errors import ConflictError, SchemaError
-from skymere.lake import load_schema, products, rows_from_astropy, table_dtypes
+from skymere.lake import load_schema, products, rows_from_astropy
 
 BANDS = ("f140w",)
-
-
-def rows_of(survey, product, n=3):
-    """A few rows of any product, on the sky of tile east."""
-    bands = BANDS if any(c.is_pattern for c in load_schema(product).columns) else ()
-    kinds = table_dtypes(product, bands)
-    skip = {"tile", "run_id", "_healpix_29"}
-    rows = []
-    for k in range(n):
-        row = survey.empty_row(product, bands)
-        row |= {name: k for name in load_schema(product).primary_key if name not in skip and kinds[name].is_integer()}
-        row |= {
-            name: f"n{k}" for name in load_schema(product).primary_key if name not in skip and kinds[name] == pl.String
-        }
-        if "_healpix_29" in kinds:
-            row |= {"ra": 150.0017 + 1e-4 * k, "dec": 1e-4 * k}
-        rows.append(row)
-    return survey.frame(product, rows, bands)
 
 
 def publish(lake, product, frame, params=None, on_event=None):
@@ -47,7 +29,7 @@ def files(lake, product):
 @pytest.mark.parametrize("product", [p for p in products() if p != "run"])
 def test_astropy_sees_unit_ucd_and_description_of_every_column_of_every_product(lake, survey, product):
     n = 1 if load_schema(product).primary_key == ("tile",) else 3
-    publish(lake, product, rows_of(survey, product, n))
+    publish(lake, product, survey.rows_of(product, n))
     (path,) = files(lake, product)
     table = Table.read(path, format="parquet.votable")
     assert len(table) == n
@@ -96,7 +78,7 @@ ON_DISK = {
 
 @pytest.mark.parametrize("message", ON_DISK)
 def test_a_file_that_changed_on_the_disk_is_not_committed(lake, survey, message):
-    publish(lake, "source", rows_of(survey, "source", 2), params={"n": 1})
+    publish(lake, "source", survey.rows_of("source", 2), params={"n": 1})
     before, log = lake.table("source").collect(), lake.history("source")
     (old,) = files(lake, "source")
 
@@ -106,7 +88,7 @@ def test_a_file_that_changed_on_the_disk_is_not_committed(lake, survey, message)
             rewrite(path, ON_DISK[message])
 
     with pytest.raises(SchemaError, match=message) as caught:
-        publish(lake, "source", rows_of(survey, "source"), params={"n": 2}, on_event=on_event)
+        publish(lake, "source", survey.rows_of("source"), params={"n": 2}, on_event=on_event)
     assert ".parquet" in str(caught.value)
     assert lake.table("source").collect().equals(before)
     assert lake.history("source") == log
@@ -117,7 +99,7 @@ def test_a_file_that_others_wrote_the_same_way_is_committed(lake, survey):
         if step == "rows_written":
             rewrite(files(lake, "source")[0], lambda table: table)
 
-    assert publish(lake, "source", rows_of(survey, "source"), on_event=on_event) == "published"
+    assert publish(lake, "source", survey.rows_of("source"), on_event=on_event) == "published"
 
 
 WRONG_ROWS = {
@@ -137,15 +119,15 @@ WRONG_ROWS = {
 
 @pytest.mark.parametrize("message", WRONG_ROWS)
 def test_wrong_rows_are_refused_and_what_was_published_stays(lake, survey, message):
-    publish(lake, "source", rows_of(survey, "source", 2), params={"n": 1})
+    publish(lake, "source", survey.rows_of("source", 2), params={"n": 1})
     before, log, names = lake.content_hash(), lake.history("source"), files(lake, "source")
     with pytest.raises(SchemaError, match=message):
-        publish(lake, "source", WRONG_ROWS[message](rows_of(survey, "source")), params={"n": 2})
+        publish(lake, "source", WRONG_ROWS[message](survey.rows_of("source")), params={"n": 2})
     assert (lake.content_hash(), lake.history("source"), files(lake, "source")) == (before, log, names)
 
 
 def test_unsorted_rows_are_sorted_and_a_stale_publisher_is_a_conflict(lake, survey):
-    frame = rows_of(survey, "source").reverse()
+    frame = survey.rows_of("source").reverse()
     work = {"stage": "s", "tile": "east", "product": "source", "inputs": []}
     with lake.run(**work, params={"n": 1}) as first, lake.run(**work, params={"n": 2}) as second:
         second.publish(frame)
@@ -158,7 +140,7 @@ def test_unsorted_rows_are_sorted_and_a_stale_publisher_is_a_conflict(lake, surv
 
 @pytest.mark.parametrize("metadata", [{"unit": "mJy"}, {}])
 def test_a_delta_table_in_another_unit_is_refused_when_read(lake, survey, metadata):
-    publish(lake, "source", rows_of(survey, "source").select(pl.exclude("^.*_f140w$")))
+    publish(lake, "source", survey.rows_of("source").select(pl.exclude("^.*_f140w$")))
     fields = [
         Field(c.name, PrimitiveType("integer" if c.datatype == "int" else c.datatype), metadata=metadata)
         for c in load_schema("source").expand(["f999w"])
@@ -172,7 +154,7 @@ def test_a_delta_table_in_another_unit_is_refused_when_read(lake, survey, metada
 
 
 def test_astropy_tables_with_units_become_rows(lake, survey):
-    frame = rows_of(survey, "source").with_columns(x_err=pl.Series([0.5, None, 0.25], dtype=pl.Float32))
+    frame = survey.rows_of("source").with_columns(x_err=pl.Series([0.5, None, 0.25], dtype=pl.Float32))
     columns = {c.name: c for c in load_schema("source").expand(BANDS)}
     table = QTable(
         {

@@ -86,6 +86,7 @@ def test_patterns_become_the_columns_of_each_band():
         (('primaryKey: ["#source.source_id"]', 'primaryKey: ["#source.number"]'), "'number'"),
         (("tables:", "tabels:"), "not a schema"),
         (("datatype: string, length: 64", "datatype: string"), "has a length"),
+        (("length: 64, nullable: false", "length: 64, nullable: true"), "strings cannot be null"),
     ],
 )
 def test_faulty_schema_files_are_refused(change, message):

@@ -1,6 +1,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
+def lacosmic(
+    data: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    background: NDArray[np.float32] | None,
+    *,
+    sigma: float,
+    sigma_near: float,
+    contrast: float,
+    saturation: float,
+    n_rounds: int,
+    fill: str,
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]: ...
 def low_pixels(
     data: NDArray[np.float32], sigma: float, n_clip: int, clip_sigma: float, bin_width: float
 ) -> NDArray[np.bool_]: ...

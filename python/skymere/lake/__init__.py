@@ -10,6 +10,7 @@ from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.migrations import migration
 from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
@@ -45,6 +46,7 @@ __all__ = [
     "in_box",
     "in_cone",
     "load_schema",
+    "migration",
     "polygons_overlap",
     "products",
     "pyramid",

@@ -17,8 +17,10 @@ from skymere.lake.sky import healpix29
 __all__ = ["check_delta", "check_frame", "check_parquet", "check_units", "with_index"]
 
 
-def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> tuple[Column, ...]:
-    """Return the columns of a table that is fit to be published.
+def check_frame(
+    frame: pl.DataFrame, schema: Schema, *, tile: str, run: str, is_placed: bool = False
+) -> tuple[Column, ...]:
+    """Return the columns of a table that is fit to be published; ``is_placed`` when its index was computed just now.
 
     Raises
     ------
@@ -30,7 +32,7 @@ def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> 
     _same(schema, polars_schema(columns), dict(frame.schema))
     for column in columns:
         values = frame[column.name]
-        if not column.nullable and values.null_count():
+        if (column.is_text or not column.nullable) and values.null_count():
             raise _fault(schema, column.name, "no null", f"{values.null_count()} nulls")
         longest = values.str.len_bytes().max() if column.length is not None else None
         if isinstance(longest, int) and longest > (column.length or 0):
@@ -38,10 +40,10 @@ def check_frame(frame: pl.DataFrame, schema: Schema, *, tile: str, run: str) -> 
     for name, wanted in (("tile", tile), ("run_id", run)):
         if (frame[name] != wanted).any():
             raise _fault(schema, name, repr(wanted), f"{frame[name].filter(frame[name] != wanted)[0]!r}")
-    if frame.select(schema.primary_key).is_duplicated().any():
+    if frame.select(schema.primary_key).n_unique() < frame.height:
         key = frame.filter(frame.select(schema.primary_key).is_duplicated()).select(schema.primary_key).row(0)
         raise _fault(schema, " and ".join(schema.primary_key), "a unique key", f"{key} more than once")
-    if schema.is_positional:
+    if schema.is_positional and not is_placed:
         _check_place(frame, schema)
     return columns
 
@@ -93,8 +95,10 @@ def check_parquet(path: Path, schema: Schema, columns: Iterable[Column]) -> None
             raise _fault(schema, "_healpix_29", "sorted rows", found, str(path))
 
 
-def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
+def check_delta(found: Any, schema: Schema, *, oldest: Schema | None = None) -> tuple[Column, ...]:
     """Return the columns of a Delta table whose names, types and units are those of the schema.
+
+    What ``oldest``, an earlier minor version, did not have yet may be missing.
 
     Raises
     ------
@@ -102,7 +106,9 @@ def check_delta(found: Any, schema: Schema) -> tuple[Column, ...]:
         When a column differs.
     """
     types = {field.name: field.type for field in found.fields}
-    columns = schema.expand(schema.bands(types))
+    bands = schema.bands(types)
+    needed = {column.name for column in (oldest or schema).expand(bands)}
+    columns = tuple(column for column in schema.expand(bands) if column.name in needed or column.name in types)
     _same(schema, {field.name: field.type for field in delta_schema(columns).fields}, types)
     nullable = {field.name: field.nullable for field in found.fields}
     for column in columns:
@@ -126,14 +132,14 @@ def check_units(units: Mapping[str, str], schema: Schema, columns: Iterable[Colu
 
 
 def _same(schema: Schema, wanted: Mapping[str, Any], found: Mapping[str, Any], origin: str = "") -> None:
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise _fault(schema, ", ".join(missing), "in the table", "missing", origin)
     for name, kind in found.items():
         if name not in wanted:
             raise _fault(schema, name, f"one of {list(wanted)}", "a column that the schema does not have", origin)
         if kind != wanted[name]:
             raise _fault(schema, name, str(wanted[name]), str(kind), origin)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise _fault(schema, ", ".join(missing), "in the table", "missing", origin)
 
 
 def _fault(schema: Schema, column: str, expected: str, found: str, origin: str = "") -> SchemaError:

@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 from skymere.errors import InvalidInputError
 from skymere.lake.files import size_of
 from skymere.lake.layout import Layout, TableFile
+from skymere.lake.majors import stored
 from skymere.lake.tables import Table
 
 __all__ = ["Compaction", "compact"]
@@ -39,7 +40,7 @@ def compact(layout: Layout, product: str, *, target_mib: float) -> Compaction:
     if not target_mib > 0:
         msg = f"target_mib: {target_mib} is not allowed, it must be positive"
         raise InvalidInputError(msg)
-    table = Table(layout, product)
+    table = stored(layout, product)
     first = table.open()
     if first is None:
         return Compaction(product=product, before=0, after=0)

@@ -31,7 +31,8 @@ def content_hash(
         Tiles of each product.
     """
     total = hashlib.sha256()
-    for product in sorted(live):
+    # A product without rows says nothing: skymere had none of it once.
+    for product in sorted(name for name, tiles in live.items() if tiles):
         schema = load_schema(product)
         _add_rows(total, schema, table(product).collect())
         if schema.arrays:
@@ -44,6 +45,9 @@ def content_hash(
 def _add_rows(total: Any, schema: Schema, frame: pl.DataFrame) -> None:
     # A column without a value says nothing: it is there because the lake once had that band.
     silent = {values.name for values in frame if values.null_count() == frame.height}
+    # Nor does a text that is empty in every row, when a minor version has added it.
+    texts = {column.name for column in schema.columns if column.is_text and not column.nullable}
+    silent |= {v.name for v in frame if v.dtype == pl.String and v.name not in texts and (v == "").all()}
     names = sorted(set(frame.columns) - silent - schema.not_content)
     frame = frame.select(names)
     # Keys that name a run stay out of the hash, so all other columns take part in the order.

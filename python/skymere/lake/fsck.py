@@ -16,8 +16,9 @@ from skymere.lake.checks import check_parquet
 from skymere.lake.files import digest, fetched
 from skymere.lake.garbage import named_groups
 from skymere.lake.layout import Layout, TableFile
+from skymere.lake.schemas import Schema
 from skymere.lake.stores import Place
-from skymere.lake.tables import SHA256, Table, tables_on_disk
+from skymere.lake.tables import SHA256, Table, kept_schemas, tables_on_disk
 
 __all__ = ["Fault", "check_lake"]
 
@@ -175,13 +176,21 @@ def _misfit(table: Table, path: Place, n_rows: int) -> str:
     try:
         with fetched(path) as file:
             names = pq.read_schema(file).names
-            columns = table.schema.expand(table.schema.bands(names))
+            named = (pq.read_metadata(file).metadata or {}).get(b"skymere.schema.version", b"").decode()
+            kept = kept_schemas(table.layout, table.schema.product, table.major)
+            versions = sorted([table.schema, *kept], key=_version)
+            columns = versions[-1].expand(versions[-1].bands(names))
+            written = next((schema for schema in versions if schema.version_text == named), table.schema)
             # A file of an earlier minor version lacks the columns that came later.
-            check_parquet(file, table.schema, [c for c in columns if c.name in names or not c.nullable])
+            check_parquet(file, written, [c for c in columns if c.name in names or not c.nullable])
             height = pq.read_table(file, partitioning=None).num_rows
     except (SkymereError, pa.ArrowException, OSError) as error:
         return str(error)
     return "" if height == n_rows else f"{height} rows, the log says {n_rows}"
+
+
+def _version(schema: Schema) -> tuple[int, int, int]:
+    return schema.version
 
 
 def _missing(path: Place, message: str) -> Fault:

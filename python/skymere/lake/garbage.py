@@ -15,6 +15,7 @@ from skymere.errors import InvalidInputError
 from skymere.lake.arrays import MANIFEST
 from skymere.lake.files import fetched, remove_tree, size_of, storage
 from skymere.lake.layout import Layout, TableFile
+from skymere.lake.schemas import products
 from skymere.lake.stores import ObjectPath, Place, matching
 from skymere.lake.tables import Table, tables_on_disk
 
@@ -76,7 +77,7 @@ def named_groups(path: Place) -> Iterator[tuple[str, str, str]]:
             names = pq.read_schema(file).names
         for name in names:
             product = name.removesuffix("_run")
-            if name in {product, "parent_run"}:
+            if name == product or product not in products():
                 continue
             rows = pl.scan_parquet(file).select("tile", name).unique().collect()
             for tile, run in rows.iter_rows():

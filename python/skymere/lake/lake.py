@@ -23,13 +23,15 @@ from skymere.lake.fsck import Fault, check_lake
 from skymere.lake.garbage import Garbage, collect, find_garbage
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
+from skymere.lake.majors import chosen, filled, stored
 from skymere.lake.matching import crossmatch
+from skymere.lake.migrations import migrate, migrated
 from skymere.lake.ragged import Ragged, find_rows, read_ragged
 from skymere.lake.run import Run
 from skymere.lake.schemas import load_schema, products
 from skymere.lake.sky import check_cone, cone_ranges, in_box, in_cone, in_ranges
 from skymere.lake.stores import Place, at
-from skymere.lake.tables import Table
+from skymere.lake.tables import Outcome, Table, tables_on_disk
 from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 
 __all__ = ["Lake"]
@@ -135,7 +137,7 @@ class Lake:
         pins = {} if release is None else _read_release(layout, release)
         return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
 
-    def table(self, name: str, *, version: int | None = None) -> pl.LazyFrame:
+    def table(self, name: str, *, version: int | None = None, schema: int | None = None) -> pl.LazyFrame:
         """Return a table.
 
         Parameters
@@ -144,6 +146,9 @@ class Lake:
             Product, such as ``source``.
         version : int, optional
             Version of the table (see `history`); the newest, or that of the release, when not given.
+        schema : int, optional
+            Major version of the schema; the newest when not given. Rows of an older one are migrated while they are
+            read; a version from which the rows were migrated holds what it held then.
 
         Returns
         -------
@@ -153,12 +158,42 @@ class Lake:
         Raises
         ------
         NotFoundError
-            When there is no such product or version.
+            When there is no such product or version, or no migration.
         SchemaError
             When the table does not match its schema.
+        FormatError
+            When the rows are of a newer schema than this skymere knows.
         """
-        table = Table(self._layout, name)
-        return table.scan(self._delta(table, version))
+        table, major = chosen(self._layout, name, self._pinned_tables, schema)
+        return migrated(table.scan(self._delta(table, version)), table, major)
+
+    def migrate(self, name: str) -> Outcome:
+        """Rewrite the rows of a product in the newest major version of its schema, in one commit.
+
+        The table of the older version stays, also for releases; nobody can publish to it any more. Arrays, keys and
+        the content hash stay as they are.
+
+        Parameters
+        ----------
+        name : str
+            Product.
+
+        Returns
+        -------
+        str
+            ``published``, or ``already`` when the rows are of the newest version.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such product or no migration.
+        SchemaError
+            When what the migration makes does not match the schema; the lake is unchanged.
+        ConflictError
+            When somebody changes the table at the same time; migrate again.
+        """
+        self._check_writable()
+        return migrate(self._layout, name)
 
     def cone(self, name: str, ra: float, dec: float, *, radius_arcsec: float) -> pl.LazyFrame:
         """Return the rows of a table within an angle of a position.
@@ -249,7 +284,7 @@ class Lake:
 
     def live_runs(self, product: str) -> dict[str, str]:
         """Return the run that each tile of a product shows."""
-        table = Table(self._layout, product)
+        table = stored(self._layout, product, self._pinned_tables)
         return {file.tile: file.run for file in table.live(self._delta(table))}
 
     def live_run(self, product: str, tile: str) -> str:
@@ -413,7 +448,7 @@ class Lake:
 
         Each has ``version``, ``timestamp`` [ms since 1970], ``operation``, ``run`` and ``schema``.
         """
-        delta = self._delta(Table(self._layout, name))
+        delta = self._delta(stored(self._layout, name, self._pinned_tables))
         entries = [] if delta is None else delta.history()
         keys = ("version", "timestamp", "operation", "run", "schema")
         return [{key: entry.get(key) for key in keys} for entry in entries]
@@ -446,7 +481,7 @@ class Lake:
 
     def versions(self) -> dict[str, int]:
         """Return the version of each table that has rows, as a release would pin them now."""
-        tables = [Table(self._layout, product) for product in products()]
+        tables = filled(tables_on_disk(self._layout))
         deltas = {table.key: self._delta(table) for table in tables}
         return {key: delta.version() for key, delta in deltas.items() if delta is not None}
 
@@ -622,6 +657,10 @@ class Lake:
         where = {"grating": grating}
         rows = find_rows(self, product, ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where)
         return read_ragged(self, product, rows, row="spectrum_row", planes=planes)
+
+    @property
+    def _pinned_tables(self) -> Mapping[str, int] | None:
+        return None if self.pinned is None else self._pins
 
     def _delta(self, table: Table, version: int | None = None) -> Any:
         if self.pinned is not None and version is None:

@@ -14,6 +14,7 @@ from typing import Any
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
 from skymere.lake.files import check_put_if_absent, put_if_absent, storage
 from skymere.lake.schemas import Schema
+from skymere.lake.sky import DEEP
 from skymere.lake.stores import Place, matching
 
 __all__ = ["FORMAT_VERSION", "Layout", "TableFile", "check_name"]
@@ -62,6 +63,16 @@ class TableFile:
     def is_merged(self) -> bool:
         """Whether this is a file of several tiles, which its footer names."""
         return self.run == MERGED
+
+    @property
+    def empty_at(self) -> int:
+        """Index of order 29 of the first place in the sky that the folder is for; 0 when it is for a tile."""
+        pixel = self.folder.rpartition("Npix=")[2]
+        return int(pixel) * 4 ** (DEEP - PARTITION_ORDER) if pixel.isdigit() else 0
+
+    def of_another_attempt(self) -> "TableFile":
+        """Return a name that no file has yet, for the rows of the same tile and run."""
+        return TableFile(self.folder, self.tile, self.run, uuid.uuid4().hex[:8])
 
     @property
     def path(self) -> str:
@@ -185,9 +196,9 @@ class Layout:
         """Return the group of one product, tile and run."""
         return self.root / "arrays" / product / tile / f"{run}.zarr"
 
-    def datasets(self) -> list[tuple[str, int, Place]]:
-        """Return product, major version and folder of every table that is there."""
-        found = matching(self.root / "tables", "*/v*/dataset")
+    def datasets(self, product: str = "*") -> list[tuple[str, int, Place]]:
+        """Return product, major version and folder of every table that is there, of one product or of all."""
+        found = matching(self.root / "tables", f"{product}/v*/dataset")
         return [(path.parts[-3], int(path.parts[-2][1:]), path) for path in found]
 
     def groups(self) -> list[Place]:

@@ -25,10 +25,11 @@ from skymere.lake.checks import check_frame, with_index
 from skymere.lake.files import renew, storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.majors import check_stored
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
-__all__ = ["EVENTS", "Run", "run_id"]
+__all__ = ["EVENTS", "Run", "record", "run_id"]
 
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
 _BESIDE = ("run_item", "alias", "run")
@@ -90,6 +91,8 @@ class Run:
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
         self._layout = layout
         self._table = Table(layout, product)
+        for table in (self._table, *(Table(layout, name) for name in _BESIDE)):
+            check_stored(table)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
         self._on_event = on_event or (lambda _: None)
         self._group: GroupWriter | None = None
@@ -103,7 +106,7 @@ class Run:
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:
-            self._record(live)
+            record(self._layout, self.product, live)
         if not self.already:
             self._renew()
         return self
@@ -196,7 +199,7 @@ class Run:
             msg = f"{self._table.schema.name}: column {unknown[0]}: not in the schema, which has {list(schema)}"
             raise SchemaError(msg)
         filled = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
-        blank = {c.name: "" for c in columns if not c.nullable and schema[c.name] == pl.String}
+        blank = {c.name: "" for c in columns if c.is_text}
         known = {name: value for name, value in filled.items() if name in schema}
         try:
             return pl.DataFrame([blank | known | dict(row) for row in rows], schema=schema).fill_nan(None)
@@ -215,12 +218,15 @@ class Run:
         frame : polars.DataFrame
             Rows; ``tile``, ``run_id`` and ``_healpix_29`` may be missing, `publish` fills them in.
         """
-        schema = polars_schema(self._table.schema.expand(self._table.schema.bands(frame.columns)))
+        columns = self._table.schema.expand(self._table.schema.bands(frame.columns))
+        schema = polars_schema(columns)
         filled = {"tile", "run_id", "_healpix_29"}
         wanted = [
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
-            for name, dtype in schema.items()
-            if name in frame.columns or name not in filled
+            (pl.col(c.name) if c.name in frame.columns else pl.lit(c.absent if c.nullable else None))
+            .cast(schema[c.name])
+            .alias(c.name)
+            for c in columns
+            if c.name in frame.columns or c.name not in filled
         ]
         return frame.select(wanted).fill_nan(None)
 
@@ -265,10 +271,10 @@ class Run:
             for name, rows in (("run_item", items), ("alias", alias))
             if rows is not None and rows.height
         }
-        record = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
+        run_row = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
         self._seal()
         rows = self._write(self._table, main, columns)
-        for name, (its_columns, its_rows) in {**beside, "run": record}.items():
+        for name, (its_columns, its_rows) in {**beside, "run": run_row}.items():
             self._write(Table(self._layout, name), its_rows, its_columns)
         self._on_event("rows_written")
         if self._table.schema.arrays and not self.sealed:
@@ -279,7 +285,7 @@ class Run:
         self._on_event("committed")
         live = self._live()
         if live:
-            self._record(live)
+            record(self._layout, self.product, live)
         self._on_event("recorded")
         self.already = True
         return outcome
@@ -322,8 +328,10 @@ class Run:
         known = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
         names = {column.name for column in table.schema.columns}
         fill = [pl.lit(v).alias(k) for k, v in known.items() if k in names and k not in frame.columns]
-        frame = with_index(frame.with_columns(fill), table.schema)
-        columns = check_frame(frame, table.schema, tile=self.tile, run=self.id)
+        filled = frame.with_columns(fill)
+        frame = with_index(filled, table.schema)
+        is_placed = frame.width > filled.width
+        columns = check_frame(frame, table.schema, tile=self.tile, run=self.id, is_placed=is_placed)
         if table is self._table and self._owner is not None:
             owned = self._owner.owns(frame["ra"].to_numpy(), frame["dec"].to_numpy())
             if not owned.all():
@@ -336,14 +344,6 @@ class Run:
     def _write(self, table: Table, frame: pl.DataFrame, columns: Any) -> Rows:
         empty_at = self._owner.healpix29 if self._owner is not None else 0
         return table.write(frame, columns, self._file, empty_at=empty_at)
-
-    def _record(self, live: TableFile) -> None:
-        """Commit what the attempt that won has written beside its rows."""
-        for name in _BESIDE:
-            table = Table(self._layout, name)
-            file = table.waiting(live)
-            if file is not None:
-                table.append(file, f"{name}/{live.tile}/{self.product}", info={"run": live.run})
 
     def _run_row(self, n_rows: int, parent_run: str | None) -> pl.DataFrame:
         row = {
@@ -364,6 +364,15 @@ class Run:
         }
         schema = polars_schema(Table(self._layout, "run").schema.expand())
         return pl.DataFrame([row], schema={name: schema[name] for name in row})
+
+
+def record(layout: Layout, product: str, live: TableFile) -> None:
+    """Commit what the attempt that won has written beside its rows."""
+    for name in _BESIDE:
+        table = Table(layout, name)
+        file = table.waiting(live)
+        if file is not None:
+            table.append(file, f"{name}/{live.tile}/{product}", info={"run": live.run})
 
 
 def _canonical(tree: Any) -> str:

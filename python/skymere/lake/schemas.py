@@ -15,7 +15,7 @@ import yaml
 
 from skymere.errors import FormatError, NotFoundError, SchemaError
 
-__all__ = ["ArraySpec", "Column", "Schema", "load_schema", "parse_schema", "products"]
+__all__ = ["ArraySpec", "Column", "Schema", "load_schema", "majors", "parse_schema", "products"]
 
 DATATYPES = ("boolean", "short", "int", "long", "float", "double", "string", "text")
 LOSSY = (None, "quantise", "weight7")
@@ -39,7 +39,8 @@ class Column:
     datatype : str
         Felis datatype.
     nullable : bool
-        Whether values may be missing.
+        Whether values may be missing. A text never is, because astropy cannot read such files: one that a minor
+        version adds is nullable, and empty in rows that are older.
     description : str
         In words.
     unit, ucd : str, optional
@@ -65,6 +66,11 @@ class Column:
     def is_text(self) -> bool:
         """Whether the values are strings."""
         return self.datatype in ("string", "text")
+
+    @property
+    def absent(self) -> str | None:
+        """The value in rows that are older than the column."""
+        return "" if self.is_text else None
 
     def for_band(self, band: str) -> "Column":
         """Return the column of one band."""
@@ -264,6 +270,19 @@ def load_schema(product: str, version: str | None = None) -> Schema:
     return parse_schema(path.read_text(encoding="utf-8"), str(path))
 
 
+def majors(product: str) -> dict[int, Schema]:
+    """Return the newest schema of each major version of a product that this skymere ships, in ascending order.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such product.
+    """
+    load_schema(product)
+    texts = {version[0]: ".".join(map(str, version)) for version in _released()[product]}
+    return {major: load_schema(product, text) for major, text in texts.items()}
+
+
 @lru_cache(maxsize=256)
 def parse_schema(text: str, origin: str) -> Schema:
     """Return the schema in the text of a file; ``origin`` names it in errors.
@@ -274,18 +293,7 @@ def parse_schema(text: str, origin: str) -> Schema:
         When the text is not a schema.
     """
     try:
-        tree = yaml.safe_load(text)
-        (table,) = tree["tables"]
-        schema = Schema(
-            product=table["name"],
-            version=_version(tree["version"]["current"]),
-            description=table["description"],
-            columns=tuple(_column(entry) for entry in table["columns"]),
-            primary_key=tuple(key.rpartition(".")[2] for key in table["primaryKey"]),
-            arrays=tuple(_array(entry) for entry in tree.get("skymere:arrays", ())),
-            not_content=frozenset(tree["skymere:not_content"]),
-            text=text,
-        )
+        schema = _parsed(text)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"{origin}: not a schema of skymere: {type(error).__name__}: {error}"
         raise FormatError(msg) from error
@@ -293,6 +301,23 @@ def parse_schema(text: str, origin: str) -> Schema:
         msg = f"{origin}: {fault}"
         raise FormatError(msg)
     return schema
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> Schema:
+    # The loader in C is not part of every build of PyYAML.
+    tree = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    (table,) = tree["tables"]
+    return Schema(
+        product=table["name"],
+        version=_version(tree["version"]["current"]),
+        description=table["description"],
+        columns=tuple(_column(entry) for entry in table["columns"]),
+        primary_key=tuple(key.rpartition(".")[2] for key in table["primaryKey"]),
+        arrays=tuple(_array(entry) for entry in tree.get("skymere:arrays", ())),
+        not_content=frozenset(tree["skymere:not_content"]),
+        text=text,
+    )
 
 
 def _version(text: str) -> tuple[int, int, int]:
@@ -325,22 +350,22 @@ def _faults(schema: Schema) -> Iterator[str]:
         if key not in names:
             yield f"column {key!r} is named but not there"
     for column in schema.columns:
-        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column, schema.primary_key))
+        yield from (f"column {column.name}: {fault}" for fault in _column_faults(column, schema))
     paths = {spec.path for spec in schema.arrays}
     for spec in schema.arrays:
         yield from (f"array {spec.path}: {fault}" for fault in _array_faults(spec, paths))
 
 
-def _column_faults(column: Column, primary_key: tuple[str, ...]) -> Iterator[str]:
+def _column_faults(column: Column, schema: Schema) -> Iterator[str]:
     if column.datatype not in DATATYPES:
         yield f"datatype {column.datatype!r} is not one of {DATATYPES}"
-    if column.is_text and column.nullable:
-        yield "strings cannot be null, because astropy cannot read such files"
+    if column.is_text and column.nullable and schema.version[1] == 0:
+        yield "strings cannot be null, but for those that a minor version adds"
     if (column.datatype == "string") != (column.length is not None):
         yield "a string, and nothing else, has a length"
     if column.is_pattern and not column.nullable:
         yield "a pattern must be nullable, because a file may lack a band"
-    if column.nullable and column.name in primary_key:
+    if column.nullable and column.name in schema.primary_key:
         yield "a part of the primary key cannot be null"
 
 

@@ -211,7 +211,7 @@ def in_box(ra: Place, dec: Place, *, ra_range: tuple[float, float], dec_range: t
 def around(
     ra: NDArray[np.float64], dec: NDArray[np.float64], radius_arcsec: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return eight places ``(8, n)`` on a circle around each position [deg]."""
+    """Return eight places ``(8, n)`` on the circle of ``radius_arcsec`` around each position ``ra, dec`` [deg]."""
     d, r = np.deg2rad(dec), np.deg2rad(radius_arcsec / 3600.0)
     turn = np.deg2rad(np.arange(0, 360, 45))[:, None]
     sin_d = np.sin(d) * np.cos(r) + np.cos(d) * np.sin(r) * np.cos(turn)
@@ -246,7 +246,7 @@ def polygon_contains(
 
 
 def polygons_overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    """Whether two polygons share more than their edges."""
+    """Whether two polygons ``a`` and ``b``, ``(n, 2)`` ``ra, dec`` [deg], share more than their edges."""
     axes = _tangent_axes(a)
     pa, _ = _project(axes, a[:, 0], a[:, 1])
     pb, ahead = _project(axes, b[:, 0], b[:, 1])

@@ -19,17 +19,17 @@ from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
-from skymere.errors import ConflictError, NotFoundError, SchemaError, StorageError
+from skymere.errors import ConflictError, FormatError, NotFoundError, SchemaError, StorageError
 from skymere.lake.checks import check_delta, check_parquet
 from skymere.lake.files import digest, fetched, new_file, put_if_absent, storage, sync, sync_up
 from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
-from skymere.lake.schemas import Column, Schema, load_schema, parse_schema
+from skymere.lake.schemas import Column, Schema, load_schema, majors, parse_schema, products
 from skymere.lake.sky import DEEP
 from skymere.lake.stores import Place, uri_of
 from skymere.lake.votable import votable
 
-__all__ = ["Outcome", "Rows", "Table", "tables_on_disk"]
+__all__ = ["Outcome", "Rows", "Table", "absent", "has_migrated", "kept_schemas", "tables_on_disk"]
 
 Outcome = Literal["published", "already"]
 
@@ -39,6 +39,8 @@ _TILES = "skymere.tiles"
 # Key of a commit under which it names the sha256 of its files.
 SHA256 = "sha256"
 _NOTHING: Mapping[str, str] = {}
+# Transaction of a table that was filled from the one before it, and property of the one that was emptied into it.
+_MIGRATION, _CLOSED = "migration", "skymere.closed"
 _STATISTICS = ("_healpix_29", "source_id", "ra", "dec", "tile")
 
 
@@ -61,7 +63,12 @@ class Table:
     @property
     def key(self) -> str:
         """``product/vMAJOR``, as releases name it."""
-        return f"{self.schema.product}/v{self.schema.version[0]}"
+        return f"{self.schema.product}/v{self.major}"
+
+    @property
+    def major(self) -> int:
+        """Major version of the schema."""
+        return self.schema.version[0]
 
     def open(self, version: int | None = None) -> DeltaTable | None:
         """Return the Delta table at a version, the newest when not given; None before the first publication.
@@ -116,14 +123,19 @@ class Table:
         """
         if delta is None:
             return pl.LazyFrame(schema=polars_schema(self.schema.expand()))
-        present = check_delta(delta.schema(), self._schema_here())
-        frame = pl.scan_delta(delta)
-        bands = self.schema.bands(column.name for column in present)
-        wanted = polars_schema(self.schema.expand(bands))
-        names = {column.name for column in present}
-        later = [pl.lit(None, dtype=kind).alias(name) for name, kind in wanted.items() if name not in names]
-        extra = [name for name in polars_schema(present) if name not in wanted]
-        return frame.with_columns(later).select(*wanted, *extra)
+        return self._complete(pl.scan_delta(delta), self._check(delta))
+
+    def rows(self, delta: DeltaTable, files: Iterable[TableFile]) -> pl.LazyFrame:
+        """Return the rows of some files of a version, as `scan` does for all of them."""
+        present = self._check(delta)
+        return self._complete(self._gather(files, present).lazy(), present)
+
+    def _complete(self, frame: pl.LazyFrame, present: Sequence[Column]) -> pl.LazyFrame:
+        """Add the columns of later minor versions; put those of this skymere's schema first."""
+        columns = self.schema.expand(self.schema.bands(column.name for column in present))
+        names = {column.name for column in columns}
+        extra = [column.name for column in present if column.name not in names]
+        return frame.with_columns(absent(columns, present)).select(*(column.name for column in columns), *extra)
 
     def write(self, frame: pl.DataFrame, columns: tuple[Column, ...], file: TableFile, *, empty_at: int) -> Rows:
         """Write checked rows as Parquet, one file for each pixel of the partition order; nobody sees them yet.
@@ -139,6 +151,7 @@ class Table:
         empty_at : int
             Index of order 29 under which a table without rows is filed.
         """
+        self._keep_schema()
         frame = frame.select(column.name for column in columns)
         paths = []
         for folder, part in self._parts(frame, file.tile, empty_at):
@@ -178,21 +191,25 @@ class Table:
 
     def merge(self, delta: DeltaTable, files: Sequence[TableFile]) -> Rows:
         """Write what files hold of some tiles into one file; nobody sees it yet."""
-        frames = [
-            self._read(path).filter(pl.col("tile").is_in([part.tile for part in files if part.path == path]))
-            for path in sorted({part.path for part in files})
-        ]
-        columns = check_delta(delta.schema(), self._schema_here())
-        frame = pl.concat(frames, how="diagonal")
-        absent = [pl.lit(None, dtype=kind).alias(name) for name, kind in polars_schema(columns).items()]
-        frame = frame.with_columns(column for column in absent if column.meta.output_name() not in frame.columns)
+        columns = self._check(delta)
+        frame = self._gather(files, columns)
         order = ["_healpix_29", *self.schema.primary_key] if self.schema.is_positional else self.schema.primary_key
         folder = files[0].folder if self.schema.is_positional else part_folder(MERGED)
         place = TableFile(folder, MERGED, MERGED, uuid.uuid4().hex[:8])
         members = sorted([part.tile, part.run, part.attempt] for part in files)
-        ordered = frame.select(column.name for column in columns).sort(order)
-        self._write_parquet(ordered, columns, place, {_TILES: json.dumps(members)})
+        self._write_parquet(frame.sort(order), columns, place, {_TILES: json.dumps(members)})
         return Rows((place.path,), columns)
+
+    def _gather(self, files: Iterable[TableFile], columns: Sequence[Column]) -> pl.DataFrame:
+        """Return what files hold of their tiles and runs, with null where a file is older than a column."""
+        tiles: dict[str, list[str]] = {}
+        for part in files:
+            tiles.setdefault(part.path, []).append(part.tile)
+        wanted = polars_schema(columns)
+        frames = [pl.DataFrame(schema=wanted)]
+        for path, names in sorted(tiles.items()):
+            frames.append(self._read(path).filter(pl.col("tile").is_in(names)))
+        return pl.concat(frames, how="diagonal").with_columns(absent(columns, columns)).select(*wanted)
 
     def _read(self, path: str) -> pl.DataFrame:
         with fetched(self.dataset / path) as file:
@@ -216,18 +233,45 @@ class Table:
                 return "published"
         raise self._gave_up(app)
 
+    def adopt(self, rows: Sequence[Rows], columns: Sequence[Column], *, info: dict[str, str]) -> Outcome:
+        """Commit the rows that a migration has brought from the table of the version before, once.
+
+        Raises
+        ------
+        ConflictError
+            When the table has rows of its own.
+        """
+        for delta in self._attempts(columns):
+            if has_migrated(delta):
+                return "already"
+            if self.live(delta):
+                msg = f"table {self.key} has rows of its own, so nothing can be migrated into it"
+                raise ConflictError(msg)
+            if self.commit(delta, [], rows, info, Transaction(_MIGRATION, 0)):
+                return "published"
+        raise self._gave_up(_MIGRATION)
+
+    def close(self, delta: DeltaTable) -> None:
+        """Let nobody publish to this table any more; whoever is about to commit finds that its metadata changed."""
+        if _CLOSED in delta.metadata().configuration:
+            return
+        try:
+            delta.alter.set_table_properties({_CLOSED: "true"}, raise_if_not_exists=False)
+        except CommitFailedError as error:
+            msg = f"table {self.key}: somebody else changed it meanwhile; migrate again"
+            raise ConflictError(msg) from error
+
     def sequence(self, tile: str) -> int:
         """Return the number that the next publication of a tile must carry."""
         return _sequence(self.open(), f"{self.schema.product}/{tile}") + 1
 
-    def _schema_here(self) -> Schema:
-        """Return the newest schema of this major version that was used in the lake."""
-        major = self.schema.version[0]
-        found = [
-            parse_schema(path.read_text(encoding="utf-8"), str(path))
-            for path in self.layout.kept(self.schema.product, major)
-        ]
-        return max(found, key=lambda schema: schema.version, default=self.schema)
+    def _check(self, delta: DeltaTable) -> tuple[Column, ...]:
+        """Return the columns of a version, which must be those of the schemas that were used in the lake.
+
+        A version of the table may be older than the newest of them, but not than the oldest.
+        """
+        used = kept_schemas(self.layout, self.schema.product, self.major) or [self.schema]
+        return check_delta(delta.schema(), used[-1], oldest=used[0])
 
     def _parts(self, frame: pl.DataFrame, tile: str, empty_at: int) -> list[tuple[str, pl.DataFrame]]:
         if not self.schema.is_positional:
@@ -300,12 +344,15 @@ class Table:
                 if delta is None:
                     msg = f"{self.dataset}: the table cannot be made: {error}"
                     raise StorageError(msg) from error
+        if _CLOSED in delta.metadata().configuration:
+            msg = f"table {self.key} is closed, since its rows were migrated to a newer schema; open the lake again"
+            raise ConflictError(msg)
         present = {field.name for field in delta.schema().fields}
         new = [field for field in delta_schema(columns).fields if field.name not in present]
         if new:
             delta.alter.add_columns(new, post_commithook_properties=_HOOKS)
             delta = self.open() or delta
-        check_delta(delta.schema(), self._schema_here())
+        self._check(delta)
         return delta
 
     def _keep_schema(self) -> None:
@@ -390,15 +437,31 @@ def _sequence(delta: DeltaTable | None, app: str) -> int:
     return -1 if found is None else found
 
 
-def tables_on_disk(layout: Layout) -> list[Table]:
-    """Return every table that was ever published to, also those of older major versions."""
+def tables_on_disk(layout: Layout, product: str = "*") -> list[Table]:
+    """Return every table that was ever published to, of one product or of all, by product and major version.
+
+    Those whose schema this skymere does not ship (an older or newer major version) come with the lake's own copy.
+    """
     found = []
-    for product, major, _ in layout.datasets():
-        newest = load_schema(product)
-        kept = [parse_schema(path.read_text(encoding="utf-8"), str(path)) for path in layout.kept(product, major)]
-        schema = max(kept, key=lambda schema: schema.version, default=newest)
-        found.append(Table(layout, product, newest if newest.version[0] == major else schema))
+    for name, major, dataset in layout.datasets(product):
+        shipped = majors(name) if name in products() else {}
+        used = [shipped[major]] if major in shipped else kept_schemas(layout, name, major)
+        if not used:
+            msg = f"{dataset}: the lake has no copy of the schema of this table in {layout.schemas}"
+            raise FormatError(msg)
+        found.append(Table(layout, name, used[-1]))
     return found
+
+
+def kept_schemas(layout: Layout, product: str, major: int) -> list[Schema]:
+    """Return the schemas of a major version that were used in a lake, by version."""
+    found = [parse_schema(path.read_text(encoding="utf-8"), str(path)) for path in layout.kept(product, major)]
+    return sorted(found, key=lambda schema: schema.version)
+
+
+def has_migrated(delta: DeltaTable | None) -> bool:
+    """Whether a table has the rows of the version before it."""
+    return delta is not None and delta.transaction_version(_MIGRATION) is not None
 
 
 @lru_cache(maxsize=4096)
@@ -415,24 +478,26 @@ def _longest(values: pl.Series) -> int:
 
 
 def _statistics(path: Path, columns: Sequence[Column]) -> str:
-    """Return what lets a reader skip a file."""
-    frame = pl.scan_parquet(path)
+    """Return what lets a reader skip a file, from the footer of the file."""
+    footer = pq.read_metadata(path)
     names = [column.name for column in columns if column.name in _STATISTICS and not column.nullable]
-    row = (
-        frame.select(
-            pl.len().alias("n"),
-            *(pl.col(name).min().alias(f"min:{name}") for name in names),
-            *(pl.col(name).max().alias(f"max:{name}") for name in names),
-        )
-        .collect()
-        .row(0, named=True)
-    )
-    known = [name for name in names if row[f"min:{name}"] is not None]
+    place = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups) if footer.row_group(i).num_rows]
+    found = {name: [group.column(place[name]).statistics for group in groups] for name in names}
+    known = [name for name, each in found.items() if each and all(one is not None and one.has_min_max for one in each)]
     return json.dumps(
         {
-            "numRecords": row["n"],
-            "minValues": {name: row[f"min:{name}"] for name in known},
-            "maxValues": {name: row[f"max:{name}"] for name in known},
+            "numRecords": footer.num_rows,
+            "minValues": {name: min(one.min for one in found[name]) for name in known},
+            "maxValues": {name: max(one.max for one in found[name]) for name in known},
             "nullCount": dict.fromkeys(names, 0),
         }
     )
+
+
+def absent(columns: Sequence[Column], present: Sequence[Column]) -> list[pl.Expr]:
+    """Return what stands in rows that are older than some columns; ``present`` are those that other rows have."""
+    there = {column.name: column for column in present}
+    kinds = polars_schema(columns)
+    new = [pl.lit(c.absent, dtype=kinds[c.name]).alias(c.name) for c in columns if c.name not in there]
+    return new + [pl.col(name).fill_null("") for name, c in there.items() if c.is_text and c.nullable]

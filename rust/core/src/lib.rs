@@ -4,6 +4,7 @@
 //! Every function gives the same bits for any number of threads.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod align;
 pub mod background;
 pub mod codec;
 pub mod error;

@@ -1,5 +1,6 @@
 //! The binding: it converts, releases the interpreter lock, and calls. No loop, no default, no branch on data.
 
+mod align;
 mod background;
 mod errors;
 mod images;
@@ -30,6 +31,7 @@ fn add_room(
 #[pymodule]
 fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    add_room(m, "align", align::fill)?;
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;

@@ -101,7 +101,43 @@ fn grow<'py>(
     Ok(out.into_pyarray(py))
 }
 
+type MaskAndImage<'py> = (Bound<'py, PyArray2<bool>>, Bound<'py, PyArray2<f32>>);
+
+/// Cosmic rays of a single exposure, and the image without them.
+#[pyfunction]
+#[pyo3(signature = (data, variance, mask, background, *, sigma, sigma_near, contrast, saturation, n_rounds, fill))]
+fn lacosmic<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray2<'py, f32>,
+    variance: PyReadonlyArray2<'py, f32>,
+    mask: Option<PyReadonlyArray2<'py, bool>>,
+    background: Option<PyReadonlyArray2<'py, f32>>,
+    sigma: f32,
+    sigma_near: f32,
+    contrast: f32,
+    saturation: f32,
+    n_rounds: usize,
+    fill: &str,
+) -> PyResult<MaskAndImage<'py>> {
+    let (data, variance) = (data.as_array(), variance.as_array());
+    let mask = mask.as_ref().map(|m| m.as_array());
+    let background = background.as_ref().map(|b| b.as_array());
+    let (hit, cleaned) = threads::run(py, || {
+        let params = outliers::LacosmicParams {
+            sigma,
+            sigma_near,
+            contrast,
+            saturation,
+            n_rounds,
+            fill: outliers::Fill::from_name(fill)?,
+        };
+        outliers::lacosmic(data, variance, mask, background, &params)
+    })?;
+    Ok((hit.into_pyarray(py), cleaned.into_pyarray(py)))
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(lacosmic, m)?)?;
     m.add_function(wrap_pyfunction!(low_pixels, m)?)?;
     m.add_function(wrap_pyfunction!(masked_median, m)?)?;
     m.add_function(wrap_pyfunction!(masked_minmed, m)?)?;

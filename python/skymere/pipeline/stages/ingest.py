@@ -1,8 +1,10 @@
 """ingest: FITS files to exposures of the lake. What is wrong with a file becomes the status of its row."""
 
+import hashlib
 import json
 from pathlib import Path
 
+from skymere import __version__
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, SkymereError
 from skymere.io import exposure_id, file_digest, read_exposure
@@ -61,13 +63,16 @@ def _describe(exposure: Exposure) -> dict[str, object]:
     grid = Grid(wcs=exposure.wcs, shape=exposure.shape)
     ny, nx = exposure.shape
     ra, dec = exposure.wcs.all_pix2world((nx - 1) / 2, (ny - 1) / 2, 0)
+    cards = json.dumps(wcs_cards(exposure.wcs), sort_keys=True)
     names = ("band", "instrument", "detector", "exptime", "unit", "zero_point_ab", "read_noise", "native_scale_arcsec")
     return {name: getattr(exposure, name) for name in names} | {
         "ra": float(ra),
         "dec": float(dec),
         "ny": ny,
         "nx": nx,
-        "wcs": json.dumps(wcs_cards(exposure.wcs), sort_keys=True),
+        "wcs": cards,
+        "wcs_sha256": hashlib.sha256(cards.encode()).hexdigest(),
+        "ingest_version": __version__,
         "footprint": grid.outline(),
     }
 

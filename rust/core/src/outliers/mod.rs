@@ -1,11 +1,14 @@
-//! Bad pixels and cosmic rays: static mask, masked combination of registered images, comparison with a blotted model.
+//! Bad pixels and cosmic rays: static mask, masked combination of registered images, comparison with a blotted model;
+//! for a single exposure the Laplacian.
 
 mod combine;
 mod cosmic_rays;
+mod lacosmic;
 mod static_mask;
 
 pub use combine::{MinmedParams, masked_median, masked_minmed};
 pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow};
+pub use lacosmic::{Fill, LacosmicParams, lacosmic};
 pub use static_mask::{StaticMaskParams, low_pixels};
 
 use crate::error::{Kind, RoomError};
@@ -32,6 +35,16 @@ pub enum OutliersError {
         found: usize,
         /// The length that is needed.
         expected: usize,
+    },
+    /// A name that is not known.
+    #[error("{name}: {value:?} is not known, it must be {wanted}")]
+    Name {
+        /// Of what.
+        name: &'static str,
+        /// The name.
+        value: String,
+        /// What is allowed.
+        wanted: &'static str,
     },
 }
 

@@ -1,0 +1,74 @@
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+
+from skymere.align import LinearMap, TangentPlane, corrected_wcs
+from skymere.errors import InvalidInputError
+
+
+def correction(shift, rotation_deg, scale, centre):
+    angle = np.deg2rad(rotation_deg)
+    matrix = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return LinearMap(matrix=matrix, centre=np.array(centre), shift=np.array(shift))
+
+
+def distorted(dec, form):
+    """A TAN-SIP WCS at a declination, as CD or as PC with CDELT."""
+    header = fits.Header()
+    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
+    header["CRVAL1"], header["CRVAL2"], header["CRPIX1"], header["CRPIX2"] = 0.01, dec, 507.0, 480.0
+    turn = np.array([[-0.8, 0.6], [0.6, 0.8]]) @ np.diag([0.1355, 0.1211]) / 3600
+    for i in (1, 2):
+        for j in (1, 2):
+            value = turn[i - 1, j - 1]
+            header[f"{form}{i}_{j}"] = value if form == "CD" else value / 1e-4
+    if form == "PC":
+        header["CDELT1"] = header["CDELT2"] = 1e-4
+    header["A_ORDER"], header["B_ORDER"] = 2, 2
+    header["A_2_0"], header["B_1_1"] = 8e-6, -5e-6
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header)
+
+
+@pytest.mark.parametrize("form", ["CD", "PC"])
+@pytest.mark.parametrize("dec", [0.0, 53.0, -89.9])
+def test_a_corrected_wcs_puts_every_pixel_where_the_map_takes_it(dec, form):
+    wcs = distorted(dec, form)
+    before = wcs.to_header_string(relax=True)
+    plane = TangentPlane.around(*wcs.calc_footprint(axes=(1014, 1014)).T)
+    linear = correction([1.5, -0.7], 0.02, 1.00001, [20.0, 10.0])
+    found = corrected_wcs(wcs, plane, linear)
+    y, x = (axis.ravel().astype(float) for axis in np.mgrid[0:1014:78, 0:1014:78])
+    wanted = linear.apply(plane.of_pixels(wcs, x, y))
+    assert np.abs(plane.of_pixels(found, x, y) - wanted).max() < 2e-5
+    assert np.array_equal(found.sip.a, wcs.sip.a)
+    assert wcs.to_header_string(relax=True) == before
+
+
+def test_the_identity_leaves_a_wcs():
+    wcs = distorted(10.0, "CD")
+    found = corrected_wcs(wcs, TangentPlane(ra=0.0, dec=10.0), LinearMap.identity())
+    assert np.allclose(found.wcs.cd, wcs.wcs.cd, rtol=1e-9, atol=0)
+    assert np.allclose(found.wcs.crval, wcs.wcs.crval, rtol=0, atol=1e-12)
+
+
+def test_the_plane_is_that_of_astropy_s_offsets():
+    from astropy.coordinates import SkyCoord
+
+    plane = TangentPlane(ra=359.99, dec=60.0)
+    there = SkyCoord(359.99, 60.0, unit="deg").directional_offset_by(
+        [30, 200] * SkyCoord(0, 0, unit="deg").ra.unit, 0.002 * SkyCoord(0, 0, unit="deg").ra.unit
+    )
+    xy = plane.of_sky(there.ra.deg, there.dec.deg)
+    angle = np.deg2rad([30, 200])
+    assert np.abs(xy - 7.2 * np.column_stack([np.sin(angle), np.cos(angle)])).max() < 1e-6
+    assert np.abs(plane.sky(xy)[:, 1] - there.dec.deg).max() < 1e-12
+
+
+def test_other_coordinates_are_refused():
+    with pytest.raises(InvalidInputError, match="wcs"):
+        corrected_wcs(WCS(naxis=2), TangentPlane(ra=0.0, dec=0.0), LinearMap.identity())
