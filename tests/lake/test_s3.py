@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, StorageError
-from skymere.lake import Lake
+from skymere.lake import Lake, examine
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +182,17 @@ def test_a_store_without_put_if_absent_is_refused(survey, s3, monkeypatch):
     monkeypatch.setattr(stores.ObjectPath, "put_if_absent", stores.ObjectPath.put)
     with pytest.raises(StorageError, match="no put-if-absent"):
         Lake.open(str(path))
+
+
+def test_exports_and_the_doctor_read_the_store(remote, full, tmp_path):
+    out = remote.export_hats("source", tmp_path / "hats", margin_arcsec=5.0)
+    wanted = full.export_hats("source", tmp_path / "local", margin_arcsec=5.0)
+    rows = [
+        pl.concat(pl.read_parquet(path, hive_partitioning=False) for path in sorted(folder.rglob("Npix=*/*.parquet")))
+        for folder in (out, wanted)
+    ]
+    assert rows[0].height == rows[1].height > 0
+    assert rows[0]["source_id"].sort().equals(rows[1]["source_id"].sort())
+    asked = "select source_id from source order by source_id"
+    assert remote.sql(asked).collect().equals(full.sql(asked).collect())
+    assert [finding for finding in examine(str(remote.path)) if finding.state == "broken"] == []

@@ -283,7 +283,6 @@ def majors(product: str) -> dict[int, Schema]:
     return {major: load_schema(product, text) for major, text in texts.items()}
 
 
-@lru_cache(maxsize=256)
 def parse_schema(text: str, origin: str) -> Schema:
     """Return the schema in the text of a file; ``origin`` names it in errors.
 
