@@ -67,6 +67,31 @@ def test_errors_of_the_shifts_pass_a_pull_test(star_field):
     assert 0.75 < np.std(pulls) < 1.25
 
 
+@pytest.mark.parametrize("fitgeom", ["shift", "rshift", "rscale", "general"])
+def test_each_geometry_recovers_what_it_may_move(fitgeom, star_field):
+    exposures, truth = star_field(1.8, 7)
+    a = align(exposures[:2], params=AlignParams(fitgeom=fitgeom, find=FindParams(fwhm_pix=1.8)))[1]
+    shift, turn = pointing_error(a.wcs, truth[1], (700, 700))
+    assert np.abs(shift).max() < (0.05 if fitgeom == "shift" else 0.01)
+    if fitgeom == "shift":
+        assert np.array_equal(a.correction.matrix, np.eye(2))
+        assert abs(turn) == pytest.approx(0.02, abs=1e-3)
+    else:
+        assert abs(turn) < 6e-4
+    if fitgeom == "rshift":
+        assert a.correction.scale == pytest.approx(1.0, abs=1e-12)
+
+
+def test_given_sources_are_taken_as_they_are(star_field):
+    exposures, _ = star_field(1.8, 7)
+    found = align(exposures[:2], params=AlignParams(find=FindParams(fwhm_pix=1.8)))
+    moved = found[1].sources.with_columns(pl.col("x") + 0.5)
+    again = align(exposures[:2], sources={"e0": found[0].sources, "e1": moved})[1]
+    assert again.sources.equals(moved)
+    change = np.subtract(again.shift_arcsec, found[1].shift_arcsec)
+    assert np.hypot(*change) == pytest.approx(0.5 * SCALE_ARCSEC, rel=1e-3)
+
+
 def test_ten_stars_are_not_enough_and_leave_the_wcs_as_it_was(star_field):
     exposures, _ = star_field(1.6, 3, n_stars=10)
     before = [e.wcs.to_header_string() for e in exposures]
