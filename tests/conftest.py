@@ -26,8 +26,6 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def s3():
     """Start an S3 emulator; return a function that makes a bucket and returns its URL."""
-    pytest.importorskip("moto.server")
-    pytest.importorskip("obstore")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -11,7 +11,8 @@ from astropy.coordinates import SkyCoord, search_around_sky
 from skymere.errors import ConflictError, InvalidInputError, NoDataError
 from skymere.lake import Lake
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+# lsdb calls pandas in a way that pandas deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in NestedFrame:DeprecationWarning")
 
 MARGIN = 60.0
 
