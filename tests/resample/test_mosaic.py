@@ -54,6 +54,7 @@ def test_a_mosaic_has_rates_seconds_and_the_flux_of_the_exposures():
         "pixfrac": 0.8,
         "fillval": pytest.approx(np.nan, nan_ok=True),
         "lanczos": "exact",
+        "weight": "exposure_time",
         "ignore": [],
     }
     sky = mosaic.data[y + 20 : y + 50, x + 20 : x + 50]

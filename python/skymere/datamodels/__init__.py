@@ -1,8 +1,8 @@
 """The products: what the stages hand to each other and the lake stores."""
 
 from skymere.datamodels.exposure import FLAG_BITS, Exposure
-from skymere.datamodels.mosaic import Mosaic
+from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.segmentation import SegmentationMap
 from skymere.datamodels.sources import SourceCatalog
 
-__all__ = ["FLAG_BITS", "Exposure", "Mosaic", "SegmentationMap", "SourceCatalog"]
+__all__ = ["FLAG_BITS", "Exposure", "Mosaic", "SegmentationMap", "SourceCatalog", "WeightKind"]

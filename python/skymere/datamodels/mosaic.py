@@ -13,7 +13,7 @@ from skymere.wcs import Grid
 
 __all__ = ["Mosaic", "WeightKind"]
 
-WeightKind = Literal["exposure_time", "inverse_variance"]
+WeightKind = Literal["exposure_time", "inverse_variance", "inverse_variance_with_sources"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +41,7 @@ class Mosaic:
     zero_point_ab : float
         AB magnitude of one unit of ``data``.
     weight_kind : str
-        ``exposure_time`` or ``inverse_variance`` (background only).
+        ``exposure_time``, ``inverse_variance`` (background only) or ``inverse_variance_with_sources``.
     noise_correlation : float
         R of Casertano et al. (2000): noise in large areas over that of independent pixels of this variance.
     params : mapping

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
-from skymere.datamodels import Exposure, Mosaic
-from skymere.errors import NoDataError
+from skymere.datamodels import Exposure, Mosaic, WeightKind
+from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.flagging import FlagParams, flag_exposures
 from skymere.resample import DrizzleParams, drizzle
 from skymere.wcs import Grid
@@ -22,10 +23,23 @@ class MosaicParams:
         Steps 1 to 6.
     drizzle : DrizzleParams
         Step 7.
+    weight : str
+        ``exposure_time``, ``inverse_variance`` or ``inverse_variance_with_sources``; see `skymere.resample.drizzle`.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no such weight.
     """
 
     flag: FlagParams = field(default_factory=FlagParams)
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+    weight: WeightKind = "exposure_time"
+
+    def __post_init__(self) -> None:
+        if self.weight not in get_args(WeightKind):
+            msg = f"weight: {self.weight!r} is not allowed, it must be one of {', '.join(get_args(WeightKind))}"
+            raise InvalidInputError(msg)
 
 
 def drizzle_exposures(
@@ -60,7 +74,7 @@ def drizzle_exposures(
     """
     p = params or MosaicParams()
     flagged = flag_exposures(exposures, params=p.flag)
-    mosaic = drizzle(flagged, grid, params=p.drizzle, ignore=p.flag.ignore_dq)
+    mosaic = drizzle(flagged, grid, params=p.drizzle, weight=p.weight, ignore=p.flag.ignore_dq)
     if not mosaic.covered.any():
         msg = f"exposures: none of {list(mosaic.exposure_ids)} has a good pixel on the grid of shape {grid.shape}"
         raise NoDataError(msg)

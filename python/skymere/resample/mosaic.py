@@ -5,10 +5,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from skymere.datamodels import Exposure, Mosaic
+from skymere.datamodels import Exposure, Mosaic, WeightKind
 from skymere.errors import InvalidInputError
 from skymere.resample.drizzle import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.resample.reading import noise_correlation
+from skymere.resample.weights import check_weight_kind, exposure_weight
 from skymere.wcs import Grid, pixel_map
 
 __all__ = ["drizzle"]
@@ -21,6 +22,7 @@ def drizzle(
     grid: Grid,
     *,
     params: DrizzleParams | None = None,
+    weight: WeightKind = "exposure_time",
     ignore: Iterable[str] = (),
 ) -> Mosaic:
     """Drizzle exposures of one band to a mosaic of rates.
@@ -33,23 +35,29 @@ def drizzle(
         The output.
     params : DrizzleParams, optional
         Kernel, pixfrac and fill value.
+    weight : str, optional
+        ``exposure_time``, ``inverse_variance`` of the background, or ``inverse_variance_with_sources``: EXP, IVM and
+        ERR of AstroDrizzle.
     ignore : iterable of str, optional
         Names of DQ bits that count as good; all others mask.
 
     Returns
     -------
     Mosaic
-        Rates [electron / s], weights in seconds, variance of each pixel from the exposures' errors.
+        Rates [electron / s], weights in seconds or (electron / s)^-2, variance of each pixel from the exposures'
+        errors.
 
     Raises
     ------
     InvalidInputError
-        When there is no exposure, or they differ in band, unit or zero point.
+        When there is no exposure, they differ in band, unit or zero point, or there is no such weight.
 
     Notes
     -----
-    Weights are exposure times. Values are multiplied by the squared ratio of the grid's to the exposure's nominal
-    scale (measured from the pixel map where the exposure has none), so that fluxes are conserved.
+    Inverse variances are those of the background, or with the sources' own noise, which gives bright cores little
+    weight and so broadens stars; `skymere.datamodels.Mosaic.weight_kind` says which. Values are multiplied by the
+    squared ratio of the grid's to the exposure's nominal scale (measured from the pixel map where the exposure has
+    none), so that fluxes are conserved.
 
     References
     ----------
@@ -71,6 +79,7 @@ def drizzle(
     (1600, 1600)
     """
     params = DrizzleParams() if params is None else params
+    check_weight_kind(weight)
     ignore = tuple(ignore)
     drizzler = Drizzler(grid.shape, params=params)
     first: Exposure | None = None
@@ -85,12 +94,13 @@ def drizzle(
             ratio = pixel_scale_ratio(pixmap)
         good = ~exposure.mask(ignore=ignore)
         per_second = 1.0 if exposure.unit == _RATE else 1.0 / exposure.exptime
+        value_scale = ratio**2 * per_second
         drizzler.add(
             exposure.data - np.float32(exposure.sky),
             pixmap,
-            weight=good * np.float32(exposure.exptime),
+            weight=exposure_weight(exposure, weight, good=good, value_scale=value_scale, per_second=per_second),
             variance=exposure.variance,
-            value_scale=ratio**2 * per_second,
+            value_scale=value_scale,
             pixel_scale_ratio=ratio,
         )
         ids.append(exposure.exposure_id)
@@ -109,9 +119,9 @@ def drizzle(
         exposure_ids=tuple(ids),
         unit=_RATE,
         zero_point_ab=_rate_zero_point(first),
-        weight_kind="exposure_time",
+        weight_kind=weight,
         noise_correlation=noise_correlation(params.pixfrac, float(np.mean(ratios))),
-        params={**asdict(params), "ignore": list(ignore)},
+        params={**asdict(params), "weight": weight, "ignore": list(ignore)},
     )
 
 
