@@ -109,7 +109,8 @@ def publish_mosaic(lake, tile, version, run):
         run.write(f"{band}/ctx", (wht > 0).astype(np.int32)[None], dims=("plane", "y", "x"))
         for level, small in enumerate(pyramid(sci, wht, smallest=32), 1):
             run.write(f"{band}/level{level}", small, unit="electron / s")
-        rows.append(empty_row("mosaic", band=band, status="ok", exposure_ids=json.dumps([f"{tile}-exp"])))
+        names = json.dumps([f"{tile}-exp"])
+        rows.append(empty_row("mosaic", band=band, status="ok", exposure_ids=names, params="{}"))
     return run.publish(frame("mosaic", rows))
 
 

@@ -1,7 +1,10 @@
 import numpy as np
+import polars as pl
 import pytest
 
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.pipeline.plan import CutoutPlan, Plan, SurveyPlan
+from skymere.pipeline.stages import cutouts as stage
 
 
 @pytest.fixture
@@ -88,3 +91,42 @@ def test_a_mosaic_is_read_by_windows(full, survey):
     for tile, band, plane in (("north", "f140w", "sci"), ("east", "f999w", "sci"), ("east", "f140w", "nothing")):
         with pytest.raises(NotFoundError, match={"north": "'north'"}.get(tile, f"has no {band}/{plane}")):
             full.mosaic(tile, band, plane)
+
+
+def test_a_stamp_larger_than_every_size_class_is_whole(lake, survey):
+    survey.publish_all(lake, tiles=["east"])
+    # Twice the Kron ellipse of one source is 600 pixels, of another 5000, more than the plan allows.
+    rows = lake.table("source").sort("source_id").collect().drop("tile", "run_id", "_healpix_29")
+    a = np.full(rows.height, 2.0, np.float32)
+    a[2], a[5] = 60.0, 500.0
+    rows = rows.with_columns(a=pl.Series(a), kron_radius=pl.lit(2.5, pl.Float32))
+    with lake.run(stage="s", tile="east", product="source", inputs=[], params={"large": True}) as run:
+        run.publish(rows)
+    plan = Plan(survey=SurveyPlan(exposures=("*.fits",)))
+    (task,) = stage.STAGE.tasks(plan, lake)
+    work = {"stage": "cutouts", "tile": "east", "product": "cutout", "inputs": task.inputs, "params": task.params}
+    with lake.run(**work) as run:
+        task.work(run)
+    cut = lake.cutouts(rows["source_id"], bands=["f140w"], planes=["sci", "wht", "seg"])
+    assert cut.size.tolist() == [64, 64, 600, 64, 64, 1024, 64, 64, 64]
+    mosaic, labels = survey.image("east", "f140w", 1), survey.labels("east", 1)
+    for i, side in enumerate(cut.size.tolist()):
+        y0, x0 = cut.origin["f140w"][i].tolist()
+        pad = np.pad(mosaic, 1100, constant_values=np.nan)[y0 + 1100 :, x0 + 1100 :][:side, :side]
+        tolerance = 0.01 / 32 if side == 64 else 0.0
+        np.testing.assert_allclose(cut["f140w", "sci"][i], pad, rtol=0, atol=tolerance)
+        pad = np.pad(labels, 1100)[y0 + 1100 :, x0 + 1100 :][:side, :side]
+        np.testing.assert_array_equal(cut["f140w", "seg"][i], pad)
+        assert cut["f140w", "wht"][i].max() == 100.0
+    small = lake.cutouts(rows["source_id"][[2, 5, 0]], bands=["f140w"], size_pix=50)
+    for i, k in enumerate((2, 5, 0)):
+        middle = slice(cut.size[k] // 2 - 25, cut.size[k] // 2 + 25)
+        np.testing.assert_array_equal(small["f140w", "sci"][i], cut["f140w", "sci"][k][middle, middle])
+    row = lake.table("run").filter((pl.col("tile") == "east") & (pl.col("stage") == "cutouts")).collect()
+    assert "1 sources are larger" in row["warnings"].item()
+
+
+@pytest.mark.parametrize(("size", "largest"), [(64, 100), (256, 128), (64, 5000), (64, 0)])
+def test_a_largest_stamp_that_makes_no_sense_is_refused(size, largest):
+    with pytest.raises(InvalidInputError, match=f"largest_pix: {largest} is not allowed"):
+        CutoutPlan(size_pix=size, largest_pix=largest)

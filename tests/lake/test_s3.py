@@ -1,5 +1,6 @@
 """A lake in an object store says and does what one on a disk does."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,11 @@ def test_a_sealed_group_is_taken_up_again(survey, s3):
     with pytest.raises(KeyboardInterrupt):
         survey.publish(lake, "segmentation", on_event=stop)
     group = next(iter(lake.path.glob("arrays/segmentation/east/*")))
-    sealed = (group / "manifest.json").read_bytes()
+    sealed = json.loads((group / "manifest.json").read_bytes())
     assert survey.publish(lake, "segmentation") == "published"
-    assert (group / "manifest.json").read_bytes() == sealed
+    taken_up = json.loads((group / "manifest.json").read_bytes())
+    assert taken_up.pop("renewed")
+    assert taken_up == sealed
     assert len(list(group.iterdir())) == 2
 
 
@@ -196,3 +199,70 @@ def test_exports_and_the_doctor_read_the_store(remote, full, tmp_path):
     asked = "select source_id from source order by source_id"
     assert remote.sql(asked).collect().equals(full.sql(asked).collect())
     assert [finding for finding in examine(str(remote.path)) if finding.state == "broken"] == []
+
+
+@pytest.fixture
+def unneeded(survey, s3):
+    """A lake whose version 1 nothing needs, and the group of that version."""
+    lake = survey.create(f"{s3()}/lake")
+    survey.publish(lake, "segmentation", "east", 1)
+    group = lake.arrays("segmentation", "east").folder.parent
+    survey.publish(lake, "segmentation", "east", 2)
+    return lake, group
+
+
+def beside_the_collection(monkeypatch, before, action):
+    """Do something once, just before the collection writes (``put_if_same``) or removes (``unlink``) a manifest."""
+    from skymere.lake import stores
+
+    once, todo = getattr(stores.ObjectPath, before), [action]
+
+    def call(place, *args, **more):
+        if place.name == "manifest.json" and todo:
+            todo.pop()()
+        return once(place, *args, **more)
+
+    monkeypatch.setattr(stores.ObjectPath, before, call)
+
+
+def test_arrays_that_a_run_takes_up_while_they_are_collected_stay(survey, unneeded, monkeypatch):
+    lake, group = unneeded
+    outcomes = []
+    beside_the_collection(
+        monkeypatch, "put_if_same", lambda: outcomes.append(survey.publish(lake, "segmentation", "east", 1))
+    )
+    assert lake.gc(dry_run=False, grace_days=1e-9).groups == ()
+    assert outcomes == ["published"]
+    assert lake.arrays("segmentation", "east").folder.parent == group
+    assert lake.fsck(hashes=True) == []
+
+
+def test_a_run_does_not_rely_on_arrays_that_are_being_removed(survey, unneeded, monkeypatch):
+    lake, group = unneeded
+
+    def publish():
+        with pytest.raises(ConflictError, match="being removed by the garbage collection; run the task again"):
+            survey.publish(lake, "segmentation", "east", 1)
+
+    beside_the_collection(monkeypatch, "unlink", publish)
+    assert lake.gc(dry_run=False, grace_days=1e-9).groups == (group,)
+    assert survey.publish(lake, "segmentation", "east", 1) == "published"
+    assert lake.fsck(hashes=True) == []
+
+
+def test_arrays_whose_collection_was_killed_are_written_anew(survey, unneeded, monkeypatch):
+    lake, group = unneeded
+
+    def kill():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        beside_the_collection(patch, "unlink", kill)
+        with pytest.raises(KeyboardInterrupt):
+            lake.gc(dry_run=False, grace_days=1e-9)
+    with pytest.raises(NotFoundError, match="no sealed group"):
+        lake.arrays("segmentation", "east", group.stem)
+    assert lake.gc(dry_run=False, grace_days=1e-9).groups == (group,)
+    assert not group.exists()
+    assert survey.publish(lake, "segmentation", "east", 1) == "published"
+    assert lake.fsck(hashes=True) == []

@@ -4,7 +4,7 @@ from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
-from skymere.lake.cutouts import SIZE_CLASSES, Cutouts
+from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
 from skymere.lake.doctor import Finding, examine
 from skymere.lake.export_spectra import spectra_of
 from skymere.lake.files import write_whole
@@ -24,6 +24,8 @@ from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
     "EVENTS",
+    "LARGE",
+    "LARGEST_PIX",
     "SIZE_CLASSES",
     "WIDTH_PIX",
     "ArrayGroup",

@@ -20,7 +20,7 @@ from skymere.lake.schemas import ArraySpec, Schema
 from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
 
-__all__ = ["ArrayGroup", "GroupWriter", "StoredArray"]
+__all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed"]
 
 MANIFEST = "manifest.json"
 _UPLOADS = 8
@@ -111,7 +111,7 @@ class GroupWriter:
             # Fails on a folder that has something in it: whoever seals first wins.
             self.folder.rename(final)
         except OSError:
-            if not (final / MANIFEST).is_file():
+            if not is_sealed(final):
                 raise
             self.drop()
         for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
@@ -125,7 +125,10 @@ class GroupWriter:
         files = {f"{attempt}/{name}": entry for name, entry in listed.items()}
         try:
             put_if_absent(final / MANIFEST, _json({**head, "root": attempt, "files": files}))
-        except ConflictError:
+        except ConflictError as error:
+            if not is_sealed(final):
+                msg = f"{final} is being removed by the garbage collection; run the task again"
+                raise ConflictError(msg) from error
             # A request that was repeated after a lost answer meets its own manifest.
             if _sealed(final) != final / attempt:
                 remove_tree(final / attempt)
@@ -331,15 +334,20 @@ class ArrayGroup(Mapping[str, StoredArray]):
         return zarr.open_group(store, mode="r")
 
 
+def is_sealed(folder: Place) -> bool:
+    """Whether a group is in its place and whole: it has a manifest, which is emptied before it is removed."""
+    try:
+        return (folder / MANIFEST).stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 def _sealed(folder: Place) -> Place:
     """Return where the arrays of a sealed group are; in an object store its manifest names the attempt."""
     try:
-        if not isinstance(folder, Path):
-            return folder / str(json.loads((folder / MANIFEST).read_bytes())["root"])
-        if (folder / MANIFEST).is_file():
-            return folder
-    except FileNotFoundError:
-        pass
+        if is_sealed(folder):
+            in_store = not isinstance(folder, Path)
+            return folder / str(json.loads((folder / MANIFEST).read_bytes())["root"]) if in_store else folder
     except (OSError, ValueError, KeyError, TypeError) as error:
         msg = f"{folder / MANIFEST} is not the manifest of a group of a lake: {error!r}"
         raise FormatError(msg) from error

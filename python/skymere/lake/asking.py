@@ -7,7 +7,7 @@ from typing import Any, Literal
 import polars as pl
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
-from skymere.lake.arrays import MANIFEST, ArrayGroup
+from skymere.lake.arrays import ArrayGroup, is_sealed
 from skymere.lake.content import content_hash
 from skymere.lake.externals import external_table, externals
 from skymere.lake.files import storage
@@ -314,7 +314,7 @@ class LakeQueries:
     def array_folder(self, product: str, tile: str, run: str) -> str:
         """Return the folder of sealed arrays inside the lake; empty when there are none."""
         folder = self._layout.arrays(product, tile, run)
-        return f"arrays/{product}/{tile}/{folder.name}" if (folder / MANIFEST).is_file() else ""
+        return f"arrays/{product}/{tile}/{folder.name}" if is_sealed(folder) else ""
 
     def provenance(self, name: str, key: Any) -> Provenance:
         """Return where a row comes from, as a tree down to the files of the exposures.

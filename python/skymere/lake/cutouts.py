@@ -11,14 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_array
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake.arrays import ArrayGroup
+from skymere.lake.ragged import read_plane
+from skymere.lake.schemas import load_schema
 from skymere.wcs import Grid
 
 if TYPE_CHECKING:
     from skymere.lake.asking import LakeQueries
 
-__all__ = ["PLANES", "SIZE_CLASSES", "Cutouts", "read_cutouts"]
+__all__ = ["LARGE", "LARGEST_PIX", "PLANES", "SIZE_CLASSES", "Cutouts", "read_cutouts"]
 
 SIZE_CLASSES = (64, 128, 256, 512)
+# Size class of stamps larger than those, each of its own size, and the group of their arrays.
+LARGE = 0
+_LARGE_GROUP = "large"
+LARGEST_PIX = 8 * SIZE_CLASSES[-1]
 PLANES = ("sci", "wht", "seg")
 _OUTSIDE: Mapping[str, float] = {"sci": np.nan, "wht": 0.0, "seg": 0}
 _DTYPE: Mapping[str, type[np.generic]] = {"sci": np.float32, "wht": np.float32, "seg": np.int32}
@@ -84,23 +90,26 @@ def read_cutouts(
     wanted = as_array(given if given.size else given.astype(np.int64), "ids", np.int64, shape=(None,)).astype(np.int64)
     _check_names(bands, planes, size_pix)
     rows = _locate(lake, wanted)
-    sizes = rows["size_class"].to_numpy().astype(np.int64)
+    is_large = pl.col("size_class") == LARGE
+    stored = rows.select(pl.when(is_large).then("wanted_pix").otherwise("size_class")).to_series()
+    sizes = stored.to_numpy().astype(np.int64)
     sides = sizes if size_pix is None else np.full(len(wanted), size_pix, np.int64)
-    shift = (sizes - sides) // 2
-    batch = _Batch(bands, planes, sides)
+    batch = _Batch(bands, planes, sides, shift=(sizes - sides) // 2)
     for (tile, run, size), group in rows.group_by("tile", "run_id", "size_class", maintain_order=True):
         arrays = lake.arrays("cutout", str(tile), str(run))
-        at = group["position"].to_numpy()
-        batch.read(arrays, f"px{size}", at, group["cutout_row"].to_numpy(), int(shift[at[0]]))
+        name = _LARGE_GROUP if size == LARGE else f"px{size}"
+        batch.read(arrays, name, group["position"].to_numpy(), group["cutout_row"].to_numpy())
     return batch.finish(wanted)
 
 
 class _Batch:
     """Stamps that are being read, tile by tile."""
 
-    def __init__(self, bands: Sequence[str], planes: Sequence[str], sides: NDArray[np.int64]) -> None:
+    def __init__(
+        self, bands: Sequence[str], planes: Sequence[str], sides: NDArray[np.int64], *, shift: NDArray[np.int64]
+    ) -> None:
         n = len(sides)
-        self.bands, self.planes, self.sides = bands, planes, sides
+        self.bands, self.planes, self.sides, self.shift = bands, planes, sides, shift
         self.one_size = len(set(sides.tolist())) <= 1
         self.data: dict[tuple[str, str], Any] = {}
         self.units: dict[tuple[str, str], str] = {}
@@ -108,23 +117,21 @@ class _Batch:
         self.origin = {band: np.zeros((n, 2), np.int64) for band in bands}
         self.seen: set[str] = set()
 
-    def read(
-        self, arrays: ArrayGroup, size_class: str, at: NDArray[np.int64], rows: NDArray[np.int64], shift: int
-    ) -> None:
+    def read(self, arrays: ArrayGroup, size_class: str, at: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         """Read the stamps of one tile and size class; ``at`` are their places in the batch."""
         for band in self.bands:
             here = f"{size_class}/{band}"
             if f"{here}/sci" not in arrays:
                 continue
             self.seen.add(band)
-            self.origin[band][at] = arrays[f"{here}/origin"].rows(rows) + shift
+            self.origin[band][at] = arrays[f"{here}/origin"].rows(rows) + self.shift[at, np.newaxis]
             cards = arrays.attributes(here).get("wcs")
             for i in at.tolist() if cards is not None else ():
                 self.cards[i][band] = cards
             for plane in self.planes:
-                stored = arrays[f"{size_class}/seg" if plane == "seg" else f"{here}/{plane}"]
-                self.units[band, plane] = stored.unit
-                self._keep((band, plane), at, stored.rows(rows), shift)
+                path = f"{size_class}/seg" if plane == "seg" else f"{here}/{plane}"
+                self.units[band, plane] = arrays[path].unit
+                self._keep((band, plane), at, _stamps(arrays, path, rows))
 
     def finish(self, ids: NDArray[np.int64]) -> Cutouts:
         missing = [band for band in self.bands if band not in self.seen]
@@ -141,14 +148,15 @@ class _Batch:
             size=self.sides,
         )
 
-    def _keep(self, name: tuple[str, str], at: NDArray[np.int64], stamps: NDArray[Any], shift: int) -> None:
-        """Put stamps in their places; all stamps of one size are theirs as they are."""
-        if self.one_size and shift == 0 and np.array_equal(at, np.arange(len(self.sides))):
+    def _keep(self, name: tuple[str, str], at: NDArray[np.int64], stamps: Sequence[NDArray[Any]]) -> None:
+        """Put stamps in their places; an array with all of them is theirs as it is."""
+        is_whole = self.one_size and not self.shift.any() and np.array_equal(at, np.arange(len(self.sides)))
+        if is_whole and isinstance(stamps, np.ndarray):
             self.data[name] = stamps
             return
         if name not in self.data:
             self.data[name] = self._blank(name[1])
-        self._place(self.data[name], at, stamps, shift)
+        self._place(self.data[name], at, stamps)
 
     def _blank(self, plane: str) -> Any:
         fill, dtype = _OUTSIDE[plane], _DTYPE[plane]
@@ -157,14 +165,21 @@ class _Batch:
             return np.full((len(self.sides), side, side), fill, dtype)
         return [np.full((side, side), fill, dtype) for side in self.sides.tolist()]
 
-    @staticmethod
-    def _place(out: Any, at: NDArray[np.int64], stamps: NDArray[Any], shift: int) -> None:
+    def _place(self, out: Any, at: NDArray[np.int64], stamps: Sequence[NDArray[Any]]) -> None:
         """Copy stamps to their places, cut (positive shift) or inside a border (negative shift)."""
         for i, stamp in zip(at.tolist(), stamps, strict=True):
-            side, have = out[i].shape[0], stamp.shape[0]
+            side, have, shift = out[i].shape[0], stamp.shape[0], int(self.shift[i])
             a, b = max(shift, 0), max(-shift, 0)
             n = min(have - a, side - b)
             out[i][b : b + n, b : b + n] = stamp[a : a + n, a : a + n]
+
+
+def _stamps(arrays: ArrayGroup, path: str, rows: NDArray[np.int64]) -> Sequence[NDArray[Any]]:
+    """Return stamps of one size class: one array, or a sequence of those that are each of their own size."""
+    if not path.startswith(_LARGE_GROUP):
+        found: Any = arrays[path].rows(rows)
+        return found  # type: ignore[no-any-return]
+    return read_plane(arrays, load_schema("cutout").array(path), rows)
 
 
 def _locate(lake: "LakeQueries", ids: NDArray[np.int64]) -> pl.DataFrame:
@@ -187,6 +202,6 @@ def _check_names(bands: Sequence[str], planes: Sequence[str], size_pix: int | No
     if isinstance(planes, str) or not planes or wrong:
         msg = f"planes: {planes!r} is not allowed, it must be a list of one or more of {PLANES}"
         raise InvalidInputError(msg)
-    if size_pix is not None and not 1 <= size_pix <= 8 * SIZE_CLASSES[-1]:
-        msg = f"size_pix: {size_pix} is not allowed, it must be between 1 and {8 * SIZE_CLASSES[-1]}"
+    if size_pix is not None and not 1 <= size_pix <= LARGEST_PIX:
+        msg = f"size_pix: {size_pix} is not allowed, it must be between 1 and {LARGEST_PIX}"
         raise InvalidInputError(msg)

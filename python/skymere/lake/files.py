@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, and stay there after a power cut; on a disk or in an object store."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -180,18 +181,23 @@ def all_fetched(folder: Place, names: Iterable[str]) -> Iterator[Path]:
 
 
 def renew(path: Place) -> bool:
-    """Make a file young again; False when it is not there."""
+    """Make a JSON object, such as a manifest, young again; False when it is not there or is being removed."""
     try:
         with storage(path):
-            if isinstance(path, ObjectPath):
-                path.renew()
-            else:
+            if not isinstance(path, ObjectPath):
                 os.utime(path)
+                return True
+            content, mark, _ = path.marked()
+            # Stores mark what an object holds: the same bytes again would have the same mark.
+            more = {"renewed": uuid.uuid4().hex}
+            if content and path.put_if_same(json.dumps({**json.loads(content), **more}).encode(), mark):
+                return True
+            # Somebody else has renewed it meanwhile, or emptied it.
+            return path.stat().st_size > 0
     except StorageError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return False
         raise
-    return True
 
 
 def remove_tree(folder: Place) -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from skymere.errors import SkymereError
-from skymere.lake.arrays import MANIFEST
+from skymere.lake.arrays import MANIFEST, is_sealed
 from skymere.lake.checks import check_parquet
 from skymere.lake.files import digest, fetched
 from skymere.lake.garbage import named_groups
@@ -116,7 +116,7 @@ class _Check:
             return
         self._seen.add(group)
         manifest = group / MANIFEST
-        if not manifest.is_file():
+        if not is_sealed(group):
             yield _missing(group, "rows refer to these arrays, which are not there or not sealed; run the task again")
             return
         try:

@@ -210,16 +210,26 @@ def _remove_group(layout: Layout, group: Place, before: float) -> bool:
 
 
 def _remove_objects(group: ObjectPath, before: float) -> bool:
-    """Remove a group in an object store, the manifest first: what has none is not sealed.
+    """Remove a group in an object store, where nothing can be moved.
 
-    Nothing can be moved there. A run that renews the manifest between the look and the removal finds it gone when it
-    looks again before its commit, and fails instead of referring to nothing.
+    First the manifest is emptied, unless it has changed since it was found to be old; so a run that takes up the
+    arrays either renews it first, and keeps them, or finds that they are not sealed. What an attempt has written
+    meanwhile is young, and stays.
     """
-    if not _is_older(group / MANIFEST, before, group):
-        return False
+    manifest = group / MANIFEST
     with storage(group):
-        (group / MANIFEST).unlink()
-    remove_tree(group)
+        try:
+            content, mark, written = manifest.marked()
+        except FileNotFoundError:
+            if not _newest(group) < before:
+                return False
+        else:
+            if not written < before or (content and not manifest.put_if_same(b"", mark)):
+                return False
+            manifest.unlink()
+        for path in group.iterdir():
+            if _newest(path) < before:
+                remove_tree(path)
     return True
 
 
@@ -228,9 +238,12 @@ def _beside(group: Place, before: float) -> Iterator[Place]:
     if not isinstance(group, ObjectPath):
         return
     try:
-        sealed = json.loads((group / MANIFEST).read_bytes())["root"]
+        manifest = (group / MANIFEST).read_bytes()
     except FileNotFoundError:
         return
+    if not manifest:
+        return
+    sealed = json.loads(manifest)["root"]
     for path in group.iterdir():
         if path.name not in {sealed, MANIFEST} and _newest(path) < before:
             yield path

@@ -21,7 +21,7 @@ from skymere.lake.schemas import ArraySpec, Schema, load_schema
 if TYPE_CHECKING:
     from skymere.lake.asking import LakeQueries
 
-__all__ = ["Ragged", "RaggedPlane", "find_rows", "read_ragged", "write_ragged"]
+__all__ = ["Ragged", "RaggedPlane", "find_rows", "read_plane", "read_ragged", "write_ragged"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,9 @@ class Ragged(Sequence[Mapping[str, NDArray[Any]]]):
         return {name: plane.stack(pad=pad) for name, plane in self.planes.items()}
 
 
-def write_ragged(run: Run, planes: Mapping[str, Sequence[NDArray[Any]]], *, unit: str | None = None) -> None:
+def write_ragged(
+    run: Run, planes: Mapping[str, Sequence[NDArray[Any]]], *, unit: str | Mapping[str, str] | None = None
+) -> None:
     """Write planes that share their pixels, with the arrays that say where each object begins.
 
     Parameters
@@ -160,8 +162,8 @@ def write_ragged(run: Run, planes: Mapping[str, Sequence[NDArray[Any]]], *, unit
         Run of the product.
     planes : mapping of str to sequence of ndarray
         Path of the plane, such as ``sci``, to one array for each row, of the dtype of the schema.
-    unit : str, optional
-        FITS unit of the planes for which the schema leaves it open.
+    unit : str or mapping of str to str, optional
+        FITS unit of the planes for which the schema leaves it open, of all or by path.
 
     Raises
     ------
@@ -192,7 +194,8 @@ def write_ragged(run: Run, planes: Mapping[str, Sequence[NDArray[Any]]], *, unit
             raise InvalidInputError(msg)
     names = {"offset": spec.offset} | ({"shape": spec.shape} if spec.shape else {})
     for path, pixels in packed.items():
-        open_unit = unit if schema.array(path).unit is None else None
+        its_unit = unit.get(path) if isinstance(unit, Mapping) else unit
+        open_unit = its_unit if schema.array(path).unit is None else None
         run.write(path, pixels.flat, unit=open_unit, attributes={"ragged": names})
     run.write(index[0], plane.offset)
     if index[1]:
@@ -255,6 +258,11 @@ def read_ragged(
     index: dict[tuple[int, str], Any] = {}
     read = {name: _read_plane(known[name], _axes(schema, known[name]), parts, index) for name in wanted}
     return Ragged(rows, read, tuple(attributes))
+
+
+def read_plane(arrays: ArrayGroup, spec: ArraySpec, rows: NDArray[Any]) -> RaggedPlane:
+    """Read one plane of rows of one group, in their order; see `read_ragged` for what it raises."""
+    return _read_plane(spec, 0, [(arrays, np.arange(len(rows)), rows)], {})
 
 
 def _read_plane(

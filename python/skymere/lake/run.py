@@ -20,13 +20,14 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, SchemaError, StorageError
-from skymere.lake.arrays import MANIFEST, GroupWriter
+from skymere.lake.arrays import MANIFEST, GroupWriter, is_sealed
 from skymere.lake.checks import check_frame, with_index
 from skymere.lake.files import renew, storage
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.majors import check_stored
 from skymere.lake.schemas import Schema
+from skymere.lake.stores import Place
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
@@ -122,9 +123,8 @@ class Run:
     @property
     def sealed(self) -> bool:
         """Whether the arrays of this run are in their place, from an attempt that ended before its commit."""
-        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
-        with storage(manifest):
-            return manifest.is_file()
+        with storage(self._folder):
+            return is_sealed(self._folder)
 
     def write(
         self,
@@ -280,8 +280,7 @@ class Run:
             self._write(Table(self._layout, name), its_rows, its_columns)
         self._on_event("rows_written")
         if self._table.schema.arrays and not self.sealed:
-            group = self._layout.arrays(self.product, self.tile, self.id)
-            msg = f"{group}: the sealed arrays have vanished; run the task again"
+            msg = f"{self._folder}: the sealed arrays have vanished; run the task again"
             raise StorageError(msg)
         outcome = self._table.replace(rows, self._file, seq=self._seq, info={"run": self.id})
         self._on_event("committed")
@@ -291,6 +290,10 @@ class Run:
         self._on_event("recorded")
         self.already = True
         return outcome
+
+    @property
+    def _folder(self) -> Place:
+        return self._layout.arrays(self.product, self.tile, self.id)
 
     def _live(self) -> TableFile | None:
         files = self._table.live(self._table.open(), self.tile)
@@ -313,8 +316,7 @@ class Run:
 
     def _renew(self) -> None:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
-        manifest = self._layout.arrays(self.product, self.tile, self.id) / MANIFEST
-        renew(manifest)
+        renew(self._folder / MANIFEST)
 
     def _seal(self) -> None:
         if not self._table.schema.arrays:
@@ -322,7 +324,7 @@ class Run:
         if not self.sealed:
             writer = self._writer()
             self._on_event("staged")
-            writer.seal(self._layout.arrays(self.product, self.tile, self.id), self.id)
+            writer.seal(self._folder, self.id)
             self._group = None
         self._on_event("sealed")
 

@@ -171,17 +171,20 @@ class ObjectPath:
         with _errors(self):
             _obstore().put(self._store, self.key, content, mode="create", use_multipart=False)
 
-    def renew(self) -> None:
-        """Make an object young again; FileNotFoundError when it is not there."""
+    def marked(self) -> tuple[bytes, Any, float]:
+        """Return the content of an object, the mark of this version of it, and when it was written [s since 1970]."""
         with _errors(self):
             found = _obstore().get(self._store, self.key)
-            content, mark = bytes(found.bytes()), {"e_tag": found.meta["e_tag"]}
-            try:
+            return bytes(found.bytes()), {"e_tag": found.meta["e_tag"]}, found.meta["last_modified"].timestamp()
+
+    def put_if_same(self, content: bytes, mark: Any) -> bool:
+        """Write an object in place of the version that has a mark; False when it is another one by now, or gone."""
+        try:
+            with _errors(self):
                 _obstore().put(self._store, self.key, content, mode=mark, use_multipart=False)
-            except _obstore().exceptions.PreconditionError as error:
-                # Somebody else has renewed it meanwhile, or it is gone.
-                _obstore().head(self._store, self.key)
-                del error
+        except (FileExistsError, FileNotFoundError):
+            return False
+        return True
 
     def unlink(self, *, missing_ok: bool = True) -> None:
         """Remove an object; one that is not there is as good."""
@@ -322,6 +325,7 @@ def _errors(place: ObjectPath) -> Iterator[None]:
     kinds: list[tuple[type[Exception], type[OSError]]] = [
         (FileNotFoundError, FileNotFoundError),
         (exceptions.AlreadyExistsError, FileExistsError),
+        (exceptions.PreconditionError, FileExistsError),
         (exceptions.NotFoundError, FileNotFoundError),
         (exceptions.PermissionDeniedError, PermissionError),
         (exceptions.UnauthenticatedError, PermissionError),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
-from skymere.lake import WIDTH_PIX
+from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FlagParams
 from skymere.resample import DrizzleParams
 from skymere.segmentation import DetectParams, MeasureParams
@@ -137,14 +137,23 @@ class CutoutPlan:
     size_pix : int
         Smallest size class [pix].
     largest_pix : int
-        Largest size class [pix].
+        Largest stamp [pix]: a size class, or up to 4096. Sources that ask for more are cut short.
     lossless : bool
         Store without rounding.
     """
 
     size_pix: Literal[64, 128, 256, 512] = 64
-    largest_pix: Literal[64, 128, 256, 512] = 256
+    largest_pix: int = 1024
     lossless: bool = False
+
+    def __post_init__(self) -> None:
+        is_class = self.largest_pix in SIZE_CLASSES
+        if self.largest_pix < self.size_pix or not (is_class or SIZE_CLASSES[-1] < self.largest_pix <= LARGEST_PIX):
+            msg = (
+                f"largest_pix: {self.largest_pix} is not allowed, it must be one of {SIZE_CLASSES} or up to "
+                f"{LARGEST_PIX}, and not below size_pix {self.size_pix}"
+            )
+            raise InvalidInputError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
-from skymere.lake import SIZE_CLASSES, Lake, Run
-from skymere.mosaic import cut_window
+from skymere.lake import LARGE, SIZE_CLASSES, Lake, Run, write_ragged
+from skymere.mosaic import Cutout, cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
 from skymere.pipeline.products import load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
@@ -37,9 +37,17 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     sources = lake.table("source").filter(pl.col("tile") == tile).sort("source_id").collect()
     rows = _choose_sizes(sources, plan.cutouts)
+    n_short = rows.filter(pl.col("extent") > plan.cutouts.largest_pix).height
+    if n_short:
+        run.warn(
+            f"{n_short} sources are larger than largest_pix, {plan.cutouts.largest_pix}: their stamps are cut short"
+        )
     labels = load_segmentation(lake, tile).labels
     mosaics = load_mosaics(lake, tile)
     for (size,), members in sorted(rows.group_by("size_class", maintain_order=True)):
+        if size == LARGE:
+            _write_large(run, labels, mosaics, members)
+            continue
         run.write(f"px{size}/seg", _stamps(labels, members, size), n_rows=members.height)
         for mosaic in mosaics:
             _write_band(run, mosaic, members, size, lossless=plan.cutouts.lossless)
@@ -54,35 +62,57 @@ def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, loss
     covered = (np.nan_to_num(part, nan=0.0) for part in weight)
     n = rows.height
     run.write(f"{group}/sci", data, n_rows=n, unit=mosaic.unit, lossy=None if lossless else "quantise")
-    unit = "s" if mosaic.weight_kind == "exposure_time" else ""
-    run.write(f"{group}/wht", covered, n_rows=n, unit=unit, lossy=None if lossless else "weight7")
-    run.write(f"{group}/origin", _origins(mosaic.data, rows, size))
+    run.write(f"{group}/wht", covered, n_rows=n, unit=_weight_unit(mosaic), lossy=None if lossless else "weight7")
+    run.write(f"{group}/origin", np.array([window.origin for window in _windows(mosaic.data, rows, size)], np.int32))
+
+
+def _write_large(run: Run, labels: NDArray[Any], mosaics: list[Mosaic], rows: pl.DataFrame) -> None:
+    """Write stamps that no size class holds, each of its own size; they are few."""
+    write_ragged(run, {"large/seg": [window.data for window in _windows(labels, rows)]})
+    for mosaic in mosaics:
+        group = f"large/{mosaic.band}"
+        run.annotate(group, {"wcs": mosaic.grid.cards()})
+        planes = {
+            f"{group}/sci": [window.data for window in _windows(mosaic.data, rows)],
+            f"{group}/wht": [np.nan_to_num(window.data, nan=0.0) for window in _windows(mosaic.weight, rows)],
+        }
+        write_ragged(run, planes, unit={f"{group}/sci": mosaic.unit, f"{group}/wht": _weight_unit(mosaic)})
+        run.write(f"{group}/origin", np.array([window.origin for window in _windows(mosaic.data, rows)], np.int32))
+
+
+def _weight_unit(mosaic: Mosaic) -> str:
+    return "s" if mosaic.weight_kind == "exposure_time" else ""
 
 
 def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
     """Give each source the smallest size class that holds twice its Kron ellipse, and its row in that class."""
-    extent = 4.0 * (pl.col("kron_radius") * pl.col("a")).fill_null(0.0).fill_nan(0.0)
-    classes = [size for size in SIZE_CLASSES if plan.size_pix <= size <= plan.largest_pix] or [plan.size_pix]
-    chosen = pl.lit(classes[-1])
+    extent = (4.0 * (pl.col("kron_radius") * pl.col("a")).fill_null(0.0).fill_nan(0.0)).ceil()
+    classes = [size for size in SIZE_CLASSES if plan.size_pix <= size <= plan.largest_pix]
+    is_open = plan.largest_pix > SIZE_CLASSES[-1]
+    chosen = pl.lit(LARGE if is_open else classes[-1])
     for size in reversed(classes):
         chosen = pl.when(pl.col("wanted_pix") <= size).then(size).otherwise(chosen)
+    # The arrays of large stamps are as large as was asked for, so that is cut short there.
+    longest = plan.largest_pix if is_open else None
     return (
-        sources.with_columns(extent.ceil().clip(plan.size_pix).cast(pl.Int32).alias("wanted_pix"))
+        sources.with_columns(
+            extent.alias("extent"), extent.clip(plan.size_pix, longest).cast(pl.Int32).alias("wanted_pix")
+        )
         .with_columns(chosen.cast(pl.Int16).alias("size_class"))
         .with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over("size_class").alias("cutout_row"))
     )
 
 
+def _windows(image: NDArray[Any], rows: pl.DataFrame, size: int | None = None) -> Iterator[Cutout]:
+    """Windows around the sources, of one size or of those they ask for."""
+    for x, y, wanted in rows.select("x", "y", "wanted_pix").iter_rows():
+        yield cut_window(image, x, y, size_pix=wanted if size is None else size)
+
+
 def _stamps(image: NDArray[Any], rows: pl.DataFrame, size: int) -> Iterator[NDArray[Any]]:
-    """Windows around the sources, ``(n, size, size)``, a batch at a time."""
-    for batch in rows.select("x", "y").iter_slices(BATCH):
-        yield np.stack([cut_window(image, x, y, size_pix=size).data for x, y in batch.iter_rows()])
-
-
-def _origins(image: NDArray[Any], rows: pl.DataFrame, size: int) -> NDArray[np.int32]:
-    """First pixels of the windows, ``(n, 2)``."""
-    places = rows.select("x", "y").iter_rows()
-    return np.array([cut_window(image, x, y, size_pix=size).origin for x, y in places], np.int32)
+    """Windows of one size, ``(n, size, size)``, a batch at a time."""
+    for batch in rows.iter_slices(BATCH):
+        yield np.stack([window.data for window in _windows(image, batch, size)])
 
 
 STAGE = Stage(name="cutouts", reads=("mosaic", "segmentation", "source"), writes=("cutout",), tasks=tasks)
