@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from skymere.lake import EVENTS, Lake, load_schema
+from skymere.lake import EVENTS, Lake, load_schema, products
 from skymere.lake.stores import at
 
 SURVEY = Path(__file__).parents[1] / "lake" / "survey.py"
@@ -80,6 +80,40 @@ def crash_and_mend(states, survey, path, product, step):
 def test_a_crash_at_any_step_is_mended_by_running_again(states, survey, tmp_path, product, step):
     shutil.copytree(states[0][product], tmp_path / "lake")
     crash_and_mend(states, survey, tmp_path / "lake", product, step)
+
+
+OTHERS = [
+    (name, step)
+    for name in products()
+    if name not in (*PRODUCTS, "run", "run_item", "alias")
+    for step in EVENTS
+    if load_schema(name).arrays or step not in ("staged", "sealed")
+]
+OFTEN = [("beam", "sealed"), ("flux", "rows_written"), ("slitlet", "staged")]
+
+
+@pytest.mark.parametrize(
+    ("product", "step"),
+    [pytest.param(*place, marks=() if place in OFTEN else pytest.mark.faults) for place in OTHERS],
+)
+def test_a_crash_at_any_step_of_any_other_product_is_mended(survey, tmp_path, product, step):
+    lake, clean = (survey.create(tmp_path / name) for name in ("lake", "clean"))
+    for one in (lake, clean):
+        survey.publish(one, product, version=1)
+    before = lake.content_hash()
+    survey.publish(clean, product, version=2)
+    with start(lake.path, 2, product, step) as child:
+        child.communicate()
+    assert child.returncode == 9
+    is_committed = step in ("committed", "recorded")
+    assert lake.table(product).collect().height == (4 if is_committed else 3)
+    if step != "committed":
+        # Between that and the next step the row of the run is missing.
+        assert lake.content_hash() == (clean.content_hash() if is_committed else before)
+    assert {fault.kind for fault in lake.fsck(hashes=True)} <= {"unrecorded"}
+    assert survey.publish(lake, product, version=2) == ("already" if is_committed else "published")
+    assert lake.content_hash() == clean.content_hash()
+    assert lake.fsck(hashes=True) == []
 
 
 def upload(folder, url):

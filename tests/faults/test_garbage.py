@@ -155,21 +155,20 @@ def test_a_grace_that_is_not_positive_is_refused(two_versions):
         two_versions.gc(grace_days=0)
 
 
-def test_collecting_beside_publishers_and_readers_of_a_release_is_safe(survey, tmp_path):
+def collect_beside_publishers(survey, path, go, grace_seconds):
     """Publishers of new versions, a reader of the release, and a collector with a grace of a few seconds."""
-    lake = survey.create(tmp_path / "lake")
+    lake = survey.create(path)
     survey.publish_all(lake, 1)
     lake.release("DR1")
     released = Lake.open(lake.path, "DR1")
     wanted = released.content_hash()
-    go = tmp_path / "go"
     command = [sys.executable, "-W", "error", str(RACER), str(lake.path)]
     racers = [subprocess.Popen([*command, v, str(go)], stdout=subprocess.PIPE, text=True) for v in ("2-4", "5-7")]
     for racer in racers:
         assert racer.stdout.readline() == "ready\n"
     go.touch()
     removed = 0
-    grace = 2.0 / 86400
+    grace = grace_seconds / 86400
     while any(racer.poll() is None for racer in racers):
         removed += len(lake.gc(dry_run=False, grace_days=grace).groups)
         assert released.content_hash() == wanted
@@ -177,8 +176,18 @@ def test_collecting_beside_publishers_and_readers_of_a_release_is_safe(survey, t
     for racer in racers:
         racer.communicate()
         assert racer.returncode == 0
-    time.sleep(2.1)
+    time.sleep(grace_seconds + 1.1)
     removed += len(lake.gc(dry_run=False, grace_days=grace).groups)
     assert removed > 0
     assert lake.fsck(hashes=True) == []
     assert released.content_hash() == wanted
+
+
+def test_collecting_beside_publishers_and_readers_of_a_release_is_safe(survey, tmp_path):
+    collect_beside_publishers(survey, tmp_path / "lake", tmp_path / "go", 2.0)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+def test_collecting_in_an_object_store_beside_publishers_and_readers_is_safe(survey, s3, tmp_path):
+    collect_beside_publishers(survey, f"{s3()}/lake", tmp_path / "go", 10.0)

@@ -13,13 +13,16 @@ import numpy as np
 import polars as pl
 
 from skymere.errors import NotFoundError
-from skymere.lake import Lake, NamedTile, load_schema, pyramid, table_dtypes
+from skymere.lake import Lake, NamedTile, load_schema, products, pyramid, table_dtypes, write_ragged
 from skymere.wcs import Grid
 
 SHAPE = (96, 128)
 TILES = ("east", "west")
 BANDS = ("f125w", "f140w")
 PRODUCTS = ("exposure", "mask", "mosaic", "segmentation", "source", "cutout")
+# Tables that are written beside others.
+BESIDE = ("run", "run_item", "alias")
+OTHERS = tuple(name for name in products() if name not in (*PRODUCTS, *BESIDE))
 
 
 def grid(tile):
@@ -183,6 +186,27 @@ def publish_cutout(lake, tile, version, run):
     return run.publish(frame("cutout", rows))
 
 
+def publish_other(lake, tile, version, run):
+    """A product of any other kind: rows and numbers in each array that the version decides."""
+    n = 2 + version
+    rng = np.random.default_rng(version)
+    schema = load_schema(run.product)
+    indices = {s.beside(name) for s in schema.arrays if s.offset for name in (s.offset, s.shape) if name}
+    ragged = {}
+    for spec in schema.arrays:
+        path = spec.path.format(band=BANDS[0], exposure=f"{tile}-exp", level=1, line="Ha")
+        if spec.offset:
+            axes = schema.array(spec.beside(spec.shape)).chunk[1] if spec.shape else 1
+            parts = [np.full((4 + k,) * axes, rng.integers(0, 100)).astype(spec.dtype) for k in range(n)]
+            ragged.setdefault(spec.beside(spec.offset), {})[path] = parts
+        elif spec.path not in indices and not path.endswith("/qexp"):
+            shape = [length if "axis" in dim else n for dim, length in zip(spec.dims, spec.chunk, strict=True)]
+            run.write(path, rng.integers(0, 100, shape).astype(spec.dtype), unit="s" if spec.unit is None else None)
+    for planes in ragged.values():
+        write_ragged(run, planes, unit="s")
+    return run.publish(rows_of(run.product, n))
+
+
 def key_of(product, tile):
     return f"{tile}-exp" if product == "exposure" else tile
 
@@ -201,7 +225,7 @@ def publish(lake, product, tile="east", version=1, on_event=None):
     ) as run:
         if run.already:
             return "already"
-        return globals()[f"publish_{product}"](lake, tile, version, run)
+        return globals().get(f"publish_{product}", publish_other)(lake, tile, version, run)
 
 
 def publish_all(lake, version=1, on_event=lambda *_: None, tiles=TILES):
@@ -224,7 +248,10 @@ def main(arguments):
         if [product, step] == place:
             os._exit(9)
 
-    publish_all(lake, int(version), on_event, tiles=TILES[:1])
+    if place and place[0] in OTHERS:
+        publish(lake, place[0], version=int(version), on_event=lambda step: on_event(place[0], step))
+    else:
+        publish_all(lake, int(version), on_event, tiles=TILES[:1])
 
 
 if __name__ == "__main__":

@@ -164,6 +164,26 @@ def test_rows_of_a_major_version_become_those_of_the_next_and_back(new):
     assert new.fsck(hashes=True) == []
 
 
+def test_rows_in_an_object_store_are_migrated_too(survey, s3, ship):
+    lake = survey.create(f"{s3()}/lake")
+    for product in ("segmentation", "source"):
+        survey.publish(lake, product)
+    lake.release("DR1")
+    first = rows(lake)
+    ship(MAJOR)
+    migration("source", to=2)(in_arcsec_and_njy)
+    with pytest.raises(ConflictError, match=r"'source' of version 1; call lake\.migrate\('source'\)"):
+        survey.publish(lake, "source", version=2)
+    assert lake.migrate("source") == "published"
+    assert lake.migrate("source") == "already"
+    assert back(rows(lake)).select(first.columns).equals(first)
+    assert rows(Lake.open(str(lake.path), "DR1"), schema=1).equals(first)
+    survey.publish(lake, "segmentation", version=2)
+    assert survey.publish(lake, "source", version=2) == "published"
+    assert rows(lake).height == 8
+    assert lake.fsck(hashes=True) == []
+
+
 def test_what_hangs_on_the_rows_still_hangs_on_them(new):
     before = new.live_runs("source")
     new.migrate("source")

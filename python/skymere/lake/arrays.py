@@ -24,6 +24,7 @@ __all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed"]
 
 MANIFEST = "manifest.json"
 _UPLOADS = 8
+_HASHES = 4
 # Shards of an array that is cut into fewer but larger ones.
 _MANY = 4
 # docs/decisions/004-codec-of-rounded-arrays.md
@@ -96,7 +97,9 @@ class GroupWriter:
         with storage(final):
             self._write_groups()
             names = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
-            listed = {name: [(self.folder / name).stat().st_size, digest(self.folder / name)] for name in names}
+            with ThreadPoolExecutor(_HASHES) as pool:
+                hashes = pool.map(lambda name: digest(self.folder / name), names)
+                listed = {n: [(self.folder / n).stat().st_size, h] for n, h in zip(names, hashes, strict=True)}
             head = {"schema": self.schema.name, "run": run}
             if isinstance(final, ObjectPath):
                 self._upload(final, head, listed)

@@ -60,7 +60,7 @@ class LakeQueries:
         """
         return load_schema(name) if name in products() else self._named(name).schema
 
-    def table(self, name: str, *, version: int | None = None, schema: int | None = None) -> pl.LazyFrame:
+    def table(self, name: str, version: int | None = None, schema: int | None = None) -> pl.LazyFrame:
         """Return a table.
 
         Parameters

@@ -22,7 +22,6 @@ class LakePixels(LakeQueries):
     def cutouts(
         self,
         ids: ArrayLike,
-        *,
         bands: Sequence[str],
         planes: Sequence[str] = ("sci",),
         size_pix: int | None = None,

@@ -6,7 +6,8 @@ import random
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -46,10 +47,14 @@ _STATISTICS = ("_healpix_29", "source_id", "ra", "dec", "tile")
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of one attempt that are on the disk and wait for their commit."""
+    """Rows of one attempt that are on the disk and wait for their commit.
+
+    ``digests`` are the sha256 of files, where they are being computed already.
+    """
 
     paths: tuple[str, ...]
     columns: tuple[Column, ...]
+    digests: Mapping[str, Future[str]] = field(default_factory=dict)
 
 
 class Table:
@@ -158,7 +163,16 @@ class Table:
             place = TableFile(folder, file.tile, file.run, file.attempt)
             self._write_parquet(part, columns, place)
             paths.append(place.path)
-        return Rows(tuple(paths), columns)
+        return Rows(tuple(paths), columns, self._digests(paths))
+
+    def _digests(self, paths: Sequence[str]) -> dict[str, Future[str]]:
+        """Begin to hash new files on a disk, while the publication goes on."""
+        if not isinstance(self.dataset, Path):
+            return {}
+        pool = ThreadPoolExecutor(1)
+        found = {path: pool.submit(digest, self.dataset / path) for path in paths}
+        pool.shutdown(wait=False)
+        return found
 
     def waiting(self, live: TableFile) -> TableFile | None:
         """Return the file that an attempt wrote to this table, which has no places in the sky, committed or not."""
@@ -381,17 +395,17 @@ class Table:
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(path, data_change=changes, deletion_timestamp=now) for path in sorted(set(old))
         ]
-        for path, columns in ((path, rows.columns) for rows in new for path in rows.paths):
+        for path, one in ((path, rows) for rows in new for path in rows.paths):
             with fetched(self.dataset / path) as file:
-                check_parquet(file, self.schema, columns)
-                hashes[path] = digest(file)
+                check_parquet(file, self.schema, one.columns)
+                hashes[path] = one.digests[path].result() if path in one.digests else digest(file)
                 add = AddAction(
                     path,
                     size=file.stat().st_size,
                     partition_values={},
                     modification_time=now,
                     data_change=changes,
-                    stats=_statistics(file, columns),
+                    stats=_statistics(file, one.columns),
                 )
             actions.append(add)
         try:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,13 @@ _VOUNIT: Mapping[str, str] = {
 
 def votable(name: str, description: str, columns: Iterable[Column], lengths: Mapping[str, int]) -> str:
     """Return the VOTable header that VOParquet puts into a Parquet file."""
+    # A length is always given: astropy cannot read strings with arraysize="*".
+    sized = tuple((column, (column.length or lengths[column.name]) if column.is_text else None) for column in columns)
+    return _votable(name, description, sized)
+
+
+@lru_cache(maxsize=256)
+def _votable(name: str, description: str, columns: tuple[tuple[Column, int | None], ...]) -> str:
     from astropy.io.votable import tree
 
     file = tree.VOTableFile(version="1.4")
@@ -31,9 +39,8 @@ def votable(name: str, description: str, columns: Iterable[Column], lengths: Map
     table.description = description
     file.resources.append(resource)
     resource.tables.append(table)
-    for column in columns:
-        # A length is always given: astropy cannot read strings with arraysize="*".
-        length = {"arraysize": str(column.length or lengths[column.name])} if column.is_text else {}
+    for column, length in columns:
+        size = {} if length is None else {"arraysize": str(length)}
         field = tree.Field(
             file,
             name=column.name,
@@ -41,7 +48,7 @@ def votable(name: str, description: str, columns: Iterable[Column], lengths: Map
             datatype="char" if column.is_text else column.datatype,
             unit=vounit(column.unit) or None,
             ucd=column.ucd or None,
-            **length,
+            **size,
         )
         field.description = column.description
         table.fields.append(field)
