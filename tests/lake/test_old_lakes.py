@@ -45,8 +45,8 @@ def schemas_of(lake):
     return {schema.product: schema for schema in (parse_schema(path.read_text(), path.name) for path in copies)}
 
 
-def test_there_is_a_lake_of_step_1():
-    assert any(name.startswith("step1") for name in MADE)
+def test_there_is_a_lake_of_each_step():
+    assert {name.partition("-")[0] for name in MADE} == {"step1", "step2"}
 
 
 def test_old_lakes_say_what_they_said(made):
