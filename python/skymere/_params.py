@@ -3,12 +3,12 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["build_params"]
+__all__ = ["build_params", "resolve_params"]
 
 
 def build_params(cls: Any, table: Mapping[str, Any], *, where: str = "", skip: tuple[str, ...] = ()) -> Any:
@@ -78,3 +78,82 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         msg = f"{where}: {value!r} is not allowed, it must be {wanted}"
         raise InvalidInputError(msg)
     return result
+
+
+def resolve_params(
+    cls: Any, given: Mapping[str, Any], preset: Mapping[str, Any] | None = None, *, preset_name: str = ""
+) -> tuple[Any, tuple[tuple[str, Any, str], ...]]:
+    """Return parameters of given values, of a preset where nothing was given, and of defaults, with their sources.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass.
+    given : mapping
+        Nested table, as in `build_params`.
+    preset : mapping, optional
+        Dotted key to value.
+    preset_name : str, optional
+        What the preset is called in the sources.
+
+    Returns
+    -------
+    object
+        An instance of ``cls``.
+    tuple of (str, object, str)
+        Dotted key, value, and ``given``, ``preset NAME`` or ``default``.
+
+    Raises
+    ------
+    InvalidInputError
+        When a key is unknown or a value is not allowed.
+    """
+    mine = dict(_leaves(given))
+    added = {
+        key: value
+        for key, value in (preset or {}).items()
+        if not any(_covers(one, key) or _covers(key, one) for one in mine)
+    }
+    params = build_params(cls, _nested(added | mine))
+
+    def source(key: str) -> str:
+        for values, name in ((mine, "given"), (added, f"preset {preset_name}")):
+            if any(_covers(one, key) for one in values):
+                return name
+        return "default"
+
+    return params, tuple((key, value, source(key)) for key, value in _values(params))
+
+
+def _covers(one: str, key: str) -> bool:
+    """Return whether a key is the other, or a table that holds it."""
+    return key == one or key.startswith(f"{one}.")
+
+
+def _leaves(table: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        *tables, last = key.split(".")
+        table = out
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[last] = value
+    return out
+
+
+def _values(params: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested parameters with its dotted key."""
+    for one in dataclasses.fields(params):
+        value = getattr(params, one.name)
+        if dataclasses.is_dataclass(value):
+            yield from _values(value, f"{where}{one.name}.")
+        else:
+            yield f"{where}{one.name}", value

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic import (
     FlagParams,
     GridParams,
@@ -151,6 +151,14 @@ def test_header_values_are_overridden_without_touching_the_exposure(exposures) -
 def test_wrong_parameters_are_named(make, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+def test_a_blank_exposure_does_not_mask_the_detector(exposures) -> None:
+    blank = replace(exposures[0], exposure_id="blank", data=np.full(exposures[0].shape, np.nan))
+    masks = static_masks([*exposures, blank])
+    assert not masks["blank"].any()
+    with pytest.raises(NoDataError, match="blank has no good pixel"):
+        flag_exposures([*exposures, blank])
 
 
 def test_exposures_without_a_native_scale_are_flagged_too(exposures) -> None:

@@ -152,7 +152,7 @@ def drizzle_stream(
     mosaic = drizzle(passing(), grid, params=p.drizzle, weight=p.weight, ignore=p.flag.ignore_dq)
     if not mosaic.covered.any():
         names = list(mosaic.exposure_ids)
-        if not rejection.reached().any():
+        if not rejection.full_weight().any():
             msg = f"exposures: none of {names} lies on the grid of shape {grid.shape}: {grid.outline()}"
             raise NoOverlapError(msg)
         msg = f"exposures: none of {names} has a good pixel on the grid of shape {grid.shape}"

@@ -1,11 +1,11 @@
 """Where parameters come from: what was given, a named preset for an instrument, or the default."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from skymere._params import build_params
+from skymere._params import resolve_params
 from skymere.errors import InvalidInputError
 from skymere.mosaic.drizzle_exposures import MosaicParams
 from skymere.mosaic.files import OverrideParams
@@ -132,55 +132,9 @@ def resolve(given: Mapping[str, Any], *, preset: str | None = None, n_exposures:
     >>> [row for row in resolved.rows if row[0] in ("mosaic.drizzle.pixfrac", "grid.scale_arcsec")]
     [('grid.scale_arcsec', 0.06, 'preset wfc3-ir'), ('mosaic.drizzle.pixfrac', 0.7, 'given')]
     """
-    mine = dict(_leaves(given))
-    from_preset = {} if preset is None else preset_values(preset, n_exposures)
-    grid_is_given = bool(mine.get("grid.reference_image"))
-    added = {
-        key: value
-        for key, value in from_preset.items()
-        if not any(_covers(one, key) or _covers(key, one) for one in mine)
-        and not (grid_is_given and key.startswith("grid."))
-    }
-    plan: DrizzlePlan = build_params(DrizzlePlan, _nested(added | mine))
-
-    def source(key: str) -> str:
-        for values, name in ((mine, "given"), (added, f"preset {preset}")):
-            if any(_covers(one, key) for one in values):
-                return name
-        return "default"
-
-    return Resolved(plan=plan, rows=tuple((key, value, source(key)) for key, value in _values(plan)))
-
-
-def _covers(one: str, key: str) -> bool:
-    """Return whether a key is the other, or a table that holds it."""
-    return key == one or key.startswith(f"{one}.")
-
-
-def _leaves(table: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{where}{key}.")
-        else:
-            yield f"{where}{key}", value
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, value in values.items():
-        *tables, last = key.split(".")
-        table = out
-        for name in tables:
-            table = table.setdefault(name, {})
-        table[last] = value
-    return out
-
-
-def _values(params: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested parameters with its dotted key."""
-    for one in dataclasses.fields(params):
-        value = getattr(params, one.name)
-        if dataclasses.is_dataclass(value):
-            yield from _values(value, f"{where}{one.name}.")
-        else:
-            yield f"{where}{one.name}", value
+    values = {} if preset is None else preset_values(preset, n_exposures)
+    grid = given.get("grid", {})
+    if isinstance(grid, Mapping) and grid.get("reference_image"):
+        values = {key: value for key, value in values.items() if not key.startswith("grid.")}
+    plan, rows = resolve_params(DrizzlePlan, given, values, preset_name=preset or "")
+    return Resolved(plan=plan, rows=rows)

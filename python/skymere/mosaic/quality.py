@@ -14,8 +14,8 @@ from skymere.wcs import Grid, pixel_map
 
 __all__ = ["MosaicQuality", "QualityParams", "RejectionMap", "measure_quality"]
 
-# Weight of bad pixels [s]: too small to count in a mean, enough to show where exposures reach.
-_TRACE = 1e-20
+# Side of a box that is wider than the holes between drops [pix].
+_HOLE_BOX = 5
 
 Verdict = Literal["ok", "over-rejected", "not tested"]
 
@@ -28,8 +28,10 @@ class QualityParams:
     ----------
     max_weight_scatter : float
         Largest std / median of the weight; the handbook's rule of thumb is 0.2 to 0.3.
+    hole_weight : float
+        With nothing rejected, a pixel below this part of the weight around it is a hole.
     max_hole_fraction : float
-        Largest part of the enclosed pixels to which nothing contributed although nothing was rejected.
+        Largest part of the enclosed pixels that may be holes.
     min_snr : float
         Peaks above this many sigma are sources.
     min_sources : int
@@ -48,6 +50,7 @@ class QualityParams:
     """
 
     max_weight_scatter: float = 0.3
+    hole_weight: float = 0.2
     max_hole_fraction: float = 1e-4
     min_snr: float = 20.0
     min_sources: int = 10
@@ -73,10 +76,10 @@ class MosaicQuality:
     n_covered, n_enclosed : int
         Pixels with weight, and pixels with covered ones on all four sides.
     n_holes : int
-        Enclosed pixels to which nothing contributes even with nothing rejected: too few dithers for this pixfrac and
-        scale (D9.2).
+        Pixels to which hardly anything contributes even with nothing rejected: too few dithers for this
+        pixfrac and scale (D9.2).
     n_black : int
-        Enclosed pixels of which everything was rejected (D9.3).
+        Pixels without any weight that are no holes: everything was rejected (D9.3).
     rejected_fraction : float
         Part of the weight that cosmic-ray flags took from the sky.
     reasons : mapping of str to float
@@ -147,9 +150,9 @@ class RejectionMap:
         pixmap = pixel_map(exposure.wcs, self.grid.wcs, exposure.shape)
         ratio = self.grid.scale_arcsec / exposure.native_scale_arcsec
         ratio = ratio if np.isfinite(ratio) else pixel_scale_ratio(pixmap)
-        weight = np.where(bad, np.float32(_TRACE), np.float32(exposure.exptime))
-        # The weighted mean of a mask is the rejected part of the weight.
-        self._drizzler.add(hit.astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
+        weight = np.full(exposure.shape, exposure.exptime, np.float32)
+        # The weighted mean of a mask is the rejected part of the weight; the weight is that of an ideal detector.
+        self._drizzler.add((hit & ~bad).astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
         self._count(exposure, flags)
 
     def watch(self, exposures: Iterable[Exposure]) -> Iterator[Exposure]:
@@ -177,12 +180,11 @@ class RejectionMap:
 
     def fraction(self) -> NDArray[np.float32]:
         """Return the rejected part of the weight, float32, shape of the grid; NaN where there is none."""
-        image = self._drizzler.read()
-        return np.where(image.weight > _TRACE * 1e6, image.data, np.float32(np.nan))
+        return self._drizzler.read().data
 
-    def reached(self) -> NDArray[np.bool_]:
-        """Return the pixels that some exposure reaches, whether its pixels are good or not."""
-        return np.asarray(self._drizzler.read().weight > 0)
+    def full_weight(self) -> NDArray[np.float32]:
+        """Return the weight, float32, shape of the grid [s], that the mosaic would have with nothing rejected."""
+        return self._drizzler.read().weight
 
 
 def _bad_without_cosmic_rays(exposure: Exposure, ignore: Iterable[str]) -> NDArray[np.bool_]:
@@ -218,12 +220,15 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
     """
     p = params or QualityParams()
     covered = mosaic.covered
-    enclosed = _enclosed(covered)
-    reached = rejection.reached()
+    full = rejection.full_weight()
+    enclosed = _enclosed(full > 0)
+    # A closing fills dips that are narrower than the box and leaves steps and borders as they are.
+    closed = -_box_max(-_box_max(full, _HOLE_BOX), _HOLE_BOX)
+    is_hole = full < p.hole_weight * closed
     weights = mosaic.weight[covered].astype(np.float64)
     median = float(np.median(weights)) if weights.size else 0.0
     scatter = float(weights.std() / median) if median > 0 else float("inf")
-    n_holes = int(np.count_nonzero(enclosed & ~covered & ~reached))
+    n_holes = int(np.count_nonzero(is_hole))
     fraction = rejection.fraction()
     times = rejection.exptimes
     mixed = bool(times) and max(times) > p.max_exptime_ratio * min(times) and rejection.n_saturated > 0
@@ -235,7 +240,7 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
             f"weight: std / median is {scatter:.2f}, above {p.max_weight_scatter}; take a larger pixfrac or pixel"
         )
     if n_holes > p.max_hole_fraction * max(int(enclosed.sum()), 1):
-        warnings.append(f"holes: {n_holes} pixels that no exposure reaches; take a larger pixfrac or pixel")
+        warnings.append(f"holes: {n_holes} pixels that hardly any exposure reaches; take a larger pixfrac or pixel")
     if test.get("verdict") == "over-rejected":
         warnings.append(
             f"rejection: sources lost {test['excess']:.3f} of their weight more than the sky; raise scale or "
@@ -250,7 +255,7 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
         n_covered=int(covered.sum()),
         n_enclosed=int(enclosed.sum()),
         n_holes=n_holes,
-        n_black=int(np.count_nonzero(enclosed & ~covered & reached)),
+        n_black=int(np.count_nonzero((full > 0) & ~covered & ~is_hole)),
         rejected_fraction=float(fraction[sky].mean(dtype=float)) if sky.any() else 0.0,
         reasons=rejection.reasons,
         has_mixed_exptimes=mixed,

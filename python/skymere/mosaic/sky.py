@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_mask
 from skymere.background import PedestalParams, estimate_pedestal
 from skymere.datamodels import Exposure
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.sky_match import Place, SkyPair, cell_grid, cell_means, match_levels
 
 __all__ = ["SkyParams", "SkySolution", "solve_sky", "subtractable_sky"]
@@ -233,7 +233,11 @@ def _look(exposure: Exposure, p: SkyParams, bad_pixels: Callable[[Exposure], NDA
     area = exposure.native_scale_arcsec**2 if np.isfinite(exposure.native_scale_arcsec) else 1.0
     level = 0.0
     if p.method in ("localmin", "globalmin", "globalmin+match"):
-        level = estimate_pedestal(exposure.data, mask=bad_pixels(exposure), params=p.pedestal).level / area
+        try:
+            level = estimate_pedestal(exposure.data, mask=bad_pixels(exposure), params=p.pedestal).level / area
+        except NoDataError as error:
+            msg = f"exposures: {exposure.exposure_id} has no good pixel for the sky: {error}"
+            raise NoDataError(msg) from None
     place = Place(wcs=exposure.wcs, shape=exposure.shape, scale_arcsec=exposure.native_scale_arcsec)
     return _Seen(name=exposure.exposure_id, area=area, level=level, place=place)
 

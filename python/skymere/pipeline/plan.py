@@ -10,7 +10,7 @@ from skymere._params import build_params
 from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import WIDTH_PIX
-from skymere.mosaic import FlagParams
+from skymere.mosaic import FlagParams, QualityParams
 from skymere.resample import DrizzleParams
 from skymere.segmentation import DetectParams, MeasureParams
 
@@ -96,11 +96,14 @@ class MosaicPlan:
     ----------
     drizzle : DrizzleParams
         Kernel and pixfrac.
+    quality : QualityParams
+        Limits beyond which the weight of a mosaic is warned about; what was measured is stored with the mosaic.
     write_fits : bool
         Write ``<tile>_<band>_drz.fits`` beside the pictures too.
     """
 
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+    quality: QualityParams = field(default_factory=QualityParams)
     write_fits: bool = False
 
 
