@@ -2,7 +2,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 def estimate_pedestal(
-    data: NDArray[np.float32], mask: NDArray[np.bool_], n_clip: int, clip_sigma: tuple[float, float]
+    data: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    *,
+    statistic: str,
+    bin_width: float,
+    limits: tuple[float, float],
+    n_clip: int,
+    clip_sigma: tuple[float, float],
 ) -> tuple[float, float, int]: ...
 def estimate(
     data: NDArray[np.float32],

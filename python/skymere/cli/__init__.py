@@ -8,6 +8,7 @@ import skymere.cli.upkeep  # noqa: F401  (the commands of these three register t
 from skymere.cli._errors import Commands
 from skymere.cli.demo import demo
 from skymere.cli.doctor import doctor
+from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
 from skymere.cli.run import run
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+for command in (align, crmask, drizzle, blot):
+    app.command()(command)
 app.command()(info)
 app.command()(doctor)
 app.add_typer(lake_app, name="lake")

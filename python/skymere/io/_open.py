@@ -1,16 +1,18 @@
-"""Opening FITS files so that every failure names the file."""
+"""Opening and writing FITS files so that every failure names the file and nothing is half-written."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from skymere.errors import FormatError, NotFoundError, SkymereError, StorageError
 
-__all__ = ["open_fits"]
+__all__ = ["open_fits", "write_whole"]
 
 
 def _check_length(hdus: fits.HDUList, path: Path) -> None:
@@ -55,3 +57,24 @@ def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
             raise
         msg = f"{path}: not a readable FITS file ({type(error).__name__}: {error}); it may be truncated or damaged"
         raise FormatError(msg) from error
+
+
+def write_whole(hdus: fits.HDUList, path: str | Path) -> None:
+    """Write a FITS file: it appears whole or not at all, and replaces an older one.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+    """
+    path = Path(path)
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VerifyWarning)
+            hdus.writeto(staged, overwrite=True)
+        staged.replace(path)
+    except OSError as error:
+        staged.unlink(missing_ok=True)
+        msg = f"{path}: cannot be written: {error.strerror or error}"
+        raise StorageError(msg) from error

@@ -93,7 +93,7 @@ def read_exposure(path: str | Path) -> Exposure:
         if not (np.isfinite(exptime) and exptime > 0):
             msg = f"{path}: EXPTIME {exptime} is not allowed, it must be a positive number of seconds"
             raise InvalidInputError(msg)
-        scale = _to_rate(header, exptime, path)
+        scale = to_rate(header, exptime, path)
         return Exposure(
             exposure_id=exposure_id(path),
             data=np.asarray(planes["SCI"], np.float32) * scale,
@@ -137,7 +137,8 @@ def _detector(primary: fits.Header, path: Path) -> Detector:
         raise InvalidInputError(msg) from None
 
 
-def _to_rate(header: fits.Header, exptime: float, path: Path) -> np.float32:
+def to_rate(header: fits.Header, exptime: float, path: Path) -> np.float32:
+    """Return the factor that makes electrons per second of the unit of a header."""
     unit = str(header.get("BUNIT", "")).strip().upper()
     if unit in _RATE_UNITS:
         return np.float32(1.0)
@@ -145,6 +146,12 @@ def _to_rate(header: fits.Header, exptime: float, path: Path) -> np.float32:
         return np.float32(1.0 / exptime)
     msg = f"{path}: BUNIT {unit!r} is not allowed, it must be one of {sorted(_RATE_UNITS | _COUNT_UNITS)}"
     raise InvalidInputError(msg)
+
+
+def is_singular(wcs: WCS) -> bool:
+    """Return whether the linear part of a WCS maps the image to a line or a point, but for rounding."""
+    matrix = wcs.pixel_scale_matrix
+    return not abs(np.linalg.det(matrix)) > 1e-9 * np.sum(matrix**2)
 
 
 def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, path: Path) -> WCS:
@@ -156,7 +163,7 @@ def _celestial_wcs(header: fits.Header, hdus: fits.HDUList, path: Path) -> WCS:
     if not wcs.has_celestial:
         msg = f"{path}: SCI has no celestial WCS (CTYPE {list(wcs.wcs.ctype)})"
         raise InvalidInputError(msg)
-    if not abs(np.linalg.det(wcs.pixel_scale_matrix)) > 0:
+    if is_singular(wcs):
         msg = f"{path}: the WCS of SCI is singular (CD matrix {wcs.pixel_scale_matrix.tolist()})"
         raise InvalidInputError(msg)
     return wcs

@@ -1,17 +1,14 @@
 """Mosaics as ``drz``-like FITS files: SCI, WHT, CTX and VAR extensions."""
 
 import json
-import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyWarning
 
 from skymere.datamodels import Mosaic
-from skymere.errors import FormatError, StorageError
-from skymere.io._open import open_fits
+from skymere.errors import FormatError
+from skymere.io._open import open_fits, write_whole
 from skymere.wcs import Grid, wcs_cards, wcs_from_cards
 
 __all__ = ["read_mosaic", "write_mosaic"]
@@ -59,16 +56,7 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
         hdu.header["BUNIT"] = bunit
         hdus.append(hdu)
     primary.header["DRIZPARS"] = json.dumps(dict(mosaic.params), sort_keys=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VerifyWarning)
-            hdus.writeto(staged, overwrite=True)
-        staged.replace(path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        msg = f"{path}: cannot be written: {error.strerror or error}"
-        raise StorageError(msg) from error
+    write_whole(hdus, path)
 
 
 def read_mosaic(path: str | Path) -> Mosaic:

@@ -1,22 +1,47 @@
-"""Exposures to mosaics: AstroDrizzle's steps as functions and in one call, and cutouts."""
+"""Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
 from skymere.mosaic.cutouts import Cutout, cut_window
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
-from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures
-from skymere.mosaic.flagging import FlagParams, flag_exposures
-from skymere.mosaic.sky import SkyParams, subtractable_sky
+from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
+from skymere.mosaic.files import ExposureFiles, OverrideParams, override_exposure
+from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
+from skymere.mosaic.grids import GridParams, make_grid
+from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
+from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
+from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
+from skymere.mosaic.sky_match import SkyPair
 
 __all__ = [
+    "PRESETS",
     "Cutout",
     "DetectionImage",
+    "DrizzlePlan",
+    "ExposureFiles",
     "FlagParams",
+    "Flagged",
+    "GridParams",
     "MosaicParams",
+    "MosaicQuality",
+    "OverrideParams",
+    "QualityParams",
+    "RejectionMap",
+    "Resolved",
+    "SkyPair",
     "SkyParams",
+    "SkySolution",
     "cut_window",
     "detection_image",
     "drizzle_exposures",
+    "drizzle_stream",
     "flag_exposures",
+    "iter_flagged",
+    "make_grid",
+    "measure_quality",
     "n_exposures",
+    "override_exposure",
+    "preset_values",
+    "resolve",
+    "solve_sky",
     "subtract_background",
     "subtractable_sky",
 ]

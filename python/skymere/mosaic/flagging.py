@@ -1,14 +1,26 @@
 """Steps 1 to 6: static mask, sky and cosmic rays of the exposures of one band."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError
 from skymere.mosaic.sky import SkyParams, subtractable_sky
-from skymere.outliers import CosmicRayParams, StaticMaskParams, flag_cosmic_rays, static_masks
+from skymere.outliers import (
+    CosmicRayParams,
+    CosmicRays,
+    StaticMaskParams,
+    build_sky_model,
+    compare_exposure,
+    static_masks,
+)
+from skymere.wcs import Grid
 
-__all__ = ["FlagParams", "flag_exposures"]
+__all__ = ["FlagParams", "Flagged", "flag_exposures", "iter_flagged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +37,11 @@ class FlagParams:
         How the sky is found.
     cosmic_rays : CosmicRayParams or None
         How cosmic rays are found; None = not at all.
+
+    Raises
+    ------
+    InvalidInputError
+        When the sky is matched only and cosmic rays are to be found: relative skies have no noise.
     """
 
     ignore_dq: tuple[str, ...] = ()
@@ -32,8 +49,42 @@ class FlagParams:
     sky: SkyParams = field(default_factory=SkyParams)
     cosmic_rays: CosmicRayParams | None = field(default_factory=CosmicRayParams)
 
+    def __post_init__(self) -> None:
+        if self.sky.method == "match" and self.cosmic_rays is not None:
+            msg = (
+                "sky.method: 'match' is not allowed together with cosmic_rays, because relative skies do not tell the "
+                "noise; use 'globalmin+match', or leave cosmic_rays out"
+            )
+            raise InvalidInputError(msg)
 
-def flag_exposures(exposures: Sequence[Exposure], *, params: FlagParams | None = None) -> list[Exposure]:
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flagged:
+    """An exposure after steps 1 to 6.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        With its sky and flags.
+    cosmic_rays : CosmicRays or None
+        What was found, and the model that it was found with; None where the step was left out.
+    """
+
+    exposure: Exposure
+    cosmic_rays: CosmicRays | None
+
+    def cleaned(self) -> Exposure:
+        """Return a copy of the exposure in which the pixels that were hit have the value of the model."""
+        return self.exposure if self.cosmic_rays is None else self.cosmic_rays.cleaned(self.exposure)
+
+
+def flag_exposures(
+    exposures: Sequence[Exposure],
+    *,
+    params: FlagParams | None = None,
+    separate_grid: Grid | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> list[Exposure]:
     """Return the exposures of one band with their sky and with static and cosmic-ray flags; the inputs stay unchanged.
 
     Parameters
@@ -42,6 +93,38 @@ def flag_exposures(exposures: Sequence[Exposure], *, params: FlagParams | None =
         Aligned exposures of one band.
     params : FlagParams, optional
         Parameters of the steps.
+    separate_grid : Grid, optional
+        Pixels of the single drizzles; the detector's own, or what the parameters say, when not given.
+    groups : mapping of str to str, optional
+        Group of an exposure, such as the chips of one camera, which get one sky.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no exposure, or they are of several bands.
+    NoDataError
+        When an exposure has no good pixel.
+    """
+    found = iter_flagged(exposures, params=params, separate_grid=separate_grid, groups=groups)
+    return [flagged.exposure for flagged in found]
+
+
+def iter_flagged(
+    exposures: Sequence[Exposure],
+    *,
+    params: FlagParams | None = None,
+    separate_grid: Grid | None = None,
+    groups: Mapping[str, str] | None = None,
+) -> Iterator[Flagged]:
+    """Yield what `flag_exposures` returns, one exposure at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Aligned exposures of one band. Each is asked for in every step and may be read from a file then; see
+        `ExposureFiles`.
+    params, separate_grid, groups
+        As in `flag_exposures`.
 
     Raises
     ------
@@ -55,14 +138,45 @@ def flag_exposures(exposures: Sequence[Exposure], *, params: FlagParams | None =
     if len(bands) != 1:
         msg = f"exposures: bands {bands} are not allowed, all must be of one band"
         raise InvalidInputError(msg)
-    flagged = list(exposures)
-    if p.static is not None:
-        masks = static_masks(flagged, params=p.static)
-        flagged = [e.flagged("static", masks[e.exposure_id]) for e in flagged]
-    skies = subtractable_sky(flagged, params=p.sky, ignore_dq=p.ignore_dq)
-    flagged = [replace(e, sky=sky) for e, sky in zip(flagged, skies, strict=True)]
-    if p.cosmic_rays is not None:
-        bad = [e.mask(ignore=p.ignore_dq) for e in flagged]
-        hits = flag_cosmic_rays(flagged, masks=bad, params=p.cosmic_rays)
-        flagged = [e.flagged("cosmic_ray", hit) for e, hit in zip(flagged, hits, strict=True)]
-    return flagged
+    masks = None if p.static is None else static_masks(exposures, params=p.static)
+    ready = _Prepared(exposures, masks, None)
+    skies = subtractable_sky(ready, params=p.sky, ignore_dq=p.ignore_dq, groups=groups)
+    ready = _Prepared(exposures, masks, skies)
+    if p.cosmic_rays is None:
+        yield from (Flagged(exposure=exposure, cosmic_rays=None) for exposure in ready)
+        return
+    if len(ready) == 1:
+        nothing = CosmicRays(mask=np.zeros(ready[0].shape, bool), model=ready[0].data)
+        yield Flagged(exposure=ready[0].flagged("cosmic_ray", nothing.mask), cosmic_rays=nothing)
+        return
+    model = build_sky_model(ready, grid=separate_grid, ignore=p.ignore_dq, params=p.cosmic_rays)
+    for exposure in ready:
+        hits = compare_exposure(exposure, model, params=p.cosmic_rays)
+        yield Flagged(exposure=exposure.flagged("cosmic_ray", hits.mask), cosmic_rays=hits)
+
+
+class _Prepared(Sequence[Exposure]):
+    """Exposures with static flags and sky, made when they are asked for."""
+
+    def __init__(
+        self,
+        exposures: Sequence[Exposure],
+        masks: Mapping[str, NDArray[np.bool_]] | None,
+        skies: Sequence[float] | None,
+    ) -> None:
+        self._exposures, self._masks, self._skies = exposures, masks, skies
+
+    def __len__(self) -> int:
+        return len(self._exposures)
+
+    @overload
+    def __getitem__(self, i: int) -> Exposure: ...
+    @overload
+    def __getitem__(self, i: slice) -> "list[Exposure]": ...
+    def __getitem__(self, i: int | slice) -> "Exposure | list[Exposure]":
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        exposure = self._exposures[i]
+        if self._masks is not None:
+            exposure = exposure.flagged("static", self._masks[exposure.exposure_id])
+        return exposure if self._skies is None else replace(exposure, sky=self._skies[i])

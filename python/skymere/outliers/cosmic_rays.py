@@ -1,8 +1,7 @@
 """Cosmic rays in dithered exposures: every exposure against a model of the sky made from all of them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,71 +10,39 @@ from skymere._arrays import as_image, as_mask
 from skymere._rust import outliers as _rust
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError
-from skymere.outliers.combine import MinmedParams, masked_median, masked_minmed
-from skymere.resample import BlotParams, DrizzleParams, Drizzler, blot
-from skymere.wcs import Grid, pixel_map
+from skymere.outliers.params import CosmicRayParams
+from skymere.outliers.sky_model import SkyModel, build_sky_model
+from skymere.wcs import Grid
 
-__all__ = ["CosmicRayParams", "compare_with_model", "flag_cosmic_rays", "grow_mask"]
+__all__ = [
+    "CosmicRays",
+    "compare_exposure",
+    "compare_with_model",
+    "flag_cosmic_rays",
+    "grow_mask",
+    "iter_cosmic_rays",
+    "trail_mask",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CosmicRayParams:
-    """Parameters of `flag_cosmic_rays`; the defaults are AstroDrizzle's, but for ``core_scale``, which it has not.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CosmicRays:
+    """The cosmic rays of one exposure.
 
     Parameters
     ----------
-    combine : str
-        How the model is combined from the single drizzles: ``minmed`` or ``median``.
-    minmed : MinmedParams
-        Thresholds of minmed.
-    snr : tuple of float
-        Thresholds of a seed and of a pixel beside one [sigma].
-    scale : tuple of float
-        How much of the model's steepness is added to them.
-    core_scale : float
-        How much of the steepness beyond three times the noise is added to both. It spares the cores of undersampled
-        stars, which the model shows too faint; 0 gives AstroDrizzle's limits.
-    grow : int
-        Side of the box by which flagged pixels are grown [pix]; 1 = not at all.
-    drizzle : DrizzleParams
-        Kernel and pixfrac of the single drizzles.
-    blot : BlotParams
-        Interpolation of the model.
-    scale_arcsec : float, optional
-        Pixel of the single drizzles; the detector's own when None, since a finer one costs completeness.
-    min_weight_fraction : float
-        Pixels of a single drizzle whose weight is below this fraction of its mean weight are not used.
+    mask : ndarray, bool, shape (ny, nx)
+        True = hit.
+    model : ndarray, float32, shape (ny, nx) [electron / s]
+        What the exposure should show, sky included.
     """
 
-    combine: Literal["minmed", "median"] = "minmed"
-    minmed: MinmedParams = field(default_factory=MinmedParams)
-    snr: tuple[float, float] = (3.5, 3.0)
-    scale: tuple[float, float] = (1.2, 0.7)
-    core_scale: float = 0.8
-    grow: int = 1
-    drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="turbo", pixfrac=1.0))
-    blot: BlotParams = field(default_factory=lambda: BlotParams(interpolation="poly5"))
-    scale_arcsec: float | None = None
-    min_weight_fraction: float = 0.3
+    mask: NDArray[np.bool_]
+    model: NDArray[np.float32]
 
-    def __post_init__(self) -> None:
-        if self.combine not in ("minmed", "median"):
-            msg = f"combine: {self.combine!r} is not allowed, it must be 'minmed' or 'median'"
-            raise InvalidInputError(msg)
-        for name in ("snr", "scale"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or min(pair) < 0:
-                msg = f"{name}: {pair} is not allowed, it must be two numbers that are not negative"
-                raise InvalidInputError(msg)
-        if not self.core_scale >= 0:
-            msg = f"core_scale: {self.core_scale} is not allowed, it must not be negative"
-            raise InvalidInputError(msg)
-        if self.grow < 1:
-            msg = f"grow: {self.grow} is not allowed, it must be at least 1"
-            raise InvalidInputError(msg)
-        if not 0 <= self.min_weight_fraction < 1:
-            msg = f"min_weight_fraction: {self.min_weight_fraction} is not allowed, it must be in [0, 1)"
-            raise InvalidInputError(msg)
+    def cleaned(self, exposure: Exposure) -> Exposure:
+        """Return a new exposure in which the hit pixels have the value of the model; the old one stays as it is."""
+        return replace(exposure, data=np.where(self.mask, self.model, exposure.data))
 
 
 def grow_mask(mask: ArrayLike, *, side: int) -> NDArray[np.bool_]:
@@ -99,8 +66,37 @@ def grow_mask(mask: ArrayLike, *, side: int) -> NDArray[np.bool_]:
     return _rust.grow(as_mask(mask, "mask"), side)
 
 
+def trail_mask(mask: ArrayLike, *, length: int, direction: int = 1) -> NDArray[np.bool_]:
+    """Return a mask with the tails that charge leaves behind on its way to the amplifier.
+
+    Parameters
+    ----------
+    mask : array_like, bool, shape (ny, nx)
+        What leaves a tail.
+    length : int
+        Length of the tails [pix].
+    direction : int, optional
+        1 towards higher rows (an amplifier at row 0), -1 towards lower ones.
+
+    Raises
+    ------
+    InvalidInputError
+        When the length is negative or the direction neither 1 nor -1.
+    """
+    if length < 0 or direction not in (1, -1):
+        msg = f"length, direction: {length}, {direction} are not allowed: not negative, and 1 or -1"
+        raise InvalidInputError(msg)
+    return _rust.trail(as_mask(mask, "mask"), length, direction == 1)
+
+
 def compare_with_model(
-    data: ArrayLike, model: ArrayLike, *, exptime: float, read_noise: float, params: CosmicRayParams | None = None
+    data: ArrayLike,
+    model: ArrayLike,
+    *,
+    exptime: float,
+    read_noise: float,
+    error: ArrayLike | None = None,
+    params: CosmicRayParams | None = None,
 ) -> NDArray[np.bool_]:
     """Return the pixels of one exposure that a cosmic ray hit.
 
@@ -114,20 +110,23 @@ def compare_with_model(
         Exposure time [s].
     read_noise : float
         Read noise [electron].
+    error : array_like, float32, shape (ny, nx) [electron / s], optional
+        1 sigma of ``data``, needed and used when ``params.noise`` is ``error``; one that is not finite counts as 0.
     params : CosmicRayParams, optional
-        ``snr``, ``scale``, ``core_scale`` and ``grow`` are used.
+        ``snr``, ``scale``, ``core_scale``, ``noise``, ``grow`` and those of CTE tails are used.
 
     Raises
     ------
     InvalidInputError
-        When the shapes differ or ``exptime`` is not positive.
+        When the shapes differ, ``exptime`` is not positive, or errors are needed and not given.
 
     Notes
     -----
     With D the largest difference of a model pixel to its four neighbours and noise = sqrt(|model| t + RN^2) / t, a
     pixel is flagged when |data - model| > scale_2 D + snr_2 noise and some pixel of its 3 x 3 block has
     |data - model| > scale_1 D + snr_1 noise. To both limits core_scale max(D - 3 noise, 0) is added. The sky is in the
-    model and enters the noise once; AstroDrizzle counts it twice.
+    model and enters the noise once; AstroDrizzle counts it twice. With ``noise="error"`` and ``core_scale=0`` this is
+    the test of stcal.
 
     References
     ----------
@@ -139,8 +138,22 @@ def compare_with_model(
         raise InvalidInputError(msg)
     image = as_image(data, "data")
     expected = as_image(model, "model", shape=image.shape)
-    mask = _rust.flag_cosmic_rays(image, expected, exptime, read_noise, p.snr, p.scale, p.core_scale)
-    return mask if p.grow == 1 else grow_mask(mask, side=p.grow)
+    if p.noise == "error" and error is None:
+        msg = "error: None is not allowed with noise='error', the errors of the exposure are needed"
+        raise InvalidInputError(msg)
+    mask = _rust.flag_cosmic_rays(
+        image,
+        expected,
+        as_image(error, "error", shape=image.shape) if p.noise == "error" and error is not None else None,
+        exptime=exptime,
+        read_noise=read_noise,
+        snr=p.snr,
+        scale=p.scale,
+        core_scale=p.core_scale,
+    )
+    if p.grow > 1:
+        mask = grow_mask(mask, side=p.grow)
+    return mask if p.cte_grow == 0 else trail_mask(mask, length=p.cte_grow, direction=p.cte_direction)
 
 
 def flag_cosmic_rays(
@@ -173,67 +186,66 @@ def flag_cosmic_rays(
     InvalidInputError
         When there is no exposure, or one mask too few.
     """
-    p = params or CosmicRayParams()
-    if not exposures:
-        msg = "exposures: at least one is needed"
-        raise InvalidInputError(msg)
-    bad = [e.mask() for e in exposures] if masks is None else [as_mask(m, "masks") for m in masks]
-    if len(bad) != len(exposures):
-        msg = f"masks: {len(bad)} masks are not allowed, there are {len(exposures)} exposures"
-        raise InvalidInputError(msg)
-    if len(exposures) == 1:
-        return [np.zeros(exposures[0].shape, bool)]
-    scale = p.scale_arcsec or exposures[0].native_scale_arcsec
-    grid = Grid.covering(((e.wcs, e.shape) for e in exposures), scale_arcsec=scale)
-    maps = [pixel_map(e.wcs, grid.wcs, e.shape) for e in exposures]
-    model = _sky_model(exposures, bad, maps, grid, p)
-    flagged = []
-    for exposure, pixmap in zip(exposures, maps, strict=True):
-        ratio = (exposure.native_scale_arcsec / scale) ** 2
-        blotted = blot(model, pixmap, params=p.blot) * np.float32(ratio) + np.float32(exposure.sky)
-        flagged.append(
-            compare_with_model(
-                exposure.data, blotted, exptime=exposure.exptime, read_noise=exposure.read_noise, params=p
-            )
-        )
-    return flagged
+    return [found.mask for found in iter_cosmic_rays(exposures, masks=masks, params=params)]
 
 
-def _sky_model(
+def iter_cosmic_rays(
     exposures: Sequence[Exposure],
-    bad: Sequence[NDArray[np.bool_]],
-    maps: Sequence[NDArray[np.float64]],
-    grid: Grid,
-    p: CosmicRayParams,
-) -> NDArray[np.float32]:
-    """Combine the single drizzles to one image without cosmic rays [electron / s per grid pixel], sky subtracted."""
-    stack = np.empty((len(exposures), *grid.shape), np.float32)
-    unused = np.empty(stack.shape, bool)
-    for k, (exposure, mask, pixmap) in enumerate(zip(exposures, bad, maps, strict=True)):
-        ratio = grid.scale_arcsec / exposure.native_scale_arcsec
-        single = Drizzler(grid.shape, params=p.drizzle)
-        single.add(
-            exposure.data - np.float32(exposure.sky),
-            pixmap,
-            weight=(~mask).astype(np.float32),
-            value_scale=ratio**2,
-            pixel_scale_ratio=ratio,
-        )
-        drizzled = single.finish()
-        covered = drizzled.weight > 0
-        enough = p.min_weight_fraction * drizzled.weight[covered].mean() if covered.any() else 0.0
-        stack[k] = drizzled.data
-        unused[k] = ~covered | (drizzled.weight < enough)
-    if p.combine == "median":
-        model = masked_median(stack, unused)
-    else:
-        model = masked_minmed(
-            stack,
-            unused,
-            exptime=[e.exptime for e in exposures],
-            sky=[e.sky for e in exposures],
-            read_noise=[e.read_noise for e in exposures],
-            params=p.minmed,
-        )
-    # Where nothing is left the sky, which is subtracted here, is the best guess; NaN would spread in the blot.
-    return np.where(np.isfinite(model), model, np.float32(0.0))
+    *,
+    grid: Grid | None = None,
+    masks: Sequence[ArrayLike] | None = None,
+    ignore: Iterable[str] = (),
+    params: CosmicRayParams | None = None,
+) -> Iterator[CosmicRays]:
+    """Yield the cosmic rays of every exposure, one at a time, so that memory does not grow with their number.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Aligned exposures of one band, with their ``sky``. Each is asked for twice and may be read from a file then.
+    grid : Grid, optional
+        Pixels of the single drizzles and their combination; see `build_sky_model`.
+    masks : sequence of array_like, bool, optional
+        Pixels not to use in each; the exposures' own `Exposure.mask` when None.
+    ignore : iterable of str, optional
+        Names of DQ bits that count as good in those.
+    params : CosmicRayParams, optional
+        How to combine and compare.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no exposure, or one mask too few.
+    """
+    p = params or CosmicRayParams()
+    if len(exposures) == 1 and (masks is None or len(masks) == 1):
+        yield CosmicRays(mask=np.zeros(exposures[0].shape, bool), model=exposures[0].data)
+        return
+    model = build_sky_model(exposures, grid=grid, masks=masks, ignore=ignore, params=p)
+    for exposure in exposures:
+        yield compare_exposure(exposure, model, params=p)
+
+
+def compare_exposure(exposure: Exposure, model: SkyModel, *, params: CosmicRayParams | None = None) -> CosmicRays:
+    """Return the cosmic rays of an exposure, given a model of the sky (steps 5 and 6).
+
+    Parameters
+    ----------
+    exposure : Exposure
+        In electron / s, with its ``sky``.
+    model : SkyModel
+        What all exposures show together.
+    params : CosmicRayParams, optional
+        How to blot and compare.
+    """
+    p = params or CosmicRayParams()
+    blotted = model.blot(exposure, params=p.blot)
+    hits = compare_with_model(
+        exposure.data,
+        blotted,
+        exptime=exposure.exptime,
+        read_noise=exposure.read_noise,
+        error=exposure.error,
+        params=p,
+    )
+    return CosmicRays(mask=hits, model=blotted)

@@ -106,7 +106,8 @@ def static_masks(
     masks: dict[tuple[object, ...], NDArray[np.bool_]] = {}
     for exposure in exposures:
         signature = (exposure.instrument, exposure.detector, exposure.shape)
-        low = low_pixels(exposure.data, params=params)
+        # What is not finite in one exposure says nothing about the detector.
+        low = low_pixels(exposure.data, params=params) & np.isfinite(exposure.data)
         masks[signature] = masks[signature] | low if signature in masks else low
         signatures[exposure.exposure_id] = signature
     return {exposure_id: masks[signature] for exposure_id, signature in signatures.items()}

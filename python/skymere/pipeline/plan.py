@@ -2,16 +2,15 @@
 
 import dataclasses
 import tomllib
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from skymere._params import build_params
 from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
-from skymere.mosaic import FlagParams
+from skymere.mosaic import FlagParams, QualityParams
 from skymere.resample import DrizzleParams
 from skymere.segmentation import DetectParams, MeasureParams
 
@@ -97,11 +96,14 @@ class MosaicPlan:
     ----------
     drizzle : DrizzleParams
         Kernel and pixfrac.
+    quality : QualityParams
+        Limits beyond which the weight of a mosaic is warned about; what was measured is stored with the mosaic.
     write_fits : bool
         Write ``<tile>_<band>_drz.fits`` beside the pictures too.
     """
 
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+    quality: QualityParams = field(default_factory=QualityParams)
     write_fits: bool = False
 
 
@@ -243,59 +245,8 @@ def read_plan(path: str | Path) -> Plan:
         msg = f"{path}: not TOML: {error}"
         raise InvalidInputError(msg) from error
     try:
-        plan: Plan = _build(Plan, table, "", skip=("folder",))
+        plan: Plan = build_params(Plan, table, skip=("folder",))
     except InvalidInputError as error:
         msg = f"{path}: {error}"
         raise InvalidInputError(msg) from None
     return dataclasses.replace(plan, folder=path.parent.resolve())
-
-
-def _build(cls: Any, table: dict[str, Any], where: str, skip: tuple[str, ...] = ()) -> Any:
-    """Make a parameter dataclass of a TOML table."""
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in skip}
-    for key in table:
-        if key not in fields:
-            msg = f"unknown key {where}{key}; allowed are {', '.join(where + name for name in fields)}"
-            raise InvalidInputError(msg)
-    for name, spec in fields.items():
-        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        if required and name not in table:
-            msg = f"key {where}{name} is missing"
-            raise InvalidInputError(msg)
-    values = {key: _convert(hints[key], value, f"{where}{key}") for key, value in table.items()}
-    try:
-        return cls(**values)
-    except InvalidInputError as error:
-        msg = f"in [{where.rstrip('.')}]: {error}"
-        raise InvalidInputError(msg) from None
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Check a TOML value against a type hint; ``false`` stands for None where None is allowed."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    result: Any = None
-    if origin in (types.UnionType, typing.Union) and type(None) in arguments:
-        rest = [argument for argument in arguments if argument is not type(None)]
-        return None if value is False else _convert(rest[0], value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
-        return _build(hint, value, f"{where}.")
-    if origin is Literal:
-        allowed, result = value in arguments and not isinstance(value, bool), value
-        wanted = " or ".join(repr(argument) for argument in arguments)
-    elif origin is tuple and isinstance(value, list):
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        wanted, allowed = f"a list of {len(kinds)}", len(kinds) == len(value)
-        if allowed:
-            result = tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))
-    elif hint is float:
-        allowed, wanted = isinstance(value, int | float) and not isinstance(value, bool), "a number"
-        result = float(value) if allowed else None
-    else:
-        wanted = {bool: "true or false", int: "a whole number", str: "a text"}.get(hint, "a table or list")
-        allowed = hint in (bool, int, str) and type(value) is hint
-        result = value
-    if not allowed:
-        msg = f"{where}: {value!r} is not allowed, it must be {wanted}"
-        raise InvalidInputError(msg)
-    return result

@@ -46,16 +46,28 @@ fn estimate<'py>(
 
 /// Level, rms and number of pixels.
 #[pyfunction]
+#[pyo3(signature = (data, mask, *, statistic, bin_width, limits, n_clip, clip_sigma))]
 fn estimate_pedestal<'py>(
     py: Python<'py>,
     data: PyReadonlyArray2<'py, f32>,
     mask: PyReadonlyArray2<'py, bool>,
+    statistic: &str,
+    bin_width: f64,
+    limits: [f64; 2],
     n_clip: usize,
     clip_sigma: [f64; 2],
 ) -> PyResult<(f64, f64, usize)> {
     let (data, mask) = (data.as_array(), mask.as_array());
-    let params = background::PedestalParams { n_clip, clip_sigma };
-    let sky = threads::run(py, || background::estimate_pedestal(data, mask, &params))?;
+    let sky = threads::run(py, || {
+        let params = background::PedestalParams {
+            statistic: background::Statistic::from_name(statistic)?,
+            bin_width,
+            limits,
+            n_clip,
+            clip_sigma,
+        };
+        background::estimate_pedestal(data, mask, &params)
+    })?;
     Ok((sky.level, sky.rms, sky.n_pixels))
 }
 

@@ -28,18 +28,36 @@ fn low_pixels<'py>(
     Ok(mask.into_pyarray(py))
 }
 
+/// Median, mean or sum of the good values of registered images.
 #[pyfunction]
-fn masked_median<'py>(
+#[pyo3(signature = (stack, mask, *, statistic, n_low, n_high, limits, all_if_none))]
+fn combine<'py>(
     py: Python<'py>,
     stack: PyReadonlyArray3<'py, f32>,
     mask: PyReadonlyArray3<'py, bool>,
+    statistic: &str,
+    n_low: usize,
+    n_high: usize,
+    limits: [f32; 2],
+    all_if_none: bool,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
     let (stack, mask) = (stack.as_array(), mask.as_array());
-    Ok(threads::run(py, || outliers::masked_median(stack, mask))?.into_pyarray(py))
+    let out = threads::run(py, || {
+        let stack = outliers::Stack {
+            limits,
+            all_if_none,
+            ..outliers::Stack::new(stack, mask)?
+        };
+        let statistic = outliers::Statistic::from_name(statistic)?;
+        Ok::<_, outliers::OutliersError>(outliers::combine(&stack, statistic, n_low, n_high))
+    })?;
+    Ok(out.into_pyarray(py))
 }
 
+/// Median without the highest value, or the minimum where a cosmic ray is left.
 #[pyfunction]
-fn masked_minmed<'py>(
+#[pyo3(signature = (stack, mask, *, exptime, sky, read_noise, n_sigma_low, n_sigma_near, grow, limits, all_if_none))]
+fn minmed<'py>(
     py: Python<'py>,
     stack: PyReadonlyArray3<'py, f32>,
     mask: PyReadonlyArray3<'py, bool>,
@@ -49,6 +67,8 @@ fn masked_minmed<'py>(
     n_sigma_low: f64,
     n_sigma_near: f64,
     grow: usize,
+    limits: [f32; 2],
+    all_if_none: bool,
 ) -> PyResult<Bound<'py, PyArray2<f32>>> {
     let (stack, mask) = (stack.as_array(), mask.as_array());
     let (exptime, sky, read_noise) = (exptime.as_slice()?, sky.as_slice()?, read_noise.as_slice()?);
@@ -58,16 +78,23 @@ fn masked_minmed<'py>(
         grow,
     };
     let out = threads::run(py, || {
-        outliers::masked_minmed(stack, mask, exptime, sky, read_noise, &params)
+        let stack = outliers::Stack {
+            limits,
+            all_if_none,
+            ..outliers::Stack::new(stack, mask)?
+        };
+        outliers::minmed(&stack, exptime, sky, read_noise, &params)
     })?;
     Ok(out.into_pyarray(py))
 }
 
 #[pyfunction]
+#[pyo3(signature = (data, model, error, *, exptime, read_noise, snr, scale, core_scale))]
 fn flag_cosmic_rays<'py>(
     py: Python<'py>,
     data: PyReadonlyArray2<'py, f32>,
     model: PyReadonlyArray2<'py, f32>,
+    error: Option<PyReadonlyArray2<'py, f32>>,
     exptime: f64,
     read_noise: f64,
     snr: [f64; 2],
@@ -79,6 +106,7 @@ fn flag_cosmic_rays<'py>(
         model: model.as_array(),
         exptime,
         read_noise,
+        error: error.as_ref().map(|e| e.as_array()),
     };
     let params = outliers::CosmicRayParams {
         snr,
@@ -86,6 +114,21 @@ fn flag_cosmic_rays<'py>(
         core_scale,
     };
     Ok(threads::run(py, || outliers::flag_cosmic_rays(&frame, &params))?.into_pyarray(py))
+}
+
+/// Pixels that follow a set one in the direction of the read-out.
+#[pyfunction]
+fn trail<'py>(
+    py: Python<'py>,
+    mask: PyReadonlyArray2<'py, bool>,
+    length: usize,
+    upwards: bool,
+) -> PyResult<Bound<'py, PyArray2<bool>>> {
+    let mask = mask.as_array();
+    let out = threads::run(py, || {
+        Ok::<_, outliers::OutliersError>(outliers::trail(mask, length, upwards))
+    })?;
+    Ok(out.into_pyarray(py))
 }
 
 #[pyfunction]
@@ -139,8 +182,9 @@ fn lacosmic<'py>(
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(lacosmic, m)?)?;
     m.add_function(wrap_pyfunction!(low_pixels, m)?)?;
-    m.add_function(wrap_pyfunction!(masked_median, m)?)?;
-    m.add_function(wrap_pyfunction!(masked_minmed, m)?)?;
+    m.add_function(wrap_pyfunction!(combine, m)?)?;
+    m.add_function(wrap_pyfunction!(minmed, m)?)?;
     m.add_function(wrap_pyfunction!(flag_cosmic_rays, m)?)?;
+    m.add_function(wrap_pyfunction!(trail, m)?)?;
     m.add_function(wrap_pyfunction!(grow, m)?)
 }

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import Mosaic
 from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, polygons_overlap, pyramid
+from skymere.mosaic import MosaicQuality, RejectionMap, measure_quality
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import exposure_outlines, flagged_exposures
 from skymere.pipeline.task import Stage, Task, as_params
@@ -46,7 +47,11 @@ def _task(plan: Plan, lake: Lake, tile: str, outlines: Mapping[str, NDArray[np.f
     return Task(
         tile=tile,
         inputs=[lake.reference("mask", band) for band in exposures],
-        params={"drizzle": as_params(plan.mosaic.drizzle), "ignore_dq": list(plan.outliers.ignore_dq)},
+        params={
+            "drizzle": as_params(plan.mosaic.drizzle),
+            "quality": as_params(plan.mosaic.quality),
+            "ignore_dq": list(plan.outliers.ignore_dq),
+        },
         work=partial(_work, plan, lake, exposures, tile),
     )
 
@@ -55,21 +60,25 @@ def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str,
     rows = []
     for band, names in exposures.items():
         grid = lake.tiles[tile].grid
-        flagged = flagged_exposures(lake, band, names)
+        rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
+        flagged = rejection.watch(flagged_exposures(lake, band, names))
         mosaic = drizzle(flagged, grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
         if not mosaic.covered.any():
             message = f"none of {list(mosaic.exposure_ids)} has a good pixel on the grid"
             run.warn(f"{band}: {message}")
             rows.append(_describe(mosaic) | {"status": "failed", "message": message})
             continue
-        _write(run, mosaic)
+        quality = measure_quality(mosaic, rejection, params=plan.mosaic.quality)
+        for warning in quality.warnings:
+            run.warn(f"{band}: {warning}")
+        _write(run, mosaic, quality)
         rows.append(_describe(mosaic))
     run.publish(run.frame(rows))
 
 
-def _write(run: Run, mosaic: Mosaic) -> None:
+def _write(run: Run, mosaic: Mosaic, quality: MosaicQuality) -> None:
     band = mosaic.band
-    run.annotate(band, {"wcs": mosaic.grid.cards()})
+    run.annotate(band, {"wcs": mosaic.grid.cards(), "quality": quality.as_json()})
     run.write(f"{band}/sci", mosaic.data, unit=mosaic.unit)
     run.write(f"{band}/wht", mosaic.weight, unit="s" if mosaic.weight_kind == "exposure_time" else "")
     run.write(f"{band}/var", mosaic.variance, unit=f"({mosaic.unit})2")

@@ -6,7 +6,7 @@ mod pedestal;
 mod spline;
 
 pub use mesh::{Background, MeshParams, estimate};
-pub use pedestal::{Pedestal, PedestalParams, estimate_pedestal};
+pub use pedestal::{Pedestal, PedestalParams, Statistic, estimate_pedestal};
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;
@@ -20,6 +20,9 @@ pub enum BackgroundError {
     /// A cell needs a side.
     #[error("box_size: {0} is not allowed, it must be at least 1 pixel")]
     BoxSize(usize),
+    /// A statistic that does not exist.
+    #[error("statistic: {0:?} is not known, it must be median, mode or mean")]
+    Statistic(String),
     /// The mask has another shape than the image.
     #[error("mask: shape {found:?} is not allowed, it must be {expected:?}")]
     Shape {
@@ -52,7 +55,7 @@ impl RoomError for BackgroundError {
     fn kind(&self) -> Kind {
         match self {
             Self::Image(error) => error.kind(),
-            Self::BoxSize(_) | Self::Shape { .. } => Kind::InvalidInput,
+            Self::BoxSize(_) | Self::Shape { .. } | Self::Statistic(_) => Kind::InvalidInput,
             Self::NoGoodCell { .. } | Self::NoGoodPixel { .. } => Kind::NoData,
         }
     }

@@ -3,11 +3,43 @@
 use ndarray::ArrayView2;
 
 use super::BackgroundError;
-use crate::math::stats::{median_in_place, moments_within};
+use crate::math::stats::{histogram_mode, median_in_place, moments_within};
 
-/// Clipping of [`estimate_pedestal`].
+/// What stands for the level of the pixels that were kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    /// Their median.
+    Median,
+    /// The peak of their histogram.
+    Mode,
+    /// Their mean.
+    Mean,
+}
+
+impl Statistic {
+    /// The statistic of a name.
+    ///
+    /// # Errors
+    /// [`BackgroundError::Statistic`] when there is none.
+    pub fn from_name(name: &str) -> Result<Self, BackgroundError> {
+        match name {
+            "median" => Ok(Self::Median),
+            "mode" => Ok(Self::Mode),
+            "mean" => Ok(Self::Mean),
+            other => Err(BackgroundError::Statistic(other.to_owned())),
+        }
+    }
+}
+
+/// Limits, clipping and statistic of [`estimate_pedestal`].
 #[derive(Clone, Copy, Debug)]
 pub struct PedestalParams {
+    /// What is the level.
+    pub statistic: Statistic,
+    /// Width of a bin of the histogram for the mode, in units of the standard deviation.
+    pub bin_width: f64,
+    /// Pixels outside of these values do not count at all.
+    pub limits: [f64; 2],
     /// Number of clipping iterations.
     pub n_clip: usize,
     /// Lower and upper limit, in units of the standard deviation, around the mean.
@@ -17,7 +49,7 @@ pub struct PedestalParams {
 /// A sky level and the scatter around it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pedestal {
-    /// Median of the pixels that were kept.
+    /// The statistic of the pixels that were kept.
     pub level: f64,
     /// Their standard deviation.
     pub rms: f64,
@@ -25,13 +57,13 @@ pub struct Pedestal {
     pub n_pixels: usize,
 }
 
-/// Median of the good pixels after clipping around the mean.
+/// Median, mode or mean of the good pixels after clipping around the mean.
 ///
 /// # Errors
 /// [`BackgroundError`] when the mask has another shape or no pixel is good.
 ///
 /// # Source
-/// Gonzaga et al. 2012, The `DrizzlePac` Handbook, section 4.2.3 (`skystat` median).
+/// Gonzaga et al. 2012, The `DrizzlePac` Handbook, section 4.2.3 (`skystat`, `skywidth`, `skylower` ...).
 pub fn estimate_pedestal(
     data: ArrayView2<'_, f32>,
     mask: ArrayView2<'_, bool>,
@@ -43,10 +75,11 @@ pub fn estimate_pedestal(
             expected: data.shape().to_vec(),
         });
     }
+    let within = |v: f32| (params.limits[0]..=params.limits[1]).contains(&f64::from(v));
     let good = data
         .iter()
         .zip(&mask)
-        .filter(|(v, bad)| !**bad && v.is_finite());
+        .filter(|(v, bad)| !**bad && v.is_finite() && within(**v));
     let mut values: Vec<f32> = good.map(|(v, _)| *v).collect();
     if values.is_empty() {
         return Err(BackgroundError::NoGoodPixel {
@@ -66,7 +99,11 @@ pub fn estimate_pedestal(
     values.retain(|&v| f64::from(v) >= kept.min && f64::from(v) <= kept.max);
     let rms = if kept.count > 1 { kept.std } else { 0.0 };
     Ok(Pedestal {
-        level: f64::from(median_in_place(&mut values)),
+        level: match params.statistic {
+            Statistic::Median => f64::from(median_in_place(&mut values)),
+            Statistic::Mode => histogram_mode(&values, &kept, params.bin_width),
+            Statistic::Mean => kept.mean,
+        },
         rms,
         n_pixels: values.len(),
     })
@@ -78,6 +115,9 @@ mod tests {
     use ndarray::Array2;
 
     const PARAMS: PedestalParams = PedestalParams {
+        statistic: Statistic::Median,
+        bin_width: 0.1,
+        limits: [f64::NEG_INFINITY, f64::INFINITY],
         n_clip: 5,
         clip_sigma: [4.0, 4.0],
     };
@@ -95,6 +135,26 @@ mod tests {
         let sky = estimate_pedestal(data.view(), mask.view(), &PARAMS).unwrap();
         assert_eq!(sky.level, 5.0);
         assert_eq!(sky.n_pixels, 2448);
+    }
+
+    #[test]
+    fn each_statistic_is_that_of_the_pixels_between_the_limits() {
+        let values = [0.0, 1.0, 1.0, 1.0, 2.0, 5.0, 900.0];
+        let data = Array2::from_shape_fn((1, 7), |(_, x)| values[x]);
+        let mask = Array2::from_elem((1, 7), false);
+        let level = |statistic| {
+            let params = PedestalParams {
+                statistic,
+                limits: [0.5, 100.0],
+                ..PARAMS
+            };
+            let sky = estimate_pedestal(data.view(), mask.view(), &params).unwrap();
+            assert_eq!(sky.n_pixels, 5);
+            sky.level
+        };
+        assert_eq!(level(Statistic::Median), 1.0);
+        assert_eq!(level(Statistic::Mean), 2.0);
+        assert!((level(Statistic::Mode) - 1.0).abs() < 0.2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Moments and median of plain numbers.
+//! Moments, median and mode of plain numbers.
 
 /// Count, mean, sample standard deviation and range of some values.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,38 @@ pub fn median_in_place(values: &mut [f32]) -> f32 {
         .max_by(f32::total_cmp)
         .unwrap_or(upper);
     f32::midpoint(lower, upper)
+}
+
+/// Mode of the values between the extremes of their clipped moments `m`: the fullest bin, of `bin_width` standard
+/// deviations, refined by a parabola through it and its neighbours; the mean where there are fewer than 3 bins.
+#[must_use]
+pub fn histogram_mode(values: &[f32], m: &Moments, bin_width: f64) -> f64 {
+    let width = bin_width * m.std;
+    if width.is_nan() || width <= 0.0 {
+        return m.mean;
+    }
+    let n_bins = ((m.max - m.min) / width) as usize + 1;
+    if n_bins < 3 {
+        return m.mean;
+    }
+    let step = (m.max - m.min) / (n_bins as f64 - 1.0);
+    let mut counts = vec![0_i64; n_bins];
+    for v in values.iter().map(|&v| f64::from(v)) {
+        if v >= m.min && v <= m.max {
+            let bin = (((v - m.min) / step) as usize).min(n_bins - 1);
+            counts[bin] += 1;
+        }
+    }
+    // The first of equally full bins.
+    let peak = (0..n_bins).rev().max_by_key(|&i| counts[i]).unwrap_or(0);
+    let left = counts[peak] - if peak > 0 { counts[peak - 1] } else { 0 };
+    let right = counts[peak] - counts.get(peak + 1).copied().unwrap_or(0);
+    let offset = if left + right == 0 {
+        0.0
+    } else {
+        0.5 * (left - right) as f64 / (left + right) as f64
+    };
+    m.min + (peak as f64 + 0.5 + offset) * width
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Masked median and minmed of registered images.
+//! Registered images to one: median, mean, sum and minmed of their good values.
 
 use ndarray::{Array2, ArrayView2, ArrayView3};
 use rayon::prelude::*;
@@ -6,22 +6,108 @@ use rayon::prelude::*;
 use super::{OutliersError, check_length, check_shape, grow};
 use crate::interrupt;
 
-/// The good values at one position, sorted.
-fn good_values(
-    stack: &ArrayView3<'_, f32>,
-    mask: &ArrayView3<'_, bool>,
-    y: usize,
-    x: usize,
-    out: &mut Vec<f32>,
-) {
-    out.clear();
-    for k in 0..stack.dim().0 {
-        let value = stack[[k, y, x]];
-        if !mask[[k, y, x]] && value.is_finite() {
-            out.push(value);
+/// Registered images and which of their values are good.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack<'a> {
+    /// `(n_images, ny, nx)`.
+    pub images: ArrayView3<'a, f32>,
+    /// The same shape, true = do not use.
+    pub mask: ArrayView3<'a, bool>,
+    /// Values outside of these are not used.
+    pub limits: [f32; 2],
+    /// Where no value is good, all that are finite are (the i-variants of `AstroDrizzle`).
+    pub all_if_none: bool,
+}
+
+impl<'a> Stack<'a> {
+    /// Images without limits, NaN where no value is good.
+    ///
+    /// # Errors
+    /// [`OutliersError::Shape`] when the shapes differ.
+    pub fn new(
+        images: ArrayView3<'a, f32>,
+        mask: ArrayView3<'a, bool>,
+    ) -> Result<Self, OutliersError> {
+        check_shape("mask", mask.shape(), images.shape())?;
+        Ok(Self {
+            images,
+            mask,
+            limits: [f32::NEG_INFINITY, f32::INFINITY],
+            all_if_none: false,
+        })
+    }
+
+    /// Give the number and the value of every good image at one position to `take`.
+    fn for_good(&self, y: usize, x: usize, mut take: impl FnMut(usize, f32)) {
+        let n = self.images.dim().0;
+        let mut any = false;
+        for k in 0..n {
+            let value = self.images[[k, y, x]];
+            let inside = value >= self.limits[0] && value <= self.limits[1];
+            if inside && value.is_finite() && !self.mask[[k, y, x]] {
+                any = true;
+                take(k, value);
+            }
+        }
+        if any || !self.all_if_none {
+            return;
+        }
+        for k in 0..n {
+            let value = self.images[[k, y, x]];
+            if value.is_finite() {
+                take(k, value);
+            }
         }
     }
-    out.sort_unstable_by(f32::total_cmp);
+
+    /// The good values at one position, sorted.
+    fn good_values(&self, y: usize, x: usize, out: &mut Vec<f32>) {
+        out.clear();
+        self.for_good(y, x, |_, value| out.push(value));
+        out.sort_unstable_by(f32::total_cmp);
+    }
+
+    /// Sum over the good images at one position of a number that each image has.
+    fn sum_good(&self, terms: &[f64], y: usize, x: usize) -> f32 {
+        let mut sum = 0.0;
+        self.for_good(y, x, |k, _| sum += terms[k]);
+        sum as f32
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        let (_, ny, nx) = self.images.dim();
+        (ny, nx)
+    }
+}
+
+/// How the good values of a position become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Statistic {
+    /// Their median, the mean of the two middle values of an even number.
+    Median,
+    /// Their mean.
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+impl Statistic {
+    /// The statistic of a name.
+    ///
+    /// # Errors
+    /// [`OutliersError::Name`] when there is none.
+    pub fn from_name(name: &str) -> Result<Self, OutliersError> {
+        match name {
+            "median" => Ok(Self::Median),
+            "mean" => Ok(Self::Mean),
+            "sum" => Ok(Self::Sum),
+            other => Err(OutliersError::Name {
+                name: "combine",
+                value: other.to_owned(),
+                wanted: "median, mean or sum",
+            }),
+        }
+    }
 }
 
 fn median_of_sorted(values: &[f32]) -> f32 {
@@ -51,25 +137,32 @@ fn fill_rows(
     out
 }
 
-/// Median of the good values at every position; NaN where there is none.
-///
-/// `stack` and `mask` are `(n_images, ny, nx)`, `mask` true = do not use.
-///
-/// # Errors
-/// [`OutliersError::Shape`] when the shapes differ.
-pub fn masked_median(
-    stack: ArrayView3<'_, f32>,
-    mask: ArrayView3<'_, bool>,
-) -> Result<Array2<f32>, OutliersError> {
-    check_shape("mask", mask.shape(), stack.shape())?;
-    let (_, ny, nx) = stack.dim();
-    Ok(fill_rows((ny, nx), |y, x, scratch| {
-        good_values(&stack, &mask, y, x, scratch);
-        median_of_sorted(scratch)
-    }))
+/// Median, mean or sum of the good values at every position, without the `n_low` lowest and the `n_high` highest; NaN
+/// where there is none. At least one value is kept, and the lowest go first.
+#[must_use]
+pub fn combine(
+    stack: &Stack<'_>,
+    statistic: Statistic,
+    n_low: usize,
+    n_high: usize,
+) -> Array2<f32> {
+    fill_rows(stack.shape(), |y, x, scratch| {
+        stack.good_values(y, x, scratch);
+        let n = scratch.len();
+        let low = n_low.min(n.saturating_sub(1));
+        let high = n_high.min(n.saturating_sub(1 + low));
+        let kept = &scratch[low..n - high];
+        let sum = || kept.iter().map(|&v| f64::from(v)).sum::<f64>();
+        match statistic {
+            _ if kept.is_empty() => f32::NAN,
+            Statistic::Median => median_of_sorted(kept),
+            Statistic::Mean => (sum() / kept.len() as f64) as f32,
+            Statistic::Sum => sum() as f32,
+        }
+    })
 }
 
-/// Thresholds of [`masked_minmed`].
+/// Thresholds of [`minmed`].
 #[derive(Clone, Copy, Debug)]
 pub struct MinmedParams {
     /// The minimum replaces a median that is higher than it by this many sigma.
@@ -106,40 +199,32 @@ impl Replace<'_> {
 /// good values and `V` = sum(sky x time + read noise^2) over them, the minimum `m` is used where
 /// `m W < M W - n_sigma sqrt(max(M W + V, 0))`.
 ///
-/// `stack` and `mask` are `(n_images, ny, nx)` in electron / s with the sky subtracted; `exptime`, `sky` \[electron /
-/// s\] and `read_noise` \[electron\] have one entry for each image.
+/// The images are in electron / s with the sky subtracted; `exptime`, `sky` \[electron / s\] and `read_noise`
+/// \[electron\] have one entry for each.
 ///
 /// # Errors
-/// [`OutliersError`] when shapes or lengths differ.
+/// [`OutliersError`] when lengths differ.
 ///
 /// # Source
 /// Gonzaga et al. 2012, The `DrizzlePac` Handbook, section 4.2.5.
-pub fn masked_minmed(
-    stack: ArrayView3<'_, f32>,
-    mask: ArrayView3<'_, bool>,
+pub fn minmed(
+    stack: &Stack<'_>,
     exptime: &[f64],
     sky: &[f64],
     read_noise: &[f64],
     params: &MinmedParams,
 ) -> Result<Array2<f32>, OutliersError> {
-    check_shape("mask", mask.shape(), stack.shape())?;
-    let (n, ny, nx) = stack.dim();
+    let n = stack.images.dim().0;
     check_length("exptime", exptime.len(), n)?;
     check_length("sky", sky.len(), n)?;
     check_length("read_noise", read_noise.len(), n)?;
-    let good = |k: usize, y: usize, x: usize| !mask[[k, y, x]] && stack[[k, y, x]].is_finite();
-    let sum_good = |terms: &[f64], y: usize, x: usize| -> f32 {
-        (0..n)
-            .filter(|&k| good(k, y, x))
-            .map(|k| terms[k])
-            .sum::<f64>() as f32
-    };
+    let shape = stack.shape();
     let variances: Vec<f64> = (0..n)
         .map(|k| sky[k] * exptime[k] + read_noise[k] * read_noise[k])
         .collect();
 
-    let median = fill_rows((ny, nx), |y, x, scratch| {
-        good_values(&stack, &mask, y, x, scratch);
+    let median = fill_rows(shape, |y, x, scratch| {
+        stack.good_values(y, x, scratch);
         match (n, scratch.len()) {
             (..=2, 2) => f32::midpoint(scratch[0], scratch[1]),
             (_, 0 | 1) => median_of_sorted(scratch),
@@ -151,17 +236,16 @@ pub fn masked_minmed(
     }
     let replace = Replace {
         median: median.view(),
-        minimum: fill_rows((ny, nx), |y, x, scratch| {
-            good_values(&stack, &mask, y, x, scratch);
+        minimum: fill_rows(shape, |y, x, scratch| {
+            stack.good_values(y, x, scratch);
             scratch.first().copied().unwrap_or(f32::NAN)
         }),
-        weight: fill_rows((ny, nx), |y, x, _| sum_good(exptime, y, x)),
-        variance: fill_rows((ny, nx), |y, x, _| sum_good(&variances, y, x)),
+        weight: fill_rows(shape, |y, x, _| stack.sum_good(exptime, y, x)),
+        variance: fill_rows(shape, |y, x, _| stack.sum_good(&variances, y, x)),
     };
-    let replaced =
-        Array2::from_shape_fn((ny, nx), |(y, x)| replace.is_low(y, x, params.n_sigma_low));
+    let replaced = Array2::from_shape_fn(shape, |(y, x)| replace.is_low(y, x, params.n_sigma_low));
     let near = grow(replaced.view(), 2 * params.grow + 1);
-    Ok(fill_rows((ny, nx), |y, x, _| {
+    Ok(fill_rows(shape, |y, x, _| {
         let n_sigma = if near[[y, x]] {
             params.n_sigma_near
         } else {
@@ -186,16 +270,42 @@ mod tests {
         grow: 1,
     };
 
+    fn combined(stack: &Stack<'_>, statistic: Statistic, n_low: usize, n_high: usize) -> f32 {
+        combine(stack, statistic, n_low, n_high)[[0, 0]]
+    }
+
     #[test]
-    fn the_median_skips_masked_and_infinite_values() {
-        let stack = Array3::from_shape_vec((4, 1, 1), vec![1.0, 2.0, f32::INFINITY, 50.0]).unwrap();
-        let mask = Array3::from_shape_vec((4, 1, 1), vec![false, false, false, true]).unwrap();
-        assert_eq!(
-            masked_median(stack.view(), mask.view()).unwrap()[[0, 0]],
-            1.5
-        );
-        let none = Array3::from_elem((4, 1, 1), true);
-        assert!(masked_median(stack.view(), none.view()).unwrap()[[0, 0]].is_nan());
+    fn each_statistic_is_that_of_the_good_values() {
+        let images =
+            Array3::from_shape_vec((5, 1, 1), vec![1.0, 2.0, f32::INFINITY, 50.0, 6.0]).unwrap();
+        let mask =
+            Array3::from_shape_vec((5, 1, 1), vec![false, false, false, true, false]).unwrap();
+        let stack = Stack::new(images.view(), mask.view()).unwrap();
+        assert_eq!(combined(&stack, Statistic::Median, 0, 0), 2.0);
+        assert_eq!(combined(&stack, Statistic::Mean, 0, 0), 3.0);
+        assert_eq!(combined(&stack, Statistic::Sum, 0, 0), 9.0);
+        assert_eq!(combined(&stack, Statistic::Mean, 1, 0), 4.0);
+        assert_eq!(combined(&stack, Statistic::Mean, 0, 1), 1.5);
+        assert_eq!(combined(&stack, Statistic::Sum, 1, 9), 2.0);
+        assert_eq!(combined(&stack, Statistic::Sum, 9, 9), 6.0);
+        let limited = Stack {
+            limits: [1.5, 10.0],
+            ..stack
+        };
+        assert_eq!(combined(&limited, Statistic::Sum, 0, 0), 8.0);
+    }
+
+    #[test]
+    fn where_all_are_masked_all_are_used_only_if_asked_for() {
+        let images = Array3::from_shape_vec((3, 1, 1), vec![1.0, 2.0, f32::NAN]).unwrap();
+        let mask = Array3::from_elem((3, 1, 1), true);
+        let stack = Stack::new(images.view(), mask.view()).unwrap();
+        assert!(combined(&stack, Statistic::Sum, 0, 0).is_nan());
+        let all = Stack {
+            all_if_none: true,
+            ..stack
+        };
+        assert_eq!(combined(&all, Statistic::Sum, 0, 0), 3.0);
     }
 
     #[test]
@@ -204,9 +314,8 @@ mod tests {
         stack[[0, 1, 1]] = 100.0;
         stack[[1, 1, 1]] = 120.0;
         let mask = Array3::from_elem((3, 3, 3), false);
-        let out = masked_minmed(
-            stack.view(),
-            mask.view(),
+        let out = minmed(
+            &Stack::new(stack.view(), mask.view()).unwrap(),
             &[100.0; 3],
             &[0.5; 3],
             &[5.0; 3],
@@ -220,9 +329,8 @@ mod tests {
     fn a_single_good_value_is_kept() {
         let stack = Array3::from_shape_vec((3, 1, 1), vec![7.0, 1.0, 2.0]).unwrap();
         let mask = Array3::from_shape_vec((3, 1, 1), vec![false, true, true]).unwrap();
-        let out = masked_minmed(
-            stack.view(),
-            mask.view(),
+        let out = minmed(
+            &Stack::new(stack.view(), mask.view()).unwrap(),
             &[1.0; 3],
             &[0.0; 3],
             &[0.0; 3],

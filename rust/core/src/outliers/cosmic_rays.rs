@@ -29,6 +29,8 @@ pub struct Frame<'a> {
     pub exptime: f64,
     /// Read noise \[electron\].
     pub read_noise: f64,
+    /// 1 sigma of every pixel, instead of the noise that follows from the model; one that is not finite counts as 0.
+    pub error: Option<ArrayView2<'a, f32>>,
 }
 
 /// Largest absolute difference of a pixel to its four neighbours; neighbours outside or without a model do not count.
@@ -61,8 +63,13 @@ fn steepness(model: &ArrayView2<'_, f32>, y: usize, x: usize) -> f64 {
 fn deviates(frame: &Frame<'_>, params: &CosmicRayParams, y: usize, x: usize) -> [bool; 2] {
     let model = f64::from(frame.model[[y, x]]);
     let deviation = (f64::from(frame.data[[y, x]]) - model).abs();
-    let electrons = model.abs() * frame.exptime + frame.read_noise * frame.read_noise;
-    let noise = electrons.sqrt() / frame.exptime;
+    let noise = if let Some(error) = frame.error {
+        let sigma = f64::from(error[[y, x]]);
+        if sigma.is_finite() { sigma } else { 0.0 }
+    } else {
+        let electrons = model.abs() * frame.exptime + frame.read_noise * frame.read_noise;
+        electrons.sqrt() / frame.exptime
+    };
     let steep = steepness(&frame.model, y, x);
     let core = params.core_scale * (steep - 3.0 * noise).max(0.0);
     let limit = |i: usize| params.scale[i] * steep + params.snr[i] * noise + core;
@@ -85,6 +92,9 @@ pub fn flag_cosmic_rays(
     params: &CosmicRayParams,
 ) -> Result<Array2<bool>, OutliersError> {
     check_shape("model", frame.model.shape(), frame.data.shape())?;
+    if let Some(error) = frame.error {
+        check_shape("error", error.shape(), frame.data.shape())?;
+    }
     let shape = frame.data.dim();
     let mut levels = Array2::from_elem(shape, [false; 2]);
     levels
@@ -138,6 +148,27 @@ pub fn grow(mask: ArrayView2<'_, bool>, side: usize) -> Array2<bool> {
     columns.t().as_standard_layout().into_owned()
 }
 
+/// Set the pixels that follow a set one within `length` rows, upwards or downwards: the charge that is left behind when
+/// rows are shifted to an amplifier.
+#[must_use]
+pub fn trail(mask: ArrayView2<'_, bool>, length: usize, upwards: bool) -> Array2<bool> {
+    let (ny, nx) = mask.dim();
+    let mut out = mask.to_owned();
+    for x in 0..nx {
+        let mut left = 0;
+        for i in 0..ny {
+            let y = if upwards { i } else { ny - 1 - i };
+            if mask[[y, x]] {
+                left = length;
+            } else if left > 0 {
+                left -= 1;
+                out[[y, x]] = true;
+            }
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +185,7 @@ mod tests {
             model: model.view(),
             exptime: 100.0,
             read_noise: 10.0,
+            error: None,
         };
         flag_cosmic_rays(&frame, &PARAMS).unwrap()
     }
@@ -188,6 +220,39 @@ mod tests {
         let mut hit = data.clone();
         hit[[2, 2]] = 1e4;
         assert!(!flags(&hit, &model).iter().any(|m| *m));
+    }
+
+    #[test]
+    fn given_errors_replace_the_noise_of_the_model() {
+        let model = Array2::from_elem((5, 5), 1.0_f32);
+        let mut data = model.clone();
+        data[[2, 2]] = 1.0 + 4.0 * 0.1414;
+        let error = Array2::from_elem((5, 5), 0.2_f32);
+        let mut frame = Frame {
+            data: data.view(),
+            model: model.view(),
+            exptime: 100.0,
+            read_noise: 10.0,
+            error: None,
+        };
+        assert!(flag_cosmic_rays(&frame, &PARAMS).unwrap()[[2, 2]]);
+        frame.error = Some(error.view());
+        assert!(!flag_cosmic_rays(&frame, &PARAMS).unwrap()[[2, 2]]);
+    }
+
+    #[test]
+    fn tails_follow_in_the_direction_of_the_read_out() {
+        let mut mask = Array2::from_elem((6, 2), false);
+        mask[[2, 1]] = true;
+        let rows = |m: &Array2<bool>| -> Vec<usize> {
+            m.indexed_iter()
+                .filter(|(_, v)| **v)
+                .map(|((y, _), _)| y)
+                .collect()
+        };
+        assert_eq!(rows(&trail(mask.view(), 2, true)), [2, 3, 4]);
+        assert_eq!(rows(&trail(mask.view(), 9, false)), [0, 1, 2]);
+        assert_eq!(trail(mask.view(), 0, true), mask);
     }
 
     #[test]

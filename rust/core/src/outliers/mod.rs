@@ -6,8 +6,8 @@ mod cosmic_rays;
 mod lacosmic;
 mod static_mask;
 
-pub use combine::{MinmedParams, masked_median, masked_minmed};
-pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow};
+pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
+pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow, trail};
 pub use lacosmic::{Fill, LacosmicParams, lacosmic};
 pub use static_mask::{StaticMaskParams, low_pixels};
 

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use crate::math::stats::{Moments, moments_within};
+use crate::math::stats::{histogram_mode, moments_within};
 
 /// Thresholds of [`low_pixels`].
 #[derive(Clone, Copy, Debug)]
@@ -16,33 +16,6 @@ pub struct StaticMaskParams {
     pub clip_sigma: f64,
     /// Width of a bin of the histogram, in units of the rms.
     pub bin_width: f64,
-}
-
-/// Mode of the values in `[low, high]`: the fullest bin, refined by a parabola through it and its neighbours.
-fn histogram_mode(values: &[f32], m: &Moments, bin_width: f64) -> f64 {
-    let width = bin_width * m.std;
-    let n_bins = ((m.max - m.min) / width) as usize + 1;
-    if n_bins < 3 {
-        return m.mean;
-    }
-    let step = (m.max - m.min) / (n_bins as f64 - 1.0);
-    let mut counts = vec![0_i64; n_bins];
-    for v in values.iter().map(|&v| f64::from(v)) {
-        if v >= m.min && v <= m.max {
-            let bin = (((v - m.min) / step) as usize).min(n_bins - 1);
-            counts[bin] += 1;
-        }
-    }
-    // The first of equally full bins.
-    let peak = (0..n_bins).rev().max_by_key(|&i| counts[i]).unwrap_or(0);
-    let left = counts[peak] - if peak > 0 { counts[peak - 1] } else { 0 };
-    let right = counts[peak] - counts.get(peak + 1).copied().unwrap_or(0);
-    let offset = if left + right == 0 {
-        0.0
-    } else {
-        0.5 * (left - right) as f64 / (left + right) as f64
-    };
-    m.min + (peak as f64 + 0.5 + offset) * width
 }
 
 /// Pixels below the mode of the image by more than `sigma` times its clipped rms; pixels that are not finite too.

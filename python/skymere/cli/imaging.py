@@ -1,0 +1,374 @@
+"""``skymere align | crmask | drizzle | blot``: FITS in and FITS out, without any lake."""
+
+import os
+import tomllib
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import polars as pl
+import typer
+
+from skymere.cli._print import console, print_frame
+from skymere.errors import InvalidInputError, NoDataError, NoOverlapError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from skymere.datamodels import Exposure
+    from skymere.mosaic import Resolved
+
+__all__ = ["align", "blot", "crmask", "drizzle"]
+
+FilesArgument = Annotated[list[Path], typer.Argument(help="Calibrated exposures (FLT-like FITS).")]
+FolderOption = Annotated[Path, typer.Option("-o", "--output", help="Folder for what is written.")]
+ParamsOption = Annotated[Path | None, typer.Option(help="TOML file with parameters; what is said here goes first.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE of any parameter that --dry-run shows; may be repeated.")
+]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Values for an instrument; never instead of what is said. A wrong name lists all.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show every parameter and its source; write nothing.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")]
+
+
+class _Geometry(StrEnum):
+    shift = "shift"
+    rshift = "rshift"
+    rscale = "rscale"
+    general = "general"
+
+
+def align(
+    files: FilesArgument,
+    output: FolderOption = Path("aligned"),
+    reference: Annotated[
+        str | None, typer.Option(help="Name of an exposure, or catalogue with ra, dec [deg] (CSV or Parquet).")
+    ] = None,
+    fitgeom: Annotated[_Geometry | None, typer.Option(help="What may move.")] = None,
+    search_radius: Annotated[float | None, typer.Option(help="Largest offset [arcsec].")] = None,
+    min_matches: Annotated[int | None, typer.Option(help="Exposures with fewer pairs are not aligned.")] = None,
+    params: ParamsOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Align exposures: copies with corrected coordinates, and `alignment.csv` with what was found.
+
+    The exposures stay as they are. In the copies the old coordinates are the alternate WCS O. An exposure that cannot
+    be aligned is not copied; the table says why, and the exit code is 1.
+
+    Example: `skymere align visit*_flt.fits -o aligned --fitgeom rshift`
+    """
+    from skymere._params import resolve_params
+    from skymere.align import AlignParams
+    from skymere.align import align as align_exposures
+    from skymere.io import read_exposure, write_with_wcs
+
+    said = {"fitgeom": fitgeom and fitgeom.value, "search_radius_arcsec": search_radius, "min_matches": min_matches}
+    settings, rows = resolve_params(AlignParams, _given(params, set_, said))
+    if dry_run:
+        _show(rows)
+        return
+    table = output / "alignment.csv"
+    copies = [output / path.name for path in files]
+    _check_outputs([table, *copies], overwrite=overwrite)
+    exposures = [read_exposure(path) for path in files]
+    found = align_exposures(exposures, reference=_catalogue(reference), params=settings)
+    for one, path, copy in zip(found, files, copies, strict=True):
+        if one.is_aligned:
+            write_with_wcs(path, copy, one.wcs)
+    frame = pl.DataFrame([one.row() for one in found])
+    _write_table(frame, table)
+    shown = ("exposure_id", "status", "message", "n_matches", "shift_x", "shift_y", "rms_x", "rms_y")
+    print_frame(frame.select(name for name in shown if name in frame.columns))
+    if not all(one.is_aligned for one in found):
+        raise typer.Exit(code=1)
+
+
+def crmask(
+    files: FilesArgument,
+    output: FolderOption = Path("crmasks"),
+    clean: Annotated[bool, typer.Option("--clean", help="Write copies in which hit pixels are replaced, too.")] = False,
+    preset: PresetOption = None,
+    params: ParamsOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Find the cosmic rays of aligned exposures of one band: `<name>_crmask.fits`, 1 = hit, for each.
+
+    Parameters are those of `skymere drizzle`; `skymere drizzle --masks FOLDER` takes the masks.
+
+    Example: `skymere crmask aligned/*_flt.fits -o crmasks --set "mosaic.flag.cosmic_rays.snr=[5, 4]"`
+    """
+    from skymere.io import write_image, write_with_data
+    from skymere.mosaic import ExposureFiles, iter_flagged, make_grid
+
+    resolved = _resolve(files, preset, params, set_, {})
+    if dry_run:
+        _show(resolved.rows)
+        return
+    names = [_root(path) for path in files]
+    masks = [output / f"{name}_crmask.fits" for name in names]
+    copies = [output / f"{name}_crclean.fits" for name in names] if clean else []
+    _check_outputs(masks + copies, overwrite=overwrite)
+    plan = resolved.plan
+    exposures = ExposureFiles(files, override=plan.override)
+    separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
+    rows = []
+    for i, one in enumerate(iter_flagged(exposures, params=plan.mosaic.flag, separate_grid=separate)):
+        if one.cosmic_rays is None:
+            msg = "mosaic.flag.cosmic_rays: false is not allowed, nothing would be found"
+            raise InvalidInputError(msg)
+        hits = one.cosmic_rays.mask
+        write_image(hits, masks[i], name="CRMASK", keywords={"EXPOSURE": one.exposure.exposure_id})
+        if clean:
+            write_with_data(files[i], copies[i], one.cleaned().data)
+        rows.append({"exposure": names[i], "sky": one.exposure.sky, "hit pixels": int(hits.sum())})
+    print_frame(pl.DataFrame(rows))
+
+
+def drizzle(
+    files: FilesArgument,
+    output: Annotated[Path, typer.Option("-o", "--output", help="FITS file with SCI, WHT, CTX and VAR.")],
+    preset: PresetOption = None,
+    scale: Annotated[float | None, typer.Option(help="Side of a pixel [arcsec].")] = None,
+    rotation: Annotated[float | None, typer.Option(help="Position angle of the y axis [deg]; 0 = north up.")] = None,
+    reference_image: Annotated[Path | None, typer.Option(help="FITS file whose grid is taken as it is.")] = None,
+    kernel: Annotated[str | None, typer.Option(help="square, turbo, point, gaussian, lanczos2 or lanczos3.")] = None,
+    pixfrac: Annotated[float | None, typer.Option(help="Side of the drop [input pix].")] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="exposure_time, inverse_variance or inverse_variance_with_sources.")
+    ] = None,
+    sky: Annotated[str | None, typer.Option(help="localmin, globalmin, match, globalmin+match or none.")] = None,
+    combine: Annotated[str | None, typer.Option(help="minmed, median, mean, sum, or iminmed ...")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder with masks of `skymere crmask`, instead of looking for cosmic rays.")
+    ] = None,
+    gain: Annotated[float | None, typer.Option(help="Electrons per unit of the pixels.")] = None,
+    read_noise: Annotated[float | None, typer.Option(help="Read noise [electron].")] = None,
+    exptime: Annotated[float | None, typer.Option(help="Exposure time [s].")] = None,
+    params: ParamsOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Make a mosaic of aligned exposures of one band: static mask, sky, cosmic rays, drizzle.
+
+    `--dry-run` shows every parameter and whether it was given, comes from the preset or is the default. Every one of
+    them can be set with `--set KEY=VALUE`, or in the TOML file that `--params` names; `false` stands for none.
+
+    Example: `skymere drizzle aligned/*_flt.fits -o f606w_drz.fits --preset wfc3-uvis --scale 0.03 --pixfrac 0.6`
+
+    Example: `skymere drizzle aligned/*_flt.fits -o f814w_drz.fits --reference-image f606w_drz.fits`
+    """
+    from skymere.io import write_mosaic
+    from skymere.mosaic import ExposureFiles, drizzle_stream, make_grid
+
+    said = {
+        "grid.scale_arcsec": scale,
+        "grid.rotation_deg": rotation,
+        "grid.reference_image": None if reference_image is None else str(reference_image),
+        "mosaic.drizzle.kernel": kernel,
+        "mosaic.drizzle.pixfrac": pixfrac,
+        "mosaic.weight": weight,
+        "mosaic.flag.sky.method": sky,
+        "mosaic.flag.cosmic_rays.combine": combine,
+        "mosaic.flag.cosmic_rays": None if masks is None else False,
+        "override.gain": gain,
+        "override.read_noise": read_noise,
+        "override.exptime": exptime,
+    }
+    resolved = _resolve(files, preset, params, set_, said)
+    if dry_run:
+        _show(resolved.rows)
+        return
+    _check_outputs([output], overwrite=overwrite)
+    plan = resolved.plan
+    stored = None if masks is None else _StoredMasks(masks, files)
+    exposures = ExposureFiles(files, override=plan.override, prepare=stored)
+    grid = make_grid(exposures, params=plan.grid)
+    separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
+    mosaic = drizzle_stream(exposures, grid, params=plan.mosaic, separate_grid=separate)
+    write_mosaic(mosaic, output)
+    quality = mosaic.params.get("quality", {})
+    for warning in quality.get("warnings", []):
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False)
+    ny, nx = mosaic.shape
+    verdict = quality.get("verdict", "not measured")
+    console.print(f"{output}: {nx} x {ny} pixels of {len(files)} exposures; over-rejection: {verdict}", soft_wrap=True)
+
+
+def blot(
+    image: Annotated[Path, typer.Argument(help="Mosaic, or any image with celestial coordinates [electron / s].")],
+    exposure: Annotated[Path, typer.Argument(help="Exposure whose pixels are wanted.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FITS file with one extension.")],
+    interpolation: Annotated[
+        str, typer.Option(help="nearest, linear, poly3, poly5, sinc, lanczos3 or lanczos5.")
+    ] = "poly5",
+    sinscl: Annotated[float, typer.Option(help="Factor of the distances in sinc.")] = 1.0,
+    sky: Annotated[float, typer.Option(help="Level that is added [electron / s].")] = 0.0,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Sample a mosaic at the pixels of an exposure, with its distortion [electron / s].
+
+    Example: `skymere blot f606w_drz.fits visit1_flt.fits -o visit1_blt.fits`
+    """
+    from dataclasses import replace
+
+    from skymere._params import resolve_params
+    from skymere.io import read_exposure, read_image, write_image
+    from skymere.outliers import SkyModel
+    from skymere.resample import BlotParams
+    from skymere.wcs import pixel_map
+
+    settings, rows = resolve_params(BlotParams, {"interpolation": interpolation, "sinscl": sinscl})
+    if dry_run:
+        _show([*rows, ("sky", sky, "given" if sky else "default")])
+        return
+    _check_outputs([output], overwrite=overwrite)
+    data, grid = read_image(image)
+    one = replace(read_exposure(exposure), sky=sky)
+    if not _overlap(pixel_map(one.wcs, grid.wcs, one.shape), grid.shape):
+        msg = f"{image}: has nothing in common with {exposure}, its outline is {grid.outline()}"
+        raise NoOverlapError(msg)
+    blotted = SkyModel(data=data, grid=grid).blot(one, params=settings)
+    write_image(blotted, output, name="SCI", keywords={"BUNIT": "ELECTRONS/S", "BLOTOF": image.name[:60]})
+    console.print(f"{output}: {one.shape[1]} x {one.shape[0]} pixels", soft_wrap=True)
+
+
+class _StoredMasks:
+    """Puts the stored cosmic-ray mask of an exposure into its flags."""
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self._paths = {_root(path): folder / f"{_root(path)}_crmask.fits" for path in files}
+
+    def __call__(self, exposure: "Exposure") -> "Exposure":
+        from skymere.io import read_mask
+
+        return exposure.flagged("cosmic_ray", read_mask(self._paths[exposure.exposure_id]))
+
+
+def _root(path: Path) -> str:
+    from skymere.io import exposure_id
+
+    return exposure_id(path)
+
+
+def _overlap(pixmap: Any, shape: tuple[int, int]) -> bool:
+    x, y = pixmap[..., 0], pixmap[..., 1]
+    return bool(((x > -0.5) & (y > -0.5) & (x < shape[1] - 0.5) & (y < shape[0] - 0.5)).any())
+
+
+def _given(path: Path | None, settings: list[str] | None, said: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given: a file, then --set, then options, each before the one before it."""
+    table: dict[str, Any] = {}
+    if path is not None:
+        if not path.is_file():
+            msg = f"--params: {path}: no such file"
+            raise NotFoundError(msg)
+        table = _toml(path.read_text(encoding="utf-8"), f"--params {path}")
+    for setting in settings or []:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            msg = f"--set: {setting!r} is not allowed, it must be KEY=VALUE"
+            raise InvalidInputError(msg)
+        _put(table, key.strip(), _value(value.strip()))
+    for key, value in said.items():
+        if value is not None:
+            _put(table, key, value)
+    return table
+
+
+def _toml(text: str, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        msg = f"{what}: not TOML: {error}"
+        raise InvalidInputError(msg) from error
+
+
+def _value(text: str) -> Any:
+    """Return a TOML value; what is none is a text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(table: dict[str, Any], key: str, value: Any) -> None:
+    *names, last = key.split(".")
+    for name in names:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            msg = f"{key}: is not allowed beside {name} = {inner!r}"
+            raise InvalidInputError(msg)
+        table = inner
+    if isinstance(table.get(last), dict) and not isinstance(value, dict):
+        msg = f"{key}: {value!r} is not allowed beside {key}.{next(iter(table[last]), '')}"
+        raise InvalidInputError(msg)
+    table[last] = value
+
+
+def _resolve(
+    files: Sequence[Path], preset: str | None, params: Path | None, settings: list[str] | None, said: dict[str, Any]
+) -> "Resolved":
+    from skymere.mosaic import resolve
+
+    names = [_root(path) for path in files]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        msg = f"files: {doubled} are there more than once"
+        raise InvalidInputError(msg)
+    return resolve(_given(params, settings, said), preset=preset, n_exposures=len(files))
+
+
+def _show(rows: Sequence[tuple[str, Any, str]]) -> None:
+    """Print every parameter with its value and source, one a line, so that other programs can read them."""
+    width = max(len(key) for key, _, _ in rows)
+    for key, value, source in rows:
+        text = "false" if value is None else str(list(value) if isinstance(value, tuple) else value)
+        console.print(f"{key:<{width}}  {text}  ({source})", soft_wrap=True, markup=False, highlight=False)
+
+
+def _check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise before any work is done when a file cannot be written, or would be replaced unasked."""
+    for path in paths:
+        if path.exists() and not overwrite:
+            msg = f"{path}: is there already; --overwrite replaces it"
+            raise InvalidInputError(msg)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"{path.parent}: cannot be made: {error.strerror}"
+            raise StorageError(msg) from error
+        if not os.access(path.parent, os.W_OK):
+            msg = f"{path.parent}: may not be written to"
+            raise StorageError(msg)
+
+
+def _catalogue(reference: str | None) -> "pl.DataFrame | str | None":
+    if reference is None or not Path(reference).suffix:
+        return reference
+    path = Path(reference)
+    if not path.is_file():
+        msg = f"--reference: {path}: no such file"
+        raise NotFoundError(msg)
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"--reference: {path}: cannot be read as a table: {error}"
+        raise InvalidInputError(msg) from error
+    if frame.is_empty():
+        msg = f"--reference: {path}: has no rows"
+        raise NoDataError(msg)
+    return frame
+
+
+def _write_table(frame: pl.DataFrame, path: Path) -> None:
+    from skymere.lake import write_whole
+
+    with write_whole(path) as staged:
+        frame.write_csv(staged)

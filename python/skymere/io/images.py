@@ -1,0 +1,205 @@
+"""Single images, grids of images, and copies of exposures with other coordinates."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from skymere.errors import FormatError, InvalidInputError
+from skymere.io._open import open_fits, write_whole
+from skymere.io.exposures import is_singular, to_rate
+from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+
+__all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data", "write_with_wcs"]
+
+_LINEAR = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CTYPE1", "CTYPE2")
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Return the pixel grid of an image: of its SCI extension, or else of the first two-dimensional one.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or holds no two-dimensional image.
+    InvalidInputError
+        When that has no celestial WCS.
+    """
+    return read_image(path)[1]
+
+
+def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
+    """Return an image and its grid: the SCI extension, or else the first two-dimensional one.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or holds no two-dimensional image.
+    InvalidInputError
+        When that has no celestial WCS, or a singular one.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
+        if not images:
+            msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
+            raise FormatError(msg)
+        hdu = next((image for image in images if image.name == "SCI"), images[0])
+        header = hdu.header
+        cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
+        wcs = wcs_from_cards(cards)
+        if not wcs.has_celestial or is_singular(wcs):
+            msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
+            raise InvalidInputError(msg)
+        return np.asarray(hdu.data, np.float32), Grid(wcs=wcs, shape=hdu.shape)
+
+
+def read_mask(path: str | Path) -> NDArray[np.bool_]:
+    """Return the mask in a file: pixels of its first two-dimensional image that are not 0.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file, such as `write_image` makes of a mask.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or holds no two-dimensional image.
+    """
+    with open_fits(path) as hdus:
+        for hdu in hdus:
+            if hdu.is_image and len(hdu.shape) == 2:
+                return np.asarray(hdu.data != 0)
+        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
+        raise FormatError(msg)
+
+
+def write_image(
+    data: NDArray[np.generic],
+    path: str | Path,
+    *,
+    name: str = "SCI",
+    wcs: WCS | None = None,
+    keywords: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one image as a FITS file with one extension.
+
+    Parameters
+    ----------
+    data : ndarray, shape (ny, nx)
+        The image; a mask is written as bytes.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    name : str, optional
+        Name of the extension.
+    wcs : astropy.wcs.WCS, optional
+        Its coordinates.
+    keywords : mapping, optional
+        More header keywords.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    hdu = fits.ImageHDU(data.astype(np.uint8) if data.dtype == bool else data, name=name)
+    if wcs is not None:
+        hdu.header.update(wcs_cards(wcs))
+    hdu.header.update(dict(keywords or {}))
+    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+
+
+def write_with_data(source: str | Path, path: str | Path, data: NDArray[np.float32]) -> None:
+    """Copy an exposure with other pixels in SCI.
+
+    Parameters
+    ----------
+    source : path-like
+        FLT-like file, which is not changed.
+    path : path-like
+        The copy; it appears whole or not at all.
+    data : ndarray, float32, shape (ny, nx) [electron / s]
+        New pixels; written in the unit of the file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or has no SCI extension, or the copy cannot be written.
+    InvalidInputError
+        When the copy would replace the file itself, or the shape is another.
+    """
+    with _copied(source, path) as hdus:
+        header = hdus["SCI"].header
+        if hdus["SCI"].shape != data.shape:
+            msg = f"data: shape {data.shape} is not allowed, SCI of {source} has {hdus['SCI'].shape}"
+            raise InvalidInputError(msg)
+        exptime = float(hdus[0].header.get("EXPTIME", header.get("EXPTIME", float("nan"))))
+        hdus["SCI"].data = np.asarray(data / to_rate(header, exptime, Path(source)), np.float32)
+
+
+@contextmanager
+def _copied(source: str | Path, path: str | Path) -> Iterator[fits.HDUList]:
+    """Open a file, let it be changed in memory, and write it elsewhere."""
+    source, path = Path(source), Path(path)
+    if path.resolve() == source.resolve():
+        msg = f"path: {path} is the exposure itself, which is never changed"
+        raise InvalidInputError(msg)
+    with open_fits(source) as hdus:
+        if "SCI" not in [hdu.name for hdu in hdus]:
+            msg = f"{source}: no SCI extension; it has {[hdu.name for hdu in hdus]}"
+            raise FormatError(msg)
+        yield hdus
+        write_whole(hdus, path)
+
+
+def write_with_wcs(source: str | Path, path: str | Path, wcs: WCS, *, wcsname: str = "SKYMERE") -> None:
+    """Copy an exposure with other linear coordinates of SCI; those that it had become the alternate WCS O.
+
+    Parameters
+    ----------
+    source : path-like
+        FLT-like file, which is not changed.
+    path : path-like
+        The copy; it appears whole or not at all.
+    wcs : astropy.wcs.WCS
+        New coordinates with the distortion that the file has.
+    wcsname : str, optional
+        Name of the new solution.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or has no SCI extension, or the copy cannot be written.
+    InvalidInputError
+        When the copy would replace the file itself.
+    """
+    with _copied(source, path) as hdus:
+        header = hdus["SCI"].header
+        for key in _LINEAR:
+            if key in header:
+                header[f"{key}O"] = header[key]
+        header["WCSNAMEO"] = str(header.get("WCSNAME", "ORIGINAL"))
+        for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2"):
+            header.remove(key, ignore_missing=True)
+        matrix = wcs.pixel_scale_matrix
+        for i in (0, 1):
+            header[f"CRVAL{i + 1}"], header[f"CRPIX{i + 1}"] = float(wcs.wcs.crval[i]), float(wcs.wcs.crpix[i])
+            for j in (0, 1):
+                header[f"CD{i + 1}_{j + 1}"] = float(matrix[i, j])
+        header["WCSNAME"] = wcsname
