@@ -19,6 +19,7 @@ from skymere.mosaic import (
 )
 from skymere.outliers import (
     CosmicRayParams,
+    build_mean_model,
     build_sky_model,
     compare_exposure,
     single_drizzle,
@@ -49,10 +50,13 @@ def test_each_step_runs_alone_on_what_the_one_before_left(exposures) -> None:
     grid = Grid.covering(((e.wcs, e.shape) for e in stored), scale_arcsec=0.1)
     single, unused = single_drizzle(stored[0], grid)
     assert single.shape == unused.shape == grid.shape
-    model = build_sky_model(stored, grid=grid)
+    model, params = build_sky_model(stored, grid=grid), CosmicRayParams()
     assert model.data.shape == grid.shape
+    first = [compare_exposure(one, model, params=params).mask for one in stored]
+    model = build_mean_model(stored, [one.mask() | hit for one, hit in zip(stored, first, strict=True)], instead=model)
+    assert model.grid.scale_arcsec == pytest.approx(0.07)
     for one, expected in zip(stored, whole, strict=True):
-        hits = compare_exposure(one, model)
+        hits = compare_exposure(one, model, params=params.last)
         np.testing.assert_array_equal(one.flagged("cosmic_ray", hits.mask).flags, expected.flags)
 
 

@@ -73,3 +73,18 @@ def test_a_cutout_has_the_sky_of_its_parent() -> None:
 def test_wrong_arguments_are_named(make, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+@pytest.mark.parametrize("factor", [0.7, 0.5, 2.0])
+def test_a_rescaled_grid_shows_the_same_sky(factor):
+    grid = Grid.tangent(150.0, 2.0, shape=(40, 61), scale_arcsec=0.1)
+    other = grid.rescaled(factor)
+    assert other.scale_arcsec == pytest.approx(0.1 * factor)
+    assert other.shape == (int(np.ceil(40 / factor)), int(np.ceil(61 / factor)))
+    # The corner of the first pixel is where it was, and so is any other place.
+    for edge in (-0.5, 17.3):
+        there = (edge + 0.5) / factor - 0.5
+        sky, same = grid.sky(np.array([edge]), np.array([edge])), other.sky(np.array([there]), np.array([there]))
+        np.testing.assert_allclose(sky, same, rtol=0, atol=1e-11)
+    with pytest.raises(InvalidInputError, match="factor: 0 is not allowed"):
+        grid.rescaled(0)

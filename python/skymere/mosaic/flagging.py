@@ -14,8 +14,7 @@ from skymere.outliers import (
     CosmicRayParams,
     CosmicRays,
     StaticMaskParams,
-    build_sky_model,
-    compare_exposure,
+    iter_cosmic_rays,
     static_masks,
 )
 from skymere.wcs import Grid
@@ -145,13 +144,8 @@ def iter_flagged(
     if p.cosmic_rays is None:
         yield from (Flagged(exposure=exposure, cosmic_rays=None) for exposure in ready)
         return
-    if len(ready) == 1:
-        nothing = CosmicRays(mask=np.zeros(ready[0].shape, bool), model=ready[0].data)
-        yield Flagged(exposure=ready[0].flagged("cosmic_ray", nothing.mask), cosmic_rays=nothing)
-        return
-    model = build_sky_model(ready, grid=separate_grid, ignore=p.ignore_dq, params=p.cosmic_rays)
-    for exposure in ready:
-        hits = compare_exposure(exposure, model, params=p.cosmic_rays)
+    found = iter_cosmic_rays(ready, grid=separate_grid, ignore=p.ignore_dq, params=p.cosmic_rays)
+    for exposure, hits in zip(ready, found, strict=True):
         yield Flagged(exposure=exposure.flagged("cosmic_ray", hits.mask), cosmic_rays=hits)
 
 

@@ -11,8 +11,8 @@ from skymere.outliers.cosmic_rays import (
     trail_mask,
 )
 from skymere.outliers.lacosmic import LacosmicParams, lacosmic
-from skymere.outliers.params import CosmicRayParams
-from skymere.outliers.sky_model import SkyModel, build_sky_model, single_drizzle
+from skymere.outliers.params import CosmicRayParams, SecondPassParams
+from skymere.outliers.sky_model import SkyModel, build_mean_model, build_sky_model, single_drizzle
 from skymere.outliers.static_mask import StaticMaskParams, low_pixels, static_masks
 
 __all__ = [
@@ -21,8 +21,10 @@ __all__ = [
     "CosmicRays",
     "LacosmicParams",
     "MinmedParams",
+    "SecondPassParams",
     "SkyModel",
     "StaticMaskParams",
+    "build_mean_model",
     "build_sky_model",
     "combine_images",
     "compare_exposure",

@@ -11,7 +11,7 @@ from skymere._rust import outliers as _rust
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError
 from skymere.outliers.params import CosmicRayParams
-from skymere.outliers.sky_model import SkyModel, build_sky_model
+from skymere.outliers.sky_model import SkyModel, build_mean_model, build_sky_model
 from skymere.wcs import Grid
 
 __all__ = [
@@ -165,7 +165,8 @@ def flag_cosmic_rays(
     """Return the cosmic rays of every exposure of one band.
 
     Each exposure is drizzled by itself, the drizzles are combined to a model of the sky, the model is blotted back into
-    each exposure and compared with it.
+    each exposure and compared with it. In a second pass the model is what all exposures show together without the
+    pixels that were found.
 
     Parameters
     ----------
@@ -202,7 +203,8 @@ def iter_cosmic_rays(
     Parameters
     ----------
     exposures : sequence of Exposure
-        Aligned exposures of one band, with their ``sky``. Each is asked for twice and may be read from a file then.
+        Aligned exposures of one band, with their ``sky``. Each is asked for several times and may be read from a file
+        then.
     grid : Grid, optional
         Pixels of the single drizzles and their combination; see `build_sky_model`.
     masks : sequence of array_like, bool, optional
@@ -221,9 +223,15 @@ def iter_cosmic_rays(
     if len(exposures) == 1 and (masks is None or len(masks) == 1):
         yield CosmicRays(mask=np.zeros(exposures[0].shape, bool), model=exposures[0].data)
         return
-    model = build_sky_model(exposures, grid=grid, masks=masks, ignore=ignore, params=p)
+    keep = tuple(ignore)
+    model = build_sky_model(exposures, grid=grid, masks=masks, ignore=keep, params=p)
+    if p.second is not None:
+        found = replace(p, grow=1, cte_grow=0)
+        bad = (e.mask(ignore=keep) for e in exposures) if masks is None else (as_mask(m, "masks") for m in masks)
+        hit = (m | compare_exposure(e, model, params=found).mask for e, m in zip(exposures, bad, strict=True))
+        model = build_mean_model(exposures, hit, instead=model, params=p)
     for exposure in exposures:
-        yield compare_exposure(exposure, model, params=p)
+        yield compare_exposure(exposure, model, params=p.last)
 
 
 def compare_exposure(exposure: Exposure, model: SkyModel, *, params: CosmicRayParams | None = None) -> CosmicRays:

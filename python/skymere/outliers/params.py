@@ -1,18 +1,61 @@
 """Parameters of the search for cosmic rays in dithered exposures."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 from skymere.errors import InvalidInputError
 from skymere.outliers.combine import CombineParams
 from skymere.resample import BlotParams, DrizzleParams
 
-__all__ = ["CosmicRayParams"]
+__all__ = ["CosmicRayParams", "SecondPassParams"]
+
+
+def _check_limits(snr: tuple[float, float], scale: tuple[float, float], core_scale: float) -> None:
+    for name, pair in (("snr", snr), ("scale", scale)):
+        if len(pair) != 2 or min(pair) < 0:
+            msg = f"{name}: {pair} is not allowed, it must be two numbers that are not negative"
+            raise InvalidInputError(msg)
+    if not core_scale >= 0:
+        msg = f"core_scale: {core_scale} is not allowed, it must not be negative"
+        raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecondPassParams:
+    """The second comparison, with what all exposures show together without the pixels that the first has found.
+
+    Parameters
+    ----------
+    snr, scale, core_scale
+        Limits, as those of `CosmicRayParams`.
+    pixel_scale : float
+        Side of the model's pixels over that of the first model's. Smaller ones show the cores of stars better, larger
+        ones have less noise.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    snr: tuple[float, float] = (4.0, 3.4)
+    scale: tuple[float, float] = (0.9, 0.5)
+    core_scale: float = 0.8
+    pixel_scale: float = 0.7
+
+    def __post_init__(self) -> None:
+        _check_limits(self.snr, self.scale, self.core_scale)
+        if not 0 < self.pixel_scale < float("inf"):
+            msg = f"pixel_scale: {self.pixel_scale} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CosmicRayParams(CombineParams):
-    """Parameters of `flag_cosmic_rays`; the defaults are AstroDrizzle's, but for ``core_scale``, which it has not.
+    """Parameters of `flag_cosmic_rays`.
+
+    The defaults are AstroDrizzle's, but for ``core_scale`` and ``second``; its scheme is
+    ``CosmicRayParams(core_scale=0, second=None)``.
 
     Parameters
     ----------
@@ -25,6 +68,9 @@ class CosmicRayParams(CombineParams):
     core_scale : float
         How much of the steepness beyond three times the noise is added to both. It spares the cores of undersampled
         stars, which the model shows too faint; 0 gives AstroDrizzle's limits.
+    second : SecondPassParams or None
+        What is found is left out, and all exposures are compared again with what they then show together, which has
+        less noise and is not biased low as a minmed is; None = one comparison, as AstroDrizzle.
     noise : str
         ``model``: from the model's counts and the read noise, as AstroDrizzle; ``error``: the exposure's own error
         array, as stcal (which has no ``core_scale``). The error of a pixel that was hit holds the hit.
@@ -55,7 +101,8 @@ class CosmicRayParams(CombineParams):
 
     snr: tuple[float, float] = (3.5, 3.0)
     scale: tuple[float, float] = (1.2, 0.7)
-    core_scale: float = 0.8
+    core_scale: float = 2.0
+    second: SecondPassParams | None = field(default_factory=SecondPassParams)
     noise: Literal["model", "error"] = "model"
     grow: int = 1
     cte_grow: int = 0
@@ -69,14 +116,7 @@ class CosmicRayParams(CombineParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("snr", "scale"):
-            pair = getattr(self, name)
-            if len(pair) != 2 or min(pair) < 0:
-                msg = f"{name}: {pair} is not allowed, it must be two numbers that are not negative"
-                raise InvalidInputError(msg)
-        if not self.core_scale >= 0:
-            msg = f"core_scale: {self.core_scale} is not allowed, it must not be negative"
-            raise InvalidInputError(msg)
+        _check_limits(self.snr, self.scale, self.core_scale)
         if self.noise not in ("model", "error"):
             msg = f"noise: {self.noise!r} is not allowed, it must be 'model' or 'error'"
             raise InvalidInputError(msg)
@@ -97,3 +137,11 @@ class CosmicRayParams(CombineParams):
             if value is not None and not value > 0:
                 msg = f"{name}: {value} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
+
+    @property
+    def last(self) -> Self:
+        """Parameters of the last comparison: those of the second one, where there is one."""
+        if self.second is None:
+            return self
+        limits = {name: getattr(self.second, name) for name in ("snr", "scale", "core_scale")}
+        return replace(self, **limits, second=None)

@@ -12,11 +12,11 @@ from skymere._arrays import as_mask
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, StorageError
 from skymere.outliers.combine import combine_images
-from skymere.outliers.params import CosmicRayParams
+from skymere.outliers.params import CosmicRayParams, SecondPassParams
 from skymere.resample import BlotParams, Drizzler, blot, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
-__all__ = ["SkyModel", "build_sky_model", "single_drizzle"]
+__all__ = ["SkyModel", "build_mean_model", "build_sky_model", "single_drizzle"]
 
 _BYTES = 5  # of a pixel of a single drizzle: its value and whether it is used
 
@@ -87,16 +87,8 @@ def single_drizzle(
     """
     p = params or CosmicRayParams()
     bad = exposure.mask() if mask is None else as_mask(mask, "mask", shape=exposure.shape)
-    pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
-    ratio = _scale_ratio(exposure, grid, pixmap)
     single = Drizzler(grid.shape, params=p.drizzle)
-    single.add(
-        exposure.data - np.float32(exposure.sky),
-        pixmap,
-        weight=(~bad).astype(np.float32),
-        value_scale=ratio**2,
-        pixel_scale_ratio=ratio,
-    )
+    _add(single, exposure, grid, ~bad, 1.0)
     drizzled = single.finish()
     covered = drizzled.weight > 0
     enough = p.min_weight_fraction * drizzled.weight[covered].mean() if covered.any() else 0.0
@@ -162,6 +154,58 @@ def build_sky_model(
             data[y0:y1] = combined[y0 - first : y1 - first]
     data[~np.isfinite(data)] = 0.0
     return SkyModel(data=data, grid=grid)
+
+
+def build_mean_model(
+    exposures: Sequence[Exposure],
+    masks: Iterable[ArrayLike],
+    *,
+    instead: SkyModel,
+    params: CosmicRayParams | None = None,
+) -> SkyModel:
+    """Drizzle all exposures together, weighted by exposure time.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        As for `build_sky_model`.
+    masks : iterable of array_like, bool
+        Pixels not to use in each, cosmic rays included; taken one at a time.
+    instead : SkyModel
+        What stands where nothing is left of any exposure; the model's pixels are ``second.pixel_scale`` of its pixels.
+    params : CosmicRayParams, optional
+        ``drizzle``, ``blot`` and ``second`` are used.
+    """
+    p = params or CosmicRayParams()
+    factor = (p.second or SecondPassParams()).pixel_scale
+    grid = instead.grid.rescaled(factor)
+    together = Drizzler(grid.shape, params=p.drizzle)
+    for exposure, mask in zip(exposures, masks, strict=True):
+        _add(together, exposure, grid, ~as_mask(mask, "masks", shape=exposure.shape), exposure.exptime)
+    drizzled = together.finish()
+    data, empty = drizzled.data, ~(drizzled.weight > 0)
+    if empty.any():
+        y, x = np.nonzero(empty)
+        # The nearest pixel of the other model, per pixel of this one.
+        at = tuple(
+            np.minimum(((v + 0.5) * factor).astype(np.intp), n - 1)
+            for v, n in zip((y, x), instead.data.shape, strict=True)
+        )
+        data[empty] = instead.data[at] * np.float32(factor**2)
+    return SkyModel(data=data, grid=grid)
+
+
+def _add(out: Drizzler, exposure: Exposure, grid: Grid, good: NDArray[np.bool_], weight: float) -> None:
+    """Drizzle the good pixels of an exposure, sky subtracted."""
+    pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
+    ratio = _scale_ratio(exposure, grid, pixmap)
+    out.add(
+        exposure.data - np.float32(exposure.sky),
+        pixmap,
+        weight=good * np.float32(weight),
+        value_scale=ratio**2,
+        pixel_scale_ratio=ratio,
+    )
 
 
 def _own_grid(exposures: Sequence[Exposure], p: CosmicRayParams) -> Grid:

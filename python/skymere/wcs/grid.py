@@ -152,6 +152,27 @@ class Grid:
         wcs.wcs.set()
         return Grid(wcs=wcs, shape=shape)
 
+    def rescaled(self, factor: float) -> "Grid":
+        """Return a grid of the same sky, up to a part of a pixel more, with pixels of ``factor`` times the side.
+
+        Raises
+        ------
+        InvalidInputError
+            When the factor is not positive.
+        """
+        if not 0 < factor < np.inf:
+            msg = f"factor: {factor} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        wcs = self.wcs.deepcopy()
+        wcs.wcs.crpix = (wcs.wcs.crpix - 0.5) / factor + 0.5
+        if wcs.wcs.has_cd():
+            wcs.wcs.cd = wcs.wcs.cd * factor
+        else:
+            wcs.wcs.cdelt = wcs.wcs.cdelt * factor
+        wcs.wcs.set()
+        ny, nx = (int(np.ceil(n / factor - 1e-9)) for n in self.shape)
+        return Grid(wcs=wcs, shape=(ny, nx))
+
     def sky(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return ``ra, dec`` [deg] of 0-based pixel positions."""
         ra, dec = self.wcs.all_pix2world(x, y, 0)
