@@ -1,5 +1,8 @@
 """A drizzle in plain float64 Python: polygons are clipped one by one."""
 
+import importlib.util
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -199,3 +202,13 @@ def make_map(shape, *, scale=1.7, angle=20.0, shift=(5.3, 4.1), flip=False, bend
 @pytest.fixture(scope="session")
 def bent_map():
     return make_map
+
+
+@pytest.fixture(scope="session")
+def places():
+    """The module that makes a field with interior, edge and holes."""
+    if "places" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("places", Path(__file__).with_name("places.py"))
+        sys.modules["places"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["places"])
+    return sys.modules["places"]

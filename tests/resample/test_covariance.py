@@ -120,7 +120,8 @@ def test_lag_sums_are_those_of_the_dense_covariance(kernel, reference_covariance
     dense = covariance.reshape(*OUTPUT, *OUTPUT)
     for k, ((y0, x0, h, w), scale) in enumerate(zip(boxes, scales, strict=True)):
         expected = np.zeros((2 * reach + 1, 2 * reach + 1))
-        for j, i in np.argwhere(classes[y0 : y0 + h, x0 : x0 + w] == k) + [y0, x0]:
+        for dj, di in np.argwhere(classes[y0 : y0 + h, x0 : x0 + w] == k):
+            j, i = y0 + dj, x0 + di
             for (dy, dx), _ in np.ndenumerate(expected):
                 row, column = j + dy - reach, i + dx - reach
                 if 0 <= row < OUTPUT[0] and 0 <= column < OUTPUT[1]:
@@ -225,13 +226,15 @@ def test_a_mosaic_knows_its_noise_and_blank_sky_agrees():
     exposures = exposures_on_sky(np.random.default_rng(5), source=5.0)
     mosaic = drizzle(exposures, GRID, params=DrizzleParams(pixfrac=0.8), noise=NoiseParams())
     noise = mosaic.noise
-    assert noise.classes == ("interior", "edge", "hole")
-    counts = [np.count_nonzero(noise.class_map == k) for k in (0, 1, 2, 255)]
-    assert min(counts) > 500
+    assert noise.classes == ("interior", "edge", "hole", "edge_rim", "hole_rim")
+    counts = {k: np.count_nonzero(noise.class_map == k) for k in (0, 1, 2, 3, 4, 255)}
+    assert min(counts.values()) > 50
+    assert counts[0] > 20000
     assert np.array_equal(noise.class_map == 255, mosaic.weight == 0)
     # The hole that all exposures have, and the border.
-    assert noise.class_map[130, 135] in (2, 255)
-    assert np.count_nonzero(noise.class_map[115:145, 120:150] == 2) > 100
+    around = noise.class_map[115:145, 120:150]
+    assert np.count_nonzero(around == 2) > 100
+    assert np.count_nonzero((around == 4) | (around == 255)) > 20
     middle = noise.reach_pix
     assert np.allclose(noise.kernels[:, middle, middle], 1.0, atol=1e-5)
     assert np.allclose(noise.kernels, noise.kernels[:, ::-1, ::-1])

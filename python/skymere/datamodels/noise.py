@@ -56,13 +56,13 @@ class NoiseCovariance:
 
     kernels: NDArray[np.float64]
     class_map: NDArray[np.uint8]
-    classes: tuple[str, ...] = ("interior", "edge", "hole")
+    classes: tuple[str, ...] = ("interior", "edge", "hole", "edge_rim", "hole_rim")
     measured: NDArray[np.float64] | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.classes)
-        kernels = as_array(self.kernels, "kernels", np.float64, shape=(n, None, None))
+        kernels: NDArray[Any] = as_array(self.kernels, "kernels", np.float64, shape=(n, None, None))
         side = kernels.shape[1]
         if kernels.shape[2] != side or side % 2 == 0:
             msg = f"kernels: shape {kernels.shape} is not allowed, the lags must form an odd square"
@@ -70,7 +70,7 @@ class NoiseCovariance:
         if not np.isfinite(kernels).all():
             msg = "kernels: values that are not finite are not allowed"
             raise InvalidInputError(msg)
-        class_map = as_array(self.class_map, "class_map", np.uint8, shape=(None, None))
+        class_map: NDArray[Any] = as_array(self.class_map, "class_map", np.uint8, shape=(None, None))
         known = (class_map < n) | (class_map == NO_CLASS)
         if not known.all():
             msg = f"class_map: class {class_map[~known][0]} is not allowed, there are {n} classes and {NO_CLASS}"
@@ -86,7 +86,7 @@ class NoiseCovariance:
     @property
     def reach_pix(self) -> int:
         """Largest distance of correlated pixels along an axis [pix]."""
-        return self.kernels.shape[1] // 2
+        return int(self.kernels.shape[1]) // 2
 
     @property
     def large_area_factors(self) -> dict[str, float]:
@@ -166,8 +166,8 @@ class NoiseCovariance:
             these = radii == radius
             overlap = _circle(float(radius))
             half = overlap.shape[0] // 2
-            corner = [np.rint(v[these]).astype(np.int64) - half for v in (rows, columns)]
-            classes = self._classes_at(*corner, (int(these.sum()), *overlap.shape))
+            y0, x0 = (np.rint(v[these]).astype(np.int64) - half for v in (rows, columns))
+            classes = self._classes_at(y0, x0, (int(these.sum()), *overlap.shape))
             parts = np.stack([((classes == c) * overlap).sum(axis=(1, 2)) for c in range(len(self.classes))], axis=-1)
             squares = np.array([_quadratic(overlap, kernel) for kernel in self.kernels]) / (overlap**2).sum()
             whole = parts.sum(axis=1)
@@ -192,12 +192,13 @@ def _circle(radius: float) -> NDArray[np.float64]:
     at = (np.arange((2 * half + 1) * _SUBPIXELS) + 0.5) / _SUBPIXELS - 0.5 - half
     inside = np.hypot(at, at[:, np.newaxis]) < radius
     side = 2 * half + 1
-    return inside.reshape(side, _SUBPIXELS, side, _SUBPIXELS).mean(axis=(1, 3))
+    return np.asarray(inside.reshape(side, _SUBPIXELS, side, _SUBPIXELS).mean(axis=(1, 3)), np.float64)
 
 
 def _quadratic(weights: NDArray[np.float64], kernel: NDArray[np.float64]) -> float:
-    """Return ``sum_ij w_i w_j K(j - i)``."""
-    n = kernel.shape[0] // 2
+    """Return ``sum_ij w_i w_j K(j - i)`` over a square stamp."""
+    total, n, side = 0.0, kernel.shape[0] // 2, len(weights)
     wide = np.pad(weights, n)
-    view = np.lib.stride_tricks.sliding_window_view(wide, kernel.shape)
-    return float(np.einsum("ij,ijkl,kl->", weights, view, kernel, optimize=True))
+    for (dy, dx), value in np.ndenumerate(kernel):
+        total += float(value) * float(np.vdot(weights, wide[dy : dy + side, dx : dx + side]))
+    return total

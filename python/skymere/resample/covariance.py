@@ -222,7 +222,8 @@ def predict_noise(
     Returns
     -------
     NoiseCovariance
-        Kernels of the classes interior, edge and hole. A class without pixels has the kernel of the interior.
+        Kernels of the classes interior, edge, hole, and of the rims of edges and holes, where few drops contribute. A
+        class without pixels has the kernel of the first one that has some.
 
     Raises
     ------
@@ -283,7 +284,7 @@ def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
         "lanczos2": 4.0,
         "lanczos3": 6.0,
     }[params.kernel]
-    return int(_LARGER_PIXEL * width / pixel_scale_ratio) + (width > 0)
+    return int(_LARGER_PIXEL * width / pixel_scale_ratio) + int(width > 0)
 
 
 class _Kernels:
@@ -301,14 +302,15 @@ class _Kernels:
         )
         self.sigma = np.sqrt(np.nan_to_num(mosaic.variance), dtype=np.float32)
         self.sums = np.zeros((len(CLASSES), 2 * self.reach + 1, 2 * self.reach + 1))
-        boxes, box_classes, scales = [], [], []
+        boxes: list[NDArray[np.int64]] = []
+        scales: list[NDArray[np.float64]] = []
         rng = np.random.default_rng(params.seed)
         for k in range(len(CLASSES)):
             chosen, inverse = _cells(self.classes == k, self.sigma, params.n_cells, rng)
             boxes.append(chosen)
-            box_classes.append(np.full(len(chosen), k, np.uint8))
             scales.append(inverse)
-        self.boxes, self.box_classes, self.scales = (np.concatenate(v) for v in (boxes, box_classes, scales))
+        self.boxes, self.scales = np.concatenate(boxes), np.concatenate(scales)
+        self.box_classes = np.repeat(np.arange(len(CLASSES), dtype=np.uint8), [len(v) for v in scales])
 
     def add(self, given: DrizzleInput) -> None:
         """Add the covariances that an exposure brings; drops that are larger than those before widen the kernels."""

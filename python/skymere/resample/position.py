@@ -1,4 +1,4 @@
-"""Classes of positions on a mosaic: interior, edge, hole."""
+"""Classes of positions on a mosaic: interior, edge, hole, and the rims of both."""
 
 from typing import Any
 
@@ -9,9 +9,11 @@ from skymere.datamodels.noise import NO_CLASS
 
 __all__ = ["CLASSES", "box_mean", "highest", "position_classes"]
 
-CLASSES = ("interior", "edge", "hole")
+CLASSES = ("interior", "edge", "hole", "edge_rim", "hole_rim")
 _ROUNDING = 1e-6
-_INTERIOR, _EDGE, _HOLE = range(len(CLASSES))
+# Weight of rims over that around, at most.
+_RIM = 0.5
+_INTERIOR, _EDGE, _HOLE, _EDGE_RIM, _HOLE_RIM = range(len(CLASSES))
 
 
 def position_classes(
@@ -40,20 +42,25 @@ def position_classes(
     Notes
     -----
     Averaged weights W are closed (the lowest of the highest values in a box), which fills gaps. A hole is where W is
-    lower than closed by more than ``drop`` of it, an edge where closed weights within reach differ by that much.
+    lower than closed by more than ``drop`` of it, an edge where closed weights within reach differ by that much. Its
+    rim is where the weight is lower than half of the closed weights around: few drops contribute there, and pixels
+    have much in common with their neighbours.
     """
     covered = weight != 0
     mean = box_mean(np.abs(weight), 2 * (smooth_pix // 2) + 1)
     # Differences of sums leave rounding where all weights are 0.
     mean[mean < _ROUNDING * mean.max(initial=0.0)] = 0.0
     box = 2 * ((hole_pix + smooth_pix) // 2) + 1
-    closed = -highest(-highest(mean, box), box)
+    closed, filled = (-highest(-highest(image, box), box) for image in (mean, covered.astype(np.int8)))
     reach = 2 * reach_pix + 1
     high, low = highest(closed, reach), -highest(-closed, reach)
-    hollow = (mean < (1.0 - drop) * closed) | (~covered & (closed > 0))
+    hollow = (mean < (1.0 - drop) * closed) | (~covered & (filled > 0))
     out = np.full(weight.shape, _INTERIOR, np.uint8)
     out[low < (1.0 - drop) * high] = _EDGE
     out[highest(hollow, reach)] = _HOLE
+    rim = box_mean(np.abs(weight), 2 * (smooth_pix // 6) + 1) < _RIM * high
+    out[rim & (out == _EDGE)] = _EDGE_RIM
+    out[rim & (out == _HOLE)] = _HOLE_RIM
     out[~covered] = NO_CLASS
     return out
 
