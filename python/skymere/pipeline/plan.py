@@ -12,7 +12,7 @@ from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import WIDTH_PIX
 from skymere.mosaic import FlagParams
-from skymere.resample import DrizzleParams
+from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import DetectParams, MeasureParams
 
 __all__ = [
@@ -97,11 +97,14 @@ class MosaicPlan:
     ----------
     drizzle : DrizzleParams
         Kernel and pixfrac.
+    noise : NoiseParams
+        Noise covariance.
     write_fits : bool
         Write ``<tile>_<band>_drz.fits`` beside the pictures too.
     """
 
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
+    noise: NoiseParams = field(default_factory=NoiseParams)
     write_fits: bool = False
 
 
