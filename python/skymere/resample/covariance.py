@@ -12,7 +12,7 @@ from skymere.datamodels import Exposure, Mosaic, NoiseCovariance
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.resample.drizzle import DrizzleParams, kernel_name
 from skymere.resample.inputs import DrizzleInput, drizzle_input
-from skymere.resample.position import CLASSES, position_classes
+from skymere.resample.position import CLASSES, cells_with, position_classes
 
 __all__ = ["NoiseParams", "SumVariance", "predict_noise", "predict_sums"]
 
@@ -56,7 +56,7 @@ class NoiseParams:
     hole_pix: float = 8.0
     weight_drop: float = 0.1
     measure: bool = True
-    sky_sigma: float = 3.0
+    sky_sigma: float = 4.0
     background_pix: int = 128
 
     def __post_init__(self) -> None:
@@ -364,17 +364,11 @@ def _cells(
     of_class: NDArray[np.bool_], sigma: NDArray[np.float32], n_cells: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return cells with pixels of a class, chosen at random, and the inverse of their mean variance."""
-    ny, nx = of_class.shape
     known = of_class & (sigma > 0)
-    rows, columns = (np.arange(0, n, _CELL_PIX) for n in (ny, nx))
-    counts, squares = (
-        np.add.reduceat(np.add.reduceat(image, rows, axis=0), columns, axis=1)
-        for image in (known.astype(np.int64), np.where(known, sigma, 0).astype(np.float64) ** 2)
-    )
-    found = np.argwhere(counts > 0)
-    if len(found) > n_cells:
-        found = found[np.sort(rng.choice(len(found), n_cells, replace=False))]
-    y, x = found[:, 0] * _CELL_PIX, found[:, 1] * _CELL_PIX
-    boxes = np.stack([y, x, np.minimum(_CELL_PIX, ny - y), np.minimum(_CELL_PIX, nx - x)], axis=-1)
-    picked = (found[:, 0], found[:, 1])
-    return boxes.astype(np.int64), counts[picked] / squares[picked]
+    boxes, counts = cells_with(known, _CELL_PIX)
+    if len(boxes) > n_cells:
+        chosen = np.sort(rng.choice(len(boxes), n_cells, replace=False))
+        boxes, counts = boxes[chosen], counts[chosen]
+    squares = np.where(known, sigma, np.float32(0)) ** 2
+    sums = [squares[y : y + h, x : x + w].sum(dtype=float) for y, x, h, w in boxes]
+    return boxes, counts / np.array(sums, np.float64)

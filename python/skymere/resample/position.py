@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from skymere.datamodels.noise import NO_CLASS
 
-__all__ = ["CLASSES", "box_mean", "highest", "position_classes"]
+__all__ = ["CLASSES", "box_mean", "cells_with", "highest", "position_classes"]
 
 CLASSES = ("interior", "edge", "hole", "edge_rim", "hole_rim")
 _ROUNDING = 1e-6
@@ -63,6 +63,17 @@ def position_classes(
     out[rim & (out == _HOLE)] = _HOLE_RIM
     out[~covered] = NO_CLASS
     return out
+
+
+def cells_with(wanted: NDArray[np.bool_], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the cells ``y0, x0, h, w`` of a side that have wanted pixels, and how many each has."""
+    ny, nx = wanted.shape
+    counts = np.add.reduceat(wanted, np.arange(0, ny, side), axis=0, dtype=np.int64)
+    counts = np.add.reduceat(counts, np.arange(0, nx, side), axis=1)
+    rows, columns = np.nonzero(counts)
+    y, x = rows * side, columns * side
+    boxes = np.stack([y, x, np.minimum(side, ny - y), np.minimum(side, nx - x)], axis=-1)
+    return boxes.astype(np.int64), counts[rows, columns]
 
 
 def box_mean(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:

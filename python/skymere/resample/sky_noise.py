@@ -11,7 +11,7 @@ from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import NoDataError
 from skymere.resample.covariance import NoiseParams, symmetric
-from skymere.resample.position import box_mean, highest
+from skymere.resample.position import box_mean, cells_with, highest
 
 __all__ = ["measure_noise"]
 
@@ -60,32 +60,21 @@ def measure_noise(
     shape = mosaic.shape
     given = None if mask is None else as_mask(mask, "mask", shape=shape)
     residual, sigma = _blank_sky(mosaic, given, params)
-    boxes = _cut(shape, _BOX_PIX)
-    sums = []
-    for image in (residual, sigma):
-        total = np.zeros_like(noise.kernels)
-        for k in range(len(noise.classes)):
-            total += _lag_products(image, noise, boxes, k)
-        sums.append(symmetric(total))
-    counts = np.array([np.count_nonzero((noise.class_map == k) & (sigma > 0)) for k in range(len(noise.classes))])
-    enough = (counts >= _LEAST_PIXELS)[:, np.newaxis, np.newaxis] & (sums[1] > 0)
+    n = len(noise.classes)
+    cells = [cells_with((noise.class_map == k) & (sigma > 0), _BOX_PIX) for k in range(n)]
+    boxes = np.concatenate([found for found, _ in cells])
+    classes = np.repeat(np.arange(n, dtype=np.uint8), [len(found) for found, _ in cells])
+    above, below = (
+        symmetric(
+            _resample.lag_products(boxes, classes, np.ones(len(boxes)), noise.class_map, n, noise.reach_pix, image)
+        )
+        for image in (residual, sigma)
+    )
+    counts = np.array([number.sum() for _, number in cells])
+    enough = (counts >= _LEAST_PIXELS)[:, np.newaxis, np.newaxis] & (below > 0)
     measured = np.full_like(noise.kernels, np.nan)
-    np.divide(sums[0], sums[1], out=measured, where=enough)
+    np.divide(above, below, out=measured, where=enough)
     return replace(noise, measured=measured)
-
-
-def _lag_products(
-    image: NDArray[np.float32], noise: NoiseCovariance, boxes: NDArray[np.int64], k: int
-) -> NDArray[np.float64]:
-    classes, ones = np.full(len(boxes), k, np.uint8), np.ones(len(boxes))
-    return _resample.lag_products(boxes, classes, ones, noise.class_map, len(noise.classes), noise.reach_pix, image)
-
-
-def _cut(shape: tuple[int, int], side: int) -> NDArray[np.int64]:
-    """Return the boxes ``y0, x0, h, w`` into which an image is cut."""
-    ny, nx = shape
-    corners = [(y, x) for y in range(0, ny, side) for x in range(0, nx, side)]
-    return np.array([(y, x, min(side, ny - y), min(side, nx - x)) for y, x in corners], np.int64)
 
 
 def _blank_sky(

@@ -621,7 +621,8 @@ pub fn lag_products(
             let pixels = &image[other * nx + left..other * nx + right];
             values.clear();
             values.extend(pixels.iter().map(|v| f64::from(*v)));
-            for row in rows.clone() {
+            let first_row = rows.start.max(other.saturating_sub(reach));
+            for row in first_row..rows.end.min(other + reach + 1) {
                 let dy = other as isize - row as isize;
                 for column in columns.clone() {
                     let first = f64::from(image[row * nx + column]) * chosen.scale;
@@ -635,4 +636,47 @@ pub fn lag_products(
         lags
     };
     Ok(selection.sum(Vec::new, one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{Array1, Array2};
+
+    #[test]
+    fn lags_beyond_the_reach_leave_no_trace() {
+        let mut lags = Lags::new(2, 1);
+        for dx in [-40, -4, 2, 50] {
+            lags.add(1, 1.0, [0, dx], &[1.0, 1.0, 1.0]);
+        }
+        lags.add(1, 1.0, [2, 0], &[1.0]);
+        assert!(lags.sums.iter().all(|sum| *sum == 0.0));
+        lags.add(1, 2.0, [1, -3], &[1.0, 1.0, 3.0, 5.0, 7.0, 9.0]);
+        assert_eq!(lags.sums[9 + 6..], [6.0, 10.0, 14.0]);
+    }
+
+    #[test]
+    fn products_of_a_constant_image_count_the_pairs() {
+        let (ny, nx) = (9, 11);
+        let boxes = ndarray::arr2(&[[0, 0, 9, 11]]);
+        let found = lag_products(
+            &Lagged {
+                boxes: boxes.view(),
+                box_classes: Array1::zeros(1).view(),
+                scales: Array1::ones(1).view(),
+                classes: Array2::zeros((ny, nx)).view(),
+                n_classes: 1,
+                reach: 12,
+            },
+            Array2::ones((ny, nx)).view(),
+        )
+        .unwrap();
+        for dy in -12_isize..=12 {
+            for dx in -12_isize..=12 {
+                let pairs = (9 - dy.abs()).max(0) * (11 - dx.abs()).max(0);
+                let sum = found[[0, (dy + 12) as usize, (dx + 12) as usize]];
+                assert!((sum - pairs as f64).abs() < 1e-9);
+            }
+        }
+    }
 }
