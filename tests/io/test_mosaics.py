@@ -1,12 +1,13 @@
 """Mosaics as FITS files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import FormatError, StorageError
 from skymere.io import read_mosaic, write_mosaic
 from skymere.wcs import Grid
@@ -41,6 +42,23 @@ def test_a_mosaic_comes_back_as_it_was_written(tmp_path: Path, n_planes: int) ->
     for key, value in mosaic.grid.cards().items():
         tolerance = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value  # a card holds 14 digits
         assert back.grid.cards()[key] == tolerance
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_the_noise_covariance_comes_back(tmp_path: Path, is_measured: bool) -> None:
+    rng = np.random.default_rng(4)
+    kernels = rng.uniform(0.0, 1.0, (5, 7, 7))
+    noise = NoiseCovariance(
+        kernels=kernels,
+        class_map=rng.choice(np.array([0, 1, 2, 3, 4, 255], np.uint8), (20, 30)),
+        measured=np.where(kernels > 0.5, kernels, np.nan) if is_measured else None,
+        params={"noise": {"seed": 1}},
+    )
+    write_mosaic(replace(make(), noise=noise), tmp_path / "x_drz.fits")
+    back = read_mosaic(tmp_path / "x_drz.fits").noise
+    for name in ("kernels", "class_map", "measured"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(noise, name))
+    assert (back.classes, back.params) == (noise.classes, noise.params)
 
 
 def test_other_tools_find_sci_wht_and_ctx(tmp_path: Path) -> None:

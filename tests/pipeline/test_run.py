@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 from astropy.io import fits
 
+from skymere.datamodels import NO_CLASS
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NoDataError, StorageError
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline.products import load_mosaics
 from skymere.testing import score_detections, score_sources
 
 
@@ -40,6 +42,18 @@ def test_the_lake_holds_every_product_and_the_truth_is_found(finished: Path) -> 
     assert sorted(path.name for path in (finished / "pictures").iterdir()) == [
         f"field_{what}.png" for what in ("counts", "cutouts", "rejected", "rgb", "weight")
     ]
+
+
+def test_the_noise_covariance_is_stored_with_the_mosaic(finished: Path) -> None:
+    (mosaic,) = load_mosaics(Lake.open(finished / "lake"), "field", ["f160w"])
+    noise = mosaic.noise
+    assert noise.classes == ("interior", "edge", "hole", "edge_rim", "hole_rim")
+    assert np.array_equal(noise.class_map == NO_CLASS, ~mosaic.covered)
+    middle = noise.reach_pix
+    assert noise.kernels[0, middle, middle] == pytest.approx(1.0, abs=1e-4)
+    assert noise.kernels[0, middle, middle + 1] == pytest.approx(noise.measured[0, middle, middle + 1], abs=0.1)
+    assert 1.0 < noise.large_area_factors["interior"] < 1.2 * mosaic.noise_correlation
+    assert noise.params["noise"]["n_cells"] == 256
 
 
 def test_cutouts_are_those_of_the_mosaic(finished: Path) -> None:

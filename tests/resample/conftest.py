@@ -1,5 +1,8 @@
 """A drizzle in plain float64 Python: polygons are clipped one by one."""
 
+import importlib.util
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -158,6 +161,32 @@ def reference_drizzle():
     return drizzle
 
 
+def covariance(exposures, shape, *, kernel="square", pixfrac=1.0):
+    """The weights (float32, as they are kept) and the covariance of all pairs of pixels: ``A diag(w^2 v) A^T / W W``."""
+    n = shape[0] * shape[1]
+    total, weight = np.zeros((n, n)), np.zeros(n)
+    for exposure in exposures:
+        scale = exposure.get("value_scale", 1.0)
+        for pixel in np.ndindex(*exposure["pixmap"].shape[:2]):
+            w = float(exposure["weight"][pixel])
+            shares = KERNELS[kernel](
+                exposure["pixmap"], pixel, shape, pixfrac=pixfrac, ratio=exposure.get("ratio", 1.0)
+            )
+            found = [(row * shape[1] + column, share) for row, column, share in shares]
+            if w > 0 and found:
+                at, a = (np.array(v) for v in zip(*found, strict=True))
+                weight[at] += w * a
+                total[np.ix_(at, at)] += np.outer(a, a) * w**2 * float(exposure["variance"][pixel]) * scale**2
+    weight = weight.astype(np.float32).astype(float)
+    inverse = np.divide(1.0, weight, out=np.zeros(n), where=weight != 0)
+    return weight.reshape(shape), total * inverse * inverse[:, np.newaxis]
+
+
+@pytest.fixture(scope="session")
+def reference_covariance():
+    return covariance
+
+
 def make_map(shape, *, scale=1.7, angle=20.0, shift=(5.3, 4.1), flip=False, bend=1e-3):
     """A rotated, scaled, bent map whose values are multiples of 2^-20, so that integer shifts are exact."""
     y, x = np.indices(shape, dtype=float)
@@ -173,3 +202,13 @@ def make_map(shape, *, scale=1.7, angle=20.0, shift=(5.3, 4.1), flip=False, bend
 @pytest.fixture(scope="session")
 def bent_map():
     return make_map
+
+
+@pytest.fixture(scope="session")
+def places():
+    """The module that makes a field with interior, edge and holes."""
+    if "places" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("places", Path(__file__).with_name("places.py"))
+        sys.modules["places"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["places"])
+    return sys.modules["places"]

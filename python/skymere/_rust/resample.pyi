@@ -29,6 +29,46 @@ def mean_variance(
     fillval: float,
     out_variance: NDArray[np.float32],
 ) -> None: ...
+def add_sum_variances(
+    out_variance: NDArray[np.float64],
+    boxes: NDArray[np.int64],
+    factors: NDArray[np.float64],
+    total_weight: NDArray[np.float32],
+    data: NDArray[np.float32],
+    pixmap: NDArray[np.float64],
+    weight: NDArray[np.float32] | None,
+    variance: NDArray[np.float32],
+    value_scale: float,
+    pixel_scale_ratio: float | None,
+    kernel: str,
+    pixfrac: float,
+) -> None: ...
+def lag_sums(
+    boxes: NDArray[np.int64],
+    box_classes: NDArray[np.uint8],
+    scales: NDArray[np.float64],
+    classes: NDArray[np.uint8],
+    n_classes: int,
+    reach: int,
+    total_weight: NDArray[np.float32],
+    data: NDArray[np.float32],
+    pixmap: NDArray[np.float64],
+    weight: NDArray[np.float32] | None,
+    variance: NDArray[np.float32],
+    value_scale: float,
+    pixel_scale_ratio: float | None,
+    kernel: str,
+    pixfrac: float,
+) -> NDArray[np.float64]: ...
+def lag_products(
+    boxes: NDArray[np.int64],
+    box_classes: NDArray[np.uint8],
+    scales: NDArray[np.float64],
+    classes: NDArray[np.uint8],
+    n_classes: int,
+    reach: int,
+    image: NDArray[np.float32],
+) -> NDArray[np.float64]: ...
 def blot(
     data: NDArray[np.float32],
     pixmap: NDArray[np.float64],

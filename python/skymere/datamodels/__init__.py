@@ -2,7 +2,17 @@
 
 from skymere.datamodels.exposure import FLAG_BITS, Exposure
 from skymere.datamodels.mosaic import Mosaic, WeightKind
+from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
 from skymere.datamodels.sources import SourceCatalog
 
-__all__ = ["FLAG_BITS", "Exposure", "Mosaic", "SegmentationMap", "SourceCatalog", "WeightKind"]
+__all__ = [
+    "FLAG_BITS",
+    "NO_CLASS",
+    "Exposure",
+    "Mosaic",
+    "NoiseCovariance",
+    "SegmentationMap",
+    "SourceCatalog",
+    "WeightKind",
+]

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere._arrays import as_array, as_image
+from skymere.datamodels.noise import NoiseCovariance
+from skymere.errors import InvalidInputError
 from skymere.wcs import Grid
 
 __all__ = ["Mosaic", "WeightKind"]
@@ -44,8 +46,15 @@ class Mosaic:
         ``exposure_time``, ``inverse_variance`` (background only) or ``inverse_variance_with_sources``.
     noise_correlation : float
         R of Casertano et al. (2000): noise in large areas over that of independent pixels of this variance.
+    noise : NoiseCovariance, optional
+        How the noise of neighbours is correlated.
     params : mapping
         The parameters that it was made with.
+
+    Raises
+    ------
+    InvalidInputError
+        When the arrays differ in shape.
     """
 
     band: str
@@ -59,6 +68,7 @@ class Mosaic:
     zero_point_ab: float = float("nan")
     weight_kind: WeightKind = "exposure_time"
     noise_correlation: float = 1.0
+    noise: NoiseCovariance | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,6 +76,9 @@ class Mosaic:
         for name in ("data", "weight", "variance"):
             object.__setattr__(self, name, as_image(getattr(self, name), name, shape=shape))
         object.__setattr__(self, "context", as_array(self.context, "context", np.int32, shape=(None, *shape)))
+        if self.noise is not None and self.noise.class_map.shape != tuple(shape):
+            msg = f"noise: class_map of shape {self.noise.class_map.shape} is not allowed, it must be {tuple(shape)}"
+            raise InvalidInputError(msg)
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
 
     @property

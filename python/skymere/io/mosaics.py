@@ -1,4 +1,4 @@
-"""Mosaics as ``drz``-like FITS files: SCI, WHT, CTX and VAR extensions."""
+"""Mosaics as ``drz``-like FITS files: SCI, WHT, CTX and VAR extensions, and those of the noise covariance."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import FormatError
 from skymere.io._open import open_fits, write_whole
 from skymere.wcs import Grid, wcs_cards, wcs_from_cards
@@ -18,6 +18,9 @@ _UNITS = {"electron / s": "ELECTRONS/S"}
 
 def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
     """Write a mosaic as AstroDrizzle would: SCI, WHT, CTX, and VAR beside them.
+
+    Its noise covariance goes to NOISECLS (class of every pixel), NOISEKER (kernels by class and lag) and NOISEOBS (the
+    same measured).
 
     Parameters
     ----------
@@ -55,12 +58,44 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
         hdu.header.update(cards)
         hdu.header["BUNIT"] = bunit
         hdus.append(hdu)
+    hdus.extend(_noise_hdus(mosaic))
     primary.header["DRIZPARS"] = json.dumps(dict(mosaic.params), sort_keys=True)
     write_whole(hdus, path)
 
 
+def _noise_hdus(mosaic: Mosaic) -> list[fits.ImageHDU]:
+    """Return the extensions of the noise covariance."""
+    if mosaic.noise is None:
+        return []
+    noise = mosaic.noise
+    classes = fits.ImageHDU(noise.class_map, name="NOISECLS")
+    classes.header.update(wcs_cards(mosaic.grid.wcs))
+    kernels = fits.ImageHDU(noise.kernels, name="NOISEKER")
+    kernels.header["NOISEPAR"] = json.dumps(dict(noise.params), sort_keys=True)
+    for k, name in enumerate(noise.classes):
+        kernels.header[f"CLASS{k}"] = (name, f"class {k} of NOISECLS, plane {k + 1}")
+    hdus = [classes, kernels]
+    if noise.measured is not None:
+        hdus.append(fits.ImageHDU(noise.measured, name="NOISEOBS"))
+    return hdus
+
+
+def _read_noise(hdus: fits.HDUList) -> NoiseCovariance | None:
+    names = [hdu.name for hdu in hdus]
+    if "NOISEKER" not in names or "NOISECLS" not in names:
+        return None
+    kernels = hdus["NOISEKER"]
+    return NoiseCovariance(
+        kernels=np.asarray(kernels.data, np.float64),
+        class_map=np.asarray(hdus["NOISECLS"].data, np.uint8),
+        classes=tuple(str(kernels.header[f"CLASS{k}"]) for k in range(len(kernels.data))),
+        measured=np.asarray(hdus["NOISEOBS"].data, np.float64) if "NOISEOBS" in names else None,
+        params=json.loads(kernels.header.get("NOISEPAR", "{}")),
+    )
+
+
 def read_mosaic(path: str | Path) -> Mosaic:
-    """Read a ``drz``-like FITS file: SCI and WHT, and CTX and VAR where they exist.
+    """Read a ``drz``-like FITS file: SCI and WHT, and CTX, VAR and the noise covariance where they exist.
 
     Parameters
     ----------
@@ -99,5 +134,6 @@ def read_mosaic(path: str | Path) -> Mosaic:
             zero_point_ab=float(primary.get("ZPAB", "nan")),
             weight_kind=primary.get("WHTKIND", "exposure_time"),
             noise_correlation=float(primary.get("NOISECOR", 1.0)),
+            noise=_read_noise(hdus),
             params=json.loads(primary["DRIZPARS"]) if "DRIZPARS" in primary else {},
         )

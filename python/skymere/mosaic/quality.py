@@ -155,11 +155,9 @@ class RejectionMap:
         self._drizzler.add((hit & ~bad).astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
         self._count(exposure, flags)
 
-    def watch(self, exposures: Iterable[Exposure]) -> Iterator[Exposure]:
-        """Add exposures while they pass by on their way to something else."""
-        for exposure in exposures:
-            self.add(exposure)
-            yield exposure
+    def watch(self, exposures: Iterable[Exposure]) -> Iterable[Exposure]:
+        """Return exposures that are added when they pass by for the first time on their way to something else."""
+        return _Watched(self, exposures)
 
     def _count(self, exposure: Exposure, flags: NDArray[np.uint32]) -> None:
         self._n_pixels += flags.size
@@ -185,6 +183,21 @@ class RejectionMap:
     def full_weight(self) -> NDArray[np.float32]:
         """Return the weight, float32, shape of the grid [s], that the mosaic would have with nothing rejected."""
         return self._drizzler.read().weight
+
+
+class _Watched:
+    """Exposures that begin anew as often as they are asked for; those of the first time are added to a map."""
+
+    def __init__(self, rejection: RejectionMap, exposures: Iterable[Exposure]) -> None:
+        self._rejection, self._exposures = rejection, exposures
+        self._is_first = True
+
+    def __iter__(self) -> Iterator[Exposure]:
+        is_first, self._is_first = self._is_first, False
+        for exposure in self._exposures:
+            if is_first:
+                self._rejection.add(exposure)
+            yield exposure
 
 
 def _bad_without_cosmic_rays(exposure: Exposure, ignore: Iterable[str]) -> NDArray[np.bool_]:

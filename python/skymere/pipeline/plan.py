@@ -11,7 +11,7 @@ from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FlagParams, QualityParams
-from skymere.resample import DrizzleParams
+from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import DetectParams, MeasureParams
 
 __all__ = [
@@ -98,12 +98,15 @@ class MosaicPlan:
         Kernel and pixfrac.
     quality : QualityParams
         Limits beyond which the weight of a mosaic is warned about; what was measured is stored with the mosaic.
+    noise : NoiseParams
+        Noise covariance.
     write_fits : bool
         Write ``<tile>_<band>_drz.fits`` beside the pictures too.
     """
 
     drizzle: DrizzleParams = field(default_factory=lambda: DrizzleParams(kernel="square", pixfrac=0.8))
     quality: QualityParams = field(default_factory=QualityParams)
+    noise: NoiseParams = field(default_factory=NoiseParams)
     write_fits: bool = False
 
 

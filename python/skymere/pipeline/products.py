@@ -1,19 +1,20 @@
 """Products out of the lake: what one stage stored, as the next one needs it."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Exposure, Mosaic, SegmentationMap
-from skymere.lake import Lake
+from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap
+from skymere.lake import ArrayGroup, Lake
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
+    "FlaggedExposures",
     "detection_bands",
     "exposure_outlines",
     "falls_on",
@@ -72,6 +73,18 @@ def flagged_exposures(lake: Lake, band: str, names: Iterable[str] | None = None)
         yield replace(exposure, flags=flags, sky=row["sky"])
 
 
+@dataclass(frozen=True)
+class FlaggedExposures:
+    """The exposures of a band by name, read anew each time that they are gone through; see `flagged_exposures`."""
+
+    lake: Lake
+    band: str
+    names: Sequence[str]
+
+    def __iter__(self) -> Iterator[Exposure]:
+        return flagged_exposures(self.lake, self.band, self.names)
+
+
 def tiles_with_mosaics(lake: Lake) -> list[str]:
     """Return the tiles that have a usable mosaic in at least one band, sorted."""
     rows = lake.table("mosaic").filter(pl.col("status") == "ok").select(pl.col("tile").unique()).collect()
@@ -104,7 +117,22 @@ def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
         zero_point_ab=float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
         weight_kind=row["weight_kind"],
         noise_correlation=row["noise_correlation"],
+        noise=_noise(arrays, band),
         params=json.loads(row["params"]),
+    )
+
+
+def _noise(arrays: ArrayGroup, band: str) -> NoiseCovariance | None:
+    """Return the noise covariance of a mosaic; None in lakes that are older than it."""
+    if f"{band}/noise_kernel" not in arrays:
+        return None
+    kernel, measured = arrays[f"{band}/noise_kernel"], f"{band}/noise_measured"
+    return NoiseCovariance(
+        kernels=kernel[...],
+        class_map=arrays[f"{band}/noise_class"][...],
+        classes=tuple(kernel.attributes["classes"]),
+        measured=arrays[measured][...] if measured in arrays else None,
+        params=kernel.attributes["params"],
     )
 
 

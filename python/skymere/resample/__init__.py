@@ -1,18 +1,25 @@
 """Drizzle and blot: images from one pixel grid to another through a pixel map."""
 
 from skymere.resample.blot import BlotParams, blot
+from skymere.resample.covariance import NoiseParams, SumVariance, predict_noise, predict_sums
 from skymere.resample.drizzle import DrizzledImage, DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.resample.mosaic import drizzle
 from skymere.resample.reading import decode_context, noise_correlation
+from skymere.resample.sky_noise import measure_noise
 
 __all__ = [
     "BlotParams",
     "DrizzleParams",
     "DrizzledImage",
     "Drizzler",
+    "NoiseParams",
+    "SumVariance",
     "blot",
     "decode_context",
     "drizzle",
+    "measure_noise",
     "noise_correlation",
     "pixel_scale_ratio",
+    "predict_noise",
+    "predict_sums",
 ]

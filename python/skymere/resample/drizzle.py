@@ -10,7 +10,7 @@ from skymere._arrays import as_array, as_image
 from skymere._rust import resample as _resample
 from skymere.errors import InvalidInputError, NoDataError
 
-__all__ = ["DrizzleParams", "DrizzledImage", "Drizzler", "Kernel", "pixel_scale_ratio"]
+__all__ = ["DrizzleParams", "DrizzledImage", "Drizzler", "Kernel", "kernel_name", "pixel_scale_ratio"]
 
 Kernel = Literal["square", "turbo", "point", "gaussian", "lanczos2", "lanczos3"]
 
@@ -57,6 +57,12 @@ class DrizzleParams:
         if not 0 <= self.pixfrac < np.inf:
             msg = f"pixfrac: {self.pixfrac} is not allowed, it must be 0 or positive"
             raise InvalidInputError(msg)
+
+
+def kernel_name(params: DrizzleParams) -> str:
+    """Return the kernel's name below."""
+    is_table = params.kernel.startswith("lanczos") and params.lanczos == "table"
+    return params.kernel + "_table" * is_table
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,8 +143,7 @@ class Drizzler:
             msg = f"shape: {shape} is not allowed, it must be two positive numbers (ny, nx)"
             raise InvalidInputError(msg)
         self.shape = (int(shape[0]), int(shape[1]))
-        is_table = self.params.kernel.startswith("lanczos") and self.params.lanczos == "table"
-        self._kernel = self.params.kernel + "_table" * is_table
+        self._kernel = kernel_name(self.params)
         self._n_exposures = 0
         self._closed = ""
         # Sums of w and w d; numpy's zeros, because it asks the system for large pages.

@@ -1,20 +1,23 @@
 """Exposures of one band drizzled to one mosaic."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from skymere.datamodels import Exposure, Mosaic, WeightKind
 from skymere.errors import InvalidInputError
-from skymere.resample.drizzle import DrizzleParams, Drizzler, pixel_scale_ratio
+from skymere.resample.covariance import NoiseParams, predict_noise
+from skymere.resample.drizzle import DrizzleParams, Drizzler
+from skymere.resample.inputs import RATE, drizzle_input
 from skymere.resample.reading import noise_correlation
-from skymere.resample.weights import check_weight_kind, exposure_weight
-from skymere.wcs import Grid, pixel_map
+from skymere.resample.sky_noise import measure_noise
+from skymere.resample.weights import check_weight_kind
+from skymere.wcs import Grid
 
 __all__ = ["drizzle"]
 
-_RATE, _COUNTS = "electron / s", "electron"
+_COUNTS = "electron"
 
 
 def drizzle(
@@ -24,6 +27,7 @@ def drizzle(
     params: DrizzleParams | None = None,
     weight: WeightKind = "exposure_time",
     ignore: Iterable[str] = (),
+    noise: NoiseParams | None = None,
 ) -> Mosaic:
     """Drizzle exposures of one band to a mosaic of rates.
 
@@ -40,6 +44,9 @@ def drizzle(
         ERR of AstroDrizzle.
     ignore : iterable of str, optional
         Names of DQ bits that count as good; all others mask.
+    noise : NoiseParams, optional
+        With it the mosaic has its noise covariance. It needs a second pass, so ``exposures`` must be a list or another
+        iterable that begins anew.
 
     Returns
     -------
@@ -50,7 +57,8 @@ def drizzle(
     Raises
     ------
     InvalidInputError
-        When there is no exposure, they differ in band, unit or zero point, or there is no such weight.
+        When there is no exposure, they differ in band, unit or zero point, there is no such weight, or the exposures
+        can be gone through only once but ``noise`` is given.
 
     Notes
     -----
@@ -81,6 +89,9 @@ def drizzle(
     params = DrizzleParams() if params is None else params
     check_weight_kind(weight)
     ignore = tuple(ignore)
+    if noise is not None and iter(exposures) is exposures:
+        msg = "exposures: an iterator is not allowed with noise, it must be a list or another iterable that begins anew"
+        raise InvalidInputError(msg)
     drizzler = Drizzler(grid.shape, params=params)
     first: Exposure | None = None
     ids: list[str] = []
@@ -88,28 +99,15 @@ def drizzle(
     for exposure in exposures:
         first = exposure if first is None else first
         _check_alike(exposure, first)
-        pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
-        ratio = grid.scale_arcsec / exposure.native_scale_arcsec
-        if not np.isfinite(ratio):
-            ratio = pixel_scale_ratio(pixmap)
-        good = ~exposure.mask(ignore=ignore)
-        per_second = 1.0 if exposure.unit == _RATE else 1.0 / exposure.exptime
-        value_scale = ratio**2 * per_second
-        drizzler.add(
-            exposure.data - np.float32(exposure.sky),
-            pixmap,
-            weight=exposure_weight(exposure, weight, good=good, value_scale=value_scale, per_second=per_second),
-            variance=exposure.variance,
-            value_scale=value_scale,
-            pixel_scale_ratio=ratio,
-        )
+        given = drizzle_input(exposure, grid, weight=weight, ignore=ignore)
+        drizzler.add(**vars(given))
         ids.append(exposure.exposure_id)
-        ratios.append(ratio)
+        ratios.append(given.pixel_scale_ratio)
     if first is None:
         msg = "exposures: at least one exposure is needed"
         raise InvalidInputError(msg)
     image = drizzler.finish()
-    return Mosaic(
+    mosaic = Mosaic(
         band=first.band,
         grid=grid,
         data=image.data,
@@ -117,24 +115,28 @@ def drizzle(
         variance=image.variance if image.variance is not None else np.full_like(image.data, np.nan),
         context=image.context,
         exposure_ids=tuple(ids),
-        unit=_RATE,
+        unit=RATE,
         zero_point_ab=_rate_zero_point(first),
         weight_kind=weight,
         noise_correlation=noise_correlation(params.pixfrac, float(np.mean(ratios))),
         params={**asdict(params), "weight": weight, "ignore": list(ignore)},
     )
+    if noise is None:
+        return mosaic
+    predicted = predict_noise(exposures, mosaic, params=noise)
+    return replace(mosaic, noise=measure_noise(mosaic, predicted, params=noise) if noise.measure else predicted)
 
 
 def _rate_zero_point(exposure: Exposure) -> float:
     """AB magnitude of one electron per second."""
-    if exposure.unit == _RATE:
+    if exposure.unit == RATE:
         return exposure.zero_point_ab
     return float(exposure.zero_point_ab - 2.5 * np.log10(exposure.exptime))
 
 
 def _check_alike(exposure: Exposure, first: Exposure) -> None:
-    if exposure.unit not in (_RATE, _COUNTS):
-        msg = f"exposures: unit {exposure.unit!r} of {exposure.exposure_id} is not {_RATE!r} or {_COUNTS!r}"
+    if exposure.unit not in (RATE, _COUNTS):
+        msg = f"exposures: unit {exposure.unit!r} of {exposure.exposure_id} is not {RATE!r} or {_COUNTS!r}"
         raise InvalidInputError(msg)
     for what in ("band", "unit"):
         have, want = getattr(exposure, what), getattr(first, what)

@@ -5,10 +5,12 @@
 )]
 
 use numpy::{
-    IntoPyArray, PyArray2, PyReadonlyArray2, PyReadonlyArray3, PyReadwriteArray2, PyReadwriteArray3,
+    IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+    PyReadwriteArray1, PyReadwriteArray2, PyReadwriteArray3,
 };
 use pyo3::prelude::*;
 use skymere_core::resample::blot::{self, Interpolation};
+use skymere_core::resample::covariance::{self, Lagged};
 use skymere_core::resample::drizzle::{self, Input, Sums};
 use skymere_core::resample::kernels::Kernel;
 use skymere_core::resample::scale;
@@ -111,10 +113,117 @@ fn pixel_scale_ratio(py: Python<'_>, pixmap: PyReadonlyArray3<'_, f64>) -> PyRes
     run(py, || scale::pixel_scale_ratio(&pixmap))
 }
 
+#[pyfunction]
+fn add_sum_variances(
+    py: Python<'_>,
+    mut out_variance: PyReadwriteArray1<'_, f64>,
+    boxes: PyReadonlyArray2<'_, i64>,
+    factors: PyReadonlyArray1<'_, f64>,
+    total_weight: PyReadonlyArray2<'_, f32>,
+    data: PyReadonlyArray2<'_, f32>,
+    pixmap: PyReadonlyArray3<'_, f64>,
+    weight: Option<PyReadonlyArray2<'_, f32>>,
+    variance: PyReadonlyArray2<'_, f32>,
+    value_scale: f64,
+    pixel_scale_ratio: Option<f64>,
+    kernel: &str,
+    pixfrac: f64,
+) -> PyResult<()> {
+    let input = Input {
+        data: data.as_array(),
+        pixmap: pixmap.as_array(),
+        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
+        variance: Some(variance.as_array()),
+        dq: None,
+        value_scale,
+        pixel_scale_ratio,
+    };
+    let out = out_variance.as_slice_mut()?;
+    let (boxes, factors, total) = (
+        boxes.as_array(),
+        factors.as_slice()?,
+        total_weight.as_array(),
+    );
+    run(py, || {
+        Kernel::from_name(kernel, pixfrac)
+            .and_then(|kernel| covariance::add_sums(out, &boxes, factors, total, &input, kernel))
+    })
+}
+
+#[pyfunction]
+fn lag_sums<'py>(
+    py: Python<'py>,
+    boxes: PyReadonlyArray2<'py, i64>,
+    box_classes: PyReadonlyArray1<'py, u8>,
+    scales: PyReadonlyArray1<'py, f64>,
+    classes: PyReadonlyArray2<'py, u8>,
+    n_classes: usize,
+    reach: usize,
+    total_weight: PyReadonlyArray2<'py, f32>,
+    data: PyReadonlyArray2<'py, f32>,
+    pixmap: PyReadonlyArray3<'py, f64>,
+    weight: Option<PyReadonlyArray2<'py, f32>>,
+    variance: PyReadonlyArray2<'py, f32>,
+    value_scale: f64,
+    pixel_scale_ratio: Option<f64>,
+    kernel: &str,
+    pixfrac: f64,
+) -> PyResult<Bound<'py, PyArray3<f64>>> {
+    let lagged = Lagged {
+        boxes: boxes.as_array(),
+        box_classes: box_classes.as_array(),
+        scales: scales.as_array(),
+        classes: classes.as_array(),
+        n_classes,
+        reach,
+    };
+    let input = Input {
+        data: data.as_array(),
+        pixmap: pixmap.as_array(),
+        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
+        variance: Some(variance.as_array()),
+        dq: None,
+        value_scale,
+        pixel_scale_ratio,
+    };
+    let total = total_weight.as_array();
+    run(py, || {
+        Kernel::from_name(kernel, pixfrac)
+            .and_then(|kernel| covariance::lag_sums(&lagged, total, &input, kernel))
+    })
+    .map(|out| out.into_pyarray(py))
+}
+
+#[pyfunction]
+fn lag_products<'py>(
+    py: Python<'py>,
+    boxes: PyReadonlyArray2<'py, i64>,
+    box_classes: PyReadonlyArray1<'py, u8>,
+    scales: PyReadonlyArray1<'py, f64>,
+    classes: PyReadonlyArray2<'py, u8>,
+    n_classes: usize,
+    reach: usize,
+    image: PyReadonlyArray2<'py, f32>,
+) -> PyResult<Bound<'py, PyArray3<f64>>> {
+    let lagged = Lagged {
+        boxes: boxes.as_array(),
+        box_classes: box_classes.as_array(),
+        scales: scales.as_array(),
+        classes: classes.as_array(),
+        n_classes,
+        reach,
+    };
+    let image = image.as_array();
+    run(py, || covariance::lag_products(&lagged, image)).map(|out| out.into_pyarray(py))
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(add, m)?)?;
     m.add_function(wrap_pyfunction!(weighted_mean, m)?)?;
     m.add_function(wrap_pyfunction!(mean_variance, m)?)?;
+    m.add_function(wrap_pyfunction!(add_sum_variances, m)?)?;
+    m.add_function(wrap_pyfunction!(lag_sums, m)?)?;
+    m.add_function(wrap_pyfunction!(lag_products, m)?)?;
     m.add_function(wrap_pyfunction!(blot_image, m)?)?;
     m.add_function(wrap_pyfunction!(pixel_scale_ratio, m)?)
 }

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, polygons_overlap, pyramid
 from skymere.mosaic import MosaicQuality, RejectionMap, measure_quality
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import exposure_outlines, flagged_exposures
+from skymere.pipeline.products import FlaggedExposures, exposure_outlines
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.resample import drizzle
 
@@ -49,8 +49,9 @@ def _task(plan: Plan, lake: Lake, tile: str, outlines: Mapping[str, NDArray[np.f
         inputs=[lake.reference("mask", band) for band in exposures],
         params={
             "drizzle": as_params(plan.mosaic.drizzle),
-            "quality": as_params(plan.mosaic.quality),
             "ignore_dq": list(plan.outliers.ignore_dq),
+            "noise": as_params(plan.mosaic.noise),
+            "quality": as_params(plan.mosaic.quality),
         },
         work=partial(_work, plan, lake, exposures, tile),
     )
@@ -61,8 +62,13 @@ def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str,
     for band, names in exposures.items():
         grid = lake.tiles[tile].grid
         rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
-        flagged = rejection.watch(flagged_exposures(lake, band, names))
-        mosaic = drizzle(flagged, grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
+        mosaic = drizzle(
+            rejection.watch(FlaggedExposures(lake, band, names)),
+            grid,
+            params=plan.mosaic.drizzle,
+            ignore=plan.outliers.ignore_dq,
+            noise=plan.mosaic.noise,
+        )
         if not mosaic.covered.any():
             message = f"none of {list(mosaic.exposure_ids)} has a good pixel on the grid"
             run.warn(f"{band}: {message}")
@@ -83,8 +89,18 @@ def _write(run: Run, mosaic: Mosaic, quality: MosaicQuality) -> None:
     run.write(f"{band}/wht", mosaic.weight, unit="s" if mosaic.weight_kind == "exposure_time" else "")
     run.write(f"{band}/var", mosaic.variance, unit=f"({mosaic.unit})2")
     run.write(f"{band}/ctx", mosaic.context)
+    if mosaic.noise is not None:
+        _write_noise(run, band, mosaic.noise)
     for i, level in enumerate(pyramid(mosaic.data, mosaic.weight), start=1):
         run.write(f"{band}/level{i}", level, unit=mosaic.unit)
+
+
+def _write_noise(run: Run, band: str, noise: NoiseCovariance) -> None:
+    about = {"classes": list(noise.classes), "params": as_params(noise.params)}
+    run.write(f"{band}/noise_class", noise.class_map)
+    run.write(f"{band}/noise_kernel", noise.kernels, attributes=about)
+    if noise.measured is not None:
+        run.write(f"{band}/noise_measured", noise.measured)
 
 
 def _describe(mosaic: Mosaic) -> dict[str, object]:

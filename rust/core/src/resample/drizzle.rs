@@ -10,11 +10,9 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
-use super::kernels::{Kernel, MapRows, Point, Spread, Window, touched};
+use super::kernels::{Kernel, MapRows, Spread, Window, touched};
 use super::patch::{Drop, Keep, Pair, Patch};
-use super::scale;
-use super::separable::{Boxcar, Gaussian, Lanczos, Separable};
-use super::square::Square;
+use super::spreads::{WithSpread, with_spread};
 use crate::interrupt;
 
 /// Context bits in one plane.
@@ -76,8 +74,8 @@ struct Block<'a> {
 }
 
 /// The pixels of an exposure, flat.
-struct Pixels<'a> {
-    map: MapRows<'a>,
+pub(super) struct Pixels<'a> {
+    pub(super) map: MapRows<'a>,
     data: &'a [f32],
     weight: Option<&'a [f32]>,
     variance: Option<&'a [f32]>,
@@ -86,7 +84,7 @@ struct Pixels<'a> {
     bit: i32,
 }
 
-fn flat<'a, T>(
+pub(super) fn flat<'a, T>(
     name: &'static str,
     view: Option<ArrayView2<'a, T>>,
     shape: (usize, usize),
@@ -108,7 +106,7 @@ fn flat<'a, T>(
 }
 
 impl<'a> Pixels<'a> {
-    fn new(input: &Input<'a>, bit: i32, kernel: Kernel) -> Result<Self, ResampleError> {
+    pub(super) fn new(input: &Input<'a>, bit: i32, kernel: Kernel) -> Result<Self, ResampleError> {
         let (ny, nx) = input.data.dim();
         if input.pixmap.shape() != [ny, nx, 2] {
             let wanted = vec![ny, nx, 2];
@@ -144,7 +142,7 @@ impl<'a> Pixels<'a> {
 
     /// The pixel at a flat index, or None for one that does not count.
     #[inline]
-    fn drop_at(&self, at: usize) -> Option<Drop> {
+    pub(super) fn drop_at(&self, at: usize) -> Option<Drop> {
         let weight = self.weight.map_or(1.0, |w| f64::from(w[at]));
         let value = f64::from(self.data[at]) * self.value_scale;
         let variance = self.variance.map_or(0.0, |v| {
@@ -162,13 +160,13 @@ impl<'a> Pixels<'a> {
 }
 
 /// A tile of input pixels and what its drops can touch of the output.
-struct Tile {
-    rows: Range<usize>,
-    columns: Range<usize>,
+pub(super) struct Tile {
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
     /// In x and in y: lowest and highest position of the drops.
-    bounds: [[f64; 2]; 2],
-    /// In y: how far a drop reaches from its centre.
-    margin: f64,
+    pub(super) bounds: [[f64; 2]; 2],
+    /// In x and in y: how far a drop reaches from its centre.
+    pub(super) margins: [f64; 2],
 }
 
 /// What a thread needs besides the output.
@@ -181,7 +179,7 @@ struct Scratch<S> {
 }
 
 /// The tiles of an exposure in the order in which they are added.
-fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
+pub(super) fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
     let across = map.nx.div_ceil(TILE).max(1);
     (0..across * map.ny.div_ceil(TILE))
         .into_par_iter()
@@ -198,7 +196,7 @@ fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
                 rows,
                 columns,
                 bounds,
-                margin: margins[1],
+                margins,
             }
         })
         .collect()
@@ -275,8 +273,8 @@ impl<S: Spread> Scratch<S> {
         } = self;
         which.clear();
         drops.clear();
-        let low = window.rows.start as f64 - 0.5 - tile.margin;
-        let high = window.rows.end as f64 - 0.5 + tile.margin;
+        let low = window.rows.start as f64 - 0.5 - tile.margins[1];
+        let high = window.rows.end as f64 - 0.5 + tile.margins[1];
         for (row, j) in tile.rows.clone().enumerate() {
             let positions = &pixels.map.row(j)[tile.columns.clone()];
             for (column, [_, y]) in positions.iter().enumerate() {
@@ -394,47 +392,21 @@ pub fn add(
     }
     let pixels = Pixels::new(input, 1_i32 << (index % BITS_PER_PLANE), kernel)?;
     let sums = FlatSums::new(out)?;
-    let ratio = if kernel.needs_scale() {
-        scale_ratio(input)?
-    } else {
-        1.0
-    };
-    match kernel {
-        Kernel::Square { pixfrac } => add_with(sums, &pixels, || Square::new(pixfrac)),
-        Kernel::Turbo { pixfrac } => {
-            add_with(sums, &pixels, || {
-                Separable::new(Boxcar::new(pixfrac, ratio))
-            });
-        }
-        Kernel::Gaussian { pixfrac } => {
-            add_with(sums, &pixels, || {
-                Separable::new(Gaussian::new(pixfrac, ratio))
-            });
-        }
-        Kernel::Lanczos { order, step } => {
-            add_with(sums, &pixels, || {
-                Separable::new(Lanczos::new(order, ratio, step))
-            });
-        }
-        Kernel::Point => add_with(sums, &pixels, Point::default),
-    }
-    Ok(())
+    with_spread(kernel, input, Adding { sums, pixels })
 }
 
-/// The side of an output pixel in input pixels, as given or as measured.
-fn scale_ratio(input: &Input<'_>) -> Result<f64, ResampleError> {
-    let ratio = match input.pixel_scale_ratio {
-        Some(ratio) => ratio,
-        None => scale::pixel_scale_ratio(&input.pixmap)?,
-    };
-    if !(ratio > 0.0 && ratio.is_finite()) {
-        return Err(ResampleError::Number {
-            name: "pixel_scale_ratio",
-            value: ratio,
-            wanted: "positive",
-        });
+/// An exposure that is to be added to the sums of an output.
+struct Adding<'a> {
+    sums: FlatSums<'a>,
+    pixels: Pixels<'a>,
+}
+
+impl WithSpread for Adding<'_> {
+    type Output = ();
+
+    fn run<S: Spread>(self, make: impl Fn() -> S + Sync) {
+        add_with(self.sums, &self.pixels, make);
     }
-    Ok(ratio)
 }
 
 fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ResampleError;
-use super::patch::{Drop, Patch};
+use super::patch::{Drop, Sink};
 
 /// Drops smaller than this are points.
 const SMALLEST_PIXFRAC: f64 = 1e-3;
@@ -209,7 +209,7 @@ pub trait Spread: Send + Sync {
     /// Prepare the drops of the input pixels `rows`, `columns`, row after row.
     fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>);
     /// Add the shares inside of a window of the prepared drops `which`, one after the other.
-    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch);
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink);
 }
 
 /// The point kernel.
@@ -231,7 +231,7 @@ impl Spread for Point {
     }
 
     #[inline]
-    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         for (k, drop) in which.iter().zip(drops) {
             let [x, y] = self.centres[*k];
             let (column, row) = ((x + 0.5).floor(), (y + 0.5).floor());
@@ -240,7 +240,8 @@ impl Spread for Point {
                 && row >= window.rows.start as f64
                 && row < window.rows.end as f64;
             if inside {
-                patch.add_box(drop, row as usize, column as usize, &[1.0]);
+                sink.begin(drop);
+                sink.add_box(drop, row as usize, column as usize, &[1.0]);
             }
         }
     }

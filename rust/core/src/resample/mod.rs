@@ -2,9 +2,10 @@
 //!
 //! [`drizzle`] adds exposures to an output; a [`kernels`] module says how the drop of one input pixel is shared among
 //! output pixels, with [`overlap`] for the exact areas of the square kernel. [`blot`] samples an image back, with the
-//! weights of [`taps`].
+//! weights of [`taps`]. [`covariance`] says how the noise of the output is correlated.
 
 pub mod blot;
+pub mod covariance;
 pub mod drizzle;
 pub mod kernels;
 pub mod lanes;
@@ -12,6 +13,7 @@ pub mod overlap;
 pub mod patch;
 pub mod scale;
 pub mod separable;
+pub mod spreads;
 pub mod square;
 pub mod taps;
 

@@ -23,6 +23,43 @@ pub struct Drop {
     pub dq: u32,
 }
 
+/// What takes the shares of drops in output pixels.
+pub trait Sink {
+    /// The shares of the next drop follow.
+    fn begin(&mut self, _drop: &Drop) {}
+
+    /// What a drop leaves in a row, from a column on.
+    fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]);
+
+    /// As [`Sink::add`], with shares `across` times `height`; zeros fill the last chunk.
+    #[inline]
+    fn add_product(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        across: &[[f64; CHUNK]],
+        height: f64,
+    ) {
+        for (k, widths) in across.iter().enumerate() {
+            let shares = widths.map(|width| width * height);
+            self.add(drop, row, column + k * CHUNK, &shares);
+        }
+    }
+
+    /// As [`Sink::add`], for a row whose length the compiler knows; shares of 0 may lie beyond the output.
+    #[inline]
+    fn add_box<const N: usize>(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        shares: &[f64; N],
+    ) {
+        self.add(drop, row, column, shares);
+    }
+}
+
 /// What is kept besides the mean.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
@@ -69,47 +106,6 @@ impl Patch {
     #[inline]
     fn start(&self, row: usize, column: usize) -> usize {
         (row - self.rows.start) * self.stride + column - self.columns.start
-    }
-
-    /// Add what a drop leaves in a row.
-    #[inline]
-    pub fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
-        let start = self.start(row, column);
-        let (chunks, rest) = shares.as_chunks::<CHUNK>();
-        for (k, chunk) in chunks.iter().enumerate() {
-            self.add_fixed(drop, start + k * CHUNK, chunk);
-        }
-        for (k, share) in rest.iter().enumerate() {
-            self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
-        }
-    }
-
-    /// As [`Patch::add`], with shares `across` times `height`; zeros fill the last chunk.
-    #[inline]
-    pub fn add_product(
-        &mut self,
-        drop: &Drop,
-        row: usize,
-        column: usize,
-        across: &[[f64; CHUNK]],
-        height: f64,
-    ) {
-        let start = self.start(row, column);
-        for (k, widths) in across.iter().enumerate() {
-            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
-        }
-    }
-
-    /// As [`Patch::add`], for a row whose length the compiler knows.
-    #[inline]
-    pub fn add_box<const N: usize>(
-        &mut self,
-        drop: &Drop,
-        row: usize,
-        column: usize,
-        shares: &[f64; N],
-    ) {
-        self.add_fixed(drop, self.start(row, column), shares);
     }
 
     #[inline]
@@ -171,5 +167,45 @@ impl Patch {
     #[must_use]
     pub fn dq(&self, row: usize) -> &[u32] {
         &self.dq[self.window(row)]
+    }
+}
+
+impl Sink for Patch {
+    #[inline]
+    fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
+        let start = self.start(row, column);
+        let (chunks, rest) = shares.as_chunks::<CHUNK>();
+        for (k, chunk) in chunks.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, chunk);
+        }
+        for (k, share) in rest.iter().enumerate() {
+            self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
+        }
+    }
+
+    #[inline]
+    fn add_product(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        across: &[[f64; CHUNK]],
+        height: f64,
+    ) {
+        let start = self.start(row, column);
+        for (k, widths) in across.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
+        }
+    }
+
+    #[inline]
+    fn add_box<const N: usize>(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        shares: &[f64; N],
+    ) {
+        self.add_fixed(drop, self.start(row, column), shares);
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::kernels::{MapRows, Spread, Window, touched};
-use super::patch::{CHUNK, Drop, Patch};
+use super::patch::{CHUNK, Drop, Sink};
 
 /// The share of a pixel along one axis, given the distance of its centre from the drop's.
 pub trait Profile: Send + Sync {
@@ -207,7 +207,7 @@ impl<P: Profile> Spread for Separable<P> {
         }
     }
 
-    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         let half = self.profile.half();
         for (k, drop) in which.iter().zip(drops) {
             let [x, y] = self.centres[*k];
@@ -228,9 +228,10 @@ impl<P: Profile> Spread for Separable<P> {
                         }
                     })
                 }));
+            sink.begin(drop);
             for row in rows {
                 let height = self.profile.at(row as f64 - y);
-                patch.add_product(drop, row, columns.start, &self.across, height);
+                sink.add_product(drop, row, columns.start, &self.across, height);
             }
         }
     }

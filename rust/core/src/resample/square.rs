@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::kernels::{MapRow, MapRows, Spread, Window};
 use super::lanes::{self, Areas, Drops, LANES};
 use super::overlap::{Coverage, Quad, SMALLEST_SHARE};
-use super::patch::{Drop, Patch};
+use super::patch::{Drop, Sink};
 
 /// The square kernel.
 ///
@@ -102,7 +102,7 @@ impl Square {
         lane: usize,
         drop: &Drop,
         window: &Window,
-        patch: &mut Patch,
+        sink: &mut impl Sink,
     ) {
         let areas = &self.areas;
         let scale = 2.0 / areas.twice_area[lane];
@@ -125,9 +125,9 @@ impl Square {
                 if share > SMALLEST_SHARE { share } else { 0.0 }
             });
             if is_inside {
-                patch.add_box(drop, target as usize, left as usize, &shares);
+                sink.add_box(drop, target as usize, left as usize, &shares);
             } else if !inside.is_empty() {
-                patch.add(
+                sink.add(
                     drop,
                     target as usize,
                     (left + inside.start as i64) as usize,
@@ -138,14 +138,14 @@ impl Square {
     }
 
     /// Add the shares of a drop that has no lane: a large one, or one that is folded over and has none.
-    fn add_alone(&mut self, quad: usize, drop: &Drop, window: &Window, patch: &mut Patch) {
+    fn add_alone(&mut self, quad: usize, drop: &Drop, window: &Window, sink: &mut impl Sink) {
         let quad = &self.quads[quad];
         self.coverage.spread(
             quad,
             window.rows.clone(),
             window.n_columns,
             |row, column, shares| {
-                patch.add(drop, row, column, shares);
+                sink.add(drop, row, column, shares);
             },
         );
     }
@@ -155,13 +155,14 @@ impl Square {
         which: &[usize],
         drops: &[Drop],
         window: &Window,
-        patch: &mut Patch,
+        sink: &mut impl Sink,
     ) {
         for (lane, (k, drop)) in which.iter().zip(drops).enumerate() {
+            sink.begin(drop);
             if self.areas.left[lane].is_nan() {
-                self.add_alone(*k, drop, window, patch);
+                self.add_alone(*k, drop, window, sink);
             } else {
-                self.add_lane::<N>(lane, drop, window, patch);
+                self.add_lane::<N>(lane, drop, window, sink);
             }
         }
     }
@@ -180,21 +181,21 @@ impl Spread for Square {
         }
     }
 
-    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, patch: &mut Patch) {
+    fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         for (which, drops) in which.chunks(LANES).zip(drops.chunks(LANES)) {
             for (lane, k) in which.iter().enumerate() {
                 self.drops.set(lane, &self.quads[*k]);
             }
             lanes::areas(&self.drops, &mut self.areas);
             match self.areas.n_columns {
-                0 | 1 => self.add_lanes::<1>(which, drops, window, patch),
-                2 => self.add_lanes::<2>(which, drops, window, patch),
-                3 => self.add_lanes::<3>(which, drops, window, patch),
-                4 => self.add_lanes::<4>(which, drops, window, patch),
-                5 => self.add_lanes::<5>(which, drops, window, patch),
-                6 => self.add_lanes::<6>(which, drops, window, patch),
-                7 => self.add_lanes::<7>(which, drops, window, patch),
-                _ => self.add_lanes::<8>(which, drops, window, patch),
+                0 | 1 => self.add_lanes::<1>(which, drops, window, sink),
+                2 => self.add_lanes::<2>(which, drops, window, sink),
+                3 => self.add_lanes::<3>(which, drops, window, sink),
+                4 => self.add_lanes::<4>(which, drops, window, sink),
+                5 => self.add_lanes::<5>(which, drops, window, sink),
+                6 => self.add_lanes::<6>(which, drops, window, sink),
+                7 => self.add_lanes::<7>(which, drops, window, sink),
+                _ => self.add_lanes::<8>(which, drops, window, sink),
             }
         }
     }
