@@ -28,7 +28,7 @@ def with_psf(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("psf") / "survey"
     shutil.copytree(finished, folder)
     plan = folder / "plan.toml"
-    more = '\n[psf]\nsource = "moffat"\nfwhm_arcsec = 0.17\nsize_pix = 41\nn_positions = 2\n'
+    more = '\n[psf]\nsource = "moffat"\nfwhm_arcsec = 0.17\nsize_pix = 41\nn_positions = 2\n\n[release]\nname = "DR2"\n'
     plan.write_text(plan.read_text() + more)
     report = run_plan(read_plan(plan))
     stages = {stage.name: stage for stage in report.stages}
@@ -66,9 +66,8 @@ def test_psfs_from_too_few_stars_are_a_status(with_psf: Path, tmp_path: Path) ->
     folder = tmp_path / "survey"
     shutil.copytree(with_psf, folder)
     plan = folder / "plan.toml"
-    plan.write_text(
-        plan.read_text().replace('source = "moffat"', 'source = "stars"') + "\n[psf.build]\nmin_stars = 5000\n"
-    )
+    text = plan.read_text().replace('source = "moffat"', 'source = "stars"').replace("DR2", "DR3")
+    plan.write_text(text + "\n[psf.build]\nmin_stars = 5000\n")
     run_plan(read_plan(plan))
     rows = Lake.open(folder / "lake").table("psf").collect()
     assert rows["status"].to_list() == ["failed"] * 2

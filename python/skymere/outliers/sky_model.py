@@ -13,7 +13,7 @@ from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, StorageError
 from skymere.outliers.combine import combine_images
 from skymere.outliers.params import CosmicRayParams
-from skymere.resample import BlotParams, Drizzler, blot, pixel_scale_ratio
+from skymere.resample import BlotParams, Drizzler, blot, covering_grid, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
 __all__ = ["SkyModel", "build_sky_model", "single_drizzle"]
@@ -141,7 +141,7 @@ def build_sky_model(
     if masks is not None and len(masks) != len(exposures):
         msg = f"masks: {len(masks)} masks are not allowed, there are {len(exposures)} exposures"
         raise InvalidInputError(msg)
-    grid = grid or _own_grid(exposures, p)
+    grid = grid or covering_grid(exposures, scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
     keep = tuple(ignore)
     exptime, sky, read_noise = [], [], []
     with _Singles(len(exposures), grid.shape, p.memory_mb) as singles:
@@ -162,17 +162,6 @@ def build_sky_model(
             data[y0:y1] = combined[y0 - first : y1 - first]
     data[~np.isfinite(data)] = 0.0
     return SkyModel(data=data, grid=grid)
-
-
-def _own_grid(exposures: Sequence[Exposure], p: CosmicRayParams) -> Grid:
-    footprints, scale = [], p.scale_arcsec
-    for exposure in exposures:
-        footprints.append((exposure.wcs, exposure.shape))
-        if scale is None:
-            scale = exposure.native_scale_arcsec
-            if not np.isfinite(scale):
-                scale = float(np.sqrt(abs(np.linalg.det(exposure.wcs.pixel_scale_matrix))) * 3600.0)
-    return Grid.covering(footprints, scale_arcsec=scale or 0.0, rotation_deg=p.rotation_deg)
 
 
 class _Singles:
