@@ -21,6 +21,7 @@ _ROOMS = frozenset(
         "mosaic",
         "outliers",
         "pipeline",
+        "psf",
         "resample",
         "segmentation",
         "testing",

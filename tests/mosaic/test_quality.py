@@ -57,7 +57,31 @@ def test_stars_that_survive_pass_and_stars_that_are_eaten_fail(make_exposure) ->
     assert eaten["verdict"] == "over-rejected", eaten
     assert eaten["excess"] > 0.1
     assert eaten["correlation"] > kept["correlation"] + 0.1
-    assert "sources lost" in eaten["warnings"][0]
+    assert eaten["warnings"][0].startswith("rejection: ")
+    assert kept["coincidence"] < 0.1
+
+
+def test_exposures_that_are_not_aligned_fail_although_no_source_is_left(make_exposure) -> None:
+    good = dithered(make_exposure, 6)
+    for i in (1, 3, 5):
+        wcs = good[i].wcs.deepcopy()
+        wcs.wcs.crpix = np.add(wcs.wcs.crpix, (8.0, 6.0))
+        wcs.wcs.set()
+        good[i] = replace(good[i], wcs=wcs)
+    lost = quality_of(good, scale_arcsec=0.1)
+    assert lost["verdict"] == "over-rejected", lost
+    assert lost["coincidence"] > 0.1
+    assert "not aligned" in lost["warnings"][0]
+
+
+def test_random_hits_coincide_as_often_as_chance_says(make_exposure) -> None:
+    rng = np.random.default_rng(12)
+    exposures = [
+        make_exposure(f"e{i}", x=0.31 * i).flagged("cosmic_ray", rng.random((80, 90)) < 0.02) for i in range(8)
+    ]
+    found = measured(exposures, DrizzleParams(), 0.1)
+    assert abs(found.coincidence) < 0.02
+    assert measured(exposures[:2], DrizzleParams(), 0.1).coincidence is None
 
 
 def test_few_sources_and_single_exposures_are_not_tested(make_exposure) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError
 from skymere.io import read_grid
+from skymere.resample import covering_grid
 from skymere.wcs import Grid
 
 __all__ = ["GridParams", "make_grid"]
@@ -94,14 +95,7 @@ def make_grid(exposures: Iterable[Exposure], *, params: GridParams | None = None
     p = params or GridParams()
     if p.reference_image:
         return read_grid(p.reference_image)
-    footprints, scale = [], p.scale_arcsec
-    for exposure in exposures:
-        footprints.append((exposure.wcs, exposure.shape))
-        if scale is None:
-            scale = exposure.native_scale_arcsec
-            if not np.isfinite(scale):
-                scale = float(np.sqrt(abs(np.linalg.det(exposure.wcs.pixel_scale_matrix))) * 3600.0)
-    covering = Grid.covering(footprints, scale_arcsec=scale or 0.0, rotation_deg=p.rotation_deg)
+    covering = covering_grid(exposures, scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
     return _placed(covering, p)
 
 

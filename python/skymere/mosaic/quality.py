@@ -38,6 +38,8 @@ class QualityParams:
         With fewer sources over-rejection is not tested.
     max_excess : float
         Largest rejected part of the weight at sources beyond that of the sky.
+    max_coincidence : float
+        Largest part of the rejected places that are rejected in two or more exposures beyond what chance does.
     n_sigma : float
         The excess must exceed the limit by this many times its own error to be a failure.
     max_exptime_ratio : float
@@ -55,6 +57,7 @@ class QualityParams:
     min_snr: float = 20.0
     min_sources: int = 10
     max_excess: float = 0.02
+    max_coincidence: float = 0.1
     n_sigma: float = 3.0
     max_exptime_ratio: float = 2.0
 
@@ -90,6 +93,9 @@ class MosaicQuality:
         Rejected part of the weight at sources minus that of the sky, and its error (D9.6).
     correlation : float
         Correlation coefficient of rejection and sources over all covered pixels.
+    coincidence : float or None
+        Part of the rejected places that are rejected in two or more exposures, beyond what chance does. Cosmic rays
+        do not hit twice; sources that are misaligned do. Measured with three or more exposures.
     verdict : str
         ``ok``, ``over-rejected`` or ``not tested``.
     has_mixed_exptimes : bool
@@ -109,6 +115,7 @@ class MosaicQuality:
     excess: float | None = None
     excess_err: float | None = None
     correlation: float | None = None
+    coincidence: float | None = None
     verdict: Verdict = "not tested"
     has_mixed_exptimes: bool = False
     warnings: tuple[str, ...] = ()
@@ -137,6 +144,9 @@ class RejectionMap:
         self.grid = grid
         self._ignore = tuple(ignore)
         self._drizzler = Drizzler(grid.shape, params=DrizzleParams(kernel=kernel, pixfrac=p.pixfrac))
+        # Places on the sky, cells of about one and a half native pixels: in how many exposures they are hit and seen.
+        self._cell_pix = 0.0
+        self._hit = self._seen = np.zeros((0, 0), np.uint16)
         self._counts: dict[str, int] = {}
         self._n_pixels = 0
         self.exptimes: list[float] = []
@@ -154,6 +164,36 @@ class RejectionMap:
         # The weighted mean of a mask is the rejected part of the weight; the weight is that of an ideal detector.
         self._drizzler.add((hit & ~bad).astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
         self._count(exposure, flags)
+        self._mark(pixmap, hit & ~bad, ratio)
+
+    def _mark(self, pixmap: NDArray[np.float64], hit: NDArray[np.bool_], ratio: float) -> None:
+        """Count the places that this exposure sees, and those that are rejected in it."""
+        if not self._cell_pix:
+            self._cell_pix = max(1.5 / ratio, 1.0)
+            shape = tuple(int(n / self._cell_pix) + 1 for n in self.grid.shape)
+            self._hit, self._seen = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
+        for places, total in ((pixmap[hit], self._hit), (pixmap.reshape(-1, 2), self._seen)):
+            inside = (places > -0.5).all(axis=1) & (places < np.array(self.grid.shape[::-1]) - 0.5).all(axis=1)
+            cells = ((places[inside] + 0.5) / self._cell_pix).astype(np.intp)
+            once = np.zeros(total.shape, bool)
+            once[cells[:, 1], cells[:, 0]] = True
+            np.add(total, once, out=total)
+
+    def coincidence(self) -> float | None:
+        """Return the part of the rejected places that are rejected more than once, beyond what chance does.
+
+        Notes
+        -----
+        Places that n exposures see are hit once or more with the probability 1 - q^n and twice or more with
+        1 - q^n - n (1 - q) q^(n - 1), with 1 - q the mean rate of hits in an exposure.
+        """
+        n_seen, n_places = int(self._seen.sum()), int(np.count_nonzero(self._hit))
+        if len(self.exptimes) < 3 or n_places == 0:
+            return None
+        rate = float(self._hit.sum()) / n_seen
+        n = self._seen.astype(np.float64)
+        by_chance = 1 - (1 - rate) ** n - n * rate * (1 - rate) ** np.maximum(n - 1, 0)
+        return float((np.count_nonzero(self._hit > 1) - by_chance.sum()) / n_places)
 
     def watch(self, exposures: Iterable[Exposure]) -> Iterable[Exposure]:
         """Return exposures that are added when they pass by for the first time on their way to something else."""
@@ -246,6 +286,7 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
     times = rejection.exptimes
     mixed = bool(times) and max(times) > p.max_exptime_ratio * min(times) and rejection.n_saturated > 0
     test = _over_rejection(mosaic, fraction, p) if len(times) > 1 else {}
+    coincidence = rejection.coincidence()
     sky = np.isfinite(fraction)
     warnings = []
     if scatter > p.max_weight_scatter:
@@ -254,7 +295,13 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
         )
     if n_holes > p.max_hole_fraction * max(int(enclosed.sum()), 1):
         warnings.append(f"holes: {n_holes} pixels that hardly any exposure reaches; take a larger pixfrac or pixel")
-    if test.get("verdict") == "over-rejected":
+    if coincidence is not None and coincidence > p.max_coincidence:
+        test["verdict"] = "over-rejected"
+        warnings.append(
+            f"rejection: {100 * coincidence:.0f} % of the rejected places are rejected in two or more exposures, which "
+            "cosmic rays do not do; the exposures are not aligned, or sources are taken for cosmic rays"
+        )
+    elif test.get("verdict") == "over-rejected":
         warnings.append(
             f"rejection: sources lost {test['excess']:.3f} of their weight more than the sky; raise scale or "
             "core_scale of the cosmic rays, or align better"
@@ -271,6 +318,7 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
         n_black=int(np.count_nonzero((full > 0) & ~covered & ~is_hole)),
         rejected_fraction=float(fraction[sky].mean(dtype=float)) if sky.any() else 0.0,
         reasons=rejection.reasons,
+        coincidence=coincidence,
         has_mixed_exptimes=mixed,
         warnings=tuple(warnings),
         **test,

@@ -12,7 +12,8 @@ from skymere._arrays import as_mask
 from skymere.background import PedestalParams, estimate_pedestal
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.sky_match import Place, SkyPair, cell_grid, cell_means, match_levels
+from skymere.mosaic.sky_match import SkyPair, cell_means, match_levels
+from skymere.resample import covering_grid
 
 __all__ = ["SkyParams", "SkySolution", "solve_sky", "subtractable_sky"]
 
@@ -164,7 +165,8 @@ def solve_sky(
     if p.method not in ("match", "globalmin+match"):
         levels = _in_units(_simple_levels(seen, owner, p), seen)
         return SkySolution(levels=levels, method=p.method, groups=tuple((name,) for name in names))
-    grid = cell_grid([one.place for one in seen], p.cell_pix)
+    pixel_arcsec = covering_grid(exposures[:1]).scale_arcsec
+    grid = covering_grid(exposures, scale_arcsec=p.cell_pix * pixel_arcsec)
     cells = [
         cell_means(exposure, one.area, bad_pixels(i, exposure), grid, p.pedestal.limits, p.cell_pix)
         for i, (exposure, one) in enumerate(zip(exposures, seen, strict=True))
@@ -220,12 +222,11 @@ def subtractable_sky(
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """What is kept of an exposure: its pixel's area [arcsec^2], own level [unit / arcsec^2] and place."""
+    """What is kept of an exposure: its pixel's area [arcsec^2] and own level [unit / arcsec^2]."""
 
     name: str
     area: float
     level: float
-    place: Place
 
 
 def _look(exposure: Exposure, p: SkyParams, bad_pixels: Callable[[Exposure], NDArray[np.bool_]]) -> _Seen:
@@ -238,8 +239,7 @@ def _look(exposure: Exposure, p: SkyParams, bad_pixels: Callable[[Exposure], NDA
         except NoDataError as error:
             msg = f"exposures: {exposure.exposure_id} has no good pixel for the sky: {error}"
             raise NoDataError(msg) from None
-    place = Place(wcs=exposure.wcs, shape=exposure.shape, scale_arcsec=exposure.native_scale_arcsec)
-    return _Seen(name=exposure.exposure_id, area=area, level=level, place=place)
+    return _Seen(name=exposure.exposure_id, area=area, level=level)
 
 
 def _checked_names(seen: Sequence[_Seen]) -> list[str]:

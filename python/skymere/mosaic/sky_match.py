@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from skymere.datamodels import Exposure
 from skymere.resample import DrizzleParams, Drizzler
 from skymere.wcs import Grid, pixel_map
 
-__all__ = ["Cells", "MatchedLevels", "Place", "SkyPair", "cell_grid", "cell_means", "match_levels"]
+__all__ = ["Cells", "MatchedLevels", "SkyPair", "cell_means", "match_levels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,25 +58,6 @@ class MatchedLevels:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
-    """Where the pixels of an exposure are.
-
-    Parameters
-    ----------
-    wcs : astropy.wcs.WCS
-        Its coordinates.
-    shape : tuple of int
-        ``(ny, nx)``.
-    scale_arcsec : float
-        Nominal side of a pixel; NaN when unknown.
-    """
-
-    wcs: Any
-    shape: tuple[int, int]
-    scale_arcsec: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class Cells:
     """Means of an exposure in cells of the common grid.
 
@@ -92,14 +72,6 @@ class Cells:
     y0: int
     x0: int
     mean: NDArray[np.float32]
-
-
-def cell_grid(places: Sequence[Place], cell_pix: int) -> Grid:
-    """Return the common grid of cells of ``cell_pix`` native pixels on a side."""
-    known = [place.scale_arcsec for place in places if np.isfinite(place.scale_arcsec)]
-    measured = float(np.sqrt(abs(np.linalg.det(places[0].wcs.pixel_scale_matrix))) * 3600.0)
-    scale = float(np.median(known)) if known else measured
-    return Grid.covering(((place.wcs, place.shape) for place in places), scale_arcsec=cell_pix * scale)
 
 
 def cell_means(

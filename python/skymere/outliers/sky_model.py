@@ -13,7 +13,7 @@ from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, StorageError
 from skymere.outliers.combine import combine_images
 from skymere.outliers.params import CosmicRayParams, SecondPassParams
-from skymere.resample import BlotParams, Drizzler, blot, pixel_scale_ratio
+from skymere.resample import BlotParams, Drizzler, blot, covering_grid, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
 __all__ = ["SkyModel", "build_mean_model", "build_sky_model", "single_drizzle"]
@@ -133,7 +133,7 @@ def build_sky_model(
     if masks is not None and len(masks) != len(exposures):
         msg = f"masks: {len(masks)} masks are not allowed, there are {len(exposures)} exposures"
         raise InvalidInputError(msg)
-    grid = grid or _own_grid(exposures, p)
+    grid = grid or covering_grid(exposures, scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
     keep = tuple(ignore)
     exptime, sky, read_noise = [], [], []
     with _Singles(len(exposures), grid.shape, p.memory_mb) as singles:
@@ -206,17 +206,6 @@ def _add(out: Drizzler, exposure: Exposure, grid: Grid, good: NDArray[np.bool_],
         value_scale=ratio**2,
         pixel_scale_ratio=ratio,
     )
-
-
-def _own_grid(exposures: Sequence[Exposure], p: CosmicRayParams) -> Grid:
-    footprints, scale = [], p.scale_arcsec
-    for exposure in exposures:
-        footprints.append((exposure.wcs, exposure.shape))
-        if scale is None:
-            scale = exposure.native_scale_arcsec
-            if not np.isfinite(scale):
-                scale = float(np.sqrt(abs(np.linalg.det(exposure.wcs.pixel_scale_matrix))) * 3600.0)
-    return Grid.covering(footprints, scale_arcsec=scale or 0.0, rotation_deg=p.rotation_deg)
 
 
 class _Singles:

@@ -11,6 +11,7 @@ from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FlagParams, QualityParams
+from skymere.psf import BuildParams
 from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import DetectParams, MeasureParams
 
@@ -19,6 +20,7 @@ __all__ = [
     "DetectPlan",
     "MosaicPlan",
     "Plan",
+    "PsfPlan",
     "ReleasePlan",
     "SurveyPlan",
     "TilePlan",
@@ -111,6 +113,51 @@ class MosaicPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PsfPlan:
+    """The psf stage.
+
+    Parameters
+    ----------
+    source : str
+        PSF of the exposures: ``stars`` in them, ``grid`` (a STDPSF file), ``gaussian``, ``moffat`` or ``none``.
+    build : BuildParams
+        How it is built from stars.
+    path : str
+        The file of a grid.
+    fwhm_arcsec, beta : float
+        Width of a formula before the pixel, and the exponent of a Moffat profile.
+    size_pix : int
+        Side of the image, odd [pix of the mosaic].
+    n_positions : int
+        PSFs are drizzled at so many places along either axis of a mosaic.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed, or a grid has no file.
+    """
+
+    source: Literal["none", "stars", "grid", "gaussian", "moffat"] = "none"
+    build: BuildParams = field(default_factory=BuildParams)
+    path: str = ""
+    fwhm_arcsec: float = 0.1
+    beta: float = 3.0
+    size_pix: int = 101
+    n_positions: int = 1
+
+    def __post_init__(self) -> None:
+        if self.source == "grid" and not self.path:
+            msg = "path: is missing, the source 'grid' needs a file"
+            raise InvalidInputError(msg)
+        if self.n_positions < 1 or self.size_pix < 3 or self.size_pix % 2 == 0:
+            msg = (
+                f"n_positions, size_pix: {self.n_positions}, {self.size_pix} are not allowed, "
+                "they must be at least 1, and odd and at least 3"
+            )
+            raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectPlan:
     """The detect stage.
 
@@ -180,7 +227,7 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, outliers, mosaic, detect, measure, cutouts, release
+    survey, tile, outliers, mosaic, psf, detect, measure, cutouts, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -190,6 +237,7 @@ class Plan:
     tile: TilePlan = field(default_factory=TilePlan)
     outliers: FlagParams = field(default_factory=FlagParams)
     mosaic: MosaicPlan = field(default_factory=MosaicPlan)
+    psf: PsfPlan = field(default_factory=PsfPlan)
     detect: DetectPlan = field(default_factory=DetectPlan)
     measure: MeasureParams = field(default_factory=MeasureParams)
     cutouts: CutoutPlan = field(default_factory=CutoutPlan)

@@ -2,6 +2,7 @@
 
 from skymere.resample.blot import BlotParams, blot
 from skymere.resample.covariance import NoiseParams, SumVariance, predict_noise, predict_sums
+from skymere.resample.covering import covering_grid
 from skymere.resample.drizzle import DrizzledImage, DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.resample.mosaic import drizzle
 from skymere.resample.reading import decode_context, noise_correlation
@@ -15,6 +16,7 @@ __all__ = [
     "NoiseParams",
     "SumVariance",
     "blot",
+    "covering_grid",
     "decode_context",
     "drizzle",
     "measure_noise",

@@ -1,6 +1,6 @@
 """The stages, one verb per file, in the order in which they run."""
 
-from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, release
+from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, psf, release
 from skymere.pipeline.task import Stage
 
 __all__ = ["STAGES"]
@@ -9,6 +9,7 @@ STAGES: tuple[Stage, ...] = (
     ingest.STAGE,
     outliers.STAGE,
     mosaic.STAGE,
+    psf.STAGE,
     detect.STAGE,
     measure.STAGE,
     cutouts.STAGE,

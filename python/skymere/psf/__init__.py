@@ -1,0 +1,22 @@
+"""Point-spread functions: from stars, from grids, from models, and drizzled as the data were."""
+
+from skymere.psf.build import BuildParams, StarFit, build_psf, select_stars
+from skymere.psf.drizzled import drizzle_psf, render_psf
+from skymere.psf.grid import PsfGrid, read_psf_grid
+from skymere.psf.models import GaussianPsf, MoffatPsf
+from skymere.psf.sampled import Psf, measure_shape
+
+__all__ = [
+    "BuildParams",
+    "GaussianPsf",
+    "MoffatPsf",
+    "Psf",
+    "PsfGrid",
+    "StarFit",
+    "build_psf",
+    "drizzle_psf",
+    "measure_shape",
+    "read_psf_grid",
+    "render_psf",
+    "select_stars",
+]
