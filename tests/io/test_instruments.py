@@ -56,6 +56,7 @@ def test_the_chips_of_a_camera_are_exposures_of_one_group(tmp_path, words, band)
     assert [e.exposure_id for e in (two, one)] == ["jbtm01alq_chip2", "jbtm01alq_chip1"]
     assert two.group == one.group == "jbtm01alq"
     assert two.band == band
+    assert (two.detector, one.detector) == (words["DETECTOR"] + "2", words["DETECTOR"] + "1")
     assert two.data[0, 0] == pytest.approx(102.0 / 50)
     assert one.data[0, 0] == pytest.approx(101.0 / 50)
     assert (one.read_noise, two.read_noise) == pytest.approx((4.1, 5.2))

@@ -143,7 +143,7 @@ def align(
         name of an exposure or group. When not given, the group with most sources on the others (with ``keep_order``:
         the first) is the reference.
     groups : mapping of str to str, optional
-        Group of an exposure, such as the chips of one camera, which move as one; each by itself when not given.
+        Group of an exposure, such as the chips of one camera, which move as one; `Exposure.group` when not given.
     sources : mapping of str to polars.DataFrame, optional
         Sources of an exposure as `find_sources` gives them, at least ``x, y`` [pix]; found when not given.
     params : AlignParams, optional
@@ -253,7 +253,7 @@ def _groups(
 ) -> list[_Group]:
     members: dict[str, list[int]] = {}
     for i, exposure in enumerate(exposures):
-        members.setdefault(groups.get(exposure.exposure_id, exposure.exposure_id), []).append(i)
+        members.setdefault(groups.get(exposure.exposure_id, exposure.group or exposure.exposure_id), []).append(i)
     out = []
     for name, indices in members.items():
         parts = [_positions(exposures[i], tables[i], plane, params) for i in indices]

@@ -50,7 +50,7 @@ class Exposure:
     band : str
         Filter, lower case.
     instrument, detector : str
-        As in the header.
+        As in the header; with the number of the chip where there are several, such as WFC2.
     read_noise : float
         Read noise [electron].
     zero_point_ab : float

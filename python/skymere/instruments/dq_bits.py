@@ -68,19 +68,13 @@ ACS: Mapping[str, int] = MappingProxyType(
 )
 
 # JWST data model 1.x, "Data quality flags"; the names of the pipeline in lower case.
-JWST: Mapping[str, int] = MappingProxyType(
-    {
-        name: 1 << i
-        for i, name in enumerate(
-            (
-                "do_not_use saturated jump_det dropout outlier persistence ad_floor charge_loss "
-                "unreliable_error non_science dead hot warm low_qe rc telegraph nonlinear bad_ref_pixel "
-                "no_flat_field no_gain_value no_lin_corr no_sat_check unreliable_bias unreliable_dark "
-                "unreliable_slope unreliable_flat open adj_open flux_estimated msa_failed_open other_bad_pixel "
-                "reference_pixel"
-            ).split()
-        )
-    }
-)
+_JWST_NAMES = [
+    *("do_not_use", "saturated", "jump_det", "dropout", "outlier", "persistence", "ad_floor", "charge_loss"),
+    *("unreliable_error", "non_science", "dead", "hot", "warm", "low_qe", "rc", "telegraph"),
+    *("nonlinear", "bad_ref_pixel", "no_flat_field", "no_gain_value", "no_lin_corr", "no_sat_check"),
+    *("unreliable_bias", "unreliable_dark", "unreliable_slope", "unreliable_flat", "open", "adj_open"),
+    *("flux_estimated", "msa_failed_open", "other_bad_pixel", "reference_pixel"),
+]
+JWST: Mapping[str, int] = MappingProxyType({name: 1 << i for i, name in enumerate(_JWST_NAMES)})
 # The pipeline sets DO_NOT_USE wherever a pixel is bad; its other bits say what was found or repaired.
 JWST_HARMLESS: tuple[str, ...] = tuple(sorted(set(JWST) - {"do_not_use", "non_science", "reference_pixel", "outlier"}))

@@ -28,7 +28,7 @@ ErrorOrigin = Literal["file", "model"]
 
 
 def exposure_id(path: str | Path) -> str:
-    """Return the name of the exposure in a file: its own name up to ``_flt``, ``_flc``, ``_cal``, ``_rate`` or ``.fits``.
+    """Return the name of the exposure in a file: the file's own up to ``_flt``, ``_flc``, ``_cal`` or ``_rate``.
 
     Names of files survive what happens to their content, so a file that was damaged and then mended is one exposure.
 
@@ -268,7 +268,7 @@ def _exposure(
         exptime=exptime,
         band=_band(primary, detector, path),
         instrument=detector.instrument,
-        detector=detector.name,
+        detector=f"{detector.name}{chip}" if detector.chip_keyword else detector.name,
         read_noise=read_noise,
         zero_point_ab=zero_point,
         native_scale_arcsec=_scale(header, detector),
