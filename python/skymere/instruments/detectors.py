@@ -86,10 +86,12 @@ class Detector:
     def __post_init__(self) -> None:
         for name in ("dq_bits", "chip_amplifiers", "planes"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-        for name, low in (("gain", 0.0), ("read_noise", -np.finfo(float).tiny)):
-            if not low < getattr(self, name) < np.inf:
-                msg = f"{name}: {getattr(self, name)} is not allowed, it must be {'positive' if low == 0 else '0 or more'}"
-                raise InvalidInputError(msg)
+        if not 0 < self.gain < np.inf:
+            msg = f"gain: {self.gain} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if not 0 <= self.read_noise < np.inf:
+            msg = f"read_noise: {self.read_noise} is not allowed, it must be 0 or more"
+            raise InvalidInputError(msg)
         if unknown := set(self.harmless_dq) - set(self.dq_bits):
             msg = f"harmless_dq: {sorted(unknown)} are no bits, they must be some of {sorted(self.dq_bits)}"
             raise InvalidInputError(msg)
@@ -125,7 +127,9 @@ class Detector:
         if missing := {"telescope", "instrument", "name"} - set(table):
             msg = f"table: {sorted(missing)} are missing"
             raise InvalidInputError(msg)
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+        }
         if "clear_filters" in values:
             values["clear_filters"] = frozenset(values["clear_filters"])
         return cls(**values)

@@ -235,9 +235,7 @@ def _chip_headers(
     ]
 
 
-def _chip_header(
-    chip: int, crval: tuple[float, float], cd: NDArray[np.float64], params: AcsParams
-) -> fits.Header:
+def _chip_header(chip: int, crval: tuple[float, float], cd: NDArray[np.float64], params: AcsParams) -> fits.Header:
     header = fits.Header()
     header["CCDCHIP"], header["BUNIT"], header["VAFACTOR"] = chip, "ELECTRONS", params.vafactor
     header["CTYPE1"], header["CTYPE2"], header["RADESYS"] = "RA---TAN", "DEC--TAN", "ICRS"
@@ -279,7 +277,9 @@ def _render(
     )
     rng = np.random.default_rng([seed, chip, *pointing.name.encode()])
     hits = cosmic_rays(rng, camera)
-    electrons = rng.poisson((rates + camera.sky) * camera.exptime + hits) + rng.normal(0.0, camera.read_noise, hits.shape)
+    electrons = rng.poisson((rates + camera.sky) * camera.exptime + hits) + rng.normal(
+        0.0, camera.read_noise, hits.shape
+    )
     dq, dead = detector_faults(np.random.default_rng([seed, chip, 2]), camera)
     electrons[dead] = rng.normal(0.0, camera.read_noise, int(dead.sum()))
     electrons[dq > 0] += rng.normal(0.0, 30.0 * camera.read_noise, int((dq > 0).sum()))
@@ -292,9 +292,7 @@ def _render(
     }
 
 
-def _write(
-    path: Path, primary: fits.Header, headers: list[fits.Header], planes: list[dict[str, NDArray[Any]]]
-) -> None:
+def _write(path: Path, primary: fits.Header, headers: list[fits.Header], planes: list[dict[str, NDArray[Any]]]) -> None:
     hdus = [fits.PrimaryHDU(header=primary)]
     for version, (header, arrays) in enumerate(zip(headers, planes, strict=True), start=1):
         for name, data in arrays.items():

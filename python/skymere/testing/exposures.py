@@ -6,6 +6,7 @@ GalSim (Rowe et al. 2015) draws galaxies, stars and their PSF, so the truth does
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +232,7 @@ def blurred_profile(source: Mapping[str, Any], psf_fwhm_arcsec: float) -> Any:
     import galsim
 
     settings = galsim.GSParams(folding_threshold=5e-3, maxk_threshold=1e-3, maximum_fft_size=8192)
-    psf = galsim.Moffat(beta=3.0, fwhm=psf_fwhm_arcsec, trunc=12.0 * psf_fwhm_arcsec, gsparams=settings)
+    psf = _psf(psf_fwhm_arcsec, settings)
     if source["kind"] != "galaxy":
         return psf
     radius = source["r_half_arcsec"]
@@ -239,6 +240,14 @@ def blurred_profile(source: Mapping[str, Any], psf_fwhm_arcsec: float) -> Any:
     # Offsets are (east, north) and a position angle runs from north through east.
     shape = shape.shear(q=source["axis_ratio"], beta=(90.0 - source["pa_deg"]) * galsim.degrees)
     return galsim.Convolve([shape, psf], gsparams=settings)
+
+
+@lru_cache(maxsize=16)
+def _psf(fwhm_arcsec: float, settings: Any) -> Any:
+    """Return the PSF; one object for all sources, because GalSim finds its largest wave number once for each."""
+    import galsim
+
+    return galsim.Moffat(beta=3.0, fwhm=fwhm_arcsec, trunc=12.0 * fwhm_arcsec, gsparams=settings)
 
 
 def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:

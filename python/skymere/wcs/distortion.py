@@ -11,7 +11,7 @@ from math import asin, atan2, cos, hypot, pi, radians, sin, sqrt
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS, DistortionLookupTable, Sip
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import FormatError, InvalidInputError
 from skymere.wcs.skew import Skew, read_skew
@@ -202,9 +202,10 @@ def _idctab_row(idctab: fits.HDUList, primary: fits.Header, chip: int) -> dict[s
     for key in ("FILTER", "FILTER1", "FILTER2"):
         if key in names:
             filters[key] = _clear(str(primary.get(key, "")))
-            right &= np.array([_clear(str(value)) == filters[key] for value in table[key]])
+            names_there, place = np.unique(table[key], return_inverse=True)
+            right &= np.array([_clear(str(name)) == filters[key] for name in names_there])[place]
     if "DIRECTION" in names:
-        right &= np.array([str(value).strip().upper() == "FORWARD" for value in table["DIRECTION"]])
+        right &= np.char.upper(np.char.strip(np.asarray(table["DIRECTION"], str))) == "FORWARD"
     if "DETCHIP" in names:
         right &= np.isin(table["DETCHIP"], (chip, -999))
     if not right.any():
@@ -240,7 +241,7 @@ def _linear_wcs(chip: fits.Header) -> WCS:
     return _tangent((crval1, crval2), (crpix1, crpix2), np.reshape(cd, (2, 2)))
 
 
-def _tangent(crval: Sequence[float], crpix: Sequence[float], cd: _Matrix) -> WCS:
+def _tangent(crval: ArrayLike, crpix: ArrayLike, cd: _Matrix) -> WCS:
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.cunit = ["deg", "deg"]
