@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from skymere.align.finding import find_sources
 from skymere.align.joint import fit_together
 from skymere.align.matching import Fit, Positions, fit_positions, match_positions
 from skymere.align.params import AlignParams
-from skymere.align.plane import LinearMap, TangentPlane, corrected_wcs
+from skymere.align.plane import LinearMap, TangentPlane, corrected_wcs, footprint, pixel_scale
+from skymere.align.registration import register
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, NoDataError
 
@@ -163,7 +163,8 @@ def align(
     -----
     Positions are compared in the tangent plane in the middle of the exposures. The offset is the peak of the histogram
     of all differences; then nearest neighbours that are mutual are fitted, and matched and fitted again until the
-    pairs stay. With ``method="global"`` the maps of all groups are then solved for at once from all common sources.
+    pairs stay. With ``method="global"`` the maps of all groups are then solved for at once from all common sources, with
+    ``method="pixels"`` each group is then registered on its pixels against a stack of the others.
 
     Examples
     --------
@@ -173,13 +174,15 @@ def align(
     params = params or AlignParams()
     _check_exposures(exposures)
     tables = [_sources(exposure, sources, params) for exposure in exposures]
-    corners = [exposure.wcs.calc_footprint(axes=exposure.shape[::-1]) for exposure in exposures]
+    corners = [footprint(exposure.wcs, exposure.shape) for exposure in exposures]
     plane = TangentPlane.around(*np.concatenate(corners).T)
     grouped = _groups(exposures, tables, plane, groups or {}, params)
     frame, name, first = _reference(reference, grouped, plane, exposures, params)
     fits = _one_by_one(grouped, frame, first, params)
     if params.method == "global":
         fits = _together(fits, grouped, frame if first is None else None, first, params)
+    if params.method == "pixels":
+        fits = _on_pixels(fits, grouped, first, exposures, tables, plane, params)
     out: dict[int, Alignment] = {}
     for group, fit in zip(grouped, fits, strict=True):
         for i in group.members:
@@ -265,7 +268,7 @@ def _groups(
 
 
 def _positions(exposure: Exposure, table: pl.DataFrame, plane: TangentPlane, params: AlignParams) -> Positions:
-    scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(exposure.wcs)))) * 3600
+    scale = pixel_scale(exposure.wcs, exposure.shape)
     floor = _ERROR_FLOOR_PIX * scale if params.error_floor_arcsec is None else params.error_floor_arcsec
     xy = plane.of_pixels(exposure.wcs, table["x"].to_numpy(), table["y"].to_numpy())
     errors = [table[name].to_numpy() * scale for name in ("x_err", "y_err") if name in table.columns]
@@ -362,4 +365,33 @@ def _together(
         if k != first:
             enough = fit.n_used >= params.min_matches
             out[k] = fit if enough else f"{fit.n_used} sources are common, {params.min_matches} are needed"
+    return out
+
+
+def _on_pixels(
+    fits: list[_Result],
+    groups: list[_Group],
+    first: int | None,
+    exposures: Sequence[Exposure],
+    tables: Sequence[pl.DataFrame],
+    plane: TangentPlane,
+    params: AlignParams,
+) -> list[_Result]:
+    """Register all aligned groups on their pixels; the map of the reference group, if any, stays."""
+    aligned = [k for k, fit in enumerate(fits) if not isinstance(fit, str)]
+    if len(aligned) < 2:
+        return fits
+    found = register(
+        exposures,
+        tables,
+        [groups[k].members for k in aligned],
+        [fit if isinstance(fit := fits[k], Fit) else None for k in aligned],
+        [groups[k].positions for k in aligned],
+        anchor=None if first is None else aligned.index(first),
+        plane=plane,
+        params=params,
+    )
+    out = list(fits)
+    for k, fit in zip(aligned, found, strict=True):
+        out[k] = fit
     return out

@@ -11,7 +11,7 @@ from skymere.errors import InvalidInputError
 __all__ = ["AlignParams", "FitGeometry"]
 
 FitGeometry = Literal["shift", "rshift", "rscale", "general"]
-Method = Literal["reference", "global"]
+Method = Literal["reference", "global", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class AlignParams:
         How sources are found.
     method : str
         ``reference``: each exposure to the reference, one after the other; ``global``: afterwards all exposures
-        together to the means of their common sources.
+        together to the means of their common sources; ``pixels``: afterwards each on its pixels against a stack of the
+        others.
     expand_reference : bool
         Sources of an aligned exposure that the reference lacks become part of it.
     keep_order : bool
