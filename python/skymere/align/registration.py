@@ -280,7 +280,9 @@ def _gauge(steps: list[LinearMap], anchor: int | None) -> LinearMap:
         shift = -np.mean([step.shift for step in steps], axis=0)
         return LinearMap(matrix=np.eye(2), centre=np.zeros(2), shift=shift)
     step = steps[anchor]
-    return LinearMap(matrix=np.linalg.inv(step.matrix), centre=step.centre + step.shift, shift=-step.shift)
+    return LinearMap(
+        matrix=np.asarray(np.linalg.inv(step.matrix), np.float64), centre=step.centre + step.shift, shift=-step.shift
+    )
 
 
 def _finished(fit: Fit, linear: LinearMap, mine: Positions, covariance: _Floats) -> Fit:

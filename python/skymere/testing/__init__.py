@@ -3,6 +3,7 @@
 from skymere.testing.acs import ACS_BANDS, AcsParams, AcsPointing, acs_distortion, simulate_acs
 from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
+from skymere.testing.limits import shift_limit
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
 from skymere.testing.survey import SurveyParams, simulate_survey
@@ -24,6 +25,7 @@ __all__ = [
     "score_cosmic_rays",
     "score_detections",
     "score_sources",
+    "shift_limit",
     "simulate_acs",
     "simulate_survey",
     "true_aperture_fluxes",

@@ -31,6 +31,7 @@ __all__ = [
     "detector_faults",
     "dithers",
     "draw_sources",
+    "noise_free_image",
     "render_exposure",
     "source_profile",
     "write_exposure",
@@ -189,7 +190,7 @@ def render_exposure(
     """
     params = params or CameraParams()
     wcs = camera_wcs(pointing, params.shape)
-    truth = _draw_sources(scene, pointing, wcs, params)
+    truth = noise_free_image(scene, pointing, wcs, params)
     rng = np.random.default_rng([seed, *pointing.name.encode()])
     electrons = (truth + params.sky) * params.exptime
     noisy = rng.poisson(electrons) + rng.normal(0.0, params.read_noise, params.shape)
@@ -250,8 +251,8 @@ def _psf(fwhm_arcsec: float, settings: Any) -> Any:
     return galsim.Moffat(beta=3.0, fwhm=fwhm_arcsec, trunc=12.0 * fwhm_arcsec, gsparams=settings)
 
 
-def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:
-    """Noise-free sources [electron / s / pix] on the detector."""
+def noise_free_image(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:
+    """Return the noise-free sources on the detector [electron / s / pix]."""
     zero_point, _ = BANDS[pointing.band]
     return draw_sources(
         scene,

@@ -1,7 +1,18 @@
 """Pictures of what a survey made."""
 
+from skymere.viewer.alignment import plot_alignment, plot_offsets
 from skymere.viewer.pictures import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 from skymere.viewer.spectra import plot_spectra
 from skymere.viewer.stretch import rgb_image
 
-__all__ = ["plot_mask", "plot_number_counts", "plot_rgb", "plot_sheet", "plot_spectra", "plot_weight", "rgb_image"]
+__all__ = [
+    "plot_alignment",
+    "plot_mask",
+    "plot_number_counts",
+    "plot_offsets",
+    "plot_rgb",
+    "plot_sheet",
+    "plot_spectra",
+    "plot_weight",
+    "rgb_image",
+]
