@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.align.matching import Fit, Positions, match_positions
+from skymere.align.matching import HUBER_ROUNDS, Fit, Positions, huber_factor, match_positions
 from skymere.align.params import AlignParams, FitGeometry
 from skymere.align.plane import LinearMap
 
@@ -77,18 +77,20 @@ def fit_together(
     known = Positions(xy=np.empty((0, 2)), sigma=np.empty(0)) if catalogue is None else catalogue
     seen, n_sources = _common(positions, maps, known, params)
     maps = list(maps)
-    used = np.ones(len(seen.number), bool)
-    for _ in range(params.n_clip + 1):
-        weight = np.where(used, seen.weight, 0.0)
+    used, factor = np.ones(len(seen.number), bool), np.ones(len(seen.number))
+    for _ in range(max(params.n_clip + 1, HUBER_ROUNDS if params.huber is not None else 0)):
+        weight = np.where(used, seen.weight * factor, 0.0)
         for _ in range(_STEPS):
             maps, covariance = _step(seen, weight, maps, n_sources, known, anchor, params)
         xy = seen.mapped(maps)
         means, n_seen = _means(xy, weight, seen.number, n_sources, known)
         residuals = means[seen.number] - xy
         kept = _clip(residuals, weight, seen.exposure, params.clip_sigma) & (n_seen[seen.number] > 1)
-        if np.array_equal(kept, used):
+        if params.huber is None and np.array_equal(kept, used):
             break
         used = kept
+        if params.huber is not None:
+            factor = np.nan_to_num(huber_factor(residuals, seen.weight, used, params.huber), nan=1.0)
     return [_fit(k, seen, weight, residuals, linear, covariance[k]) for k, linear in enumerate(maps)]
 
 

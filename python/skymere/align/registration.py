@@ -28,6 +28,7 @@ _REACH, _LEAST_PIX, _MOST_PIX = 3.0, 4.0, 20.0
 # Part of the gradient over a pixel by which a pixel of the stack may be wrong, because the images are undersampled.
 _FLOOR_PIX = 0.02
 _CLIP_SIGMA = 4.0
+_CELL_PIX = 16.0
 # Variance of a gradient over one pixel in units of that of a pixel, both axes together.
 _GRADIENT_NOISE = 3.0
 
@@ -206,11 +207,18 @@ def _step(
     scores = np.einsum("on,onp,on->np", shares, instrument, found.residual, optimize=True)
     inverse = np.linalg.pinv(normal, rcond=1e-12)
     values = inverse @ scores.sum(axis=0)
-    covariance = (inverse @ (scores.T @ scores) @ inverse.T)[:2, :2] * damping
+    covariance = (inverse @ _scatter(scores, found.place, _CELL_PIX * images[group[0]].scale) @ inverse.T)[:2, :2]
     moved = np.einsum("p,pak->ak", values * damping, basis)
     matrix = moved[:, 1:] / size
     matrix = rotation(matrix[1, 0]) if params.fitgeom == "rshift" else np.eye(2) + matrix
-    return LinearMap(matrix=matrix, centre=centre, shift=moved[:, 0]), covariance
+    return LinearMap(matrix=matrix, centre=centre, shift=moved[:, 0]), covariance * damping
+
+
+def _scatter(scores: _Floats, place: _Floats, cell: float) -> _Floats:
+    """Return the covariance of the sum of scores; neighbours in a cell share the noise of the interpolated stack."""
+    _, index = np.unique(np.floor(place / cell).astype(np.int64), axis=0, return_inverse=True)
+    sums = np.column_stack([np.bincount(index.ravel(), column) for column in scores.T])
+    return np.asarray(sums.T @ sums)
 
 
 def _equations(images: Sequence[_Image], i: int, others: list[int], maps: dict[int, LinearMap]) -> _Equations:
