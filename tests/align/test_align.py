@@ -174,6 +174,7 @@ def test_wrong_references_and_sources_are_named(arguments, named, star_field):
         {"tolerance_arcsec": 0.0},
         {"min_matches": 0},
         {"error_floor_arcsec": -1.0},
+        {"huber": 0.0},
         {"offset_arcsec": (np.nan, 0.0)},
     ],
 )

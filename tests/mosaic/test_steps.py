@@ -7,6 +7,7 @@ import pytest
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic import (
+    ExposureFiles,
     FlagParams,
     GridParams,
     OverrideParams,
@@ -15,7 +16,6 @@ from skymere.mosaic import (
     flag_exposures,
     iter_flagged,
     make_grid,
-    override_exposure,
 )
 from skymere.outliers import (
     CosmicRayParams,
@@ -26,6 +26,8 @@ from skymere.outliers import (
     static_masks,
 )
 from skymere.resample import DrizzleParams, drizzle
+from skymere.testing import CameraParams, Pointing, SceneParams, draw_scene, render_exposure
+from skymere.testing.exposures import write_exposure
 from skymere.wcs import Grid
 
 STARS = [(x, y, 60.0, 0.15) for x in (-2.5, 0.1, 2.4) for y in (-2.0, 1.3)]
@@ -130,15 +132,20 @@ def test_grids_have_the_place_size_and_reference_pixel_that_was_asked_for(exposu
     assert copied.shape == placed.shape
 
 
-def test_header_values_are_overridden_without_touching_the_exposure(exposures) -> None:
-    one = exposures[0]
-    changed = override_exposure(one, OverrideParams(gain=2.0, read_noise=7.0, exptime=50.0))
-    assert (changed.read_noise, changed.exptime, one.read_noise, one.exptime) == (7.0, 50.0, 3.0, 100.0)
-    np.testing.assert_array_equal(changed.data, one.data * 2)
-    np.testing.assert_array_equal(changed.error, one.error * 2)
-    # The flux of a source in uJy is what it was.
-    assert 10 ** (-0.4 * changed.zero_point_ab) * 2 == pytest.approx(10 ** (-0.4 * one.zero_point_ab))
-    np.testing.assert_array_equal(override_exposure(one, OverrideParams()).data, one.data)
+def test_values_given_replace_those_of_the_headers(tmp_path) -> None:
+    camera = CameraParams(shape=(60, 60), n_bad_pixels=0, n_dead_pixels=0, n_cosmic_rays=1)
+    pointing, path = Pointing(name="a", band="f125w", ra=10.0, dec=-5.0), tmp_path / "a_flt.fits"
+    scene = draw_scene(10.0, -5.0, params=SceneParams(n_galaxies=0, n_stars=2, radius_arcsec=3.0))
+    write_exposure(render_exposure(scene, pointing, params=camera), pointing, path, params=camera)
+    one, changed = (
+        ExposureFiles([path], override=override)[0]
+        for override in (None, OverrideParams(read_noise=7.0, exptime=50.0, gain=2.0))
+    )
+    assert (changed.read_noise, changed.exptime) == (7.0, 50.0) != (one.read_noise, one.exptime)
+    # The gain is that of data numbers; these are electrons / s.
+    np.testing.assert_array_equal(changed.data, one.data)
+    with pytest.raises(InvalidInputError, match="exptime: 0 is not allowed"):
+        OverrideParams(exptime=0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,11 @@ import pytest
 from astropy.wcs import WCS
 
 from skymere.errors import InvalidInputError
-from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+from skymere.wcs import Grid, mean_rotation, wcs_cards, wcs_from_cards
+
+
+def north(rotation_deg: float = 0.0) -> WCS:
+    return Grid.tangent(10.0, 0.0, shape=(9, 9), scale_arcsec=1.0, rotation_deg=rotation_deg).wcs
 
 
 def test_a_tangent_grid_has_its_centre_scale_and_north_up() -> None:
@@ -66,6 +70,8 @@ def test_a_cutout_has_the_sky_of_its_parent() -> None:
         (lambda: Grid.tangent(0.0, 0.0, shape=(0, 5), scale_arcsec=1.0), "shape"),
         (lambda: Grid(wcs=WCS(naxis=2), shape=(5, 5)), "celestial"),
         (lambda: Grid.covering([], scale_arcsec=1.0), "footprints"),
+        (lambda: Grid.covering([(north(), (9, 9))], scale_arcsec=1.0, rotation_deg="up"), "rotation_deg: 'up'"),
+        (lambda: mean_rotation([(north(), (9, 9)), (north(180.0), (9, 9))]), "no mean orientation"),
         (lambda: wcs_cards(WCS(naxis=3)), "2-D celestial"),
         (lambda: wcs_from_cards({"CTYPE1": "WAVE"}), "do not make a celestial WCS"),
     ],
@@ -88,3 +94,37 @@ def test_a_rescaled_grid_shows_the_same_sky(factor):
         np.testing.assert_allclose(sky, same, rtol=0, atol=1e-11)
     with pytest.raises(InvalidInputError, match="factor: 0 is not allowed"):
         grid.rescaled(0)
+
+
+def test_the_mean_orientation_is_that_of_unit_vectors_also_for_distorted_images() -> None:
+    angles = (12.0, 20.0, 28.0)
+    parts = [Grid.tangent(40.0, -70.0, shape=(20, 900), scale_arcsec=0.1, rotation_deg=a) for a in angles]
+    assert mean_rotation([(p.wcs, p.shape) for p in parts]) == pytest.approx(20.0, abs=0.02)
+    grid = Grid.covering([(p.wcs, p.shape) for p in parts], scale_arcsec=0.1, rotation_deg="mean", margin_pix=2)
+    assert mean_rotation([(grid.wcs, grid.shape)]) == pytest.approx(20.0, abs=0.02)
+    north_up = Grid.covering([(p.wcs, p.shape) for p in parts], scale_arcsec=0.1, margin_pix=2)
+    assert np.prod(grid.shape) < np.prod(north_up.shape)
+    for part in parts:
+        x, y = grid.pixels(*part.corners().T)
+        assert min(x.min(), y.min()) >= 1.0
+        assert x.max() <= grid.shape[1] - 2.0
+        assert y.max() <= grid.shape[0] - 2.0
+
+
+def test_the_mean_of_350_and_14_degrees_is_2() -> None:
+    parts = [Grid.tangent(40.0, -70.0, shape=(60, 90), scale_arcsec=0.1, rotation_deg=a) for a in (350.0, 14.0)]
+    assert mean_rotation([(p.wcs, p.shape) for p in parts]) == pytest.approx(2.0, abs=0.02)
+
+
+def test_a_grid_covers_images_whose_wcs_is_only_of_ape_14() -> None:
+    inner = Grid.tangent(40.0, 30.0, shape=(50, 70), scale_arcsec=0.2, rotation_deg=25.0)
+
+    class LowLevel:
+        pixel_n_dim = world_n_dim = 2
+        world_axis_physical_types = ("pos.eq.ra", "pos.eq.dec")
+        pixel_to_world_values = staticmethod(inner.wcs.pixel_to_world_values)
+
+    found = Grid.covering([(LowLevel(), inner.shape)], scale_arcsec=0.2, rotation_deg="mean")
+    expected = Grid.covering([(inner.wcs, inner.shape)], scale_arcsec=0.2, rotation_deg="mean")
+    assert found.cards() == expected.cards()
+    assert found.shape == expected.shape

@@ -33,3 +33,6 @@ def fit(
     list[float],
     float,
 ]: ...
+def sample(
+    data: NDArray[np.float32], mask: NDArray[np.bool_] | None, points: NDArray[np.float64]
+) -> NDArray[np.float64]: ...

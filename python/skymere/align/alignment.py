@@ -1,22 +1,26 @@
 """Alignment of exposures to each other or to a catalogue."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
 from skymere.align.finding import find_sources
 from skymere.align.joint import fit_together
 from skymere.align.matching import Fit, Positions, fit_positions, match_positions
 from skymere.align.params import AlignParams
-from skymere.align.plane import LinearMap, TangentPlane, corrected_wcs
+from skymere.align.plane import CorrectedWcs, LinearMap, TangentPlane, corrected_wcs, footprint, pixel_scale
+from skymere.align.registration import register
+from skymere.align.selection import Region, exclude_sources
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.wcs import wcs_cards
 
 __all__ = ["Alignment", "align"]
 
@@ -35,9 +39,9 @@ class Alignment:
         Whether the WCS was corrected; that of a reference stays.
     reason : str
         Why it is not aligned; empty otherwise.
-    wcs : astropy.wcs.WCS
+    wcs : astropy.wcs.WCS or CorrectedWcs
         The corrected WCS with the distortion of the old one; the old one when it is not aligned.
-    parent : astropy.wcs.WCS
+    parent : astropy.wcs.WCS or APE-14 object
         The WCS before.
     method, fitgeom, reference : str
         Method, geometry, and what defined the sky.
@@ -51,13 +55,15 @@ class Alignment:
         The sources of the exposure, see `find_sources`.
     n_reference : int
         Sources of the reference.
+    params : AlignParams
+        Parameters of the alignment.
     """
 
     exposure_id: str
     group: str
     status: Literal["reference", "aligned", "not aligned"]
-    wcs: WCS
-    parent: WCS
+    wcs: Any
+    parent: Any
     method: str
     fitgeom: str
     reference: str
@@ -65,6 +71,7 @@ class Alignment:
     correction: LinearMap
     sources: pl.DataFrame
     n_reference: int
+    params: AlignParams
     fit: Fit | None = None
     reason: str = ""
 
@@ -93,16 +100,28 @@ class Alignment:
         return replace(exposure, wcs=self.wcs)
 
     def row(self) -> dict[str, Any]:
-        """Return the numbers of a row of ``wcs_solution`` [arcsec, deg]."""
+        """Return the row of ``wcs_solution`` [arcsec, deg], without tile and run.
+
+        ``wcs`` holds FITS cards; look-up tables are not repeated, and a gwcs is told by its plane and correction.
+        """
+        text = json.dumps(_cards(self.wcs), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        is_new = self.status == "aligned"
         row: dict[str, Any] = {
             "exposure_id": self.exposure_id,
+            "solution_id": f"{'align' if is_new else 'header'}-{digest[:16]}",
             "status": "ok" if self.is_aligned else "rejected",
             "message": self.reason,
-            "method": "header" if self.status == "reference" else "catalogue",
+            "parent": f"header-{_digest(self.parent)[:16]}" if is_new else "",
+            "method": "header" if not is_new else "image" if self.method == "pixels" else "catalogue",
             "fitgeom": self.fitgeom if self.fit else "",
             "reference": self.reference,
+            "is_active": self.is_aligned,
             "n_sources": self.sources.height,
             "n_reference": self.n_reference,
+            "wcs": text,
+            "wcs_sha256": digest,
+            "params": json.dumps(asdict(self.params), sort_keys=True, default=list),
         }
         if self.fit is None:
             return row
@@ -113,6 +132,22 @@ class Alignment:
         row |= {"rotation": self.correction.rotation_deg, "scale": self.correction.scale}
         row |= {"rms_x": self.fit.rms[0], "rms_y": self.fit.rms[1], "rmse": float(np.hypot(*self.fit.rms))}
         return row | {"mae": self.fit.mae, "n_matches": self.fit.n_used}
+
+
+def _cards(wcs: Any) -> dict[str, Any]:
+    """Return coordinates as far as they go into JSON."""
+    if isinstance(wcs, WCS):
+        bare = wcs.deepcopy()
+        bare.cpdis1 = bare.cpdis2 = bare.det2im1 = bare.det2im2 = None
+        return wcs_cards(bare)
+    if isinstance(wcs, CorrectedWcs):
+        linear = {key: getattr(wcs.correction, key).tolist() for key in ("matrix", "centre", "shift")}
+        return {"plane": [wcs.plane.ra, wcs.plane.dec], **linear}
+    return {}
+
+
+def _digest(wcs: Any) -> str:
+    return hashlib.sha256(json.dumps(_cards(wcs), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -130,6 +165,7 @@ def align(
     reference: pl.DataFrame | str | None = None,
     groups: Mapping[str, str] | None = None,
     sources: Mapping[str, pl.DataFrame] | None = None,
+    exclusions: Mapping[str, Sequence[Region] | NDArray[np.bool_]] | None = None,
     params: AlignParams | None = None,
 ) -> list[Alignment]:
     """Return where exposures look, relative to one of them or to a catalogue; the exposures stay as they are.
@@ -143,9 +179,11 @@ def align(
         name of an exposure or group. When not given, the group with most sources on the others (with ``keep_order``:
         the first) is the reference.
     groups : mapping of str to str, optional
-        Group of an exposure, such as the chips of one camera, which move as one; each by itself when not given.
+        Group of an exposure, such as the chips of one camera, which move as one; `Exposure.group` when not given.
     sources : mapping of str to polars.DataFrame, optional
         Sources of an exposure as `find_sources` gives them, at least ``x, y`` [pix]; found when not given.
+    exclusions : mapping of str to regions, optional
+        Where the sources of an exposure take no part, see `exclude_sources`.
     params : AlignParams, optional
         Search, match and fit.
 
@@ -163,7 +201,8 @@ def align(
     -----
     Positions are compared in the tangent plane in the middle of the exposures. The offset is the peak of the histogram
     of all differences; then nearest neighbours that are mutual are fitted, and matched and fitted again until the
-    pairs stay. With ``method="global"`` the maps of all groups are then solved for at once from all common sources.
+    pairs stay. With ``method="global"`` the maps of all groups are then solved for at once from all common sources;
+    with ``method="pixels"`` each group is then registered on its pixels against a stack of the others.
 
     Examples
     --------
@@ -173,13 +212,18 @@ def align(
     params = params or AlignParams()
     _check_exposures(exposures)
     tables = [_sources(exposure, sources, params) for exposure in exposures]
-    corners = [exposure.wcs.calc_footprint(axes=exposure.shape[::-1]) for exposure in exposures]
+    for i, exposure in enumerate(exposures):
+        if exclusions is not None and exposure.exposure_id in exclusions:
+            tables[i] = exclude_sources(tables[i], exclusions[exposure.exposure_id])
+    corners = [footprint(exposure.wcs, exposure.shape) for exposure in exposures]
     plane = TangentPlane.around(*np.concatenate(corners).T)
     grouped = _groups(exposures, tables, plane, groups or {}, params)
     frame, name, first = _reference(reference, grouped, plane, exposures, params)
     fits = _one_by_one(grouped, frame, first, params)
     if params.method == "global":
         fits = _together(fits, grouped, frame if first is None else None, first, params)
+    if params.method == "pixels":
+        fits = _on_pixels(fits, grouped, first, exposures, tables, plane, params)
     out: dict[int, Alignment] = {}
     for group, fit in zip(grouped, fits, strict=True):
         for i in group.members:
@@ -217,6 +261,7 @@ def _alignment(
         fit=fit if isinstance(fit, Fit) else None,
         sources=table,
         n_reference=n_reference,
+        params=params,
     )
 
 
@@ -253,7 +298,7 @@ def _groups(
 ) -> list[_Group]:
     members: dict[str, list[int]] = {}
     for i, exposure in enumerate(exposures):
-        members.setdefault(groups.get(exposure.exposure_id, exposure.exposure_id), []).append(i)
+        members.setdefault(groups.get(exposure.exposure_id, exposure.group or exposure.exposure_id), []).append(i)
     out = []
     for name, indices in members.items():
         parts = [_positions(exposures[i], tables[i], plane, params) for i in indices]
@@ -265,7 +310,7 @@ def _groups(
 
 
 def _positions(exposure: Exposure, table: pl.DataFrame, plane: TangentPlane, params: AlignParams) -> Positions:
-    scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(exposure.wcs)))) * 3600
+    scale = pixel_scale(exposure.wcs, exposure.shape)
     floor = _ERROR_FLOOR_PIX * scale if params.error_floor_arcsec is None else params.error_floor_arcsec
     xy = plane.of_pixels(exposure.wcs, table["x"].to_numpy(), table["y"].to_numpy())
     errors = [table[name].to_numpy() * scale for name in ("x_err", "y_err") if name in table.columns]
@@ -362,4 +407,33 @@ def _together(
         if k != first:
             enough = fit.n_used >= params.min_matches
             out[k] = fit if enough else f"{fit.n_used} sources are common, {params.min_matches} are needed"
+    return out
+
+
+def _on_pixels(
+    fits: list[_Result],
+    groups: list[_Group],
+    first: int | None,
+    exposures: Sequence[Exposure],
+    tables: Sequence[pl.DataFrame],
+    plane: TangentPlane,
+    params: AlignParams,
+) -> list[_Result]:
+    """Register all aligned groups on their pixels; the map of the reference group, if any, stays."""
+    aligned = [k for k, fit in enumerate(fits) if not isinstance(fit, str)]
+    if len(aligned) < 2:
+        return fits
+    found = register(
+        exposures,
+        tables,
+        [groups[k].members for k in aligned],
+        [fit if isinstance(fit := fits[k], Fit) else None for k in aligned],
+        [groups[k].positions for k in aligned],
+        anchor=None if first is None else aligned.index(first),
+        plane=plane,
+        params=params,
+    )
+    out = list(fits)
+    for k, fit in zip(aligned, found, strict=True):
+        out[k] = fit
     return out

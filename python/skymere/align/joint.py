@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.align.matching import Fit, Positions, match_positions
+from skymere.align.matching import HUBER_ROUNDS, Fit, Positions, huber_factor, match_positions
 from skymere.align.params import AlignParams, FitGeometry
 from skymere.align.plane import LinearMap
 
-__all__ = ["fit_together"]
+__all__ = ["BASIS", "after", "fit_together", "rotation"]
 
 _STEPS = 3
 _SOURCES_AT_ONCE = 4096
@@ -19,7 +19,7 @@ _SOURCES_AT_ONCE = 4096
 _MOVE_X, _MOVE_Y = ((1, 0, 0), (0, 0, 0)), ((0, 0, 0), (1, 0, 0))
 _TURN, _GROW = ((0, 0, -1), (0, 1, 0)), ((0, 1, 0), (0, 0, 1))
 _STRETCH = (((0, 1, 0), (0, 0, 0)), ((0, 0, 1), (0, 0, 0)), ((0, 0, 0), (0, 1, 0)), ((0, 0, 0), (0, 0, 1)))
-_BASIS: dict[FitGeometry, NDArray[np.float64]] = {
+BASIS: dict[FitGeometry, NDArray[np.float64]] = {
     "shift": np.array([_MOVE_X, _MOVE_Y], float),
     "rshift": np.array([_MOVE_X, _MOVE_Y, _TURN], float),
     "rscale": np.array([_MOVE_X, _MOVE_Y, _TURN, _GROW], float),
@@ -77,18 +77,20 @@ def fit_together(
     known = Positions(xy=np.empty((0, 2)), sigma=np.empty(0)) if catalogue is None else catalogue
     seen, n_sources = _common(positions, maps, known, params)
     maps = list(maps)
-    used = np.ones(len(seen.number), bool)
-    for _ in range(params.n_clip + 1):
-        weight = np.where(used, seen.weight, 0.0)
+    used, factor = np.ones(len(seen.number), bool), np.ones(len(seen.number))
+    for _ in range(max(params.n_clip + 1, HUBER_ROUNDS if params.huber is not None else 0)):
+        weight = np.where(used, seen.weight * factor, 0.0)
         for _ in range(_STEPS):
             maps, covariance = _step(seen, weight, maps, n_sources, known, anchor, params)
         xy = seen.mapped(maps)
         means, n_seen = _means(xy, weight, seen.number, n_sources, known)
         residuals = means[seen.number] - xy
         kept = _clip(residuals, weight, seen.exposure, params.clip_sigma) & (n_seen[seen.number] > 1)
-        if np.array_equal(kept, used):
+        if params.huber is None and np.array_equal(kept, used):
             break
         used = kept
+        if params.huber is not None:
+            factor = np.nan_to_num(huber_factor(residuals, seen.weight, used, params.huber), nan=1.0)
     return [_fit(k, seen, weight, residuals, linear, covariance[k]) for k, linear in enumerate(maps)]
 
 
@@ -143,7 +145,7 @@ def _step(
     params: AlignParams,
 ) -> tuple[list[LinearMap], NDArray[np.float64]]:
     """Solve the normal equations once; returns the better maps and the covariance ``(n, 2, 2)`` of their shifts."""
-    basis = _BASIS[params.fitgeom]
+    basis = BASIS[params.fitgeom]
     n_maps, n_params = len(maps), len(basis)
     xy = seen.mapped(maps)
     means, _ = _means(xy, weight, seen.number, n_sources, known)
@@ -181,17 +183,18 @@ def _step(
     for linear, centre, values in zip(maps, centres, change, strict=True):
         moved = np.einsum("p,pak->ak", values, basis)
         matrix = moved[:, 1:] / size
-        matrix = _rotation(matrix[1, 0]) if params.fitgeom == "rshift" else np.eye(2) + matrix
-        better.append(_after(linear, LinearMap(matrix=matrix, centre=centre, shift=moved[:, 0])))
+        matrix = rotation(matrix[1, 0]) if params.fitgeom == "rshift" else np.eye(2) + matrix
+        better.append(after(linear, LinearMap(matrix=matrix, centre=centre, shift=moved[:, 0])))
     covariance = inverse.reshape(n_maps, n_params, n_maps, n_params)[np.arange(n_maps), :2, np.arange(n_maps), :2]
     return better, covariance
 
 
-def _rotation(angle: float) -> NDArray[np.float64]:
+def rotation(angle: float) -> NDArray[np.float64]:
+    """Return the matrix of a turn from x to y [rad]."""
     return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
-def _after(first: LinearMap, second: LinearMap) -> LinearMap:
+def after(first: LinearMap, second: LinearMap) -> LinearMap:
     """Return the map that does one after the other, about where the second has its centre."""
     back = np.linalg.solve(first.matrix, second.centre - first.centre - first.shift) + first.centre
     moved = second.centre + second.shift

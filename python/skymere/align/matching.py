@@ -10,7 +10,12 @@ from skymere.align.params import AlignParams
 from skymere.align.plane import LinearMap
 from skymere.errors import NoDataError
 
-__all__ = ["Fit", "Positions", "fit_pairs", "fit_positions", "match_positions"]
+__all__ = ["HUBER_ROUNDS", "Fit", "Positions", "fit_pairs", "fit_positions", "huber_factor", "match_positions"]
+
+HUBER_ROUNDS = 5
+# Median of sqrt((a^2 + b^2) / 2) for normal a and b.
+_MEDIAN_Z = 0.8326
+_LEAST_FREE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -140,16 +145,31 @@ def fit_positions(first: Positions, second: Positions, params: AlignParams) -> F
 
 
 def fit_pairs(first: Positions, second: Positions, pairs: NDArray[np.int64], params: AlignParams) -> Fit:
-    """Return the map that fits given pairs."""
+    """Return the map that fits given pairs: least squares with clipping, and less weight the worse a pair fits.
+
+    Notes
+    -----
+    A pair whose residual is z in units of its own error counts min(1, k s / z) of its weight [1]_, s the median z in
+    units of that of a normal distribution: galaxies that are blended or were hit by a cosmic ray do not pull.
+
+    References
+    ----------
+    .. [1] Huber 1964, Ann. Math. Stat. 35, 73, section 4.
+    """
     i, j = pairs.T
-    weight = 1 / (first.sigma[i] ** 2 + second.sigma[j] ** 2)
-    matrix, centre, shift, used, residuals, rms, mae = _rust.fit(
-        first.xy[i], second.xy[j], weight, params.fitgeom, params.n_clip, params.clip_sigma
-    )
-    kept = np.where(used, weight, 0.0)
-    n = used.sum()
-    # The error of a weighted mean from the residuals themselves, whatever the weights.
-    spread = np.sqrt((kept[:, None] ** 2 * residuals**2).sum(axis=0)) / kept.sum() * np.sqrt(n / max(n - 2, 1))
+    inverse = 1 / (first.sigma[i] ** 2 + second.sigma[j] ** 2)
+    weight = inverse
+    for _ in range(HUBER_ROUNDS if params.huber is not None else 1):
+        matrix, centre, shift, used, residuals, rms, mae = _rust.fit(
+            first.xy[i], second.xy[j], weight, params.fitgeom, params.n_clip, params.clip_sigma
+        )
+        kept = np.where(used, weight, 0.0)
+        if params.huber is not None:
+            weight = inverse * huber_factor(residuals, inverse, used, params.huber)
+    # The error of a weighted mean from the residuals themselves, whatever the weights; what a pair pulled the map to
+    # itself is given back (MacKinnon & White 1985, J. Econometrics 29, 305, equation 12).
+    free = np.maximum(1 - _leverage(first.xy[i], kept, params), _LEAST_FREE)
+    spread = np.sqrt(((kept / free)[:, None] ** 2 * residuals**2).sum(axis=0)) / kept.sum()
     return Fit(
         map=LinearMap(matrix=np.array(matrix), centre=np.array(centre), shift=np.array(shift)),
         pairs=pairs,
@@ -159,3 +179,23 @@ def fit_pairs(first: Positions, second: Positions, pairs: NDArray[np.int64], par
         mae=mae,
         shift_err=(float(spread[0]), float(spread[1])),
     )
+
+
+def _leverage(xy: NDArray[np.float64], weight: NDArray[np.float64], params: AlignParams) -> NDArray[np.float64]:
+    """Return how much a pair pulls the map to itself, from 0 to 1."""
+    share = weight / weight.sum()
+    if params.fitgeom == "shift":
+        return np.asarray(share)
+    away = ((xy - share @ xy) ** 2).sum(axis=1)
+    # A rotation alone is half a parameter for each axis; six parameters are two more than four.
+    turns = {"rshift": 0.5, "rscale": 1.0, "general": 2.0}[params.fitgeom]
+    return np.asarray(share + turns * weight * away / max(float((weight * away).sum()), np.finfo(float).tiny))
+
+
+def huber_factor(
+    residuals: NDArray[np.float64], inverse_variance: NDArray[np.float64], used: NDArray[np.bool_], huber: float
+) -> NDArray[np.float64]:
+    """Return the part of its weight that each pair keeps."""
+    z = np.sqrt((residuals**2).sum(axis=1) / 2 * inverse_variance)
+    scale = float(np.median(z[used])) / _MEDIAN_Z if used.any() else 0.0
+    return np.asarray(np.where(z > huber * scale, huber * scale / np.maximum(z, np.finfo(float).tiny), 1.0))

@@ -11,7 +11,7 @@ from skymere.errors import InvalidInputError
 __all__ = ["AlignParams", "FitGeometry"]
 
 FitGeometry = Literal["shift", "rshift", "rscale", "general"]
-Method = Literal["reference", "global"]
+Method = Literal["reference", "global", "pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class AlignParams:
         How sources are found.
     method : str
         ``reference``: each exposure to the reference, one after the other; ``global``: afterwards all exposures
-        together to the means of their common sources.
+        together to the means of their common sources; ``pixels``: afterwards each on its pixels against a stack of the
+        others.
     expand_reference : bool
         Sources of an aligned exposure that the reference lacks become part of it.
     keep_order : bool
@@ -49,6 +50,9 @@ class AlignParams:
         ``shift``, ``rshift``, ``rscale`` or ``general``.
     n_clip, clip_sigma : int, float
         Rounds of clipping at most, and the largest residual along an axis in units of that axis' rms.
+    huber : float, optional
+        Pairs that fit worse than so many times the typical residual, in units of their own errors, weigh less; None
+        weighs all by their errors alone.
     error_floor_arcsec : float
         Added in quadrature to the errors of centroids when they are weighted: what undersampling and the choice of
         the window leave [arcsec]. None takes 0.03 pixel.
@@ -75,7 +79,8 @@ class AlignParams:
     min_matches: int = 15
     fitgeom: FitGeometry = "rscale"
     n_clip: int = 3
-    clip_sigma: float = 3.0
+    clip_sigma: float = 5.0
+    huber: float | None = 1.5
     error_floor_arcsec: float | None = None
     max_iterations: int = 5
 
@@ -92,6 +97,9 @@ class AlignParams:
             if getattr(self, name) < least:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be at least {least}"
                 raise InvalidInputError(msg)
+        if self.huber is not None and not 0 < self.huber < np.inf:
+            msg = f"huber: {self.huber} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
         if self.error_floor_arcsec is not None and not 0 <= self.error_floor_arcsec < np.inf:
             msg = f"error_floor_arcsec: {self.error_floor_arcsec} is not allowed, it must be 0 or positive"
             raise InvalidInputError(msg)

@@ -9,9 +9,9 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
-from skymere.wcs import pixel_transform
+from skymere.wcs import pixel_transform, pixels_to_sky
 
-__all__ = ["LinearMap", "TangentPlane", "corrected_wcs"]
+__all__ = ["CorrectedWcs", "LinearMap", "TangentPlane", "corrected_wcs", "footprint", "pixel_scale"]
 
 _STEP_DEG = 10.0 / 3600.0
 
@@ -103,28 +103,106 @@ def _tangent(ra: float, dec: float, scale_deg: float) -> WCS:
     return wcs
 
 
-def corrected_wcs(wcs: WCS, plane: TangentPlane, correction: LinearMap) -> WCS:
+def footprint(wcs: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return ``ra, dec`` ``(4, 2)`` [deg] of the outer corners of an image.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or APE-14 object
+        Its coordinates.
+    shape : tuple of int
+        ``(ny, nx)``.
+    """
+    ny, nx = shape
+    x, y = np.array([-0.5, nx - 0.5, nx - 0.5, -0.5]), np.array([-0.5, -0.5, ny - 0.5, ny - 0.5])
+    return np.column_stack(pixels_to_sky(wcs, x, y))
+
+
+def pixel_scale(wcs: Any, shape: tuple[int, int]) -> float:
+    """Return the side of a pixel in the middle of an image [arcsec].
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or APE-14 object
+        Its coordinates.
+    shape : tuple of int
+        ``(ny, nx)``.
+    """
+    x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    ra, dec = pixels_to_sky(wcs, np.array([x, x + 0.5, x - 0.5, x, x]), np.array([y, y, y, y + 0.5, y - 0.5]))
+    plane = TangentPlane(ra=float(ra[0]), dec=float(dec[0]))
+    _, right, left, up, down = plane.of_sky(ra, dec)
+    return float(np.sqrt(abs(np.linalg.det(np.column_stack([right - left, up - down])))))
+
+
+class CorrectedWcs:
+    """Coordinates that are not astropy's, such as a gwcs, after a linear map of a tangent plane.
+
+    It speaks the low-level interface of APE 14. World coordinates are ``ra, dec`` [deg].
+
+    Parameters
+    ----------
+    wcs : APE-14 object
+        The coordinates before.
+    plane : TangentPlane
+        The plane of the map.
+    correction : LinearMap
+        From where ``wcs`` puts things to where they are.
+    """
+
+    pixel_n_dim = world_n_dim = 2
+    world_axis_physical_types = ("pos.eq.ra", "pos.eq.dec")
+    world_axis_units = ("deg", "deg")
+
+    def __init__(self, wcs: Any, plane: TangentPlane, correction: LinearMap) -> None:
+        self.parent, self.plane, self.correction = wcs, plane, correction
+        self._to_plane, self._to_pixels = pixel_transform(wcs, plane.wcs), pixel_transform(plane.wcs, wcs)
+
+    def pixel_to_world_values(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ``ra, dec`` [deg] of 0-based pixels."""
+        x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
+        flat = np.column_stack(self._to_plane(x.ravel(), y.ravel()))
+        ra, dec = self.plane.sky(self.correction.apply(flat)).T
+        return ra.reshape(x.shape), dec.reshape(x.shape)
+
+    def world_to_pixel_values(self, ra: ArrayLike, dec: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return 0-based pixels of ``ra, dec`` [deg]."""
+        ra, dec = np.broadcast_arrays(np.asarray(ra, float), np.asarray(dec, float))
+        linear = self.correction
+        there = self.plane.of_sky(ra.ravel(), dec.ravel()) - linear.centre - linear.shift
+        x, y = self._to_pixels(*(np.linalg.solve(linear.matrix, there.T) + linear.centre[:, None]))
+        return x.reshape(ra.shape), y.reshape(ra.shape)
+
+
+def corrected_wcs(wcs: Any, plane: TangentPlane, correction: LinearMap) -> Any:
     """Return a WCS after a linear map of a tangent plane; its distortion stays.
 
     Parameters
     ----------
-    wcs : astropy.wcs.WCS
+    wcs : astropy.wcs.WCS or APE-14 object
         What is corrected; it is not changed.
     plane : TangentPlane
         The plane of the map.
     correction : LinearMap
         From where the WCS puts things to where they are.
 
+    Returns
+    -------
+    astropy.wcs.WCS or CorrectedWcs
+        The latter of a gwcs.
+
     Raises
     ------
     InvalidInputError
-        When the WCS is not an astropy WCS of the sky.
+        When the WCS is not one of the sky.
 
     Notes
     -----
     CRVAL goes where the map takes it. CD is multiplied by the derivative of the map from the old plane at CRVAL to the
     new one, which is linear but for the product of the correction and the square of the distance.
     """
+    if not isinstance(wcs, WCS) and hasattr(wcs, "world_to_pixel_values"):
+        return CorrectedWcs(wcs, plane, correction)
     if not isinstance(wcs, WCS) or not wcs.has_celestial or wcs.naxis != 2:
         msg = f"wcs: {type(wcs).__name__} is not allowed, it must be a two-dimensional celestial astropy WCS"
         raise InvalidInputError(msg)

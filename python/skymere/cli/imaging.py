@@ -55,15 +55,15 @@ def align(
 ) -> None:
     """Align exposures: copies with corrected coordinates, and `alignment.csv` with what was found.
 
-    The exposures stay as they are. In the copies the old coordinates are the alternate WCS O. An exposure that cannot
-    be aligned is not copied; the table says why, and the exit code is 1.
+    The exposures stay as they are. In the copies the old coordinates are an alternate WCS. An exposure that cannot be
+    aligned is not copied; the table says why, and the exit code is 1.
 
     Example: `skymere align visit*_flt.fits -o aligned --fitgeom rshift`
     """
     from skymere._params import resolve_params
     from skymere.align import AlignParams
     from skymere.align import align as align_exposures
-    from skymere.io import read_exposure, write_with_wcs
+    from skymere.io import read_exposures, write_with_wcs
 
     said = {"fitgeom": fitgeom and fitgeom.value, "search_radius_arcsec": search_radius, "min_matches": min_matches}
     settings, rows = resolve_params(AlignParams, _given(params, set_, said))
@@ -73,11 +73,14 @@ def align(
     table = output / "alignment.csv"
     copies = [output / path.name for path in files]
     _check_outputs([table, *copies], overwrite=overwrite)
-    exposures = [read_exposure(path) for path in files]
+    chips = [read_exposures(path) for path in files]
+    exposures = [exposure for each in chips for exposure in each]
     found = align_exposures(exposures, reference=_catalogue(reference), params=settings)
-    for one, path, copy in zip(found, files, copies, strict=True):
-        if one.is_aligned:
-            write_with_wcs(path, copy, one.wcs)
+    solved = iter(found)
+    for path, copy, each in zip(files, copies, chips, strict=True):
+        ours = [next(solved) for _ in each]
+        if all(one.is_aligned for one in ours):
+            write_with_wcs(path, copy, [one.wcs for one in ours], name="SKYMERE")
     frame = pl.DataFrame([one.row() for one in found])
     _write_table(frame, table)
     shown = ("exposure_id", "status", "message", "n_matches", "shift_x", "shift_y", "rms_x", "rms_y")
@@ -109,23 +112,28 @@ def crmask(
     if dry_run:
         _show(resolved.rows)
         return
-    names = [_root(path) for path in files]
-    masks = [output / f"{name}_crmask.fits" for name in names]
-    copies = [output / f"{name}_crclean.fits" for name in names] if clean else []
-    _check_outputs(masks + copies, overwrite=overwrite)
     plan = resolved.plan
     exposures = ExposureFiles(files, override=plan.override)
+    names = [_name(path, chip) for path, chip in exposures.places]
+    masks = [output / f"{name}_crmask.fits" for name in names]
+    copies = {path: output / f"{_root(path)}_crclean.fits" for path in files if clean}
+    _check_outputs([*masks, *copies.values()], overwrite=overwrite)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
-    rows = []
+    rows, cleaned = [], []
     for i, one in enumerate(iter_flagged(exposures, params=plan.mosaic.flag, separate_grid=separate)):
         if one.cosmic_rays is None:
             msg = "mosaic.flag.cosmic_rays: false is not allowed, nothing would be found"
             raise InvalidInputError(msg)
         hits = one.cosmic_rays.mask
         write_image(hits, masks[i], name="CRMASK", keywords={"EXPOSURE": one.exposure.exposure_id})
-        if clean:
-            write_with_data(files[i], copies[i], one.cleaned().data)
         rows.append({"exposure": names[i], "sky": one.exposure.sky, "hit pixels": int(hits.sum())})
+        path = exposures.places[i][0]
+        if clean:
+            cleaned.append(one.cleaned().data)
+            # The chips of a file follow each other.
+            if i + 1 == len(exposures) or exposures.places[i + 1][0] != path:
+                write_with_data(path, copies[path], cleaned)
+                cleaned = []
     print_frame(pl.DataFrame(rows))
 
 
@@ -204,6 +212,7 @@ def blot(
     image: Annotated[Path, typer.Argument(help="Mosaic, or any image with celestial coordinates [electron / s].")],
     exposure: Annotated[Path, typer.Argument(help="Exposure whose pixels are wanted.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="FITS file with one extension.")],
+    chip: Annotated[int | None, typer.Option(help="Number of the chip, where the file holds several.")] = None,
     interpolation: Annotated[
         str, typer.Option(help="nearest, linear, poly3, poly5, sinc, lanczos3 or lanczos5.")
     ] = "poly5",
@@ -230,7 +239,7 @@ def blot(
         return
     _check_outputs([output], overwrite=overwrite)
     data, grid = read_image(image)
-    one = replace(read_exposure(exposure), sky=sky)
+    one = replace(read_exposure(exposure, chip=chip), sky=sky)
     if not _overlap(pixel_map(one.wcs, grid.wcs, one.shape), grid.shape):
         msg = f"{image}: has nothing in common with {exposure}, its outline is {grid.outline()}"
         raise NoOverlapError(msg)
@@ -243,7 +252,10 @@ class _StoredMasks:
     """Puts the stored cosmic-ray mask of an exposure into its flags."""
 
     def __init__(self, folder: Path, files: Sequence[Path]) -> None:
-        self._paths = {_root(path): folder / f"{_root(path)}_crmask.fits" for path in files}
+        from skymere.io import chips_of
+
+        names = [_name(path, chip) for path in files for chip in chips_of(path)]
+        self._paths = {name: folder / f"{name}_crmask.fits" for name in names}
 
     def __call__(self, exposure: "Exposure") -> "Exposure":
         from skymere.io import read_mask
@@ -255,6 +267,11 @@ def _root(path: Path) -> str:
     from skymere.io import exposure_id
 
     return exposure_id(path)
+
+
+def _name(path: Path, chip: int | None) -> str:
+    """Return the identifier of an exposure, as `skymere.io.read_exposures` gives it."""
+    return _root(path) if chip is None else f"{_root(path)}_chip{chip}"
 
 
 def _overlap(pixmap: Any, shape: tuple[int, int]) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -33,10 +34,15 @@ class Exposure:
         Data-quality bits.
     dq_bits : mapping of str to int
         Name of each bit, so that every mask has a reason.
+    harmless_dq : tuple of str
+        Names of bits that tell something about a pixel without making it bad.
     flags : ndarray, uint32, shape (ny, nx), optional
         What skymere found: bits of `FLAG_BITS`. None means nothing was found yet.
-    wcs : astropy.wcs.WCS
-        Celestial WCS with its distortion.
+    wcs : astropy.wcs.WCS or APE-14 object
+        Celestial WCS with its distortion; a gwcs for JWST.
+    group : str
+        Name of the exposure of which this is one chip, all of which look at the sky together; empty where it is the
+        only one.
     unit : str
         FITS unit of ``data``; a rate, so that exposures of any length combine.
     exptime : float
@@ -44,7 +50,7 @@ class Exposure:
     band : str
         Filter, lower case.
     instrument, detector : str
-        As in the header.
+        As in the header; with the number of the chip where there are several, such as WFC2.
     read_noise : float
         Read noise [electron].
     zero_point_ab : float
@@ -68,11 +74,13 @@ class Exposure:
     data: NDArray[np.float32]
     error: NDArray[np.float32]
     dq: NDArray[np.uint32]
-    wcs: WCS
+    wcs: WCS | Any
     exptime: float
     band: str
     unit: str = "electron / s"
     dq_bits: Mapping[str, int] = field(default_factory=dict)
+    harmless_dq: tuple[str, ...] = ()
+    group: str = ""
     flags: NDArray[np.uint32] | None = None
     instrument: str = ""
     detector: str = ""
@@ -108,7 +116,8 @@ class Exposure:
     def mask(self, *, ignore: Iterable[str] = ()) -> NDArray[np.bool_]:
         """Return the bad pixels, True = do not use.
 
-        A pixel is bad when it has a flag, any DQ bit but the ignored ones, or a value or error that is not finite.
+        A pixel is bad when it has a flag, any DQ bit but the ignored and the harmless ones, or a value or error that is
+        not finite.
 
         Parameters
         ----------
@@ -121,7 +130,7 @@ class Exposure:
             When a name is not one of this exposure's bits.
         """
         keep = 0
-        for name in ignore:
+        for name in (*ignore, *self.harmless_dq):
             if name not in self.dq_bits:
                 msg = (
                     f"ignore: {name!r} is not a DQ bit of {self.exposure_id}, it must be one of {sorted(self.dq_bits)}"

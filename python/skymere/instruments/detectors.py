@@ -1,10 +1,14 @@
-"""Detectors by name: data-quality bits with their meaning, header keywords, nominal pixel scale."""
+"""Detectors by name: data-quality bits with their meaning, header keywords, units, gains, nominal pixel scales."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
 
 from skymere.errors import InvalidInputError
+from skymere.instruments import dq_bits as bits
 
 __all__ = ["DETECTORS", "Detector", "find_detector"]
 
@@ -19,57 +23,196 @@ class Detector:
         TELESCOP, INSTRUME and DETECTOR of its headers, upper case.
     dq_bits : mapping of str to int
         Name of each data-quality bit.
+    harmless_dq : tuple of str
+        Bits that tell something about a pixel without making it bad.
     band_keywords : tuple of str
         Primary-header keywords that may hold the filter.
     clear_filters : frozenset of str
-        Values of those keywords that mean no filter.
+        Values of those keywords that mean no filter; also every value that begins with one of them.
+    first_filter_wins : bool
+        Of two filters the one of the first keyword is the band, because the other only blocks what it leaks.
     read_noise_keywords : tuple of str
-        Keywords with the read noise of each amplifier [electron].
+        Keywords with the read noise of each amplifier [electron]; zeros are amplifiers that were not used.
+    read_noise : float
+        Nominal read noise of an exposure, where the headers have none [electron].
+    chip_keyword : str
+        Keyword with the number of the chip, where there are several.
+    chip_amplifiers : mapping of int to str
+        Last letters of the read-noise keywords of each chip.
+    gain : float
+        Electrons in one unit of a file in data numbers [electron / DN].
+    gain_keyword : str
+        Keyword with that number; the nominal one where it is empty or missing.
+    exptime_keywords : tuple of str
+        Keywords with the exposure time [s]; the first that is there counts.
     scale_keyword : str
         Extension keyword with the nominal pixel scale [arcsec].
     scale_arcsec : float
         Nominal pixel scale where that keyword is missing [arcsec].
+    planes : mapping of str to str
+        Names of the extensions with ``data``, ``error`` and ``dq``; the last two may be missing of a generic file.
+    unit : str
+        Unit where the header has no BUNIT.
+    zero_point_keyword : str
+        Keyword with the AB magnitude of one unit of the file, where it has no PHOTFLAM, PHOTFNU or PHOTMJSR.
+
+    Raises
+    ------
+    InvalidInputError
+        When a number is not allowed.
     """
 
     telescope: str
     instrument: str
     name: str
-    dq_bits: Mapping[str, int]
-    band_keywords: tuple[str, ...]
+    dq_bits: Mapping[str, int] = field(default_factory=dict)
+    harmless_dq: tuple[str, ...] = ()
+    band_keywords: tuple[str, ...] = ("FILTER",)
     clear_filters: frozenset[str] = frozenset()
-    read_noise_keywords: tuple[str, ...]
+    first_filter_wins: bool = False
+    read_noise_keywords: tuple[str, ...] = ()
+    read_noise: float = 0.0
+    chip_keyword: str = ""
+    chip_amplifiers: Mapping[int, str] = field(default_factory=dict)
+    gain: float = 1.0
+    gain_keyword: str = ""
+    exptime_keywords: tuple[str, ...] = ("EXPTIME",)
     scale_keyword: str = "IDCSCALE"
-    scale_arcsec: float
+    scale_arcsec: float = float("nan")
+    planes: Mapping[str, str] = field(default_factory=lambda: {"data": "SCI", "error": "ERR", "dq": "DQ"})
+    unit: str = ""
+    zero_point_keyword: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("dq_bits", "chip_amplifiers", "planes"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        if not 0 < self.gain < np.inf:
+            msg = f"gain: {self.gain} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if not 0 <= self.read_noise < np.inf:
+            msg = f"read_noise: {self.read_noise} is not allowed, it must be 0 or more"
+            raise InvalidInputError(msg)
+        if unknown := set(self.harmless_dq) - set(self.dq_bits):
+            msg = f"harmless_dq: {sorted(unknown)} are no bits, they must be some of {sorted(self.dq_bits)}"
+            raise InvalidInputError(msg)
+        if "data" not in self.planes:
+            msg = f"planes: {dict(self.planes)} is not allowed, it must name the extension of 'data'"
+            raise InvalidInputError(msg)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Self:
+        """Return a detector that skymere does not know, from a small table such as a TOML file holds.
+
+        Parameters
+        ----------
+        table : mapping
+            Names and values of the parameters of `Detector`; lists stand for tuples.
+
+        Raises
+        ------
+        InvalidInputError
+            When a name is not one of the parameters, or a needed one is missing.
+
+        Examples
+        --------
+        >>> from skymere.instruments import Detector
+        >>> table = {"telescope": "CTIO 4M", "instrument": "DECAM", "name": "N12", "gain": 4.0, "scale_arcsec": 0.262}
+        >>> Detector.from_table(table | {"planes": {"data": "N12"}, "unit": "DN"}).gain
+        4.0
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := set(table) - known:
+            msg = f"table: {sorted(unknown)} are not allowed, the names must be some of {sorted(known)}"
+            raise InvalidInputError(msg)
+        if missing := {"telescope", "instrument", "name"} - set(table):
+            msg = f"table: {sorted(missing)} are missing"
+            raise InvalidInputError(msg)
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
+        }
+        if "clear_filters" in values:
+            values["clear_filters"] = frozenset(values["clear_filters"])
+        return cls(**values)
+
+    def is_clear(self, value: str) -> bool:
+        """Return whether a value of a filter keyword means no filter."""
+        word = value.strip().upper()
+        return not word or any(word.startswith(clear) for clear in self.clear_filters)
 
 
-# WFC3 Data Handbook (version 5), table 3.3.
-_WFC3_IR_BITS = {
-    "decoding_error": 1,
-    "missing_data": 2,
-    "dead": 4,
-    "bad_zero_read": 8,
-    "hot": 16,
-    "unstable": 32,
-    "warm": 64,
-    "bad_reference_pixel": 128,
-    "saturated": 256,
-    "bad_in_flat": 512,
-    "zero_read_signal": 2048,
-    "cosmic_ray": 4096,
-    "ramp_cosmic_ray": 8192,
-    "crosstalk": 16384,
+_AMPLIFIERS = tuple(f"READNSE{amplifier}" for amplifier in "ABCD")
+_CCD: dict[str, Any] = {
+    "telescope": "HST",
+    "read_noise_keywords": _AMPLIFIERS,
+    "clear_filters": frozenset({"CLEAR", "N/A"}),
 }
+_TWO_CHIPS: dict[str, Any] = {"chip_keyword": "CCDCHIP", "chip_amplifiers": {1: "AB", 2: "CD"}}
+_JWST: dict[str, Any] = {
+    "telescope": "JWST",
+    "dq_bits": bits.JWST,
+    "harmless_dq": bits.JWST_HARMLESS,
+    "clear_filters": frozenset({"CLEAR", "N/A"}),
+    "exptime_keywords": ("XPOSURE", "EFFEXPTM", "EXPTIME"),
+}
+
+
+def _nircam(name: str) -> Detector:
+    # JDox, "NIRCam Detector Overview": mean gains and scales of the short and long channels.
+    is_long = name.endswith("LONG")
+    return Detector(
+        instrument="NIRCAM",
+        name=name,
+        band_keywords=("PUPIL", "FILTER"),
+        first_filter_wins=True,
+        gain=1.82 if is_long else 2.05,
+        read_noise=13.3 if is_long else 15.8,
+        scale_arcsec=0.063 if is_long else 0.031,
+        **_JWST,
+    )
+
 
 DETECTORS: tuple[Detector, ...] = (
     Detector(
         telescope="HST",
         instrument="WFC3",
         name="IR",
-        dq_bits=MappingProxyType(_WFC3_IR_BITS),
-        band_keywords=("FILTER",),
-        read_noise_keywords=("READNSEA", "READNSEB", "READNSEC", "READNSED"),
+        dq_bits=bits.WFC3_IR,
+        read_noise_keywords=_AMPLIFIERS,
         scale_arcsec=0.1282500028610229,
     ),
+    Detector(
+        instrument="WFC3", name="UVIS", dq_bits=bits.WFC3_UVIS, scale_arcsec=0.03962000086903572, **_CCD, **_TWO_CHIPS
+    ),
+    Detector(
+        instrument="ACS",
+        name="WFC",
+        dq_bits=bits.ACS,
+        band_keywords=("FILTER1", "FILTER2"),
+        scale_arcsec=0.05,
+        **_CCD,
+        **_TWO_CHIPS,
+    ),
+    Detector(
+        instrument="ACS",
+        name="HRC",
+        dq_bits=bits.ACS,
+        band_keywords=("FILTER1", "FILTER2"),
+        scale_arcsec=0.025,
+        **_CCD,
+    ),
+    *(_nircam(f"NRC{module}{part}") for module in "AB" for part in ("1", "2", "3", "4", "LONG")),
+    # JDox, "NIRISS Detector Overview" and "MIRI Detector Performance".
+    Detector(
+        instrument="NIRISS",
+        name="NIS",
+        band_keywords=("PUPIL", "FILTER"),
+        first_filter_wins=True,
+        gain=1.61,
+        read_noise=10.0,
+        scale_arcsec=0.0656,
+        **_JWST,
+    ),
+    Detector(instrument="MIRI", name="MIRIMAGE", gain=3.1, read_noise=14.0, scale_arcsec=0.11, **_JWST),
 )
 
 
@@ -91,5 +234,5 @@ def find_detector(telescope: str, instrument: str, name: str) -> Detector:
         if (detector.telescope, detector.instrument, detector.name) == wanted:
             return detector
     known = ", ".join(f"{d.telescope} {d.instrument} {d.name}" for d in DETECTORS)
-    msg = f"detector: {' '.join(wanted) or 'none'!s} is not known, it must be one of: {known}"
+    msg = f"detector: {' '.join(wanted).strip() or 'none'} is not known, it must be one of: {known}"
     raise InvalidInputError(msg)

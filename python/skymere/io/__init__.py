@@ -1,22 +1,34 @@
 """Files to products and back."""
 
-from skymere.io.exposures import exposure_id, file_digest, read_exposure
-from skymere.io.images import read_grid, read_image, read_mask, write_image, write_with_data, write_with_wcs
+from skymere.io._open import open_fits
+from skymere.io.coordinates import DistortionFiles, read_gwcs
+from skymere.io.exposures import ReadParams, chips_of, exposure_id, file_digest, read_exposure, read_exposures
+from skymere.io.images import read_grid, read_image, read_mask, write_image, write_with_data
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_library
+from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 
 __all__ = [
+    "DistortionFiles",
     "PsfLibrary",
+    "ReadParams",
+    "chips_of",
     "exposure_id",
     "file_digest",
+    "open_fits",
     "read_exposure",
+    "read_exposures",
     "read_grid",
+    "read_gwcs",
+    "read_headerlet",
     "read_image",
     "read_mask",
     "read_mosaic",
     "read_psf_library",
+    "write_headerlet",
     "write_image",
     "write_mosaic",
+    "write_shifts",
     "write_with_data",
     "write_with_wcs",
 ]

@@ -1,6 +1,6 @@
 """Single images, grids of images, and copies of exposures with other coordinates."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
-from skymere.io.exposures import is_singular, to_rate
+from skymere.io.coordinates import is_singular
+from skymere.io.exposures import rate_factors
 from skymere.wcs import Grid, wcs_cards, wcs_from_cards
 
-__all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data", "write_with_wcs"]
-
-_LINEAR = ("CRVAL1", "CRVAL2", "CRPIX1", "CRPIX2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CTYPE1", "CTYPE2")
+__all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -125,7 +124,7 @@ def write_image(
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
 
 
-def write_with_data(source: str | Path, path: str | Path, data: NDArray[np.float32]) -> None:
+def write_with_data(source: str | Path, path: str | Path, data: Sequence[NDArray[np.float32]]) -> None:
     """Copy an exposure with other pixels in SCI.
 
     Parameters
@@ -134,23 +133,25 @@ def write_with_data(source: str | Path, path: str | Path, data: NDArray[np.float
         FLT-like file, which is not changed.
     path : path-like
         The copy; it appears whole or not at all.
-    data : ndarray, float32, shape (ny, nx) [electron / s]
-        New pixels; written in the unit of the file.
+    data : sequence of ndarray, float32, shape (ny, nx) [electron / s]
+        New pixels of every chip, in the order of the file; written in its unit.
 
     Raises
     ------
     NotFoundError, StorageError, FormatError
         When the file is missing, unreadable or has no SCI extension, or the copy cannot be written.
     InvalidInputError
-        When the copy would replace the file itself, or the shape is another.
+        When the copy would replace the file itself, or the number of chips or a shape is another.
     """
     with _copied(source, path) as hdus:
-        header = hdus["SCI"].header
-        if hdus["SCI"].shape != data.shape:
-            msg = f"data: shape {data.shape} is not allowed, SCI of {source} has {hdus['SCI'].shape}"
+        images = [hdu for hdu in hdus if hdu.name == "SCI"][: len(data)]
+        factors = rate_factors(hdus, Path(source))
+        shapes, wanted = [pixels.shape for pixels in data], [hdu.shape for hdu in images]
+        if shapes != wanted or len(data) != len(factors):
+            msg = f"data: shapes {shapes} are not allowed, SCI of {source} has {wanted} in {len(factors)} chips"
             raise InvalidInputError(msg)
-        exptime = float(hdus[0].header.get("EXPTIME", header.get("EXPTIME", float("nan"))))
-        hdus["SCI"].data = np.asarray(data / to_rate(header, exptime, Path(source)), np.float32)
+        for hdu, pixels, factor in zip(images, data, factors, strict=True):
+            hdu.data = np.asarray(pixels / factor, np.float32)
 
 
 @contextmanager
@@ -166,40 +167,3 @@ def _copied(source: str | Path, path: str | Path) -> Iterator[fits.HDUList]:
             raise FormatError(msg)
         yield hdus
         write_whole(hdus, path)
-
-
-def write_with_wcs(source: str | Path, path: str | Path, wcs: WCS, *, wcsname: str = "SKYMERE") -> None:
-    """Copy an exposure with other linear coordinates of SCI; those that it had become the alternate WCS O.
-
-    Parameters
-    ----------
-    source : path-like
-        FLT-like file, which is not changed.
-    path : path-like
-        The copy; it appears whole or not at all.
-    wcs : astropy.wcs.WCS
-        New coordinates with the distortion that the file has.
-    wcsname : str, optional
-        Name of the new solution.
-
-    Raises
-    ------
-    NotFoundError, StorageError, FormatError
-        When the file is missing, unreadable or has no SCI extension, or the copy cannot be written.
-    InvalidInputError
-        When the copy would replace the file itself.
-    """
-    with _copied(source, path) as hdus:
-        header = hdus["SCI"].header
-        for key in _LINEAR:
-            if key in header:
-                header[f"{key}O"] = header[key]
-        header["WCSNAMEO"] = str(header.get("WCSNAME", "ORIGINAL"))
-        for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2"):
-            header.remove(key, ignore_missing=True)
-        matrix = wcs.pixel_scale_matrix
-        for i in (0, 1):
-            header[f"CRVAL{i + 1}"], header[f"CRPIX{i + 1}"] = float(wcs.wcs.crval[i]), float(wcs.wcs.crpix[i])
-            for j in (0, 1):
-                header[f"CD{i + 1}_{j + 1}"] = float(matrix[i, j])
-        header["WCSNAME"] = wcsname

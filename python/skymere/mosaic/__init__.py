@@ -3,7 +3,7 @@
 from skymere.mosaic.cutouts import Cutout, cut_window
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
-from skymere.mosaic.files import ExposureFiles, OverrideParams, override_exposure
+from skymere.mosaic.files import ExposureFiles, OverrideParams
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
@@ -38,7 +38,6 @@ __all__ = [
     "make_grid",
     "measure_quality",
     "n_exposures",
-    "override_exposure",
     "preset_values",
     "resolve",
     "solve_sky",

@@ -161,7 +161,7 @@ def solve_sky(
 
     seen = [_look(exposure, p, partial(bad_pixels, i)) for i, exposure in enumerate(exposures)]
     names = _checked_names(seen)
-    owner = [(groups or {}).get(name, name) for name in names]
+    owner = [(groups or {}).get(one.name, one.group) for one in seen]
     if p.method not in ("match", "globalmin+match"):
         levels = _in_units(_simple_levels(seen, owner, p), seen)
         return SkySolution(levels=levels, method=p.method, groups=tuple((name,) for name in names))
@@ -225,6 +225,7 @@ class _Seen:
     """What is kept of an exposure: its pixel's area [arcsec^2] and own level [unit / arcsec^2]."""
 
     name: str
+    group: str
     area: float
     level: float
 
@@ -239,7 +240,8 @@ def _look(exposure: Exposure, p: SkyParams, bad_pixels: Callable[[Exposure], NDA
         except NoDataError as error:
             msg = f"exposures: {exposure.exposure_id} has no good pixel for the sky: {error}"
             raise NoDataError(msg) from None
-    return _Seen(name=exposure.exposure_id, area=area, level=level)
+    group = exposure.group or exposure.exposure_id
+    return _Seen(name=exposure.exposure_id, group=group, area=area, level=level)
 
 
 def _checked_names(seen: Sequence[_Seen]) -> list[str]:

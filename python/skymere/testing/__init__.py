@@ -1,17 +1,23 @@
 """Simulated surveys with known truth, and how well they were recovered. Needs the extra ``skymere[demo]`` (GalSim)."""
 
+from skymere.testing.acs import ACS_BANDS, AcsParams, AcsPointing, acs_distortion, simulate_acs
 from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
+from skymere.testing.limits import shift_limit
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
 from skymere.testing.survey import SurveyParams, simulate_survey
 
 __all__ = [
+    "ACS_BANDS",
     "BANDS",
+    "AcsParams",
+    "AcsPointing",
     "CameraParams",
     "Pointing",
     "SceneParams",
     "SurveyParams",
+    "acs_distortion",
     "dithers",
     "draw_scene",
     "match_sources",
@@ -19,6 +25,8 @@ __all__ = [
     "score_cosmic_rays",
     "score_detections",
     "score_sources",
+    "shift_limit",
+    "simulate_acs",
     "simulate_survey",
     "true_aperture_fluxes",
 ]

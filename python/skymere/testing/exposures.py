@@ -4,8 +4,9 @@ GalSim (Rowe et al. 2015) draws galaxies, stars and their PSF, so the truth does
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ __all__ = [
     "SCALE_ARCSEC",
     "CameraParams",
     "Pointing",
+    "blurred_profile",
+    "cosmic_rays",
+    "detector_faults",
     "dithers",
+    "draw_sources",
+    "noise_free_image",
     "render_exposure",
     "source_profile",
     "write_exposure",
@@ -184,12 +190,12 @@ def render_exposure(
     """
     params = params or CameraParams()
     wcs = camera_wcs(pointing, params.shape)
-    truth = _draw_sources(scene, pointing, wcs, params)
+    truth = noise_free_image(scene, pointing, wcs, params)
     rng = np.random.default_rng([seed, *pointing.name.encode()])
     electrons = (truth + params.sky) * params.exptime
     noisy = rng.poisson(electrons) + rng.normal(0.0, params.read_noise, params.shape)
-    hits = _cosmic_rays(rng, params)
-    dq, dead = _detector_faults(np.random.default_rng([seed, 2]), params)
+    hits = cosmic_rays(rng, params)
+    dq, dead = detector_faults(np.random.default_rng([seed, 2]), params)
     counts = noisy + rng.poisson(hits)
     counts[dead] = rng.normal(0.0, params.read_noise, int(dead.sum()))
     counts[dq > 0] += rng.normal(0.0, 30.0 * params.read_noise, int((dq > 0).sum()))
@@ -218,11 +224,16 @@ def _jacobians(wcs: WCS, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDAr
 
 def source_profile(source: Mapping[str, Any], band: str, params: CameraParams) -> Any:
     """Return a row of the scene as a GalSim profile of unit flux behind the optics, in arcsec east and north."""
+    fwhm = params.psf_fwhm_arcsec * BANDS[band][1] / max(pivot for _, pivot in BANDS.values())
+    return blurred_profile(source, fwhm)
+
+
+def blurred_profile(source: Mapping[str, Any], psf_fwhm_arcsec: float) -> Any:
+    """Return a row of the scene as a GalSim profile of unit flux behind a Moffat PSF, in arcsec east and north."""
     import galsim
 
     settings = galsim.GSParams(folding_threshold=5e-3, maxk_threshold=1e-3, maximum_fft_size=8192)
-    fwhm = params.psf_fwhm_arcsec * BANDS[band][1] / max(pivot for _, pivot in BANDS.values())
-    psf = galsim.Moffat(beta=3.0, fwhm=fwhm, trunc=12.0 * fwhm, gsparams=settings)
+    psf = _psf(psf_fwhm_arcsec, settings)
     if source["kind"] != "galaxy":
         return psf
     radius = source["r_half_arcsec"]
@@ -232,14 +243,42 @@ def source_profile(source: Mapping[str, Any], band: str, params: CameraParams) -
     return galsim.Convolve([shape, psf], gsparams=settings)
 
 
-def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:
-    """Noise-free sources [electron / s / pix] on the detector."""
+@lru_cache(maxsize=16)
+def _psf(fwhm_arcsec: float, settings: Any) -> Any:
+    """Return the PSF; one object for all sources, because GalSim finds its largest wave number once for each."""
     import galsim
 
+    return galsim.Moffat(beta=3.0, fwhm=fwhm_arcsec, trunc=12.0 * fwhm_arcsec, gsparams=settings)
+
+
+def noise_free_image(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: CameraParams) -> NDArray[np.float64]:
+    """Return the noise-free sources on the detector [electron / s / pix]."""
     zero_point, _ = BANDS[pointing.band]
+    return draw_sources(
+        scene,
+        wcs,
+        params.shape,
+        flux=lambda source: 10.0 ** (-0.4 * (source[f"mag_{pointing.band}"] - zero_point)),
+        profile=lambda source: source_profile(source, pointing.band, params),
+        scale_arcsec=SCALE_ARCSEC,
+    )
+
+
+def draw_sources(
+    scene: pl.DataFrame,
+    wcs: WCS,
+    shape: tuple[int, int],
+    *,
+    flux: Callable[[Mapping[str, Any]], float],
+    profile: Callable[[Mapping[str, Any]], Any],
+    scale_arcsec: float,
+) -> NDArray[np.float64]:
+    """Return the noise-free, flat-fielded image ``shape`` of the sources [flux / pix] with GalSim's profiles."""
+    import galsim
+
     ra, dec = scene["ra"].to_numpy(), scene["dec"].to_numpy()
     x, y = wcs.all_world2pix(ra, dec, 0, tolerance=1e-7, maxiter=100, quiet=True)
-    ny, nx = params.shape
+    ny, nx = shape
     image = galsim.ImageD(nx, ny, xmin=0, ymin=0)
     jacobians = _jacobians(wcs, x, y)
     for i, source in enumerate(scene.iter_rows(named=True)):
@@ -247,17 +286,16 @@ def _draw_sources(scene: pl.DataFrame, pointing: Pointing, wcs: WCS, params: Cam
             continue
         jacobian = jacobians[i]
         area = abs(np.linalg.det(jacobian))
-        flux = 10.0 ** (-0.4 * (source[f"mag_{pointing.band}"] - zero_point)) * SCALE_ARCSEC**2 / area
-        profile = source_profile(source, pointing.band, params)
         local = galsim.JacobianWCS(*jacobian.ravel())
-        stamp = (profile * flux).drawImage(center=galsim.PositionD(x[i], y[i]), wcs=local, dtype=float)
+        scaled = profile(source) * (flux(source) * scale_arcsec**2 / area)
+        stamp = scaled.drawImage(center=galsim.PositionD(x[i], y[i]), wcs=local, dtype=float)
         overlap = stamp.bounds & image.bounds
         if overlap.isDefined():
             image[overlap] += stamp[overlap]
     return np.asarray(np.maximum(image.array, 0.0))
 
 
-def _cosmic_rays(rng: np.random.Generator, params: CameraParams) -> NDArray[np.float64]:
+def cosmic_rays(rng: np.random.Generator, params: CameraParams) -> NDArray[np.float64]:
     """Charge of cosmic rays [electron]: straight tracks, log-normal in charge, exponential in length."""
     hits = np.zeros(params.shape)
     ny, nx = params.shape
@@ -274,7 +312,7 @@ def _cosmic_rays(rng: np.random.Generator, params: CameraParams) -> NDArray[np.f
     return hits
 
 
-def _detector_faults(rng: np.random.Generator, params: CameraParams) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def detector_faults(rng: np.random.Generator, params: CameraParams) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
     """DQ bits of the flagged pixels, and the dead pixels that have none."""
     bits = find_detector("HST", "WFC3", "IR").dq_bits
     dq = np.zeros(params.shape, np.int16)

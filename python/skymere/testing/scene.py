@@ -1,5 +1,6 @@
 """A deep field of galaxies and stars: the truth of a simulated survey."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,14 @@ class SceneParams:
             raise InvalidInputError(msg)
 
 
-def draw_scene(ra: float, dec: float, *, params: SceneParams | None = None, seed: int = 1) -> pl.DataFrame:
+def draw_scene(
+    ra: float,
+    dec: float,
+    *,
+    params: SceneParams | None = None,
+    seed: int = 1,
+    bands: Mapping[str, tuple[float, float]] = BANDS,
+) -> pl.DataFrame:
     """Draw the sources of a field.
 
     Parameters
@@ -57,12 +65,14 @@ def draw_scene(ra: float, dec: float, *, params: SceneParams | None = None, seed
         What the field holds.
     seed : int, optional
         Seed of the random numbers.
+    bands : mapping of str to (float, float), optional
+        AB zero point and pivot wavelength [um] of the filters that have magnitudes.
 
     Returns
     -------
     polars.DataFrame
         One row per source: ``truth_id, kind, ra, dec`` [deg], ``r_half_arcsec`` (0 for stars), ``sersic_n, axis_ratio,
-        pa_deg`` (north through east) and ``mag_{band}, flux_{band}`` [AB, uJy] for every band of `BANDS`.
+        pa_deg`` (north through east) and ``mag_{band}, flux_{band}`` [AB, uJy] for every band.
 
     Notes
     -----
@@ -78,7 +88,7 @@ def draw_scene(ra: float, dec: float, *, params: SceneParams | None = None, seed
     offset = rng.uniform(-params.radius_arcsec, params.radius_arcsec, (2, n)) / 3600.0
     size = 10.0 ** (rng.normal(np.log10(0.35) - 0.08 * (mag - 22.0), 0.15))
     beta = np.where(is_star, rng.normal(-0.5, 0.3, n), rng.normal(1.0, 0.7, n))
-    reddest = max(BANDS.values(), key=lambda band: band[1])[1]
+    reddest = max(bands.values(), key=lambda band: band[1])[1]
     columns: dict[str, NDArray[np.generic]] = {
         "truth_id": np.arange(1, n + 1),
         "kind": np.where(is_star, "star", "galaxy"),
@@ -89,7 +99,7 @@ def draw_scene(ra: float, dec: float, *, params: SceneParams | None = None, seed
         "axis_ratio": np.where(is_star, 1.0, rng.uniform(0.25, 1.0, n)),
         "pa_deg": rng.uniform(0.0, 180.0, n),
     }
-    for band, (_, pivot) in BANDS.items():
+    for band, (_, pivot) in bands.items():
         band_mag = mag - 2.5 * beta * np.log10(pivot / reddest)
         columns |= {f"mag_{band}": band_mag, f"flux_{band}": 10.0 ** (-0.4 * (band_mag - 23.9))}
     return pl.DataFrame(columns)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from astropy.wcs import WCS
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.wcs.cards import wcs_cards, wcs_from_cards
+from skymere.wcs.tan import pixels_to_sky
 
-__all__ = ["Grid"]
+__all__ = ["Grid", "mean_rotation"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -91,10 +92,10 @@ class Grid:
     @classmethod
     def covering(
         cls,
-        footprints: Iterable[tuple[WCS, tuple[int, int]]],
+        footprints: Iterable[tuple[Any, tuple[int, int]]],
         *,
         scale_arcsec: float,
-        rotation_deg: float = 0.0,
+        rotation_deg: float | Literal["mean"] = 0.0,
         margin_pix: int = 8,
     ) -> Self:
         """Return the smallest TAN grid that covers the footprints of several images.
@@ -102,9 +103,11 @@ class Grid:
         Parameters
         ----------
         footprints : iterable of (WCS, (ny, nx))
-            The images; their distortion is used.
-        scale_arcsec, rotation_deg : float
+            The images, with coordinates of astropy or of APE 14; their distortion is used.
+        scale_arcsec : float
             As in `tangent`.
+        rotation_deg : float or "mean", optional
+            As in `tangent`; or the mean orientation of the images, see `mean_rotation`.
         margin_pix : int, optional
             Border around the union of the footprints [pix].
 
@@ -113,11 +116,16 @@ class Grid:
         InvalidInputError
             When there is no footprint.
         """
-        edges = [_edge_sky(wcs, shape) for wcs, shape in footprints]
-        if not edges:
+        images = list(footprints)
+        if not images:
             msg = "footprints: at least one image is needed"
             raise InvalidInputError(msg)
-        sky = np.concatenate(edges)
+        if isinstance(rotation_deg, str):
+            if rotation_deg != "mean":
+                msg = f"rotation_deg: {rotation_deg!r} is not allowed, it must be a number or 'mean'"
+                raise InvalidInputError(msg)
+            rotation_deg = mean_rotation(images)
+        sky = np.concatenate([_edge_sky(wcs, shape) for wcs, shape in images])
         vectors = _unit_vectors(sky)
         centre = vectors.mean(axis=0)
         ra = float(np.rad2deg(np.arctan2(centre[1], centre[0])) % 360.0)
@@ -196,13 +204,53 @@ class Grid:
         return np.column_stack([ra, dec])
 
 
-def _edge_sky(wcs: WCS, shape: tuple[int, int], n: int = 32) -> NDArray[np.float64]:
+def mean_rotation(footprints: Iterable[tuple[Any, tuple[int, int]]]) -> float:
+    """Return the mean position angle of the y axes of several images in their middles [deg].
+
+    Parameters
+    ----------
+    footprints : iterable of (WCS, (ny, nx))
+        The images, with coordinates of astropy or of APE 14.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no image, or their directions cancel.
+
+    Notes
+    -----
+    Directions are averaged as unit vectors, so that 359 and 1 degree give 0.
+
+    Examples
+    --------
+    >>> from skymere.wcs import Grid, mean_rotation
+    >>> turned = [Grid.tangent(10.0, 5.0, shape=(9, 9), scale_arcsec=1.0, rotation_deg=a) for a in (350.0, 14.0)]
+    >>> round(mean_rotation([(grid.wcs, grid.shape) for grid in turned]), 6)
+    2.0
+    """
+    directions = np.array([_up(wcs, shape) for wcs, shape in footprints])
+    if not directions.size or np.hypot(*directions.mean(axis=0)) < 1e-6:
+        msg = f"footprints: {len(directions)} images have no mean orientation"
+        raise InvalidInputError(msg)
+    east, north = directions.mean(axis=0)
+    return float(np.rad2deg(np.arctan2(east, north)))
+
+
+def _up(wcs: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the unit vector ``(east, north)`` of the y axis in the middle of an image."""
+    x, y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    ra, dec = np.deg2rad(pixels_to_sky(wcs, np.array([x, x]), np.array([y - 0.5, y + 0.5])))
+    step = np.array([np.sin(ra[1] - ra[0]) * np.cos(dec[1]), np.sin(dec[1] - dec[0])])
+    return np.asarray(step / np.hypot(*step))
+
+
+def _edge_sky(wcs: Any, shape: tuple[int, int], n: int = 32) -> NDArray[np.float64]:
     """Return ``(4 n, 2)`` ``ra, dec`` [deg] along the outer edge of an image."""
     ny, nx = shape
     t = np.linspace(0.0, 1.0, n)
     x = np.concatenate([t * nx, np.full(n, nx), t * nx, np.zeros(n)]) - 0.5
     y = np.concatenate([np.zeros(n), t * ny, np.full(n, ny), t * ny]) - 0.5
-    return np.column_stack(wcs.all_pix2world(x, y, 0))
+    return np.column_stack(pixels_to_sky(wcs, x, y))
 
 
 def _unit_vectors(sky: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skymere._rust.wcs import Tan
 from skymere.errors import InvalidInputError
 
-__all__ = ["Transform", "as_tan", "pixel_transform"]
+__all__ = ["Transform", "as_tan", "pixel_transform", "pixels_to_sky"]
 
 _Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ def as_tan(wcs: Any) -> Tan | None:
         return None
     header = copy.deepcopy(wcs.wcs)
     header.set()
-    if any(axis[5:8] != "TAN" for axis in header.ctype) or header.get_pv():
+    if any(axis[5:8] != "TAN" for axis in header.ctype) or header.get_pv() or distortion_cards(wcs):
         return None
     sky = [header.lng, header.lat]
     matrix = (np.diag(header.get_cdelt()) @ header.get_pc())[sky]
@@ -41,6 +41,17 @@ def as_tan(wcs: Any) -> Tan | None:
         a, b = (np.array(c, dtype=np.float64, order="C") for c in (wcs.sip.a, wcs.sip.b))
         sip = (a, b, _pair(wcs.sip.crpix - 1.0))
     return Tan(_pair(header.crval[sky]), _pair(header.crpix - 1.0), matrix.tolist(), float(header.lonpole), sip)
+
+
+def distortion_cards(wcs: WCS) -> dict[str, str | float]:
+    """Return CTYPE and the coefficients of a distortion that wcslib itself evaluates, such as TPV; empty without one.
+
+    A WCS that was read from TPV says that its axes are TAN; only its header names the distortion.
+    """
+    header = wcs.to_header(relax=True)
+    cards = {key: header[key] for key in header if key.startswith(("PV", "DP", "DQ", "CPDIS", "CQDIS"))}
+    is_hidden = str(header.get("CTYPE1", ""))[5:8] != str(wcs.wcs.ctype[0])[5:8] or "CQDIS1" in cards
+    return cards | {key: header[key] for key in ("CTYPE1", "CTYPE2")} if is_hidden else {}
 
 
 def _pair(values: _Floats) -> tuple[float, float]:
@@ -91,6 +102,24 @@ def pixel_transform(from_wcs: Any, to_wcs: Any) -> Transform:
     return transform
 
 
+def pixels_to_sky(wcs: Any, x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
+    """Return ``ra, dec`` [deg] of 0-based pixel positions of any coordinate system of the sky, without its bounds.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or APE-14 object
+        The coordinate system.
+    x, y : ndarray, float64 [pix]
+        Positions.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is not a coordinate system of the sky.
+    """
+    return _to_sky(wcs, bounded=False)(x, y)
+
+
 def check_same_sky(from_wcs: Any, to_wcs: Any) -> None:
     """Raise when two coordinate systems cannot be joined on the sky; radec systems (ICRS, FK5) are not told apart."""
     kinds = []
@@ -126,11 +155,13 @@ def _pointwise(function: Callable[[_Floats], _Floats]) -> Transform:
     return transform
 
 
-def _to_sky(wcs: Any) -> Transform:
+def _to_sky(wcs: Any, *, bounded: bool = True) -> Transform:
     first, second = _sky_axes(wcs)[1]
+    # Only a gwcs has bounds, and is itself the function without them.
+    is_free = not bounded and callable(wcs) and hasattr(wcs, "bounding_box")
 
     def transform(x: _Floats, y: _Floats) -> tuple[_Floats, _Floats]:
-        world = wcs.pixel_to_world_values(x, y)
+        world = wcs(x, y, with_bounding_box=False) if is_free else wcs.pixel_to_world_values(x, y)
         return np.asarray(world[first]), np.asarray(world[second])
 
     return transform

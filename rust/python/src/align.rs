@@ -121,9 +121,25 @@ fn fit<'py>(
     ))
 }
 
+/// Values between pixels; NaN beside bad pixels and outside.
+#[pyfunction]
+fn sample<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray2<'py, f32>,
+    mask: Option<PyReadonlyArray2<'py, bool>>,
+    points: PyReadonlyArray2<'py, f64>,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let data = images::plane(py, "data", &data)?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let points = positions(&points)?;
+    let found = threads::run(py, || align::sample(data, mask, points))?;
+    Ok(PyArray1::from_vec(py, found))
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(find, m)?)?;
     m.add_function(wrap_pyfunction!(offset, m)?)?;
     m.add_function(wrap_pyfunction!(match_nearest, m)?)?;
-    m.add_function(wrap_pyfunction!(fit, m)?)
+    m.add_function(wrap_pyfunction!(fit, m)?)?;
+    m.add_function(wrap_pyfunction!(sample, m)?)
 }

@@ -4,10 +4,12 @@
 mod find;
 mod linear_fit;
 mod pairs;
+mod sample;
 
 pub use find::{FindParams, Source, find};
 pub use linear_fit::{Clip, Fit, Geometry, LinearMap, fit};
 pub use pairs::{Offset, match_nearest, offset};
+pub use sample::sample;
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;

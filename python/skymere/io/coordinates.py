@@ -1,0 +1,160 @@
+"""The coordinates in a file of an exposure: FITS headers with their tables, reference files, gwcs in ASDF."""
+
+import io
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.io._open import open_fits
+from skymere.wcs import build_distortion
+
+__all__ = ["DistortionFiles", "celestial_wcs", "embedded_gwcs", "is_singular", "read_gwcs", "with_distortion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistortionFiles:
+    """Reference files from which the distortion of an HST exposure is built, see `skymere.wcs.build_distortion`.
+
+    Parameters
+    ----------
+    idctab : path-like
+        IDCTAB of the detector.
+    npol, d2im : path-like, optional
+        NPOLFILE of the filter and D2IMFILE of the detector.
+    """
+
+    idctab: str | Path
+    npol: str | Path | None = None
+    d2im: str | Path | None = None
+
+
+def with_distortion(primary: fits.Header, chips: list[fits.Header], files: DistortionFiles) -> list[WCS]:
+    """Return the WCS of every chip with the distortion of the reference files.
+
+    Parameters
+    ----------
+    primary : astropy.io.fits.Header
+        Primary header.
+    chips : list of astropy.io.fits.Header
+        Headers of all SCI extensions.
+    files : DistortionFiles
+        The reference files.
+    """
+    with ExitStack() as stack:
+        tables = {
+            name: stack.enter_context(open_fits(path))
+            for name, path in (("idctab", files.idctab), ("npol", files.npol), ("d2im", files.d2im))
+            if path is not None
+        }
+        return build_distortion(primary, chips, **tables)
+
+
+def is_singular(wcs: WCS) -> bool:
+    """Return whether the linear part of a WCS maps the image to a line or a point, but for rounding."""
+    matrix = wcs.pixel_scale_matrix
+    return not abs(np.linalg.det(matrix)) > 1e-9 * np.sum(matrix**2)
+
+
+def celestial_wcs(header: fits.Header, hdus: fits.HDUList, path: Path) -> WCS:
+    """Return the WCS of an image with its look-up tables.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+        Header of the image.
+    hdus : astropy.io.fits.HDUList
+        The file, with its tables.
+    path : Path
+        Its name, for messages.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is not a WCS of the sky, or is singular.
+    """
+    try:
+        wcs = WCS(header, hdus)
+    except (ValueError, KeyError) as error:
+        msg = f"{path}: the WCS of SCI cannot be read: {error}"
+        raise InvalidInputError(msg) from error
+    if not wcs.has_celestial:
+        msg = f"{path}: SCI has no celestial WCS (CTYPE {list(wcs.wcs.ctype)})"
+        raise InvalidInputError(msg)
+    if is_singular(wcs):
+        msg = f"{path}: the WCS of SCI is singular (CD matrix {wcs.pixel_scale_matrix.tolist()})"
+        raise InvalidInputError(msg)
+    return wcs
+
+
+def read_gwcs(path: str | Path) -> Any:
+    """Return the gwcs of an ASDF file, as it is given beside a JWST ``_rate`` file.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; the gwcs is its entry ``wcs`` or ``meta.wcs``.
+
+    Returns
+    -------
+    gwcs.WCS
+        The coordinate system.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file, or the packages asdf and gwcs are missing.
+    FormatError
+        When the file cannot be read or holds no gwcs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg)
+    return _gwcs_of(path.read_bytes(), str(path))
+
+
+def embedded_gwcs(hdus: fits.HDUList, path: Path) -> Any | None:
+    """Return the gwcs in the ASDF extension of a JWST ``_cal`` file, or None where there is none.
+
+    Parameters
+    ----------
+    hdus : astropy.io.fits.HDUList
+        The file.
+    path : Path
+        Its name, for messages.
+    """
+    if "ASDF" not in hdus:
+        return None
+    return _gwcs_of(np.asarray(hdus["ASDF"].data["ASDF_METADATA"]).tobytes(), f"{path}, extension ASDF", needed=False)
+
+
+def _gwcs_of(content: bytes, name: str, *, needed: bool = True) -> Any | None:
+    try:
+        import asdf
+        import gwcs  # noqa: F401
+    except ModuleNotFoundError as error:
+        msg = f"{name}: a gwcs needs the packages asdf and gwcs: pip install 'skymere[jwst]'"
+        raise NotFoundError(msg) from error
+    try:
+        # What the pipeline's own schemas say of other entries does not matter here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with asdf.open(io.BytesIO(content), lazy_load=False, memmap=False) as file:
+                tree = file.tree
+                wcs = tree.get("wcs", tree.get("meta", {}).get("wcs"))
+    except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
+        msg = f"{name}: not a readable ASDF file ({type(error).__name__}: {error})"
+        raise FormatError(msg) from error
+    if hasattr(wcs, "pixel_to_world_values"):
+        return wcs
+    if needed:
+        msg = f"{name}: it holds no gwcs under 'wcs' or 'meta.wcs', only {sorted(map(str, tree))}"
+        raise FormatError(msg)
+    return None
