@@ -55,7 +55,7 @@ def test_align_writes_copies_with_corrected_coordinates_and_a_table(visit, align
     assert (moved["shift_x"], moved["shift_y"]) == pytest.approx((-0.4 * cos, 0.3), abs=0.02)
     with fits.open(visit[3]) as before, fits.open(aligned[3]) as after:
         np.testing.assert_array_equal(before["SCI"].data, after["SCI"].data)
-        assert after["SCI"].header["CRVAL1O"] == before["SCI"].header["CRVAL1"]
+        assert after["SCI"].header["CRVAL1A"] == before["SCI"].header["CRVAL1"]
         assert after["SCI"].header["CRVAL1"] != before["SCI"].header["CRVAL1"]
         assert after["SCI"].header["A_1_1"] == before["SCI"].header["A_1_1"]
 

@@ -134,7 +134,7 @@ def test_grids_have_the_place_size_and_reference_pixel_that_was_asked_for(exposu
 
 def test_values_given_replace_those_of_the_headers(tmp_path) -> None:
     camera = CameraParams(shape=(60, 60), n_bad_pixels=0, n_dead_pixels=0, n_cosmic_rays=1)
-    pointing, path = Pointing(name="a", band="f125w", ra=10.0, dec=-5.0), tmp_path / "a_flt.fits"
+    pointing, path = Pointing(name="a", band="f125w", ra=10.0, dec=-5.0, pa_deg=0.0), tmp_path / "a_flt.fits"
     scene = draw_scene(10.0, -5.0, params=SceneParams(n_galaxies=0, n_stars=2, radius_arcsec=3.0))
     write_exposure(render_exposure(scene, pointing, params=camera), pointing, path, params=camera)
     one, changed = (

@@ -40,7 +40,7 @@ def with_psf(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_psfs_of_mosaics_are_products(with_psf: Path) -> None:
     lake = Lake.open(with_psf / "lake")
     rows = lake.table("psf").sort("psf_row").collect()
-    assert rows.height == 8
+    assert rows["message"].to_list() == [""] * 8
     assert rows["status"].to_list() == ["ok"] * 8
     assert set(rows["band"]) == {"f125w", "f160w"}
     arrays = lake.arrays("psf", "field")

@@ -7,7 +7,16 @@ import polars as pl
 import pytest
 
 from skymere.errors import InvalidInputError
-from skymere.viewer import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight, rgb_image
+from skymere.viewer import (
+    plot_comparison,
+    plot_mask,
+    plot_number_counts,
+    plot_quality,
+    plot_rgb,
+    plot_sheet,
+    plot_weight,
+    rgb_image,
+)
 
 RNG = np.random.default_rng(1)
 NOISE = [RNG.normal(0.0, 1.0, (60, 80)).astype(np.float32) for _ in range(3)]
@@ -60,3 +69,29 @@ def test_every_picture_is_a_png(tmp_path: Path, n_bands: int) -> None:
     ]
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_quality_and_comparisons_are_drawn(tmp_path: Path) -> None:
+    quality = {
+        "verdict": "ok",
+        "weight_scatter": 0.2,
+        "n_holes": 0,
+        "n_black": 3,
+        "n_enclosed": 4800,
+        "n_sources": 12,
+        "rejected_fraction": 0.01,
+        "excess": 0.001,
+        "excess_err": 0.002,
+        "coincidence": 0.0,
+        "reasons": {"cosmic_ray": 0.01},
+    }
+    weight, rejected = np.abs(NOISE[0]), np.zeros((60, 80), np.float32)
+    for path in (
+        plot_quality(weight, rejected, quality, tmp_path / "q.png", title="f160w"),
+        plot_quality(weight * 0, rejected, quality | {"excess": None, "coincidence": None}, tmp_path / "none.png"),
+        plot_comparison(NOISE[:2], ("default", "optimised"), tmp_path / "c.png"),
+        plot_comparison([NOISE[0], NOISE[1][:30]], ("a", "b"), tmp_path / "d.png", same_stretch=False),
+    ):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InvalidInputError, match="shapes"):
+        plot_comparison([NOISE[0], NOISE[1][:30]], ("a", "b"), tmp_path / "e.png")

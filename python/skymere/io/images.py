@@ -61,7 +61,11 @@ def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
         hdu = next((image for image in images if image.name == "SCI"), images[0])
         header = hdu.header
         cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
-        wcs = wcs_from_cards(cards)
+        try:
+            wcs = wcs_from_cards(cards)
+        except InvalidInputError as error:
+            msg = f"{path}: extension {hdu.name or 0}: {error}"
+            raise InvalidInputError(msg) from None
         if not wcs.has_celestial or is_singular(wcs):
             msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
             raise InvalidInputError(msg)

@@ -168,7 +168,7 @@ def solve_sky(
     pixel_arcsec = covering_grid(exposures[:1]).scale_arcsec
     grid = covering_grid(exposures, scale_arcsec=p.cell_pix * pixel_arcsec)
     cells = [
-        cell_means(exposure, one.area, bad_pixels(i, exposure), grid, p.pedestal.limits, p.cell_pix)
+        cell_means(exposure, one.area, bad_pixels(i, exposure), grid, p.pedestal.limits)
         for i, (exposure, one) in enumerate(zip(exposures, seen, strict=True))
     ]
     matched = match_levels(cells, owner, params=p.pedestal, min_cells=p.min_cells)

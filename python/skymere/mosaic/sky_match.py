@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skymere.background import PedestalParams, estimate_pedestal
 from skymere.datamodels import Exposure
-from skymere.resample import DrizzleParams, Drizzler
+from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
 __all__ = ["Cells", "MatchedLevels", "SkyPair", "cell_means", "match_levels"]
@@ -80,7 +80,6 @@ def cell_means(
     bad: NDArray[np.bool_],
     grid: Grid,
     limits: tuple[float, float],
-    cell_pix: int,
 ) -> Cells:
     """Return the mean of the good pixels of an exposure in every cell that lies under it.
 
@@ -96,8 +95,10 @@ def cell_means(
         The cells.
     limits : tuple of float
         Lowest and highest value that counts [unit].
-    cell_pix : int
-        Side of a cell [native pix]; half of its pixels must be good.
+
+    Notes
+    -----
+    Half of the pixels that a cell holds must be good.
     """
     pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
     finite = np.isfinite(pixmap).all(axis=-1)
@@ -108,7 +109,7 @@ def cell_means(
     drizzler = Drizzler((int(extent[1]), int(extent[0])), params=DrizzleParams(kernel="point"))
     drizzler.add(exposure.data, pixmap - corner, weight=good.astype(np.float32), value_scale=1.0 / area)
     means = drizzler.finish()
-    enough = means.weight >= 0.5 * cell_pix**2
+    enough = means.weight >= 0.5 * pixel_scale_ratio(pixmap) ** 2
     return Cells(y0=int(corner[1]), x0=int(corner[0]), mean=np.where(enough, means.data, np.float32(np.nan)))
 
 

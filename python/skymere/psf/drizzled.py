@@ -176,10 +176,11 @@ def _is_near(shape: tuple[int, int], x: float, y: float) -> bool:
 
 
 def _box_on(shape: tuple[int, int], x: float, y: float, reach: int) -> tuple[int, int, int, int] | None:
-    """Return the part of the detector within reach of a position; None when there is none."""
+    """Return the part of the detector within reach of a position; None when it is less than 2 x 2 pixels."""
     x0, x1 = max(int(np.floor(x)) - reach, 0), min(int(np.floor(x)) + reach + 2, shape[1])
     y0, y1 = max(int(np.floor(y)) - reach, 0), min(int(np.floor(y)) + reach + 2, shape[0])
-    return (y0, y1, x0, x1) if x0 < x1 and y0 < y1 else None
+    # The corners of drops need a neighbour in the pixel map.
+    return (y0, y1, x0, x1) if x1 - x0 > 1 and y1 - y0 > 1 else None
 
 
 def _add(

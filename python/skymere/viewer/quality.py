@@ -61,7 +61,15 @@ def plot_quality(
         lines.append(f"more at {quality['n_sources']} sources {quality['excess']:.4f} +- {quality['excess_err']:.4f}")
     if quality["coincidence"] is not None:
         lines.append(f"rejected in several exposures beyond chance {quality['coincidence']:.3f}")
-    axes.text(0.02, 0.98, "\n".join(lines + reasons), transform=axes.transAxes, va="top", fontsize=8)
+    axes.text(
+        0.02,
+        0.98,
+        "\n".join(lines + reasons),
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8,
+        bbox={"color": "white", "alpha": 0.8},
+    )
     return save_figure(figure, path)
 
 

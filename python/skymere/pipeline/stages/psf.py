@@ -43,7 +43,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     for mosaic in load_mosaics(lake, tile):
         try:
             source, n_stars = _source(plan, lake, mosaic)
-            found = [_drizzled(plan, lake, mosaic, source, x, y) for x, y in _positions(mosaic, plan.psf.n_positions)]
+            places = _positions(mosaic, plan.psf.n_positions, plan.psf.size_pix // 4)
+            found = [_drizzled(plan, lake, mosaic, source, x, y) for x, y in places]
         except SkymereError as error:
             run.warn(f"{mosaic.band}: {error}")
             rows.append(_described(plan, mosaic, None) | {"status": "failed", "message": str(error)})
@@ -73,9 +74,14 @@ def _source(plan: Plan, lake: Lake, mosaic: Mosaic) -> tuple[Psf | PsfGrid | Gau
     return psf, fit.table.height
 
 
-def _positions(mosaic: Mosaic, n: int) -> Iterable[tuple[float, float]]:
-    """Return middles of covered pixels: n x n over the covered box, each the nearest covered one."""
-    y, x = np.nonzero(mosaic.covered)
+def _positions(mosaic: Mosaic, n: int, margin: int) -> Iterable[tuple[float, float]]:
+    """Return middles of pixels: n x n over the covered box, each the nearest one that is covered around."""
+    covered = mosaic.covered
+    inner = covered.copy()
+    inner[:margin], inner[-margin:], inner[:, :margin], inner[:, -margin:] = (False,) * 4
+    for step in (-margin, margin):
+        inner &= np.roll(covered, step, axis=0) & np.roll(covered, step, axis=1)
+    y, x = np.nonzero(inner if inner.any() else covered)
     for part_y in (np.arange(n) + 0.5) / n:
         for part_x in (np.arange(n) + 0.5) / n:
             wanted_x = x.min() + part_x * (x.max() - x.min())
