@@ -89,7 +89,7 @@ def single_drizzle(
     bad = exposure.mask() if mask is None else as_mask(mask, "mask", shape=exposure.shape)
     pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
     ratio = _scale_ratio(exposure, grid, pixmap)
-    single = Drizzler(grid.shape, params=p.drizzle)
+    single = Drizzler(grid.shape, params=p.drizzle, context=False)
     single.add(
         exposure.data - np.float32(exposure.sky),
         pixmap,
