@@ -62,8 +62,22 @@ def test_align_writes_copies_with_corrected_coordinates_and_a_table(visit, align
 
 def test_drizzle_makes_a_mosaic_that_blot_takes_back(aligned, tmp_path, call) -> None:
     out = tmp_path / "f160w_drz.fits"
-    done = call("drizzle", *aligned, "-o", out, "--scale", "0.08", "--pixfrac", "0.9", "--sky", "globalmin+match")
+    done = call(
+        "drizzle",
+        *aligned,
+        "-o",
+        out,
+        "--scale",
+        "0.08",
+        "--pixfrac",
+        "0.9",
+        "--sky",
+        "globalmin+match",
+        "--picture",
+        tmp_path / "q.png",
+    )
     assert done.exit_code == 0, done.stderr
+    assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
     assert "over-rejection: ok" in done.stdout
     mosaic = read_mosaic(out)
     assert mosaic.grid.scale_arcsec == pytest.approx(0.08, rel=1e-9)

@@ -52,7 +52,8 @@ def test_the_psfs_of_mosaics_are_products(with_psf: Path) -> None:
         assert stamp.sum(dtype=float) == pytest.approx(row["sum"], rel=1e-5)
         assert row["sum"] == pytest.approx(row["enclosed"], rel=1e-5)
         assert json.loads(row["params"])["psf_has_pixel"] is True
-        assert np.unravel_index(stamp.argmax(), stamp.shape) == (20, 20)
+        # The source is in the middle; weights that are uneven around it may move the light by a fraction of a pixel.
+        assert (row["x_centroid"], row["y_centroid"]) == pytest.approx((20.0, 20.0), abs=0.5)
         assert 0.17 < row["fwhm"] < 0.4
         assert 0.8 < row["enclosed"] <= 1.0
     place = rows.row(0, named=True)

@@ -117,7 +117,9 @@ def test_another_parameter_redoes_what_depends_on_it_and_ids_stay(finished: Path
     plan.write_text(plan.read_text() + '[detect.sources]\nthreshold = 25.0\n[release]\nname = "DR2"\n')
     report = run(folder)
     done = {stage.name: stage.n_done for stage in report.stages}
-    assert done == {"ingest": 0, "outliers": 0, "mosaic": 0, "detect": 1, "measure": 1, "cutouts": 1, "release": 1}
+    assert done == dict.fromkeys(("ingest", "outliers", "mosaic", "psf"), 0) | dict.fromkeys(
+        ("detect", "measure", "cutouts", "release"), 1
+    )
     new, old = (Lake.open(folder / "lake", release=name).table("source").collect() for name in ("DR2", "DR1"))
     assert new.height < old.height
     assert set(new["source_id"]) <= set(old["source_id"])
@@ -157,7 +159,7 @@ def damage(folder: Path) -> dict[str, str]:
             fits.HDUList([fits.PrimaryHDU(header=hdus[0].header), *images]).writeto(path, overwrite=True)
     return {
         truncated.name.removesuffix("_flt.fits"): "truncated|damaged",
-        plain.name.removesuffix("_flt.fits"): "no SCI extension",
+        plain.name.removesuffix("_flt.fits"): "detector: none is not known|no SCI extension",
         blind.name.removesuffix("_flt.fits"): "all pixels are bad",
         nowhere.name.removesuffix("_flt.fits"): "no celestial WCS|WCS of SCI cannot be read",
     }

@@ -157,6 +157,9 @@ def drizzle(
     gain: Annotated[float | None, typer.Option(help="Electrons per unit of the pixels.")] = None,
     read_noise: Annotated[float | None, typer.Option(help="Read noise [electron].")] = None,
     exptime: Annotated[float | None, typer.Option(help="Exposure time [s].")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="PNG of the weight, of what was rejected, and the verdict.")
+    ] = None,
     params: ParamsOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -172,7 +175,8 @@ def drizzle(
     Example: `skymere drizzle aligned/*_flt.fits -o f814w_drz.fits --reference-image f606w_drz.fits`
     """
     from skymere.io import write_mosaic
-    from skymere.mosaic import ExposureFiles, drizzle_stream, make_grid
+    from skymere.mosaic import ExposureFiles, RejectionMap, drizzle_stream, make_grid
+    from skymere.viewer import plot_quality
 
     said = {
         "grid.scale_arcsec": scale,
@@ -192,15 +196,18 @@ def drizzle(
     if dry_run:
         _show(resolved.rows)
         return
-    _check_outputs([output], overwrite=overwrite)
+    _check_outputs([output] if picture is None else [output, picture], overwrite=overwrite)
     plan = resolved.plan
     stored = None if masks is None else _StoredMasks(masks, files)
     exposures = ExposureFiles(files, override=plan.override, prepare=stored)
     grid = make_grid(exposures, params=plan.grid)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
-    mosaic = drizzle_stream(exposures, grid, params=plan.mosaic, separate_grid=separate)
+    rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.mosaic.flag.ignore_dq)
+    mosaic = drizzle_stream(exposures, grid, params=plan.mosaic, separate_grid=separate, rejection=rejection)
     write_mosaic(mosaic, output)
     quality = mosaic.params.get("quality", {})
+    if picture is not None and quality:
+        plot_quality(mosaic.weight, rejection.fraction(), quality, picture, title=mosaic.band)
     for warning in quality.get("warnings", []):
         console.print(f"warning: {warning}", soft_wrap=True, markup=False)
     ny, nx = mosaic.shape

@@ -113,6 +113,7 @@ def drizzle_stream(
     separate_grid: Grid | None = None,
     groups: Mapping[str, str] | None = None,
     on_flagged: Callable[[Flagged], None] | None = None,
+    rejection: RejectionMap | None = None,
 ) -> Mosaic:
     """Make the mosaic of `drizzle_exposures` with memory that does not grow with the number of exposures.
 
@@ -124,6 +125,8 @@ def drizzle_stream(
         As in `drizzle_exposures`.
     on_flagged : callable, optional
         Called with every flagged exposure (and its model) on its way to the final drizzle.
+    rejection : RejectionMap, optional
+        An empty one, to be looked at afterwards; of the same grid and parameters.
 
     Returns
     -------
@@ -140,24 +143,24 @@ def drizzle_stream(
         When no good pixel is left.
     """
     p = params or MosaicParams()
-    rejection = RejectionMap(grid, params=p.drizzle, ignore=p.flag.ignore_dq)
+    seen = rejection or RejectionMap(grid, params=p.drizzle, ignore=p.flag.ignore_dq)
 
     def passing() -> Iterator[Exposure]:
         for one in iter_flagged(exposures, params=p.flag, separate_grid=separate_grid, groups=groups):
             if on_flagged is not None:
                 on_flagged(one)
-            rejection.add(one.exposure)
+            seen.add(one.exposure)
             yield one.exposure
 
     mosaic = drizzle(passing(), grid, params=p.drizzle, weight=p.weight, ignore=p.flag.ignore_dq)
     if not mosaic.covered.any():
         names = list(mosaic.exposure_ids)
-        if not rejection.full_weight().any():
+        if not seen.full_weight().any():
             msg = f"exposures: none of {names} lies on the grid of shape {grid.shape}: {grid.outline()}"
             raise NoOverlapError(msg)
         msg = f"exposures: none of {names} has a good pixel on the grid of shape {grid.shape}"
         raise NoDataError(msg)
     if p.quality is None:
         return mosaic
-    quality = measure_quality(mosaic, rejection, params=p.quality)
+    quality = measure_quality(mosaic, seen, params=p.quality)
     return replace(mosaic, params={**mosaic.params, "quality": quality.as_json()})

@@ -143,7 +143,7 @@ class RejectionMap:
         kernel = p.kernel if p.kernel in ("square", "turbo", "point") else "turbo"
         self.grid = grid
         self._ignore = tuple(ignore)
-        self._drizzler = Drizzler(grid.shape, params=DrizzleParams(kernel=kernel, pixfrac=p.pixfrac))
+        self._drizzler = Drizzler(grid.shape, params=DrizzleParams(kernel=kernel, pixfrac=p.pixfrac), context=False)
         # Places on the sky, cells of about one and a half native pixels: in how many exposures they are hit and seen.
         self._cell_pix = 0.0
         self._hit = self._seen = np.zeros((0, 0), np.uint16)
@@ -340,7 +340,7 @@ def _over_rejection(mosaic: Mosaic, fraction: NDArray[np.float32], p: QualityPar
     """Compare the rejected part of the weight at sources with that of the sky (D9.6)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         snr = mosaic.data / np.sqrt(mosaic.variance)
-    n_exposures = np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0)
+    n_exposures = np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0, dtype=np.uint16)
     usable = np.isfinite(fraction) & (n_exposures >= min(2, len(mosaic.exposure_ids)))
     # Where a core is rejected in every exposure there is no value; its neighbours still make a peak around it.
     filled = np.where(np.isfinite(snr), snr, 0.0)

@@ -106,7 +106,7 @@ def cell_means(
     extent = np.floor(pixmap[finite].max(axis=0) + 0.5).astype(int) - corner + 1
     good = ~bad & (exposure.data >= limits[0]) & (exposure.data <= limits[1])
     # A point drizzle puts every pixel whole into the cell in which its centre lies.
-    drizzler = Drizzler((int(extent[1]), int(extent[0])), params=DrizzleParams(kernel="point"))
+    drizzler = Drizzler((int(extent[1]), int(extent[0])), params=DrizzleParams(kernel="point"), context=False)
     drizzler.add(exposure.data, pixmap - corner, weight=good.astype(np.float32), value_scale=1.0 / area)
     means = drizzler.finish()
     enough = means.weight >= 0.5 * pixel_scale_ratio(pixmap) ** 2

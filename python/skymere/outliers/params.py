@@ -112,7 +112,7 @@ class CosmicRayParams(CombineParams):
     scale_arcsec: float | None = None
     rotation_deg: float = 0.0
     min_weight_fraction: float = 0.3
-    memory_mb: float = 8.0
+    memory_mb: float = 4.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

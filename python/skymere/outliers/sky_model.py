@@ -87,7 +87,7 @@ def single_drizzle(
     """
     p = params or CosmicRayParams()
     bad = exposure.mask() if mask is None else as_mask(mask, "mask", shape=exposure.shape)
-    single = Drizzler(grid.shape, params=p.drizzle)
+    single = Drizzler(grid.shape, params=p.drizzle, context=False)
     _add(single, exposure, grid, ~bad, 1.0)
     drizzled = single.finish()
     covered = drizzled.weight > 0
@@ -179,7 +179,7 @@ def build_mean_model(
     p = params or CosmicRayParams()
     factor = (p.second or SecondPassParams()).pixel_scale
     grid = instead.grid.rescaled(factor)
-    together = Drizzler(grid.shape, params=p.drizzle)
+    together = Drizzler(grid.shape, params=p.drizzle, context=False)
     for exposure, mask in zip(exposures, masks, strict=True):
         _add(together, exposure, grid, ~as_mask(mask, "masks", shape=exposure.shape), exposure.exptime)
     drizzled = together.finish()
@@ -245,13 +245,19 @@ class _Singles:
             raise StorageError(msg) from error
 
     def blocks(self, margin: int) -> Iterator[tuple[int, int, int, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Yield first and last row of each block, the first row that it holds, its images and what they lack."""
+        """Yield first and last row of each block, the first row that it holds, its images and what they lack.
+
+        The memory of a block is that of the one before it.
+        """
         ny, nx = self._shape
+        most = self._n * min(self._rows + 2 * margin, ny) * nx
+        values, bad = np.empty(most, np.float32), np.empty(most, bool)
         for y0 in range(0, ny, self._rows):
             y1 = min(y0 + self._rows, ny)
             first, last = max(y0 - margin, 0), min(y1 + margin, ny)
-            stack = np.empty((self._n, last - first, nx), np.float32)
-            unused = np.empty(stack.shape, bool)
+            shape = (self._n, last - first, nx)
+            n = int(np.prod(shape))
+            stack, unused = values[:n].reshape(shape), bad[:n].reshape(shape)
             for k in range(self._n):
                 if self._kept is not None:
                     stack[k], unused[k] = (plane[first:last] for plane in self._kept[k])

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
     "FlaggedExposures",
+    "StoredExposures",
     "detection_bands",
     "exposure_outlines",
     "falls_on",
@@ -52,6 +53,25 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
         wcs=wcs_from_cards(json.loads(row["wcs"])),
         **described,
     )
+
+
+class StoredExposures(Sequence[Exposure]):
+    """Exposures as they were ingested, each loaded whenever it is asked for, so that memory holds one at a time."""
+
+    def __init__(self, lake: Lake, names: Iterable[str]) -> None:
+        self._lake, self._names = lake, list(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, i: int) -> Exposure: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Exposure]: ...
+    def __getitem__(self, i: int | slice) -> Exposure | list[Exposure]:
+        if isinstance(i, slice):
+            return [load_exposure(self._lake, name) for name in self._names[i]]
+        return load_exposure(self._lake, self._names[i])
 
 
 def exposure_outlines(lake: Lake) -> dict[str, NDArray[np.float64]]:

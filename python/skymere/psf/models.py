@@ -52,7 +52,13 @@ class SkyProfile:
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianPsf(SkyProfile):
-    """A Gaussian; see `SkyProfile` for its parameters."""
+    """A Gaussian.
+
+    Parameters
+    ----------
+    fwhm_arcsec, axis_ratio, pa_deg
+        Width, axis ratio and position angle; see `SkyProfile`.
+    """
 
     def sky_density(self, east: ArrayLike, north: ArrayLike) -> NDArray[np.float64]:
         """Return the light per arcsec^2 of a source of flux 1 at offsets [arcsec]."""
@@ -62,10 +68,12 @@ class GaussianPsf(SkyProfile):
 
 @dataclass(frozen=True, kw_only=True)
 class MoffatPsf(SkyProfile):
-    """A Moffat profile; see `SkyProfile` for its other parameters.
+    """A Moffat profile.
 
     Parameters
     ----------
+    fwhm_arcsec, axis_ratio, pa_deg
+        Width, axis ratio and position angle; see `SkyProfile`.
     beta : float
         Exponent, above 1.
 

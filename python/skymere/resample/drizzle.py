@@ -102,6 +102,8 @@ class Drizzler:
         ``(ny, nx)`` of the output.
     params : DrizzleParams, optional
         Kernel, pixfrac and fill value.
+    context : bool, optional
+        Keep which exposures contributed to each pixel; otherwise the image has no context plane.
 
     Raises
     ------
@@ -137,7 +139,7 @@ class Drizzler:
     (1.0, 64.0)
     """
 
-    def __init__(self, shape: tuple[int, int], *, params: DrizzleParams | None = None) -> None:
+    def __init__(self, shape: tuple[int, int], *, params: DrizzleParams | None = None, context: bool = True) -> None:
         self.params = DrizzleParams() if params is None else params
         if len(shape) != 2 or min(shape) < 1:
             msg = f"shape: {shape} is not allowed, it must be two positive numbers (ny, nx)"
@@ -149,6 +151,7 @@ class Drizzler:
         # Sums of w and w d; numpy's zeros, because it asks the system for large pages.
         self._mean = np.zeros((*self.shape, 2))
         self._context: list[NDArray[np.int32]] = []
+        self._has_context = context
         self._variance: NDArray[np.float64] | None = None
         self._dq: NDArray[np.uint32] | None = None
 
@@ -202,7 +205,9 @@ class Drizzler:
         if self._n_exposures == 0:
             self._variance = None if variance is None else np.zeros(self.shape)
             self._dq = None if dq is None else np.zeros(self.shape, np.uint32)
-        if len(self._context) * _BITS_PER_PLANE <= self._n_exposures:
+        # Without context all exposures write the first bit of one plane, which nobody sees.
+        bit = self._n_exposures if self._has_context else 0
+        if len(self._context) * _BITS_PER_PLANE <= bit:
             self._context.append(np.zeros(self.shape, np.int32))
         try:
             _resample.add(
@@ -219,7 +224,7 @@ class Drizzler:
                 pixel_scale_ratio,
                 self._kernel,
                 self.params.pixfrac,
-                self._n_exposures,
+                bit,
             )
         except (InvalidInputError, NoDataError):
             raise
@@ -260,16 +265,21 @@ class Drizzler:
         if self._variance is not None:
             variance = np.empty(self.shape, np.float32)
             _resample.mean_variance(self._mean, self._variance, self.params.fillval, variance)
-        context, dq = self._planes(), self._dq
-        if copy:
-            context, dq = context.copy(), None if dq is None else dq.copy()
-        return DrizzledImage(data=data, weight=weight, variance=variance, context=context, dq=dq)
+        dq = self._dq.copy() if copy and self._dq is not None else self._dq
+        return DrizzledImage(data=data, weight=weight, variance=variance, context=self._planes(copy=copy), dq=dq)
 
-    def _planes(self) -> NDArray[np.int32]:
-        """Return the context planes in one array, of at least one plane."""
-        if len(self._context) == 1:
+    def _planes(self, *, copy: bool) -> NDArray[np.int32]:
+        """Return the context planes in one array; they are given back one by one unless they are copied."""
+        if not self._has_context:
+            return np.zeros((0, *self.shape), np.int32)
+        if not copy and len(self._context) == 1:
             return self._context[0][np.newaxis]
-        return np.stack(self._context) if self._context else np.zeros((1, *self.shape), np.int32)
+        planes = np.zeros((max(len(self._context), 1), *self.shape), np.int32)
+        for i in range(len(self._context)):
+            planes[i] = self._context[i]
+            if not copy:
+                self._context[i] = planes[i]
+        return planes
 
     def _check_open(self) -> None:
         if self._closed:

@@ -8,9 +8,9 @@ import polars as pl
 
 from skymere.datamodels import FLAG_BITS
 from skymere.lake import Lake, Run
-from skymere.mosaic import flag_exposures
+from skymere.mosaic import iter_flagged
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_exposure, usable_exposures
+from skymere.pipeline.products import StoredExposures, usable_exposures
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
@@ -32,9 +32,9 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 
 def _work(plan: Plan, lake: Lake, band: str, names: list[str], run: Run) -> None:
-    flagged = flag_exposures([load_exposure(lake, name) for name in names], params=plan.outliers)
     rows = []
-    for exposure in flagged:
+    for flagged in iter_flagged(StoredExposures(lake, names), params=plan.outliers):
+        exposure = flagged.exposure
         flags = np.zeros(exposure.shape, np.uint32) if exposure.flags is None else exposure.flags
         run.write(f"{exposure.exposure_id}/mask", flags, attributes={"mask_bits": dict(FLAG_BITS)})
         rows.append(
