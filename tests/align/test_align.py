@@ -1,13 +1,18 @@
 """Star fields with known errors of pointing."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from skymere.align import AlignParams, FindParams, align
+from skymere.align.matching import Positions, find_offset, match_positions
 from skymere.errors import InvalidInputError
+from skymere.wcs import wcs_from_cards
 
 from .conftest import SCALE_ARCSEC
 
@@ -53,10 +58,11 @@ def test_shifts_and_rotations_of_star_fields_are_recovered(fwhm, method, star_fi
     assert np.abs(turns).max() < 6e-4
 
 
-def test_errors_of_the_shifts_pass_a_pull_test(star_field):
+def shift_pulls(star_field, seeds, *, n_stars, shape):
+    """Errors of shifts at the middle of the pairs in units of their sigmas."""
     pulls = []
-    for seed in range(10, 22):
-        exposures, truth = star_field(1.8, seed, n_stars=60, shape=(400, 400))
+    for seed in seeds:
+        exposures, truth = star_field(1.8, seed, n_stars=n_stars, shape=shape)
         params = AlignParams(find=FindParams(fwhm_pix=1.8))
         for a, e, true in zip(align(exposures, params=params)[1:], exposures[1:], truth[1:], strict=True):
             middle = a.fit.map.centre + a.fit.map.shift
@@ -64,7 +70,43 @@ def test_errors_of_the_shifts_pass_a_pull_test(star_field):
             turned = true.all_pix2world(np.column_stack([x, y]), 0)
             off = a.plane.of_sky(*turned.T)[0] - middle
             pulls.append(off / a.fit.shift_err)
-    assert 0.75 < np.std(pulls) < 1.25
+    return np.array(pulls)
+
+
+def test_errors_of_the_shifts_pass_a_pull_test(star_field):
+    pulls = shift_pulls(star_field, range(100, 130), n_stars=45, shape=(300, 300))
+    print(f"{pulls.size} pulls, sigma {pulls.std():.3f}")
+    assert pulls.size == 180
+    # Three exposures share the noise of a reference: 180 pulls tell sigma to 6 %.
+    assert 0.85 < pulls.std() < 1.15
+
+
+@pytest.mark.validate
+def test_errors_of_the_shifts_are_right_to_a_tenth(star_field):
+    pulls = shift_pulls(star_field, range(200, 320), n_stars=60, shape=(400, 400))
+    print(f"{pulls.size} pulls, sigma {pulls.std():.3f}, mean {pulls.mean(axis=0).round(3)}")
+    assert pulls.size == 720
+    assert 0.9 < pulls.std() < 1.1
+
+
+def test_the_row_of_a_solution_has_the_columns_of_the_schema(star_field):
+    exposures, _ = star_field(1.8, 7)
+    text = (Path(__file__).parents[2] / "schemas" / "wcs_solution-1.0.0.yaml").read_text(encoding="utf-8")
+    columns = {c["name"]: c for c in yaml.safe_load(text)["tables"][0]["columns"]}
+    found = align(exposures, params=AlignParams(find=FindParams(fwhm_pix=1.8)))
+    for a in found:
+        row = a.row()
+        assert set(row) <= set(columns)
+        missing = {name for name, c in columns.items() if not c["nullable"]} - set(row)
+        assert missing == {"tile", "run_id"}
+        back = wcs_from_cards(json.loads(row["wcs"]))
+        np.testing.assert_array_equal(back.wcs.crval, a.wcs.wcs.crval)
+        assert json.loads(row["params"])["fitgeom"] == "rscale"
+    reference, moved = found[0].row(), found[1].row()
+    assert (reference["method"], reference["parent"]) == ("header", "")
+    assert (moved["method"], moved["is_active"]) == ("catalogue", True)
+    # All four headers are equal: the parent of the second is what the first says.
+    assert moved["parent"] == reference["solution_id"]
 
 
 @pytest.mark.parametrize("fitgeom", ["shift", "rshift", "rscale", "general"])
@@ -80,6 +122,30 @@ def test_each_geometry_recovers_what_it_may_move(fitgeom, star_field):
         assert abs(turn) < 6e-4
     if fitgeom == "rshift":
         assert a.correction.scale == pytest.approx(1.0, abs=1e-12)
+
+
+def test_an_offset_can_be_given_instead_of_looked_for(star_field):
+    exposures, _ = star_field(1.8, 7)
+    find = FindParams(fwhm_pix=1.8)
+    found = align(exposures[:2], params=AlignParams(find=find))[1]
+    given = AlignParams(find=find, use_histogram=False, offset_arcsec=found.shift_arcsec, tolerance_arcsec=0.2)
+    again = align(exposures[:2], params=given)[1]
+    assert np.hypot(*np.subtract(again.shift_arcsec, found.shift_arcsec)) < 1e-3
+    nothing = align(exposures[:2], params=AlignParams(find=find, use_histogram=False))[1]
+    assert nothing.status == "not aligned"
+    assert "pairs within 0.1 arcsec" in nothing.reason
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.524])
+def test_long_catalogues_are_compared_without_their_product(radius):
+    rng = np.random.default_rng(3)
+    xy = rng.uniform(0, 2000, (100_000, 2))
+    first, second = (Positions(xy=p, sigma=np.full(len(p), 0.01)) for p in (xy, np.add(xy[::-1], [0.76, -0.33])))
+    # The product of the lists would take 80 GB; a radius that is no whole number of bins changes nothing.
+    offset = find_offset(first, second, AlignParams(search_radius_arcsec=radius))
+    assert np.abs(offset - [0.76, -0.33]).max() < 1e-6
+    pairs = match_positions(Positions(xy=xy + offset, sigma=first.sigma), second, radius_arcsec=0.1)
+    assert len(np.unique(pairs[:, 1])) == len(pairs) > 99_000
 
 
 def test_given_sources_are_taken_as_they_are(star_field):

@@ -1,11 +1,12 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 
-from skymere.align import LinearMap, TangentPlane, corrected_wcs
+from skymere.align import AlignParams, CorrectedWcs, FindParams, LinearMap, TangentPlane, align, corrected_wcs
 from skymere.errors import InvalidInputError
 
 
@@ -67,6 +68,43 @@ def test_the_plane_is_that_of_astropy_s_offsets():
     angle = np.deg2rad([30, 200])
     assert np.abs(xy - 7.2 * np.column_stack([np.sin(angle), np.cos(angle)])).max() < 1e-6
     assert np.abs(plane.sky(xy)[:, 1] - there.dec.deg).max() < 1e-12
+
+
+class LowLevel:
+    """A WCS of which only the low-level interface of APE 14 is known, as that of a gwcs."""
+
+    pixel_n_dim = world_n_dim = 2
+    world_axis_physical_types = ("pos.eq.ra", "pos.eq.dec")
+
+    def __init__(self, wcs):
+        self.pixel_to_world_values, self.world_to_pixel_values = wcs.pixel_to_world_values, wcs.world_to_pixel_values
+
+
+def test_coordinates_that_are_not_astropy_s_are_corrected_without_loss():
+    wcs = distorted(30.0, "CD")
+    plane = TangentPlane.around(*wcs.calc_footprint(axes=(1014, 1014)).T)
+    linear = correction([1.5, -0.7], 0.02, 1.00001, [20.0, 10.0])
+    found = corrected_wcs(LowLevel(wcs), plane, linear)
+    assert isinstance(found, CorrectedWcs)
+    y, x = np.mgrid[0:1014:78, 0:1014:78].astype(float)
+    wanted = linear.apply(plane.of_pixels(wcs, x.ravel(), y.ravel()))
+    assert np.abs(plane.of_pixels(found, x.ravel(), y.ravel()) - wanted).max() < 1e-8
+    ra, dec = found.pixel_to_world_values(x, y)
+    assert ra.shape == x.shape
+    back = found.world_to_pixel_values(ra, dec)
+    assert max(np.abs(back[0] - x).max(), np.abs(back[1] - y).max()) < 1e-6
+
+
+def test_exposures_with_such_coordinates_are_aligned(star_field):
+    exposures, _ = star_field(1.8, 7)
+    plain = align(exposures[:2], params=AlignParams(find=FindParams(fwhm_pix=1.8)))[1]
+    wrapped = [replace(e, wcs=LowLevel(e.wcs)) for e in exposures[:2]]
+    found = align(wrapped, params=AlignParams(find=FindParams(fwhm_pix=1.8)))[1]
+    np.testing.assert_allclose(found.shift_arcsec, plain.shift_arcsec, rtol=0, atol=1e-8)
+    x, y = np.array([10.0, 600.0]), np.array([20.0, 500.0])
+    away = np.subtract(found.wcs.pixel_to_world_values(x, y), plain.wcs.all_pix2world(x, y, 0))
+    assert np.abs(away).max() * 3600 < 2e-5
+    assert '"plane"' in found.row()["wcs"]
 
 
 def test_other_coordinates_are_refused():

@@ -169,7 +169,9 @@ def fit_pairs(first: Positions, second: Positions, pairs: NDArray[np.int64], par
     # The error of a weighted mean from the residuals themselves, whatever the weights; what a pair pulled the map to
     # itself is given back (MacKinnon & White 1985, J. Econometrics 29, 305, equation 12).
     free = np.maximum(1 - _leverage(first.xy[i], kept, params), _LEAST_FREE)
-    spread = np.sqrt(((kept / free)[:, None] ** 2 * residuals**2).sum(axis=0)) / kept.sum()
+    # A pair beyond the limit pulls with a force that no longer grows: of its two axes one has no stiffness.
+    stiff = np.where(kept < np.where(used, inverse, 0.0), 0.5, 1.0) * kept
+    spread = np.sqrt(((kept / free)[:, None] ** 2 * residuals**2).sum(axis=0)) / stiff.sum()
     return Fit(
         map=LinearMap(matrix=np.array(matrix), centre=np.array(centre), shift=np.array(shift)),
         pairs=pairs,

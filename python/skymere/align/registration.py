@@ -29,6 +29,7 @@ _REACH, _LEAST_PIX, _MOST_PIX = 3.0, 4.0, 20.0
 _FLOOR_PIX = 0.02
 _CLIP_SIGMA = 4.0
 _CELL_PIX = 16.0
+_LEAST_FREE = 0.2
 # Variance of a gradient over one pixel in units of that of a pixel, both axes together.
 _GRADIENT_NOISE = 3.0
 
@@ -207,17 +208,25 @@ def _step(
     scores = np.einsum("on,onp,on->np", shares, instrument, found.residual, optimize=True)
     inverse = np.linalg.pinv(normal, rcond=1e-12)
     values = inverse @ scores.sum(axis=0)
-    covariance = (inverse @ _scatter(scores, found.place, _CELL_PIX * images[group[0]].scale) @ inverse.T)[:2, :2]
+    pull = np.einsum("on,onp,onq,qp->n", shares, instrument, effect, inverse, optimize=True) / len(basis)
+    cell = _CELL_PIX * images[group[0]].scale
+    covariance = (inverse @ _scatter(scores, pull, found.place, cell) @ inverse.T)[:2, :2]
     moved = np.einsum("p,pak->ak", values * damping, basis)
     matrix = moved[:, 1:] / size
     matrix = rotation(matrix[1, 0]) if params.fitgeom == "rshift" else np.eye(2) + matrix
     return LinearMap(matrix=matrix, centre=centre, shift=moved[:, 0]), covariance * damping
 
 
-def _scatter(scores: _Floats, place: _Floats, cell: float) -> _Floats:
-    """Return the covariance of the sum of scores; neighbours in a cell share the noise of the interpolated stack."""
+def _scatter(scores: _Floats, pull: _Floats, place: _Floats, cell: float) -> _Floats:
+    """Return the covariance of the sum of scores; ``pull`` is how much of the answer is each pixel's own.
+
+    Neighbours in a cell share the noise of the interpolated stack, and a cell that makes up a part h of the answer
+    shows only 1 - h of its error in what is left.
+    """
     _, index = np.unique(np.floor(place / cell).astype(np.int64), axis=0, return_inverse=True)
     sums = np.column_stack([np.bincount(index.ravel(), column) for column in scores.T])
+    free = np.maximum(1.0 - np.bincount(index.ravel(), pull), _LEAST_FREE)
+    sums /= free[:, None]
     return np.asarray(sums.T @ sums)
 
 

@@ -29,6 +29,11 @@ def _check_length(hdus: fits.HDUList, path: Path) -> None:
 def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
     """Open a FITS file (plain, gzipped or tile-compressed) read-only.
 
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
     Raises
     ------
     NotFoundError
