@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.segmentation import MeasureImage, MeasureParams, aperture_flux, detect, measure
+from skymere.wcs import Grid
 
 N_REALISATIONS = 200
 SHAPE = (240, 240)
@@ -82,3 +84,53 @@ def test_noise_correlation_multiplies_every_error() -> None:
     correlated = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0, noise_correlation=1.78)}).table
     for name in ("x_err", "y_err", "flux_iso_err_r", "flux_auto_err_r", "flux_aper1_err_r"):
         np.testing.assert_allclose(correlated[name], 1.78 * plain[name], rtol=1e-12)
+
+
+def test_the_pull_of_every_flux_is_one_in_correlated_noise_whose_covariance_is_known() -> None:
+    # White noise smoothed by 3 x 3 pixels: its correlation is that of the box with itself.
+    rng = np.random.default_rng(24)
+    scene = _scene()
+    triangle = np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 3
+    noise = NoiseCovariance(
+        kernels=np.outer(triangle, triangle)[np.newaxis], class_map=np.zeros(SHAPE, np.uint8), classes=("all",)
+    )
+    grid = Grid.tangent(150.0, 2.0, shape=SHAPE, scale_arcsec=0.06)
+
+    def mosaic(data: np.ndarray) -> Mosaic:
+        ones = np.ones(SHAPE, np.float32)
+        return Mosaic(
+            band="r",
+            grid=grid,
+            data=data,
+            weight=ones,
+            variance=ones,
+            context=np.ones((1, *SHAPE), np.int32),
+            exposure_ids=("a",),
+            noise_correlation=3.0,
+            noise=noise,
+        )
+
+    truth = mosaic(scene)
+    segmentation = detect(scene, error=1.0)
+    params = MeasureParams(aperture_diameters_pix=(4.0, 10.0, 24.0))
+    expected = measure(segmentation, {"r": truth}, params=params).table
+    # Segments, Kron radii and centres stay those of the truth.
+    names = ("iso", "aper1", "aper2", "aper3")
+    ellipse = {"theta": expected["theta"], "segmentation": segmentation, "label": expected["label"]}
+    kron = {k: expected[k] * expected["kron_radius"] for k in ("a", "b")}
+    whole = aperture_flux(truth, expected["x"], expected["y"], **kron, **ellipse)
+    pulls: dict[str, list[np.ndarray]] = {name: [] for name in (*names, "kron")}
+    for _ in range(N_REALISATIONS):
+        white = np.pad(rng.normal(0, 1, SHAPE), 1, mode="wrap")
+        smooth = sum(white[j : j + SHAPE[0], i : i + SHAPE[1]] for j in range(3) for i in range(3)) / 3
+        noisy = mosaic(scene + smooth)
+        found = measure(segmentation, {"r": noisy}, detection=truth, params=params).table
+        for name in names:
+            difference = (found[f"flux_{name}_r"] - expected[f"flux_{name}_r"]) / found[f"flux_{name}_err_r"]
+            pulls[name].append(difference.to_numpy())
+        auto = aperture_flux(noisy, expected["x"], expected["y"], **kron, **ellipse)
+        pulls["kron"].append((auto.flux - whole.flux) / auto.flux_err)
+    for name, values in pulls.items():
+        width = np.std(values)
+        print(f"pull of {name} in correlated noise: {width:.3f}")
+        assert width == pytest.approx(1.0, abs=0.05), name

@@ -15,6 +15,8 @@ __all__ = ["NO_CLASS", "NoiseCovariance"]
 
 NO_CLASS = 255
 _SUBPIXELS = 8
+# Pixels of stamps that are looked at together.
+_STAMP_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -162,18 +164,25 @@ class NoiseCovariance:
             *(np.atleast_1d(np.asarray(v, np.float64)) for v in (radius_pix, y, x))
         )
         out = np.full(radii.shape, np.nan)
-        for radius in np.unique(radii):
-            these = radii == radius
+        known = np.isfinite(rows) & np.isfinite(columns) & (radii > 0) & np.isfinite(radii)
+        for radius in np.unique(radii[known]):
             overlap = _circle(float(radius))
-            half = overlap.shape[0] // 2
-            y0, x0 = (np.rint(v[these]).astype(np.int64) - half for v in (rows, columns))
-            classes = self._classes_at(y0, x0, (int(these.sum()), *overlap.shape))
-            parts = np.stack([((classes == c) * overlap).sum(axis=(1, 2)) for c in range(len(self.classes))], axis=-1)
-            squares = np.array([_quadratic(overlap, kernel) for kernel in self.kernels]) / (overlap**2).sum()
-            whole = parts.sum(axis=1)
-            mean = (parts * np.maximum(squares, 0.0)).sum(axis=1) / np.where(whole > 0, whole, np.nan)
-            out[these] = np.sqrt(mean)
+            squares = np.maximum([_quadratic(overlap, kernel) for kernel in self.kernels], 0.0) / (overlap**2).sum()
+            these = np.flatnonzero(known & (radii == radius))
+            for part in np.array_split(these, len(these) * overlap.size // _STAMP_PIXELS + 1):
+                out[part] = self._factors(overlap, squares, rows[part], columns[part])
         return out
+
+    def _factors(
+        self, overlap: NDArray[Any], squares: NDArray[Any], y: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return R of apertures of one radius, given its square in each class."""
+        half = overlap.shape[0] // 2
+        y0, x0 = (np.rint(v).astype(np.int64) - half for v in (y, x))
+        classes = self._classes_at(y0, x0, (len(y), *overlap.shape))
+        parts = np.stack([((classes == c) * overlap).sum(axis=(1, 2)) for c in range(len(self.classes))], axis=-1)
+        whole = parts.sum(axis=1)
+        return np.asarray(np.sqrt((parts @ squares) / np.where(whole > 0, whole, np.nan)), np.float64)
 
     def _classes_at(self, y0: NDArray[Any], x0: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.intp]:
         """Return the classes of the pixels of stamps; the number of classes for pixels in none."""

@@ -11,6 +11,7 @@ from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog
 from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
+from skymere.segmentation.correlated import with_covariance
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.planes import MeasureImage, parts_of
 
@@ -102,7 +103,8 @@ def measure(
     Notes
     -----
     Errors are those of independent pixels times ``noise_correlation``; of the position,
-    ``x_err^2 = R^2 sum s^2 (x - x0)^2 / (sum f)^2`` over the segment.
+    ``x_err^2 = R^2 sum s^2 (x - x0)^2 / (sum f)^2`` over the segment. Where a mosaic has its noise covariance, R of a
+    flux is that of a circle of the aperture's area at the source's place.
 
     References
     ----------
@@ -143,6 +145,10 @@ def measure(
         kron_extent=params.kron_extent,
         neighbours=params.neighbours,
     )
+    found["bands"] = [
+        with_covariance(measured, image, found, params.aperture_diameters_pix)
+        for measured, image in zip(found["bands"], images.values(), strict=True)
+    ]
     return SourceCatalog(table=pl.DataFrame(_columns(found, list(bands), segmentation)), bands=tuple(bands))
 
 
