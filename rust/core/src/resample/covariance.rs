@@ -23,8 +23,8 @@ use rayon::prelude::*;
 
 use super::ResampleError;
 use super::drizzle::{Input, Pixels, Tile, flat, tiles};
+use super::drops::{Drop, Sink};
 use super::kernels::{Kernel, Spread, Window};
-use super::patch::{Drop, Sink};
 use super::spreads::{WithSpread, with_spread};
 use crate::interrupt;
 

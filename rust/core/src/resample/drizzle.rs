@@ -1,8 +1,8 @@
 //! Drizzle: exposures are added one at a time to an output that keeps weighted sums.
 //!
 //! The output is cut into blocks of rows, each the work of one thread. A block goes through the input in tiles of a
-//! fixed size and order, sums those parts of a tile's drops that lie in its rows, and adds the sums to its pixels. So
-//! the terms of every output pixel are added in one order whatever the blocks and threads are.
+//! fixed size and order, and adds those parts of a tile's drops that lie in its rows to its pixels. So the terms of every
+//! output pixel are added in one order whatever the blocks and threads are.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
 use rayon::prelude::*;
 
 use super::ResampleError;
+use super::drops::{CHUNK, Drop, Pair, Sink};
 use super::kernels::{Kernel, MapRows, Spread, Window, touched};
-use super::patch::{Drop, Keep, Pair, Patch};
 use super::spreads::{WithSpread, with_spread};
 use crate::interrupt;
 
@@ -67,6 +67,8 @@ struct FlatSums<'a> {
 /// A block of output rows.
 struct Block<'a> {
     rows: Range<usize>,
+    n_columns: usize,
+    bit: i32,
     mean: &'a mut [Pair],
     context: &'a mut [i32],
     variance: Option<&'a mut [f64]>,
@@ -175,7 +177,6 @@ struct Scratch<S> {
     /// The prepared drops of a tile that count, and what they hold.
     which: Vec<usize>,
     drops: Vec<Drop>,
-    patch: Patch,
 }
 
 /// The tiles of an exposure in the order in which they are added.
@@ -204,72 +205,121 @@ pub(super) fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
 
 impl Block<'_> {
     /// Add what the exposure's drops leave in this block.
-    fn add<S: Spread>(
+    fn add_drops<S: Spread>(
         &mut self,
         pixels: &Pixels<'_>,
         tiles: &[Tile],
-        n_columns: usize,
         scratch: &mut Scratch<S>,
     ) {
         let window = Window {
             rows: self.rows.clone(),
-            n_columns,
+            n_columns: self.n_columns,
         };
         for tile in tiles {
             let rows = touched(tile.bounds[1], &window.rows);
-            let columns = touched(tile.bounds[0], &(0..n_columns));
+            let columns = touched(tile.bounds[0], &(0..self.n_columns));
             if !rows.is_empty() && !columns.is_empty() {
-                let keep = Keep {
-                    variance: self.variance.is_some(),
-                    dq: self.dq.is_some(),
-                    signs: scratch.spread.has_negative_shares(),
-                };
-                scratch.patch.reset(rows, columns, keep);
-                if scratch.sum_tile(pixels, tile, &window) {
-                    self.merge(&scratch.patch, n_columns, pixels.bit);
-                }
+                scratch.spread_tile(pixels, tile, &window, self);
             }
         }
     }
 
-    /// Add the sums of a tile.
-    fn merge(&mut self, patch: &Patch, n_columns: usize, bit: i32) {
-        for row in patch.rows.clone() {
-            let start = (row - self.rows.start) * n_columns + patch.columns.start;
-            let window = start..start + patch.columns.len();
-            let pairs = self.mean[window.clone()]
-                .iter_mut()
-                .zip(&mut self.context[window.clone()]);
-            for (column, ((pair, bits), sums)) in pairs.zip(patch.mean(row)).enumerate() {
-                *pair = [pair[0] + sums[0], pair[1] + sums[1]];
-                *bits |= if patch.contributed(row, column, *sums) {
-                    bit
-                } else {
-                    0
-                };
+    #[inline]
+    fn start(&self, row: usize, column: usize) -> usize {
+        (row - self.rows.start) * self.n_columns + column
+    }
+
+    /// Add shares from a pixel of the block on. Shares beyond the end of a row or of the block are 0.
+    #[inline]
+    fn add_fixed<const N: usize>(&mut self, drop: &Drop, start: usize, shares: &[f64; N]) {
+        let window = start..start + N;
+        let pairs = self.mean.get_mut(window.clone());
+        let bits = self.context.get_mut(window.clone());
+        let (Some(pairs), Some(bits)) = (
+            pairs.and_then(|v| v.first_chunk_mut::<N>()),
+            bits.and_then(|v| v.first_chunk_mut::<N>()),
+        ) else {
+            for (k, share) in shares
+                .iter()
+                .enumerate()
+                .take(self.mean.len().saturating_sub(start))
+            {
+                self.add_fixed(drop, start + k, &[*share]);
             }
-            if let Some(variance) = &mut self.variance {
-                for (sum, add) in variance[window.clone()].iter_mut().zip(patch.variance(row)) {
-                    *sum += add;
-                }
+            return;
+        };
+        let product = drop.weight * drop.value;
+        for ((pair, bits), share) in pairs.iter_mut().zip(bits).zip(shares) {
+            *pair = [pair[0] + share * drop.weight, pair[1] + share * product];
+            *bits |= if *share > 0.0 { self.bit } else { 0 };
+        }
+        if let Some(variance) = &mut self.variance {
+            for (sum, share) in variance[window.clone()].iter_mut().zip(shares) {
+                let w = share * drop.weight;
+                *sum += w * w * drop.variance;
             }
-            if let Some(dq) = &mut self.dq {
-                for (bits, add) in dq[window].iter_mut().zip(patch.dq(row)) {
-                    *bits |= add;
-                }
+        }
+        if let Some(dq) = &mut self.dq {
+            for (bits, share) in dq[window].iter_mut().zip(shares) {
+                *bits |= if *share == 0.0 { 0 } else { drop.dq };
             }
         }
     }
 }
 
+impl Sink for Block<'_> {
+    #[inline]
+    fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
+        let start = self.start(row, column);
+        let (chunks, rest) = shares.as_chunks::<CHUNK>();
+        for (k, chunk) in chunks.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, chunk);
+        }
+        for (k, share) in rest.iter().enumerate() {
+            self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
+        }
+    }
+
+    #[inline]
+    fn add_product(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        across: &[[f64; CHUNK]],
+        height: f64,
+    ) {
+        let start = self.start(row, column);
+        for (k, widths) in across.iter().enumerate() {
+            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
+        }
+    }
+
+    #[inline]
+    fn add_box<const N: usize>(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        shares: &[f64; N],
+    ) {
+        self.add_fixed(drop, self.start(row, column), shares);
+    }
+}
+
 impl<S: Spread> Scratch<S> {
-    /// Sum a tile's drops in the patch; false when none of them counts.
-    fn sum_tile(&mut self, pixels: &Pixels<'_>, tile: &Tile, window: &Window) -> bool {
+    /// Spread a tile's drops.
+    fn spread_tile(
+        &mut self,
+        pixels: &Pixels<'_>,
+        tile: &Tile,
+        window: &Window,
+        block: &mut Block<'_>,
+    ) {
         let Self {
             spread,
             which,
             drops,
-            patch,
         } = self;
         which.clear();
         drops.clear();
@@ -290,9 +340,8 @@ impl<S: Spread> Scratch<S> {
         }
         if !which.is_empty() {
             spread.prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
-            spread.spread(which, drops, window, patch);
+            spread.spread(which, drops, window, block);
         }
-        !which.is_empty()
     }
 }
 
@@ -342,7 +391,7 @@ impl<'a> FlatSums<'a> {
         })
     }
 
-    fn blocks(self, block_rows: usize) -> Vec<Block<'a>> {
+    fn blocks(self, block_rows: usize, bit: i32) -> Vec<Block<'a>> {
         let [ny, nx] = self.shape;
         let size = (block_rows * nx).max(1);
         let mut variance = self.variance.map(|v| v.chunks_mut(size));
@@ -353,6 +402,8 @@ impl<'a> FlatSums<'a> {
             .enumerate()
             .map(|(b, (mean, context))| Block {
                 rows: b * block_rows..((b + 1) * block_rows).min(ny),
+                n_columns: nx,
+                bit,
                 mean,
                 context,
                 variance: variance.as_mut().and_then(Iterator::next),
@@ -410,20 +461,19 @@ impl WithSpread for Adding<'_> {
 }
 
 fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
-    let [ny, nx] = sums.shape;
+    let [ny, _] = sums.shape;
     let tiles = tiles(pixels.map, &make());
     let block_rows = (ny / (8 * rayon::current_num_threads())).clamp(32, 256);
     let scratch = || Scratch {
         spread: make(),
         which: Vec::new(),
         drops: Vec::new(),
-        patch: Patch::default(),
     };
-    sums.blocks(block_rows)
+    sums.blocks(block_rows, pixels.bit)
         .into_par_iter()
         .for_each_init(scratch, |scratch, mut block| {
             interrupt::poll();
-            block.add(pixels, &tiles, nx, scratch);
+            block.add_drops(pixels, &tiles, scratch);
         });
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ResampleError;
-use super::patch::{Drop, Sink};
+use super::drops::{Drop, Sink};
 
 /// Drops smaller than this are points.
 const SMALLEST_PIXFRAC: f64 = 1e-3;
@@ -202,10 +202,6 @@ pub struct Window {
 pub trait Spread: Send + Sync {
     /// How far a drop reaches from its centre along an axis on which neighbouring pixels are `steepest` apart.
     fn margin(&self, steepest: f64) -> f64;
-    /// Whether shares can be negative.
-    fn has_negative_shares(&self) -> bool {
-        false
-    }
     /// Prepare the drops of the input pixels `rows`, `columns`, row after row.
     fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>);
     /// Add the shares inside of a window of the prepared drops `which`, one after the other.

@@ -7,10 +7,10 @@
 pub mod blot;
 pub mod covariance;
 pub mod drizzle;
+pub mod drops;
 pub mod kernels;
 pub mod lanes;
 pub mod overlap;
-pub mod patch;
 pub mod scale;
 pub mod separable;
 pub mod spreads;

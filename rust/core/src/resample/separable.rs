@@ -5,13 +5,11 @@ use std::f64::consts::PI;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::drops::{CHUNK, Drop, Sink};
 use super::kernels::{MapRows, Spread, Window, touched};
-use super::patch::{CHUNK, Drop, Sink};
 
 /// The share of a pixel along one axis, given the distance of its centre from the drop's.
 pub trait Profile: Send + Sync {
-    /// Whether it can be negative.
-    const IS_SIGNED: bool = false;
     /// Distance up to which pixels have a share.
     fn half(&self) -> f64;
     /// The share of a pixel at this distance, in output pixels.
@@ -142,8 +140,6 @@ fn sinc(u: f64) -> f64 {
 }
 
 impl Profile for Lanczos {
-    const IS_SIGNED: bool = true;
-
     fn half(&self) -> f64 {
         self.half
     }
@@ -194,10 +190,6 @@ impl<P> Separable<P> {
 impl<P: Profile> Spread for Separable<P> {
     fn margin(&self, _steepest: f64) -> f64 {
         self.profile.half()
-    }
-
-    fn has_negative_shares(&self) -> bool {
-        P::IS_SIGNED
     }
 
     fn prepare(&mut self, map: MapRows<'_>, rows: Range<usize>, columns: Range<usize>) {

@@ -3,10 +3,10 @@
 use std::array;
 use std::ops::Range;
 
+use super::drops::{Drop, Sink};
 use super::kernels::{MapRow, MapRows, Spread, Window};
 use super::lanes::{self, Areas, Drops, LANES};
 use super::overlap::{Coverage, Quad, SMALLEST_SHARE};
-use super::patch::{Drop, Sink};
 
 /// The square kernel.
 ///
