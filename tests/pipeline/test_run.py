@@ -117,9 +117,8 @@ def test_another_parameter_redoes_what_depends_on_it_and_ids_stay(finished: Path
     plan.write_text(plan.read_text() + '[detect.sources]\nthreshold = 25.0\n[release]\nname = "DR2"\n')
     report = run(folder)
     done = {stage.name: stage.n_done for stage in report.stages}
-    assert done == dict.fromkeys(("ingest", "outliers", "mosaic", "psf"), 0) | dict.fromkeys(
-        ("detect", "measure", "cutouts", "release"), 1
-    )
+    todo = {"detect": 1, "measure": 1, "cutouts": 1, "release": 1}
+    assert done == {"ingest": 0, "outliers": 0, "mosaic": 0, "psf": 0} | todo
     new, old = (Lake.open(folder / "lake", release=name).table("source").collect() for name in ("DR2", "DR1"))
     assert new.height < old.height
     assert set(new["source_id"]) <= set(old["source_id"])
