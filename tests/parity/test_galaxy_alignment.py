@@ -159,7 +159,7 @@ def ours(fields):
     return {method: by_skymere(fields, method) for method in ("reference", "global", "pixels")}
 
 
-@pytest.mark.parametrize(("method", "most"), [("reference", 3.0), ("global", 3.0), ("pixels", 1.75)])
+@pytest.mark.parametrize(("method", "most"), [("reference", 3.0), ("global", 3.0), ("pixels", 1.5)])
 def test_pair_offsets_are_near_the_cramer_rao_limit(ours, limit, method, most):
     found, pull = ours[method]
     print(f"{method}: {found.round(4)} pix, limit {limit.round(4)}, ratio {(found / limit).round(2)}, pull {pull:.2f}")

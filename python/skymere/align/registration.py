@@ -226,8 +226,8 @@ def _scatter(scores: _Floats, pull: _Floats, place: _Floats, cell: float) -> _Fl
     _, index = np.unique(np.floor(place / cell).astype(np.int64), axis=0, return_inverse=True)
     sums = np.column_stack([np.bincount(index.ravel(), column) for column in scores.T])
     free = np.maximum(1.0 - np.bincount(index.ravel(), pull), _LEAST_FREE)
-    sums /= free[:, None]
-    return np.asarray(sums.T @ sums)
+    jackknife = np.asarray(sums / free[:, None], np.float64)
+    return np.asarray(jackknife.T @ jackknife)
 
 
 def _equations(images: Sequence[_Image], i: int, others: list[int], maps: dict[int, LinearMap]) -> _Equations:
