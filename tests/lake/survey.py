@@ -2,7 +2,8 @@
 
     python survey.py LAKE VERSION [PRODUCT STEP]
 
-publishes every product of both tiles, and ends without a goodbye at one step of one product.
+publishes every product of a tile (or those that SURVEY_PRODUCTS names), and ends without a goodbye at one step of one
+product.
 """
 
 import json
@@ -228,11 +229,11 @@ def publish(lake, product, tile="east", version=1, on_event=None):
         return globals().get(f"publish_{product}", publish_other)(lake, tile, version, run)
 
 
-def publish_all(lake, version=1, on_event=lambda *_: None, tiles=TILES):
+def publish_all(lake, version=1, on_event=lambda *_: None, tiles=TILES, products=PRODUCTS):
     return [
         publish(lake, product, tile, version, lambda step, product=product: on_event(product, step))
         for tile in tiles
-        for product in PRODUCTS
+        for product in products
     ]
 
 
@@ -251,7 +252,8 @@ def main(arguments):
     if place and place[0] in OTHERS:
         publish(lake, place[0], version=int(version), on_event=lambda step: on_event(place[0], step))
     else:
-        publish_all(lake, int(version), on_event, tiles=TILES[:1])
+        chosen = os.environ.get("SURVEY_PRODUCTS", ",".join(PRODUCTS)).split(",")
+        publish_all(lake, int(version), on_event, tiles=TILES[:1], products=chosen)
 
 
 if __name__ == "__main__":
