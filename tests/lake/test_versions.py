@@ -9,7 +9,7 @@ from skymere.lake import load_schema, products
 from skymere.lake.schemas import parse_schema
 from skymere.lake.versions import changes, folder_faults, version_faults
 
-V1 = load_schema("cutout")
+V1 = load_schema("cutout", "1.0.0")
 
 
 def edited(version, *edits):
