@@ -197,7 +197,7 @@ def test_two_hundred_kills_leave_a_whole_lake(survey, tmp_path):
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(9000)
 def test_two_hundred_kills_leave_a_whole_lake_in_an_object_store(survey, s3, tmp_path):
     # Three products, with arrays and without: each costs the emulator a hundred requests.
     kill_often(survey, f"{s3()}/lake", tmp_path, 200, ("mask", "segmentation", "source"))
