@@ -2,6 +2,7 @@
 
 import warnings
 
+import asdf
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -142,7 +143,6 @@ NIRCAM = JWST | {"INSTRUME": "NIRCAM", "DETECTOR": "NRCB1", "FILTER": "F150W", "
 
 
 def test_a_cal_file_is_read_with_its_gwcs_and_drizzled(tmp_path, shared_data):
-    pytest.importorskip("gwcs")
     source = shared_data / "imaging" / "wcs" / "jwst_nrcb1_gwcs.asdf"
     path = write(tmp_path / "jw_cal.fits", NIRCAM, unit="MJy/sr", PHOTMJSR=0.5, PIXAR_SR=2.3e-14, PIXAR_A2=9.6e-4)
     linear = read_exposure(path)
@@ -162,7 +162,6 @@ def test_a_cal_file_is_read_with_its_gwcs_and_drizzled(tmp_path, shared_data):
 
 
 def test_asdf_files_without_a_gwcs_are_named(tmp_path):
-    asdf = pytest.importorskip("asdf")
     path = tmp_path / "other.asdf"
     asdf.AsdfFile({"something": 1}).write_to(path)
     with pytest.raises(FormatError, match="holds no gwcs"):

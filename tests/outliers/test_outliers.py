@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import skymere
 from skymere.errors import InvalidInputError
@@ -116,7 +117,6 @@ def test_the_comparison_is_that_of_the_specification(core_scale: float) -> None:
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
 def test_growing_is_a_box_dilation(side: int) -> None:
-    ndimage = pytest.importorskip("scipy.ndimage")
     mask = np.random.default_rng(5).random((50, 40)) < 0.01
     expected = ndimage.binary_dilation(mask, np.ones((side, side), bool), origin=0) if side > 1 else mask
     found = grow_mask(mask, side=side)

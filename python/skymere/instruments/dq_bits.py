@@ -25,13 +25,12 @@ WFC3_IR: Mapping[str, int] = MappingProxyType(
     }
 )
 
-# WFC3 Data Handbook (version 5), table 3.3.
-WFC3_UVIS: Mapping[str, int] = MappingProxyType(
+# What the CCDs of HST have in common.
+_HST_CCD: Mapping[str, int] = MappingProxyType(
     {
         "decoding_error": 1,
         "missing_data": 2,
         "dead": 4,
-        "outside_aperture": 8,
         "hot": 16,
         "unstable": 32,
         "warm": 64,
@@ -42,30 +41,14 @@ WFC3_UVIS: Mapping[str, int] = MappingProxyType(
         "a_to_d_saturated": 2048,
         "cosmic_ray": 4096,
         "split_cosmic_ray": 8192,
-        "ghost": 16384,
     }
 )
 
+# WFC3 Data Handbook (version 5), table 3.3.
+WFC3_UVIS: Mapping[str, int] = MappingProxyType({**_HST_CCD, "outside_aperture": 8, "ghost": 16384})
+
 # ACS Data Handbook (version 10), table 3.4; WFC and HRC.
-ACS: Mapping[str, int] = MappingProxyType(
-    {
-        "decoding_error": 1,
-        "missing_data": 2,
-        "dead": 4,
-        "masked_by_aperture": 8,
-        "hot": 16,
-        "unstable": 32,
-        "warm": 64,
-        "bad_bias": 128,
-        "saturated": 256,
-        "bad_in_flat": 512,
-        "charge_trap": 1024,
-        "a_to_d_saturated": 2048,
-        "cosmic_ray": 4096,
-        "split_cosmic_ray": 8192,
-        "user_flag": 16384,
-    }
-)
+ACS: Mapping[str, int] = MappingProxyType({**_HST_CCD, "masked_by_aperture": 8, "user_flag": 16384})
 
 # JWST data model 1.x, "Data quality flags"; the names of the pipeline in lower case.
 _JWST_NAMES = [

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
@@ -177,8 +177,7 @@ class _Batch:
 def _stamps(arrays: ArrayGroup, path: str, rows: NDArray[np.int64]) -> Sequence[NDArray[Any]]:
     """Return stamps of one size class: one array, or a sequence of those that are each of their own size."""
     if not path.startswith(_LARGE_GROUP):
-        found: Any = arrays[path].rows(rows)
-        return found  # type: ignore[no-any-return]
+        return cast("Sequence[NDArray[Any]]", arrays[path].rows(rows))
     return read_plane(arrays, load_schema("cutout").array(path), rows)
 
 
