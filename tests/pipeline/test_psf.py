@@ -11,6 +11,7 @@ import pytest
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline.stages.psf import STAGE
 
 
 def test_the_verdict_on_rejected_sources_is_stored_with_every_mosaic(finished: Path) -> None:
@@ -82,3 +83,18 @@ def test_a_grid_without_a_file_and_even_sizes_are_refused(tmp_path: Path) -> Non
         plan.write_text(f'[survey]\nexposures = ["*.fits"]\n[psf]\n{line}\n')
         with pytest.raises(InvalidInputError, match=words):
             read_plan(plan)
+
+
+def test_another_library_of_psfs_is_other_work(with_psf: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "survey"
+    shutil.copytree(with_psf, folder)
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text().replace('source = "moffat"', 'source = "grid"\npath = "library.fits"'))
+    lake, seen = Lake.open(folder / "lake"), []
+    for content in (b"one", b"two"):
+        (folder / "library.fits").write_bytes(content)
+        (task,) = STAGE.tasks(read_plan(plan), lake)
+        seen.append(task.inputs)
+    assert seen[0][0] == seen[1][0]
+    assert seen[0][1]["uri"] == seen[1][1]["uri"] == "library.fits"
+    assert seen[0][1]["sha256"] != seen[1][1]["sha256"]

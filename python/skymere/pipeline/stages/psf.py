@@ -10,6 +10,7 @@ import numpy as np
 
 from skymere.datamodels import Mosaic
 from skymere.errors import SkymereError
+from skymere.io import file_digest
 from skymere.lake import Lake, Run, write_ragged
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import flagged_exposures, load_mosaics, tiles_with_mosaics
@@ -26,10 +27,14 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with mosaics; none when the plan asks for no PSF."""
     if plan.psf.source == "none":
         return []
+    files = []
+    if plan.psf.source == "grid":
+        path = plan.path(plan.psf.path)
+        files = [{"uri": path.name, "sha256": file_digest(path)}]
     return [
         Task(
             tile=tile,
-            inputs=[lake.reference("mosaic", tile)],
+            inputs=[lake.reference("mosaic", tile), *files],
             params={"psf": as_params(plan.psf), "drizzle": as_params(plan.mosaic.drizzle)},
             work=partial(_work, plan, lake, tile),
         )
