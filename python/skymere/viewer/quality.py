@@ -50,6 +50,8 @@ def plot_quality(
     covered = weight[weight > 0]
     if covered.size:
         axes.hist(covered / np.median(covered), bins=np.linspace(0.0, 2.0, 81), color="0.4")
+        # The words stand above the bars.
+        axes.set_ylim(top=1.6 * axes.get_ylim()[1])
     axes.set(xlabel="weight / median", ylabel="pixels", title=f"over-rejection: {quality['verdict']}")
     reasons = [f"{name}: {100 * part:.2f} %" for name, part in list(quality["reasons"].items())[:6]]
     lines = [
@@ -68,7 +70,6 @@ def plot_quality(
         transform=axes.transAxes,
         va="top",
         fontsize=8,
-        bbox={"color": "white", "alpha": 0.8},
     )
     return save_figure(figure, path)
 
