@@ -4,6 +4,8 @@
 //! fixed size and order, and adds those parts of a tile's drops that lie in its rows to its pixels. So the terms of every
 //! output pixel are added in one order whatever the blocks and threads are.
 
+use std::array;
+use std::hint;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
@@ -14,6 +16,7 @@ use super::drops::{CHUNK, Drop, Pair, Sink};
 use super::kernels::{Kernel, MapRows, Spread, Window, touched};
 use super::spreads::{WithSpread, with_spread};
 use crate::interrupt;
+use crate::math::widest::{Work, run_widest};
 
 /// Context bits in one plane.
 pub const BITS_PER_PLANE: usize = 32;
@@ -21,6 +24,8 @@ pub const BITS_PER_PLANE: usize = 32;
 const PIXELS_PER_TASK: usize = 1 << 15;
 /// Side of the tiles in which input pixels are added: their drops stay in the processor's caches on rotated maps too.
 const TILE: usize = 32;
+/// Output pixels whose sums are in one line of the cache.
+const PAIRS_PER_LINE: usize = 4;
 /// More than the rounding of positions.
 const ROUNDING_PIX: f64 = 1.0;
 
@@ -143,7 +148,7 @@ impl<'a> Pixels<'a> {
     }
 
     /// The pixel at a flat index, or None for one that does not count.
-    #[inline]
+    #[inline(always)]
     pub(super) fn drop_at(&self, at: usize) -> Option<Drop> {
         let weight = self.weight.map_or(1.0, |w| f64::from(w[at]));
         let value = f64::from(self.data[at]) * self.value_scale;
@@ -205,6 +210,7 @@ pub(super) fn tiles<S: Spread>(map: MapRows<'_>, spread: &S) -> Vec<Tile> {
 
 impl Block<'_> {
     /// Add what the exposure's drops leave in this block.
+    #[inline(always)]
     fn add_drops<S: Spread>(
         &mut self,
         pixels: &Pixels<'_>,
@@ -219,39 +225,54 @@ impl Block<'_> {
             let rows = touched(tile.bounds[1], &window.rows);
             let columns = touched(tile.bounds[0], &(0..self.n_columns));
             if !rows.is_empty() && !columns.is_empty() {
+                self.fetch(rows, columns);
                 scratch.spread_tile(pixels, tile, &window, self);
             }
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn start(&self, row: usize, column: usize) -> usize {
         (row - self.rows.start) * self.n_columns + column
     }
 
+    /// Read part of the sums, so that they are in the processor's cache: the loads of a row do not wait for each other,
+    /// as those of the drops do.
+    #[inline(always)]
+    fn fetch(&self, rows: Range<usize>, columns: Range<usize>) {
+        for row in rows {
+            let here = self.start(row, columns.start)..self.start(row, columns.end);
+            let mean = self.mean[here.clone()].iter().step_by(PAIRS_PER_LINE);
+            let bits = self.context[here].iter().step_by(4 * PAIRS_PER_LINE);
+            let sum: f64 = mean
+                .map(|[w, _]| *w)
+                .fold(0.0, |a, b| if a > b { a } else { b });
+            hint::black_box((sum, bits.fold(0, |a, b| a | b)));
+        }
+    }
+
+    /// As [`Self::add_fixed`], where the block ends before the shares do.
+    #[cold]
+    fn add_cut(&mut self, drop: &Drop, start: usize, shares: &[f64]) {
+        let n = self.mean.len().saturating_sub(start);
+        for (k, share) in shares.iter().enumerate().take(n) {
+            self.add_fixed(drop, start + k, &[*share]);
+        }
+    }
+
     /// Add shares from a pixel of the block on. Shares beyond the end of a row or of the block are 0.
-    #[inline]
+    #[inline(always)]
     fn add_fixed<const N: usize>(&mut self, drop: &Drop, start: usize, shares: &[f64; N]) {
         let window = start..start + N;
-        let pairs = self.mean.get_mut(window.clone());
-        let bits = self.context.get_mut(window.clone());
-        let (Some(pairs), Some(bits)) = (
-            pairs.and_then(|v| v.first_chunk_mut::<N>()),
-            bits.and_then(|v| v.first_chunk_mut::<N>()),
-        ) else {
-            for (k, share) in shares
-                .iter()
-                .enumerate()
-                .take(self.mean.len().saturating_sub(start))
-            {
-                self.add_fixed(drop, start + k, &[*share]);
-            }
-            return;
-        };
+        if window.end > self.mean.len() {
+            return self.add_cut(drop, start, shares);
+        }
         let product = drop.weight * drop.value;
-        for ((pair, bits), share) in pairs.iter_mut().zip(bits).zip(shares) {
+        for (pair, share) in self.mean[window.clone()].iter_mut().zip(shares) {
             *pair = [pair[0] + share * drop.weight, pair[1] + share * product];
-            *bits |= if *share > 0.0 { self.bit } else { 0 };
+        }
+        if let Some(bits) = self.context[window.clone()].first_chunk_mut::<N>() {
+            *bits = array::from_fn(|k| bits[k] | if shares[k] > 0.0 { self.bit } else { 0 });
         }
         if let Some(variance) = &mut self.variance {
             for (sum, share) in variance[window.clone()].iter_mut().zip(shares) {
@@ -268,7 +289,7 @@ impl Block<'_> {
 }
 
 impl Sink for Block<'_> {
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
         let start = self.start(row, column);
         let (chunks, rest) = shares.as_chunks::<CHUNK>();
@@ -280,7 +301,7 @@ impl Sink for Block<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_product(
         &mut self,
         drop: &Drop,
@@ -295,7 +316,7 @@ impl Sink for Block<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn add_box<const N: usize>(
         &mut self,
         drop: &Drop,
@@ -309,6 +330,7 @@ impl Sink for Block<'_> {
 
 impl<S: Spread> Scratch<S> {
     /// Spread a tile's drops.
+    #[inline(always)]
     fn spread_tile(
         &mut self,
         pixels: &Pixels<'_>,
@@ -471,10 +493,32 @@ fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() 
     };
     sums.blocks(block_rows, pixels.bit)
         .into_par_iter()
-        .for_each_init(scratch, |scratch, mut block| {
+        .for_each_init(scratch, |scratch, block| {
             interrupt::poll();
-            block.add_drops(pixels, &tiles, scratch);
+            run_widest(AddDrops {
+                block,
+                pixels,
+                tiles: &tiles,
+                scratch,
+            });
         });
+}
+
+/// Add what an exposure's drops leave in a block.
+struct AddDrops<'a, 'b, S> {
+    block: Block<'a>,
+    pixels: &'b Pixels<'b>,
+    tiles: &'b [Tile],
+    scratch: &'b mut Scratch<S>,
+}
+
+impl<S: Spread> Work for AddDrops<'_, '_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(mut self) {
+        self.block.add_drops(self.pixels, self.tiles, self.scratch);
+    }
 }
 
 /// Write the weighted mean and the weight; `fillval` where the weight is 0.

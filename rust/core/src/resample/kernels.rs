@@ -176,6 +176,7 @@ impl<'a> MapRows<'a> {
 
 /// The pixels inside of `window` that a range of positions touches, none for NaN; pixel `i` spans `i - 0.5 .. i + 0.5`.
 #[must_use]
+#[inline(always)]
 pub fn touched([low, high]: [f64; 2], window: &Range<usize>) -> Range<usize> {
     if low.is_nan() || high.is_nan() {
         return 0..0;
@@ -226,7 +227,7 @@ impl Spread for Point {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         for (k, drop) in which.iter().zip(drops) {
             let [x, y] = self.centres[*k];

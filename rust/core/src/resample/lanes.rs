@@ -13,6 +13,7 @@
 )]
 
 use super::overlap::{FARTHEST_PIX, Quad};
+use crate::math::widest::{Work, run_widest};
 
 /// Drops that are treated together.
 pub const LANES: usize = 16;
@@ -252,44 +253,24 @@ fn integrate(drops: &Drops, out: &mut Areas) {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-fn integrate_avx512(drops: &Drops, out: &mut Areas) {
-    integrate(drops, out);
-}
+impl Work for (&Drops, &mut Areas) {
+    type Output = ();
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn integrate_avx2(drops: &Drops, out: &mut Areas) {
-    integrate(drops, out);
+    #[inline(always)]
+    fn run(self) {
+        integrate(self.0, self.1);
+    }
 }
 
 /// The areas of drops in the pixels of their boxes.
-///
-/// The widest vector registers of the processor are used. No variant fuses a multiplication with an addition, so all
-/// give the same bits.
-#[allow(unsafe_code)]
 pub fn areas(drops: &Drops, out: &mut Areas) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512dq")
-            && std::arch::is_x86_feature_detected!("avx512vl");
-        if has_avx512 {
-            // SAFETY: the processor has the instructions that the function was compiled for.
-            return unsafe { integrate_avx512(drops, out) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the instructions that the function was compiled for.
-            return unsafe { integrate_avx2(drops, out) };
-        }
-    }
-    integrate(drops, out);
+    run_widest((drops, out));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::widest::run_each;
 
     /// Drops of all sizes and turns, some folded, some far away, from a linear congruential generator.
     fn drops(state: &mut u64) -> Drops {
@@ -323,25 +304,28 @@ mod tests {
         all.into_iter().map(f64::to_bits).collect()
     }
 
+    /// The areas of drops, as a value.
+    #[derive(Clone, Copy)]
+    struct AreasOf<'a>(&'a Drops);
+
+    impl Work for AreasOf<'_> {
+        type Output = Areas;
+
+        #[inline(always)]
+        fn run(self) -> Areas {
+            let mut areas = Areas::default();
+            integrate(self.0, &mut areas);
+            areas
+        }
+    }
+
     #[test]
     fn every_variant_gives_the_bits_of_the_plain_one() {
         let mut state = 1;
         for _ in 0..2000 {
             let drops = drops(&mut state);
-            let (mut plain, mut widest) = (Areas::default(), Areas::default());
-            integrate(&drops, &mut plain);
-            areas(&drops, &mut widest);
-            assert_eq!(bits(&plain), bits(&widest));
-            #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
-                let mut narrow = Areas::default();
-                #[allow(unsafe_code)]
-                // SAFETY: the processor has the instructions that the function was compiled for.
-                unsafe {
-                    integrate_avx2(&drops, &mut narrow);
-                }
-                assert_eq!(bits(&plain), bits(&narrow));
-            }
+            let found = run_each(AreasOf(&drops));
+            assert!(found.iter().all(|areas| bits(areas) == bits(&found[0])));
         }
     }
 }

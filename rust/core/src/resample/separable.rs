@@ -40,7 +40,7 @@ impl Profile for Boxcar {
         self.half
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, distance: f64) -> f64 {
         let common = self.half.min(distance + 0.5) - (-self.half).max(distance - 0.5);
         common.max(0.0) * self.per_pixel
@@ -82,7 +82,7 @@ impl Profile for Gaussian {
         self.half
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, distance: f64) -> f64 {
         self.norm * (-0.5 * distance * distance * self.inverse_variance).exp()
     }
@@ -144,7 +144,7 @@ impl Profile for Lanczos {
         self.half
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, distance: f64) -> f64 {
         let at = distance.abs() * self.per_pixel;
         if at >= self.end {
@@ -199,6 +199,7 @@ impl<P: Profile> Spread for Separable<P> {
         }
     }
 
+    #[inline(always)]
     fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         let half = self.profile.half();
         for (k, drop) in which.iter().zip(drops) {
@@ -209,17 +210,16 @@ impl<P: Profile> Spread for Separable<P> {
                 continue;
             }
             self.across.clear();
-            self.across
-                .extend(columns.clone().step_by(CHUNK).map(|first| {
-                    array::from_fn(|i| {
-                        let i = first + i;
-                        if i < columns.end {
-                            self.profile.at(i as f64 - x)
-                        } else {
-                            0.0
-                        }
-                    })
+            for first in columns.clone().step_by(CHUNK) {
+                self.across.push(array::from_fn(|i| {
+                    let i = first + i;
+                    if i < columns.end {
+                        self.profile.at(i as f64 - x)
+                    } else {
+                        0.0
+                    }
                 }));
+            }
             sink.begin(drop);
             for row in rows {
                 let height = self.profile.at(row as f64 - y);

@@ -96,7 +96,7 @@ impl Square {
     }
 
     /// Add the shares of a small drop, in boxes of `N` columns.
-    #[inline]
+    #[inline(always)]
     fn add_lane<const N: usize>(
         &self,
         lane: usize,
@@ -150,6 +150,7 @@ impl Square {
         );
     }
 
+    #[inline(always)]
     fn add_lanes<const N: usize>(
         &mut self,
         which: &[usize],
@@ -181,6 +182,7 @@ impl Spread for Square {
         }
     }
 
+    #[inline(always)]
     fn spread(&mut self, which: &[usize], drops: &[Drop], window: &Window, sink: &mut impl Sink) {
         for (which, drops) in which.chunks(LANES).zip(drops.chunks(LANES)) {
             for (lane, k) in which.iter().enumerate() {
