@@ -14,7 +14,7 @@ from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
 from skymere.io.coordinates import is_singular
 from skymere.io.exposures import rate_factors
-from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
 __all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
 
@@ -123,7 +123,7 @@ def write_image(
     """
     hdu = fits.ImageHDU(data.astype(np.uint8) if data.dtype == bool else data, name=name)
     if wcs is not None:
-        hdu.header.update(wcs_cards(wcs))
+        hdu.header.update(fits_cards(wcs))
     hdu.header.update(dict(keywords or {}))
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
 

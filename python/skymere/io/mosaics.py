@@ -9,7 +9,7 @@ from astropy.io import fits
 from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import FormatError
 from skymere.io._open import open_fits, write_whole
-from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
 __all__ = ["read_mosaic", "write_mosaic"]
 
@@ -35,7 +35,7 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
         When the file cannot be written.
     """
     path = Path(path)
-    cards = wcs_cards(mosaic.grid.wcs)
+    cards = fits_cards(mosaic.grid.wcs)
     primary = fits.PrimaryHDU()
     primary.header["FILTER"] = mosaic.band.upper()
     primary.header["NDRIZIM"] = (len(mosaic.exposure_ids), "number of exposures combined")
@@ -69,7 +69,7 @@ def _noise_hdus(mosaic: Mosaic) -> list[fits.ImageHDU]:
         return []
     noise = mosaic.noise
     classes = fits.ImageHDU(noise.class_map, name="NOISECLS")
-    classes.header.update(wcs_cards(mosaic.grid.wcs))
+    classes.header.update(fits_cards(mosaic.grid.wcs))
     kernels = fits.ImageHDU(noise.kernels, name="NOISEKER")
     kernels.header["NOISEPAR"] = json.dumps(dict(noise.params), sort_keys=True)
     for k, name in enumerate(noise.classes):
