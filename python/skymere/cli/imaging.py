@@ -105,7 +105,7 @@ def crmask(
 
     Example: `skymere crmask aligned/*_flt.fits -o crmasks --set "mosaic.flag.cosmic_rays.snr=[5, 4]"`
     """
-    from skymere.io import write_image, write_with_data
+    from skymere.io import exposure_id, write_image, write_with_data
     from skymere.mosaic import ExposureFiles, iter_flagged, make_grid
 
     resolved = _resolve(files, preset, params, set_, {})
@@ -114,9 +114,9 @@ def crmask(
         return
     plan = resolved.plan
     exposures = ExposureFiles(files, override=plan.override)
-    names = [_name(path, chip) for path, chip in exposures.places]
+    names = [exposure_id(path, chip) for path, chip in exposures.places]
     masks = [output / f"{name}_crmask.fits" for name in names]
-    copies = {path: output / f"{_root(path)}_crclean.fits" for path in files if clean}
+    copies = {path: output / f"{exposure_id(path)}_crclean.fits" for path in files if clean}
     _check_outputs([*masks, *copies.values()], overwrite=overwrite)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
     rows, cleaned = [], []
@@ -132,7 +132,7 @@ def crmask(
             cleaned.append(one.cleaned().data)
             # The chips of a file follow each other.
             if i + 1 == len(exposures) or exposures.places[i + 1][0] != path:
-                write_with_data(path, copies[path], cleaned)
+                write_with_data(path, copies[path], cleaned, params=exposures.read_params)
                 cleaned = []
     print_frame(pl.DataFrame(rows))
 
@@ -198,7 +198,7 @@ def drizzle(
         return
     _check_outputs([output] if picture is None else [output, picture], overwrite=overwrite)
     plan = resolved.plan
-    stored = None if masks is None else _StoredMasks(masks, files)
+    stored = None if masks is None else _StoredMasks(masks)
     exposures = ExposureFiles(files, override=plan.override, prepare=stored)
     grid = make_grid(exposures, params=plan.grid)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
@@ -258,27 +258,13 @@ def blot(
 class _StoredMasks:
     """Puts the stored cosmic-ray mask of an exposure into its flags."""
 
-    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
-        from skymere.io import chips_of
-
-        names = [_name(path, chip) for path in files for chip in chips_of(path)]
-        self._paths = {name: folder / f"{name}_crmask.fits" for name in names}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __call__(self, exposure: "Exposure") -> "Exposure":
         from skymere.io import read_mask
 
-        return exposure.flagged("cosmic_ray", read_mask(self._paths[exposure.exposure_id]))
-
-
-def _root(path: Path) -> str:
-    from skymere.io import exposure_id
-
-    return exposure_id(path)
-
-
-def _name(path: Path, chip: int | None) -> str:
-    """Return the identifier of an exposure, as `skymere.io.read_exposures` gives it."""
-    return _root(path) if chip is None else f"{_root(path)}_chip{chip}"
+        return exposure.flagged("cosmic_ray", read_mask(self._folder / f"{exposure.exposure_id}_crmask.fits"))
 
 
 def _overlap(pixmap: Any, shape: tuple[int, int]) -> bool:
@@ -339,9 +325,10 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 def _resolve(
     files: Sequence[Path], preset: str | None, params: Path | None, settings: list[str] | None, said: dict[str, Any]
 ) -> "Resolved":
+    from skymere.io import exposure_id
     from skymere.mosaic import resolve
 
-    names = [_root(path) for path in files]
+    names = [exposure_id(path) for path in files]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         msg = f"files: {doubled} are there more than once"

@@ -2,7 +2,15 @@
 
 from skymere.io._open import open_fits
 from skymere.io.coordinates import DistortionFiles, read_gwcs
-from skymere.io.exposures import ReadParams, chips_of, exposure_id, file_digest, read_exposure, read_exposures
+from skymere.io.exposures import (
+    ReadParams,
+    chips_of,
+    distortion_files,
+    exposure_id,
+    file_digest,
+    read_exposure,
+    read_exposures,
+)
 from skymere.io.images import read_grid, read_image, read_mask, write_image, write_with_data
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_library
@@ -13,6 +21,7 @@ __all__ = [
     "PsfLibrary",
     "ReadParams",
     "chips_of",
+    "distortion_files",
     "exposure_id",
     "file_digest",
     "open_fits",

@@ -13,7 +13,15 @@ from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io._open import open_fits
 from skymere.wcs import build_distortion, gwcs_from_asdf
 
-__all__ = ["DistortionFiles", "celestial_wcs", "embedded_gwcs", "is_singular", "read_gwcs", "with_distortion"]
+__all__ = [
+    "DistortionFiles",
+    "celestial_wcs",
+    "embedded_gwcs",
+    "is_singular",
+    "named_distortion",
+    "read_gwcs",
+    "with_distortion",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,41 @@ class DistortionFiles:
     idctab: str | Path
     npol: str | Path | None = None
     d2im: str | Path | None = None
+
+
+def named_distortion(primary: fits.Header, folder: str | Path) -> DistortionFiles:
+    """Return the reference files that a header names with IDCTAB, NPOLFILE and D2IMFILE, such as ``jref$x_idc.fits``.
+
+    Parameters
+    ----------
+    primary : astropy.io.fits.Header
+        Primary header.
+    folder : path-like
+        Where they are, gzipped or not.
+
+    Raises
+    ------
+    InvalidInputError
+        When the header names no IDCTAB.
+    NotFoundError
+        When one of them is not in the folder.
+    """
+    idctab, npol, d2im = (_named_file(primary, key, Path(folder)) for key in ("IDCTAB", "NPOLFILE", "D2IMFILE"))
+    if idctab is None:
+        msg = "IDCTAB: is missing in the header, so that no distortion can be built"
+        raise InvalidInputError(msg)
+    return DistortionFiles(idctab=idctab, npol=npol, d2im=d2im)
+
+
+def _named_file(primary: fits.Header, key: str, folder: Path) -> Path | None:
+    name = str(primary.get(key, "")).strip().rpartition("$")[2]
+    if name.upper() in ("", "N/A"):
+        return None
+    for place in (folder / name, folder / f"{name}.gz"):
+        if place.is_file():
+            return place
+    msg = f"{folder / name}: no such file, which the header names as {key}"
+    raise NotFoundError(msg)
 
 
 def with_distortion(primary: fits.Header, chips: list[fits.Header], files: DistortionFiles) -> list[WCS]:
