@@ -157,6 +157,9 @@ def drizzle(
     gain: Annotated[float | None, typer.Option(help="Electrons per unit of the pixels.")] = None,
     read_noise: Annotated[float | None, typer.Option(help="Read noise [electron].")] = None,
     exptime: Annotated[float | None, typer.Option(help="Exposure time [s].")] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules for the header, as AstroDrizzle's rules_file; else the usual ones.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG of the weight, of what was rejected, and the verdict.")
     ] = None,
@@ -174,7 +177,7 @@ def drizzle(
 
     Example: `skymere drizzle aligned/*_flt.fits -o f814w_drz.fits --reference-image f606w_drz.fits`
     """
-    from skymere.io import write_mosaic
+    from skymere.io import input_header, read_blend_rules, write_mosaic
     from skymere.mosaic import ExposureFiles, RejectionMap, drizzle_stream, make_grid
     from skymere.viewer import plot_quality
 
@@ -193,8 +196,9 @@ def drizzle(
         "override.exptime": exptime,
     }
     resolved = _resolve(files, preset, params, set_, said)
+    blending = () if rules is None else read_blend_rules(rules)
     if dry_run:
-        _show(resolved.rows)
+        _show([*resolved.rows, ("rules", rules or "usual", "given" if rules else "default")])
         return
     _check_outputs([output] if picture is None else [output, picture], overwrite=overwrite)
     plan = resolved.plan
@@ -203,8 +207,20 @@ def drizzle(
     grid = make_grid(exposures, params=plan.grid)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
     rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.mosaic.flag.ignore_dq)
-    mosaic = drizzle_stream(exposures, grid, params=plan.mosaic, separate_grid=separate, rejection=rejection)
-    write_mosaic(mosaic, output)
+    skies: list[float] = []
+    mosaic = drizzle_stream(
+        exposures,
+        grid,
+        params=plan.mosaic,
+        separate_grid=separate,
+        rejection=rejection,
+        on_flagged=lambda one: skies.append(one.exposure.sky),
+    )
+    inputs = [
+        input_header(path, chip=chip, params=exposures.read_params, sky=sky)
+        for (path, chip), sky in zip(exposures.places, skies, strict=True)
+    ]
+    write_mosaic(mosaic, output, inputs=inputs, rules=blending)
     quality = mosaic.params.get("quality", {})
     if picture is not None and quality:
         plot_quality(mosaic.weight, rejection.fraction(), quality, picture, title=mosaic.band)

@@ -166,14 +166,7 @@ def read_exposure(path: str | Path, *, chip: int | None = None, params: ReadPara
     path, params = Path(path), params or ReadParams()
     with open_fits(path) as hdus:
         file = _File(hdus, path, params)
-        numbers = file.chips
-        if chip is None and len(numbers) > 1:
-            msg = f"{path}: holds chips {sorted(numbers)}; read_exposures gives all of them, chip= names one"
-            raise InvalidInputError(msg)
-        if chip is not None and chip not in numbers:
-            msg = f"{path}: chip {chip} is not there, only {sorted(numbers)}"
-            raise InvalidInputError(msg)
-        return file.exposure(0 if chip is None else numbers.index(chip))
+        return file.exposure(file.index(chip))
 
 
 def read_exposures(path: str | Path, *, params: ReadParams | None = None) -> list[Exposure]:
@@ -266,6 +259,19 @@ def rate_factors(hdus: fits.HDUList, path: Path, params: ReadParams | None = Non
     return [file.calibration(k)[0] for k in range(len(file.versions))]
 
 
+def described_chip(hdus: fits.HDUList, path: Path, chip: int | None, params: ReadParams) -> dict[str, Any]:
+    """Return name, extension, header, exposure time and nominal scale of a chip of an open file."""
+    file = _File(hdus, path, params)
+    k = file.index(chip)
+    return {
+        "exposure_id": file.name(k),
+        "extension": f"{file.detector.planes['data']},{file.versions[k]}",
+        "exptime": file.exptime(k),
+        "scale_arcsec": _scale(file.headers[k], file.detector),
+        "header": file.headers[k],
+    }
+
+
 class _File:
     """An open file of an exposure: what its headers and extensions mean; chips are counted from 0."""
 
@@ -285,6 +291,20 @@ class _File:
         key = self.detector.chip_keyword
         pairs = zip(self.headers, self.versions, strict=True)
         return [int(header.get(key, version)) if key else version for header, version in pairs]
+
+    def index(self, chip: int | None) -> int:
+        """Return which one the chip of a number is; None stands for the only one."""
+        numbers = self.chips
+        if chip is None and len(numbers) > 1:
+            msg = f"{self.path}: holds chips {sorted(numbers)}; read_exposures gives all of them, chip= names one"
+            raise InvalidInputError(msg)
+        if chip is not None and chip not in numbers:
+            msg = f"{self.path}: chip {chip} is not there, only {sorted(numbers)}"
+            raise InvalidInputError(msg)
+        return 0 if chip is None else numbers.index(chip)
+
+    def name(self, k: int) -> str:
+        return exposure_id(self.path, self.chips[k] if len(self.versions) > 1 else None)
 
     @cached_property
     def coordinates(self) -> list[Any]:
@@ -307,7 +327,7 @@ class _File:
         return file_digest(self.path)
 
     def exposure(self, k: int) -> Exposure:
-        chip, detector, is_alone = self.chips[k], self.detector, len(self.versions) == 1
+        detector = self.detector
         factor, zero_point = self.calibration(k)
         exptime, read_noise = self.exptime(k), self.read_noise(k)
         data = self.plane("data", k).astype(np.float32) * factor
@@ -320,8 +340,8 @@ class _File:
         else:
             dq = np.zeros(data.shape, np.uint32)
         return Exposure(
-            exposure_id=exposure_id(self.path, None if is_alone else chip),
-            group="" if is_alone else exposure_id(self.path),
+            exposure_id=self.name(k),
+            group=exposure_id(self.path) if len(self.versions) > 1 else "",
             data=data,
             error=error,
             dq=dq,
@@ -331,7 +351,7 @@ class _File:
             exptime=exptime,
             band=_band(self.primary, detector, self.path),
             instrument=detector.instrument,
-            detector=f"{detector.name}{chip}" if detector.chip_keyword else detector.name,
+            detector=f"{detector.name}{self.chips[k]}" if detector.chip_keyword else detector.name,
             read_noise=read_noise,
             zero_point_ab=zero_point,
             native_scale_arcsec=_scale(self.headers[k], detector),
