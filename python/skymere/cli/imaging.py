@@ -363,6 +363,9 @@ def _show(rows: Sequence[tuple[str, Any, str]]) -> None:
 def _check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raise before any work is done when a file cannot be written, or would be replaced unasked."""
     for path in paths:
+        if path.is_dir():
+            msg = f"{path}: is a folder, it must be the name of a file"
+            raise StorageError(msg)
         if path.exists() and not overwrite:
             msg = f"{path}: is there already; --overwrite replaces it"
             raise InvalidInputError(msg)

@@ -169,7 +169,7 @@ _JWST: dict[str, Any] = {
 
 
 def _nircam(name: str) -> Detector:
-    # JDox, "NIRCam Detector Overview": mean gains and scales of the short and long channels.
+    # Scales: JDox, "NIRCam Detector Overview". No source was seen for the mean gains and read noises.
     is_long = name.endswith("LONG")
     return Detector(
         instrument="NIRCAM",
@@ -213,7 +213,7 @@ DETECTORS: tuple[Detector, ...] = (
         **_CCD,
     ),
     *(_nircam(f"NRC{module}{part}") for module in "AB" for part in ("1", "2", "3", "4", "LONG")),
-    # JDox, "NIRISS Detector Overview" and "MIRI Detector Performance".
+    # No source was seen for gain, read noise and scale of NIRISS.
     Detector(
         instrument="NIRISS",
         name="NIS",
@@ -224,7 +224,8 @@ DETECTORS: tuple[Detector, ...] = (
         scale_arcsec=0.0656,
         **_JWST,
     ),
-    Detector(instrument="MIRI", name="MIRIMAGE", gain=3.1, read_noise=14.0, scale_arcsec=0.11, **_JWST),
+    # JDox, "MIRI Detector Performance", table 1: about 4 electron / DN and 6 DN.
+    Detector(instrument="MIRI", name="MIRIMAGE", gain=4.0, read_noise=24.0, scale_arcsec=0.11, **_JWST),
 )
 
 

@@ -433,10 +433,10 @@ def _detector(primary: fits.Header, path: Path, more: tuple[Detector, ...]) -> D
 def _exptime(primary: fits.Header, header: fits.Header, detector: Detector, path: Path) -> float:
     for key in detector.exptime_keywords:
         if key in primary or key in header:
-            exptime = float(primary.get(key, header.get(key)))
-            if np.isfinite(exptime) and exptime > 0:
-                return exptime
-            msg = f"{path}: {key} {exptime} is not allowed, it must be a positive number of seconds"
+            exptime = primary.get(key, header.get(key))
+            if isinstance(exptime, int | float) and np.isfinite(exptime) and exptime > 0:
+                return float(exptime)
+            msg = f"{path}: {key} {exptime!r} is not allowed, it must be a positive number of seconds"
             raise InvalidInputError(msg)
     msg = f"{path}: no exposure time, none of {list(detector.exptime_keywords)} is in its headers"
     raise InvalidInputError(msg)
