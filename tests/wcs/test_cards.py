@@ -136,6 +136,8 @@ def test_what_no_header_or_json_can_hold_is_named():
     assert fits_cards(wcs, ignore_tables=True) == {k: v for k, v in wcs_cards(wcs).items() if k != "lookup_tables"}
     with pytest.raises(InvalidInputError, match="str is not allowed, it must be an astropy WCS"):
         wcs_cards("a gwcs")
+    with pytest.raises(InvalidInputError, match=r"do not make a celestial WCS: .*Lookup table"):
+        wcs_from_cards(fits_cards(wcs, ignore_tables=True) | {"CPDIS1": "LOOKUP"})
     with pytest.raises(FormatError, match="not a readable ASDF file"):
         wcs_from_cards({"gwcs": "nonsense"})
     hidden = small_gwcs()

@@ -234,6 +234,10 @@ def write_with_wcs(
     if path.exists() and source.exists() and path.samefile(source):
         msg = f"path: {path} is the exposure itself, which is not changed; name another file"
         raise ConflictError(msg)
+    for wcs in chips:
+        if not isinstance(wcs, WCS):
+            msg = f"chips: {type(wcs).__name__} is not allowed, a copy of {source} can have FITS coordinates only"
+            raise InvalidInputError(msg)
     with open_fits(source) as hdus:
         images = [hdu for hdu in hdus if hdu.name == "SCI"]
         if len(images) != len(chips):

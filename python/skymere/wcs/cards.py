@@ -164,7 +164,11 @@ def wcs_from_cards(cards: Mapping[str, Any]) -> Any:
             header[key] = value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header)
+        try:
+            wcs = WCS(header)
+        except (ValueError, KeyError) as error:
+            msg = f"cards: they do not make a celestial WCS: {error}"
+            raise InvalidInputError(msg) from error
     if not wcs.has_celestial:
         msg = f"cards: {sorted(cards)} do not make a celestial WCS"
         raise InvalidInputError(msg)
