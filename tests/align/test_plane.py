@@ -1,12 +1,27 @@
+import json
 import warnings
 from dataclasses import replace
 
+import gwcs
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import ICRS
 from astropy.io import fits
+from astropy.modeling import models
 from astropy.wcs import WCS, FITSFixedWarning
+from gwcs import coordinate_frames as cf
 
-from skymere.align import AlignParams, CorrectedWcs, FindParams, LinearMap, TangentPlane, align, corrected_wcs
+from skymere.align import (
+    AlignParams,
+    CorrectedWcs,
+    FindParams,
+    LinearMap,
+    TangentPlane,
+    align,
+    corrected_wcs,
+    wcs_from_solution,
+)
 from skymere.errors import InvalidInputError
 
 
@@ -104,7 +119,35 @@ def test_exposures_with_such_coordinates_are_aligned(star_field):
     x, y = np.array([10.0, 600.0]), np.array([20.0, 500.0])
     away = np.subtract(found.wcs.pixel_to_world_values(x, y), plain.wcs.all_pix2world(x, y, 0))
     assert np.abs(away).max() * 3600 < 2e-5
-    assert '"plane"' in found.row()["wcs"]
+    with pytest.raises(InvalidInputError, match="LowLevel is not allowed"):
+        found.row()
+
+
+def tangent_gwcs(exposure):
+    """The TAN coordinates of an exposure as a gwcs."""
+    wcs = exposure.wcs
+    x, y = (1.0 - float(value) for value in wcs.wcs.crpix)
+    linear = models.AffineTransformation2D(matrix=wcs.pixel_scale_matrix)
+    sky = models.Pix2Sky_TAN() | models.RotateNative2Celestial(*(float(value) for value in wcs.wcs.crval), 180.0)
+    detector = cf.Frame2D(name="detector", unit=(u.pix, u.pix))
+    world = cf.CelestialFrame(reference_frame=ICRS(), unit=(u.deg, u.deg), name="world")
+    return gwcs.WCS([(detector, models.Shift(x) & models.Shift(y) | linear | sky), (world, None)])
+
+
+def test_the_solution_of_a_gwcs_comes_back_from_its_row(star_field):
+    exposures, _ = star_field(1.8, 7)
+    wrapped = [replace(e, wcs=tangent_gwcs(e)) for e in exposures[:2]]
+    found = align(wrapped, params=AlignParams(find=FindParams(fwhm_pix=1.8)))
+    x, y = np.array([10.0, 600.0]), np.array([20.0, 500.0])
+    for a in found:
+        row = a.row()
+        back = wcs_from_solution(json.loads(row["wcs"]))
+        assert np.array_equal(back.pixel_to_world_values(x, y), a.wcs.pixel_to_world_values(x, y))
+        assert json.dumps(json.loads(row["wcs"]), sort_keys=True) == row["wcs"]
+    assert isinstance(found[1].wcs, CorrectedWcs)
+    again = corrected_wcs(found[1].wcs, found[1].plane, found[1].correction)
+    back = wcs_from_solution(json.loads(replace(found[1], wcs=again).row()["wcs"]))
+    assert np.array_equal(back.pixel_to_world_values(x, y), again.pixel_to_world_values(x, y))
 
 
 def test_other_coordinates_are_refused():

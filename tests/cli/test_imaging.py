@@ -8,9 +8,12 @@ import polars as pl
 import pytest
 from astropy.io import fits
 
+from skymere.errors import NoOverlapError, SkymereError
 from skymere.io import read_exposure, read_mask, read_mosaic
+from skymere.mosaic import ExposureFiles, drizzle_exposures, make_grid
 from skymere.testing import CameraParams, Pointing, SceneParams, draw_scene, render_exposure
 from skymere.testing.exposures import write_exposure
+from skymere.wcs import Grid
 
 CAMERA = CameraParams(shape=(180, 190), exptime=600.0, n_cosmic_rays=40, n_bad_pixels=60, n_dead_pixels=4)
 SCENE = SceneParams(n_galaxies=0, n_stars=60, radius_arcsec=11.0, bright_mag=19.0, faint_mag=24.0)
@@ -187,6 +190,19 @@ BAD = {
 
 
 # A blot needs no pixel of the exposure.
+def bad_file(visit, tmp_path, what):
+    """A bad file, and what is said of it."""
+    bad = tmp_path / "bad_flt.fits"
+    if what in BAD:
+        how, error, words = BAD[what]
+        damage(visit[0], bad, **how)
+        return bad, error, words
+    if what == "truncated":
+        bad.write_bytes(visit[0].read_bytes()[:40000])
+        return bad, "FormatError", "truncated"
+    return bad, "NotFoundError", "no such file"
+
+
 FAULTS = [
     (command, what)
     for command in ("align", "crmask", "drizzle", "blot")
@@ -197,15 +213,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("command", "what"), FAULTS)
 def test_bad_exposures_are_named_and_nothing_is_half_written(visit, tmp_path, call, command: str, what: str) -> None:
-    bad = tmp_path / "bad_flt.fits"
-    if what in BAD:
-        how, error, words = BAD[what]
-        damage(visit[0], bad, **how)
-    elif what == "truncated":
-        bad.write_bytes(visit[0].read_bytes()[:40000])
-        error, words = "FormatError", "truncated"
-    else:
-        error, words = "NotFoundError", "no such file"
+    bad, error, words = bad_file(visit, tmp_path, what)
     folder = tmp_path / "out"
     target = folder if command in ("align", "crmask") else folder / "x.fits"
     if command == "blot":
@@ -228,6 +236,66 @@ def test_bad_exposures_are_named_and_nothing_is_half_written(visit, tmp_path, ca
     assert not folder.exists() or not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("what", [*BAD, "truncated", "missing"])
+def test_the_functions_name_them_too(visit, tmp_path, what: str) -> None:
+    bad, error, words = bad_file(visit, tmp_path, what)
+    grid = Grid.tangent(40.0, 5.0, shape=(200, 200), scale_arcsec=0.13)
+    with pytest.raises(SkymereError, match=words) as raised:
+        drizzle_exposures(ExposureFiles([*visit[:2], bad]), grid)
+    assert type(raised.value).__name__ == error
+    assert "bad" in str(raised.value)
+
+
+def test_pixels_that_are_not_finite_leave_no_trace(visit, tmp_path, call) -> None:
+    def spoil(data):
+        data[10:20, 10:20], data[40:50, 40:50], data[60, 60] = np.nan, np.inf, -np.inf
+
+    for name in ("SCI", "ERR"):
+        bad = damage(visit[0], tmp_path / f"{name.lower()}_flt.fits", plane=(name, spoil))
+        done = call("drizzle", bad, *visit[1:3], "-o", tmp_path / "x.fits", "--scale", 0.13, "--overwrite")
+        assert done.exit_code == 0, done.stderr
+        mosaic = read_mosaic(tmp_path / "x.fits")
+        assert np.isfinite(mosaic.data[mosaic.covered]).all()
+        assert np.isfinite(mosaic.variance[mosaic.covered]).all()
+        assert np.isfinite(mosaic.weight).all()
+
+
+def test_the_header_of_a_mosaic_tells_of_its_exposures(visit, tmp_path, call) -> None:
+    files = []
+    for i, path in enumerate(visit[:3]):
+
+        def date(hdus, i=i):
+            hdus[0].header.update(PROPOSID=7, TARGNAME=f"field {i}", EXPSTART=60000.0 + i / 8, EXPEND=60000.01 + i / 8)
+            hdus[0].header["DATE-OBS"], hdus[0].header["TIME-OBS"] = "2023-02-25", f"0{3 * i}:00:00"
+
+        files.append(damage(path, tmp_path / path.name, header=date))
+    rules = tmp_path / "my.rules"
+    rules.write_text("EXPSTART EXPMEAN mean\n<delete> READNSED\n")
+    done = call("drizzle", *files[::-1], "-o", tmp_path / "x_drz.fits", "--scale", 0.13, "--rules", rules)
+    assert done.exit_code == 0, done.stderr
+    with fits.open(tmp_path / "x_drz.fits") as hdus:
+        header, sci, table = hdus[0].header, hdus["SCI"].header, hdus["HDRTAB"].data
+    assert (header["NDRIZIM"], header["EXPTIME"], header["TEXPTIME"]) == (3, 1800.0, 1800.0)
+    assert (header["TELESCOP"], header["PROPOSID"], header["TARGNAME"]) == ("HST", 7, "MULTIPLE")
+    assert (header["DATE-OBS"], header["TIME-OBS"]) == ("2023-02-25", "00:00:00")
+    assert header["DATE-END"].startswith("2023-02-25T06:14:24")
+    assert header["EXPMEAN"] == pytest.approx(60000.125)
+    assert not {"EXPSTART", "READNSED"} & set(header)
+    assert [header[f"D00{i}DATA"] for i in (1, 2, 3)] == [f"sim{i}q_flt.fits[SCI,1]" for i in (2, 1, 0)]
+    assert (header["D001DEXP"], header["D001KERN"], header["D001PIXF"], header["D001OUUN"]) == (
+        600.0,
+        "square",
+        0.8,
+        "cps",
+    )
+    assert (sci["BUNIT"], sci["PHOTPLAM"]) == ("ELECTRONS/S", 15369.0)
+    assert -2.5 * np.log10(sci["PHOTFNU"]) + 8.9 == pytest.approx(header["ZPAB"])
+    assert list(table["EXPOSURE"]) == ["sim2q", "sim1q", "sim0q"]
+    assert list(table["TARGNAME"]) == ["field 2", "field 1", "field 0"]
+    assert table["SKY"] == pytest.approx(CAMERA.sky, abs=0.05)
+    assert table["SKY"][0] == header["D001SKY"]
+
+
 def test_disjoint_footprints_are_refused(visit, tmp_path, call) -> None:
     far = damage(visit[0], tmp_path / "far_flt.fits", header=far_away)
     reference = tmp_path / "ref_drz.fits"
@@ -242,7 +310,14 @@ def test_disjoint_footprints_are_refused(visit, tmp_path, call) -> None:
     done = call("drizzle", visit[0], far, "-o", tmp_path / "x.fits", "--sky", "globalmin+match")
     assert done.exit_code == 1
     assert "2 groups without common sky" in done.stderr or "covers" in done.stderr
+    done = call("drizzle", visit[0], far, "-o", tmp_path / "x.fits", "--scale", 0.13)
+    assert done.exit_code == 1
+    assert "NoOverlapError: exposures: sim0q, far have " in done.stderr
     assert not (tmp_path / "x.fits").exists()
+    with pytest.raises(NoOverlapError, match="sim0q, far"):
+        make_grid(ExposureFiles([visit[0], far]))
+    with pytest.raises(NoOverlapError, match="lies on the grid"):
+        drizzle_exposures(ExposureFiles([far]), read_mosaic(reference).grid)
 
 
 def test_outputs_that_cannot_be_written_or_are_there_are_refused_before_any_work(visit, tmp_path, call) -> None:
@@ -258,6 +333,9 @@ def test_outputs_that_cannot_be_written_or_are_there_are_refused_before_any_work
         assert done.exit_code == 1
         assert "StorageError" in done.stderr
         assert str(blocked) in done.stderr
+    done = call("drizzle", *visit, "-o", tmp_path, "--overwrite")
+    assert done.exit_code == 1
+    assert f"StorageError: {tmp_path}: is a folder" in done.stderr
     there = tmp_path / "x.fits"
     there.write_text("precious")
     done = call("drizzle", *visit, "-o", there)
@@ -276,6 +354,9 @@ def test_outputs_that_cannot_be_written_or_are_there_are_refused_before_any_work
         (("--sky", "match"), "use 'globalmin+match'"),
         (("--combine", "median", "--masks", "m"), "is not allowed beside"),
         (("--params", "absent.toml"), "no such file"),
+        (("--rules", "absent.rules"), "absent.rules: no such file"),
+        (("--set", "override.detectors=absent.toml"), "absent.toml: no such file"),
+        (("--set", "override.reference_files=absent"), "IDCTAB: is missing"),
     ],
 )
 def test_wrong_parameters_are_named(visit, tmp_path, call, more, words) -> None:

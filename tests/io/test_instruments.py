@@ -10,8 +10,8 @@ from astropy.io.fits.verify import VerifyWarning
 
 from skymere.datamodels import Exposure
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
-from skymere.instruments import Detector
-from skymere.io import ReadParams, read_exposure, read_exposures, read_gwcs
+from skymere.instruments import Detector, read_detectors
+from skymere.io import ReadParams, distortion_files, read_exposure, read_exposures, read_gwcs
 from skymere.resample import drizzle
 from skymere.wcs import Grid, wcs_cards
 
@@ -96,7 +96,7 @@ def test_the_real_hrc_exposure_has_its_own_noise(shared_data):
         ({"INSTRUME": "NIRCAM", "DETECTOR": "NRCALONG", "FILTER": "F444W", "PUPIL": "F405N"}, "f405n", 1.82),
         ({"INSTRUME": "NIRISS", "DETECTOR": "NIS", "FILTER": "CLEAR", "PUPIL": "F150W"}, "f150w", 1.61),
         ({"INSTRUME": "NIRISS", "DETECTOR": "NIS", "FILTER": "F444W", "PUPIL": "CLEARP"}, "f444w", 1.61),
-        ({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}, "f770w", 3.1),
+        ({"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}, "f770w", 4.0),
     ],
 )
 def test_cal_and_rate_files_of_jwst_give_the_same_electrons_and_fluxes(tmp_path, words, band, gain):
@@ -127,6 +127,63 @@ def test_gains_noise_and_times_can_be_given(tmp_path):
     for wrong in ({"gain": 0.0}, {"read_noise": -1.0}, {"exptime": float("nan")}, {"error": "guess"}):
         with pytest.raises(InvalidInputError, match=next(iter(wrong))):
             ReadParams(**wrong)
+
+
+def test_a_table_changes_what_is_known_of_a_detector_and_adds_others(tmp_path):
+    words = JWST | {"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}
+    path = write(tmp_path / "jw_rate.fits", words, unit="DN/s")
+    table = tmp_path / "detectors.toml"
+    table.write_text(
+        '[[detector]]\ntelescope = "JWST"\ninstrument = "MIRI"\nname = "MIRIMAGE"\ngain = 3.5\nharmless_dq = []\n'
+        '[[detector]]\ntelescope = "CTIO"\ninstrument = "DECAM"\nname = ""\nunit = "DN"\n'
+    )
+    changed, added = read_detectors(table)
+    assert (changed.gain, changed.read_noise, changed.harmless_dq) == (3.5, 24.0, ())
+    assert changed.dq_bits["jump_det"] == 4
+    assert (added.instrument, added.gain) == ("DECAM", 1.0)
+    exposure = read_exposure(path, params=ReadParams(detectors=(changed, added)))
+    assert exposure.data[0, 0] == pytest.approx(350.0)
+    # Without its harmless bits a jump makes a pixel bad.
+    assert exposure.mask().sum() == 1
+    for text, message in (
+        ("[[detector]]\nname = 'a'\n", "missing"),
+        ("[[detector]]\ntelescope = 'JWST'\ninstrument = 'MIRI'\nname = 'MIRIMAGE'\ngian = 1\n", "gian"),
+        ("[[detector]]\ntelescope = 'JWST'\ninstrument = 'MIRI'\nname = 'MIRIMAGE'\ngain = -1\n", "gain: -1"),
+        ("gain = 1\n", "nothing else"),
+        ("[[", "not TOML"),
+    ):
+        table.write_text(text)
+        with pytest.raises(InvalidInputError, match=message):
+            read_detectors(table)
+    with pytest.raises(NotFoundError, match="no such file"):
+        read_detectors(tmp_path / "none.toml")
+
+
+def test_read_noise_is_given_or_of_the_variances_or_nominal(tmp_path):
+    words = JWST | {"INSTRUME": "MIRI", "DETECTOR": "MIRIMAGE", "FILTER": "F770W"}
+    path = write(tmp_path / "jw_rate.fits", words, unit="DN/s")
+    assert read_exposure(path).read_noise == 24.0
+    with fits.open(path, memmap=False) as hdus:
+        variance = np.full(SHAPE, 0.04, np.float32)
+        variance[0] = np.nan
+        hdus.append(fits.ImageHDU(variance, name="VAR_RNOISE"))
+        hdus.writeto(path, overwrite=True)
+    # 0.2 DN / s in 100 s at 4 electron / DN.
+    assert read_exposure(path).read_noise == pytest.approx(80.0)
+    assert read_exposure(path, params=ReadParams(read_noise=7.0)).read_noise == 7.0
+
+
+def test_distortion_of_the_files_that_a_header_names(tmp_path):
+    path = write(
+        tmp_path / "a_flc.fits", ACS | {"DETECTOR": "WFC", "IDCTAB": "jref$x_idc.fits"}, unit="ELECTRONS", chips=(2, 1)
+    )
+    with pytest.raises(NotFoundError, match=r"x_idc\.fits: no such file, which the header names as IDCTAB"):
+        read_exposures(path, params=ReadParams(distortion=tmp_path))
+    (tmp_path / "x_idc.fits.gz").write_bytes(b"")
+    assert distortion_files(path, tmp_path).idctab == tmp_path / "x_idc.fits.gz"
+    plain = write(tmp_path / "b_flc.fits", ACS | {"DETECTOR": "WFC", "IDCTAB": "N/A"}, unit="ELECTRONS", chips=(2, 1))
+    with pytest.raises(InvalidInputError, match=r"b_flc\.fits: IDCTAB: is missing"):
+        distortion_files(plain, tmp_path)
 
 
 def embed(path, content):

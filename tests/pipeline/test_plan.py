@@ -43,7 +43,10 @@ def test_values_of_every_kind_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEAD + "[drizzle]\npixfrac = 1\n", r"plan\.toml: unknown key drizzle; allowed are survey, tile, outliers"),
+        (
+            HEAD + "[drizzle]\npixfrac = 1\n",
+            r"plan\.toml: unknown key drizzle; allowed are survey, tile, ingest, outliers",
+        ),
         (HEAD + "[mosaic.drizzle]\npixfrak = 1\n", r"unknown key mosaic\.drizzle\.pixfrak; allowed are .*pixfrac"),
         (
             HEAD + '[mosaic.drizzle]\npixfrac = "1"\n',

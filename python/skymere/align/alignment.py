@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from skymere.align.finding import find_sources
@@ -20,9 +19,9 @@ from skymere.align.registration import register
 from skymere.align.selection import Region, exclude_sources
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.wcs import wcs_cards
+from skymere.wcs import wcs_cards, wcs_from_cards
 
-__all__ = ["Alignment", "align"]
+__all__ = ["Alignment", "align", "wcs_from_solution"]
 
 _ERROR_FLOOR_PIX = 0.03
 
@@ -102,7 +101,7 @@ class Alignment:
     def row(self) -> dict[str, Any]:
         """Return the row of ``wcs_solution`` [arcsec, deg], without tile and run.
 
-        ``wcs`` holds FITS cards; look-up tables are not repeated, and a gwcs is told by its plane and correction.
+        ``wcs`` holds all of the coordinates, see `wcs_from_solution`.
         """
         text = json.dumps(_cards(self.wcs), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
@@ -135,15 +134,36 @@ class Alignment:
 
 
 def _cards(wcs: Any) -> dict[str, Any]:
-    """Return coordinates as far as they go into JSON."""
-    if isinstance(wcs, WCS):
-        bare = wcs.deepcopy()
-        bare.cpdis1 = bare.cpdis2 = bare.det2im1 = bare.det2im2 = None
-        return wcs_cards(bare)
-    if isinstance(wcs, CorrectedWcs):
-        linear = {key: getattr(wcs.correction, key).tolist() for key in ("matrix", "centre", "shift")}
-        return {"plane": [wcs.plane.ra, wcs.plane.dec], **linear}
-    return {}
+    """Return coordinates as JSON; `wcs_from_solution` makes them again."""
+    if not isinstance(wcs, CorrectedWcs):
+        return wcs_cards(wcs)
+    linear = {key: getattr(wcs.correction, key).tolist() for key in ("matrix", "centre", "shift")}
+    return {"parent": _cards(wcs.parent), "plane": [wcs.plane.ra, wcs.plane.dec], **linear}
+
+
+def wcs_from_solution(cards: Mapping[str, Any]) -> Any:
+    """Return the coordinates in the column ``wcs`` of a row of ``wcs_solution``.
+
+    Parameters
+    ----------
+    cards : mapping
+        The JSON of the column, as `Alignment.row` gave it.
+
+    Returns
+    -------
+    astropy.wcs.WCS, gwcs.WCS or CorrectedWcs
+        The last where a gwcs was corrected.
+
+    Raises
+    ------
+    InvalidInputError, NotFoundError, FormatError
+        As `skymere.wcs.wcs_from_cards`.
+    """
+    if "parent" not in cards:
+        return wcs_from_cards(cards)
+    ra, dec = cards["plane"]
+    linear = LinearMap(**{key: np.array(cards[key]) for key in ("matrix", "centre", "shift")})
+    return CorrectedWcs(wcs_from_solution(cards["parent"]), TangentPlane(ra=ra, dec=dec), linear)
 
 
 def _digest(wcs: Any) -> str:

@@ -105,7 +105,7 @@ def crmask(
 
     Example: `skymere crmask aligned/*_flt.fits -o crmasks --set "mosaic.flag.cosmic_rays.snr=[5, 4]"`
     """
-    from skymere.io import write_image, write_with_data
+    from skymere.io import exposure_id, write_image, write_with_data
     from skymere.mosaic import ExposureFiles, iter_flagged, make_grid
 
     resolved = _resolve(files, preset, params, set_, {})
@@ -114,9 +114,9 @@ def crmask(
         return
     plan = resolved.plan
     exposures = ExposureFiles(files, override=plan.override)
-    names = [_name(path, chip) for path, chip in exposures.places]
+    names = [exposure_id(path, chip) for path, chip in exposures.places]
     masks = [output / f"{name}_crmask.fits" for name in names]
-    copies = {path: output / f"{_root(path)}_crclean.fits" for path in files if clean}
+    copies = {path: output / f"{exposure_id(path)}_crclean.fits" for path in files if clean}
     _check_outputs([*masks, *copies.values()], overwrite=overwrite)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
     rows, cleaned = [], []
@@ -132,7 +132,7 @@ def crmask(
             cleaned.append(one.cleaned().data)
             # The chips of a file follow each other.
             if i + 1 == len(exposures) or exposures.places[i + 1][0] != path:
-                write_with_data(path, copies[path], cleaned)
+                write_with_data(path, copies[path], cleaned, params=exposures.read_params)
                 cleaned = []
     print_frame(pl.DataFrame(rows))
 
@@ -157,6 +157,9 @@ def drizzle(
     gain: Annotated[float | None, typer.Option(help="Electrons per unit of the pixels.")] = None,
     read_noise: Annotated[float | None, typer.Option(help="Read noise [electron].")] = None,
     exptime: Annotated[float | None, typer.Option(help="Exposure time [s].")] = None,
+    rules: Annotated[
+        Path | None, typer.Option(help="Rules for the header, as AstroDrizzle's rules_file; else the usual ones.")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="PNG of the weight, of what was rejected, and the verdict.")
     ] = None,
@@ -174,7 +177,7 @@ def drizzle(
 
     Example: `skymere drizzle aligned/*_flt.fits -o f814w_drz.fits --reference-image f606w_drz.fits`
     """
-    from skymere.io import write_mosaic
+    from skymere.io import input_header, read_blend_rules, write_mosaic
     from skymere.mosaic import ExposureFiles, RejectionMap, drizzle_stream, make_grid
     from skymere.viewer import plot_quality
 
@@ -193,18 +196,31 @@ def drizzle(
         "override.exptime": exptime,
     }
     resolved = _resolve(files, preset, params, set_, said)
+    blending = () if rules is None else read_blend_rules(rules)
     if dry_run:
-        _show(resolved.rows)
+        _show([*resolved.rows, ("rules", rules or "usual", "given" if rules else "default")])
         return
     _check_outputs([output] if picture is None else [output, picture], overwrite=overwrite)
     plan = resolved.plan
-    stored = None if masks is None else _StoredMasks(masks, files)
+    stored = None if masks is None else _StoredMasks(masks)
     exposures = ExposureFiles(files, override=plan.override, prepare=stored)
     grid = make_grid(exposures, params=plan.grid)
     separate = None if plan.separate is None else make_grid(exposures, params=plan.separate)
     rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.mosaic.flag.ignore_dq)
-    mosaic = drizzle_stream(exposures, grid, params=plan.mosaic, separate_grid=separate, rejection=rejection)
-    write_mosaic(mosaic, output)
+    skies: list[float] = []
+    mosaic = drizzle_stream(
+        exposures,
+        grid,
+        params=plan.mosaic,
+        separate_grid=separate,
+        rejection=rejection,
+        on_flagged=lambda one: skies.append(one.exposure.sky),
+    )
+    inputs = [
+        input_header(path, chip=chip, params=exposures.read_params, sky=sky)
+        for (path, chip), sky in zip(exposures.places, skies, strict=True)
+    ]
+    write_mosaic(mosaic, output, inputs=inputs, rules=blending)
     quality = mosaic.params.get("quality", {})
     if picture is not None and quality:
         plot_quality(mosaic.weight, rejection.fraction(), quality, picture, title=mosaic.band)
@@ -258,27 +274,13 @@ def blot(
 class _StoredMasks:
     """Puts the stored cosmic-ray mask of an exposure into its flags."""
 
-    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
-        from skymere.io import chips_of
-
-        names = [_name(path, chip) for path in files for chip in chips_of(path)]
-        self._paths = {name: folder / f"{name}_crmask.fits" for name in names}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def __call__(self, exposure: "Exposure") -> "Exposure":
         from skymere.io import read_mask
 
-        return exposure.flagged("cosmic_ray", read_mask(self._paths[exposure.exposure_id]))
-
-
-def _root(path: Path) -> str:
-    from skymere.io import exposure_id
-
-    return exposure_id(path)
-
-
-def _name(path: Path, chip: int | None) -> str:
-    """Return the identifier of an exposure, as `skymere.io.read_exposures` gives it."""
-    return _root(path) if chip is None else f"{_root(path)}_chip{chip}"
+        return exposure.flagged("cosmic_ray", read_mask(self._folder / f"{exposure.exposure_id}_crmask.fits"))
 
 
 def _overlap(pixmap: Any, shape: tuple[int, int]) -> bool:
@@ -339,9 +341,10 @@ def _put(table: dict[str, Any], key: str, value: Any) -> None:
 def _resolve(
     files: Sequence[Path], preset: str | None, params: Path | None, settings: list[str] | None, said: dict[str, Any]
 ) -> "Resolved":
+    from skymere.io import exposure_id
     from skymere.mosaic import resolve
 
-    names = [_root(path) for path in files]
+    names = [exposure_id(path) for path in files]
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         msg = f"files: {doubled} are there more than once"
@@ -360,6 +363,9 @@ def _show(rows: Sequence[tuple[str, Any, str]]) -> None:
 def _check_outputs(paths: Sequence[Path], *, overwrite: bool) -> None:
     """Raise before any work is done when a file cannot be written, or would be replaced unasked."""
     for path in paths:
+        if path.is_dir():
+            msg = f"{path}: is a folder, it must be the name of a file"
+            raise StorageError(msg)
         if path.exists() and not overwrite:
             msg = f"{path}: is there already; --overwrite replaces it"
             raise InvalidInputError(msg)

@@ -1,16 +1,18 @@
 """Detectors by name: data-quality bits with their meaning, header keywords, units, gains, nominal pixel scales."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NotFoundError
 from skymere.instruments import dq_bits as bits
 
-__all__ = ["DETECTORS", "Detector", "find_detector"]
+__all__ = ["DETECTORS", "Detector", "find_detector", "read_detectors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ class Detector:
     scale_arcsec : float
         Nominal pixel scale where that keyword is missing [arcsec].
     planes : mapping of str to str
-        Names of the extensions with ``data``, ``error`` and ``dq``; the last two may be missing of a generic file.
+        Names of the extensions with ``data``, ``error`` and ``dq``, of which the last two may be missing of a generic
+        file, and of ``read_variance``, the part of the read noise in the square of the error, where there is one.
     unit : str
         Unit where the header has no BUNIT.
     zero_point_keyword : str
@@ -120,24 +123,32 @@ class Detector:
         >>> Detector.from_table(table | {"planes": {"data": "N12"}, "unit": "DN"}).gain
         4.0
         """
-        known = {f.name for f in fields(cls)}
-        if unknown := set(table) - known:
-            msg = f"table: {sorted(unknown)} are not allowed, the names must be some of {sorted(known)}"
-            raise InvalidInputError(msg)
-        if missing := {"telescope", "instrument", "name"} - set(table):
+        if missing := set(_NAMES) - set(table):
             msg = f"table: {sorted(missing)} are missing"
             raise InvalidInputError(msg)
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
-        }
-        if "clear_filters" in values:
-            values["clear_filters"] = frozenset(values["clear_filters"])
-        return cls(**values)
+        return cls(**_values(table))
 
     def is_clear(self, value: str) -> bool:
         """Return whether a value of a filter keyword means no filter."""
         word = value.strip().upper()
         return not word or any(word.startswith(clear) for clear in self.clear_filters)
+
+
+_NAMES = ("telescope", "instrument", "name")
+
+
+def _values(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters of a detector out of a table as TOML has it."""
+    known = {f.name for f in fields(Detector)}
+    if unknown := set(table) - known:
+        msg = f"table: {sorted(unknown)} are not allowed, the names must be some of {sorted(known)}"
+        raise InvalidInputError(msg)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    if "clear_filters" in values:
+        values["clear_filters"] = frozenset(values["clear_filters"])
+    if "chip_amplifiers" in values:
+        values["chip_amplifiers"] = {int(chip): letters for chip, letters in values["chip_amplifiers"].items()}
+    return values
 
 
 _AMPLIFIERS = tuple(f"READNSE{amplifier}" for amplifier in "ABCD")
@@ -153,11 +164,12 @@ _JWST: dict[str, Any] = {
     "harmless_dq": bits.JWST_HARMLESS,
     "clear_filters": frozenset({"CLEAR", "N/A"}),
     "exptime_keywords": ("XPOSURE", "EFFEXPTM", "EXPTIME"),
+    "planes": {"data": "SCI", "error": "ERR", "dq": "DQ", "read_variance": "VAR_RNOISE"},
 }
 
 
 def _nircam(name: str) -> Detector:
-    # JDox, "NIRCam Detector Overview": mean gains and scales of the short and long channels.
+    # Scales: JDox, "NIRCam Detector Overview". No source was seen for the mean gains and read noises.
     is_long = name.endswith("LONG")
     return Detector(
         instrument="NIRCAM",
@@ -201,7 +213,7 @@ DETECTORS: tuple[Detector, ...] = (
         **_CCD,
     ),
     *(_nircam(f"NRC{module}{part}") for module in "AB" for part in ("1", "2", "3", "4", "LONG")),
-    # JDox, "NIRISS Detector Overview" and "MIRI Detector Performance".
+    # No source was seen for gain, read noise and scale of NIRISS.
     Detector(
         instrument="NIRISS",
         name="NIS",
@@ -212,17 +224,64 @@ DETECTORS: tuple[Detector, ...] = (
         scale_arcsec=0.0656,
         **_JWST,
     ),
-    Detector(instrument="MIRI", name="MIRIMAGE", gain=3.1, read_noise=14.0, scale_arcsec=0.11, **_JWST),
+    # JDox, "MIRI Detector Performance", table 1: about 4 electron / DN and 6 DN.
+    Detector(instrument="MIRI", name="MIRIMAGE", gain=4.0, read_noise=24.0, scale_arcsec=0.11, **_JWST),
 )
 
 
-def find_detector(telescope: str, instrument: str, name: str) -> Detector:
+def read_detectors(path: str | Path) -> tuple[Detector, ...]:
+    """Return the detectors of a TOML file, a table ``[[detector]]`` for each, as `Detector.from_table` takes it.
+
+    Of a detector that skymere knows, a table changes what it names and leaves the rest.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    InvalidInputError
+        When it is not TOML, or has an unknown key or a value that is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg)
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tree.pop("detector", [])
+        if tree or not isinstance(tables, list) or not tables:
+            msg = f"{sorted(tree)} is not allowed, there must be tables [[detector]] and nothing else"
+            raise InvalidInputError(msg)
+        return tuple(_changed(table) for table in tables)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path}: not TOML: {error}"
+        raise InvalidInputError(msg) from error
+    except (TypeError, ValueError) as error:
+        msg = f"{path}: {error}"
+        raise InvalidInputError(msg) from error
+
+
+def _changed(table: Mapping[str, Any]) -> Detector:
+    names = tuple(str(table.get(key, "")).strip().upper() for key in _NAMES)
+    for known in DETECTORS:
+        if (known.telescope, known.instrument, known.name) == names:
+            return replace(known, **_values({key: value for key, value in table.items() if key not in _NAMES}))
+    return Detector.from_table(table)
+
+
+def find_detector(telescope: str, instrument: str, name: str, *, more: Iterable[Detector] = ()) -> Detector:
     """Return the detector of a header.
 
     Parameters
     ----------
     telescope, instrument, name : str
         TELESCOP, INSTRUME and DETECTOR; case and padding do not matter.
+    more : iterable of Detector, optional
+        Detectors that are asked before those that skymere knows.
 
     Raises
     ------
@@ -230,9 +289,10 @@ def find_detector(telescope: str, instrument: str, name: str) -> Detector:
         When skymere does not know it.
     """
     wanted = tuple(word.strip().upper() for word in (telescope, instrument, name))
-    for detector in DETECTORS:
-        if (detector.telescope, detector.instrument, detector.name) == wanted:
+    detectors = (*more, *DETECTORS)
+    for detector in detectors:
+        if (detector.telescope.upper(), detector.instrument.upper(), detector.name.upper()) == wanted:
             return detector
-    known = ", ".join(f"{d.telescope} {d.instrument} {d.name}" for d in DETECTORS)
+    known = ", ".join(f"{d.telescope} {d.instrument} {d.name}" for d in detectors)
     msg = f"detector: {' '.join(wanted).strip() or 'none'} is not known, it must be one of: {known}"
     raise InvalidInputError(msg)

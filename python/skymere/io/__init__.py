@@ -2,20 +2,35 @@
 
 from skymere.io._open import open_fits
 from skymere.io.coordinates import DistortionFiles, read_gwcs
-from skymere.io.exposures import ReadParams, chips_of, exposure_id, file_digest, read_exposure, read_exposures
+from skymere.io.exposures import (
+    ReadParams,
+    chips_of,
+    distortion_files,
+    exposure_id,
+    file_digest,
+    read_exposure,
+    read_exposures,
+)
+from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import read_grid, read_image, read_mask, write_image, write_with_data
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 
 __all__ = [
+    "BlendRule",
     "DistortionFiles",
+    "InputHeader",
     "PsfLibrary",
     "ReadParams",
+    "blend_headers",
     "chips_of",
+    "distortion_files",
     "exposure_id",
     "file_digest",
+    "input_header",
     "open_fits",
+    "read_blend_rules",
     "read_exposure",
     "read_exposures",
     "read_grid",

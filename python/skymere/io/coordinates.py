@@ -1,7 +1,5 @@
 """The coordinates in a file of an exposure: FITS headers with their tables, reference files, gwcs in ASDF."""
 
-import io
-import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +9,19 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io._open import open_fits
-from skymere.wcs import build_distortion
+from skymere.wcs import build_distortion, gwcs_from_asdf
 
-__all__ = ["DistortionFiles", "celestial_wcs", "embedded_gwcs", "is_singular", "read_gwcs", "with_distortion"]
+__all__ = [
+    "DistortionFiles",
+    "celestial_wcs",
+    "embedded_gwcs",
+    "is_singular",
+    "named_distortion",
+    "read_gwcs",
+    "with_distortion",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,41 @@ class DistortionFiles:
     idctab: str | Path
     npol: str | Path | None = None
     d2im: str | Path | None = None
+
+
+def named_distortion(primary: fits.Header, folder: str | Path) -> DistortionFiles:
+    """Return the reference files that a header names with IDCTAB, NPOLFILE and D2IMFILE, such as ``jref$x_idc.fits``.
+
+    Parameters
+    ----------
+    primary : astropy.io.fits.Header
+        Primary header.
+    folder : path-like
+        Where they are, gzipped or not.
+
+    Raises
+    ------
+    InvalidInputError
+        When the header names no IDCTAB.
+    NotFoundError
+        When one of them is not in the folder.
+    """
+    idctab, npol, d2im = (_named_file(primary, key, Path(folder)) for key in ("IDCTAB", "NPOLFILE", "D2IMFILE"))
+    if idctab is None:
+        msg = "IDCTAB: is missing in the header, so that no distortion can be built"
+        raise InvalidInputError(msg)
+    return DistortionFiles(idctab=idctab, npol=npol, d2im=d2im)
+
+
+def _named_file(primary: fits.Header, key: str, folder: Path) -> Path | None:
+    name = str(primary.get(key, "")).strip().rpartition("$")[2]
+    if name.upper() in ("", "N/A"):
+        return None
+    for place in (folder / name, folder / f"{name}.gz"):
+        if place.is_file():
+            return place
+    msg = f"{folder / name}: no such file, which the header names as {key}"
+    raise NotFoundError(msg)
 
 
 def with_distortion(primary: fits.Header, chips: list[fits.Header], files: DistortionFiles) -> list[WCS]:
@@ -117,7 +158,7 @@ def read_gwcs(path: str | Path) -> Any:
     if not path.is_file():
         msg = f"{path}: no such file"
         raise NotFoundError(msg)
-    return _gwcs_of(path.read_bytes(), str(path))
+    return gwcs_from_asdf(path.read_bytes(), str(path))
 
 
 def embedded_gwcs(hdus: fits.HDUList, path: Path) -> Any | None:
@@ -132,29 +173,5 @@ def embedded_gwcs(hdus: fits.HDUList, path: Path) -> Any | None:
     """
     if "ASDF" not in hdus:
         return None
-    return _gwcs_of(np.asarray(hdus["ASDF"].data["ASDF_METADATA"]).tobytes(), f"{path}, extension ASDF", needed=False)
-
-
-def _gwcs_of(content: bytes, name: str, *, needed: bool = True) -> Any | None:
-    try:
-        import asdf
-        import gwcs  # noqa: F401
-    except ModuleNotFoundError as error:
-        msg = f"{name}: a gwcs needs the packages asdf and gwcs: pip install 'skymere[jwst]'"
-        raise NotFoundError(msg) from error
-    try:
-        # What the pipeline's own schemas say of other entries does not matter here.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with asdf.open(io.BytesIO(content), lazy_load=False, memmap=False) as file:
-                tree = file.tree
-                wcs = tree.get("wcs", tree.get("meta", {}).get("wcs"))
-    except (ValueError, OSError, KeyError, TypeError, RuntimeError) as error:
-        msg = f"{name}: not a readable ASDF file ({type(error).__name__}: {error})"
-        raise FormatError(msg) from error
-    if hasattr(wcs, "pixel_to_world_values"):
-        return wcs
-    if needed:
-        msg = f"{name}: it holds no gwcs under 'wcs' or 'meta.wcs', only {sorted(map(str, tree))}"
-        raise FormatError(msg)
-    return None
+    content = np.asarray(hdus["ASDF"].data["ASDF_METADATA"]).tobytes()
+    return gwcs_from_asdf(content, f"{path}, extension ASDF", needed=False)

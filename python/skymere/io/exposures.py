@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,19 @@ from skymere.datamodels import Exposure
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.instruments import Detector, find_detector
 from skymere.io._open import open_fits
-from skymere.io.coordinates import DistortionFiles, celestial_wcs, embedded_gwcs, read_gwcs, with_distortion
+from skymere.io.coordinates import (
+    DistortionFiles,
+    celestial_wcs,
+    embedded_gwcs,
+    named_distortion,
+    read_gwcs,
+    with_distortion,
+)
 
 __all__ = [
     "ReadParams",
     "chips_of",
+    "distortion_files",
     "exposure_id",
     "file_digest",
     "rate_factors",
@@ -35,7 +44,7 @@ _ENDINGS = (".gz", ".fz", ".fits", ".fit", "_flt", "_flc", "_cal", "_rate")
 ErrorOrigin = Literal["file", "model"]
 
 
-def exposure_id(path: str | Path) -> str:
+def exposure_id(path: str | Path, chip: int | None = None) -> str:
     """Return the name of the exposure in a file: the file's own up to ``_flt``, ``_flc``, ``_cal`` or ``_rate``.
 
     Names of files survive what happens to their content, so a file that was damaged and then mended is one exposure.
@@ -44,11 +53,13 @@ def exposure_id(path: str | Path) -> str:
     ----------
     path : path-like
         The file; it need not exist.
+    chip : int, optional
+        Number of the chip, where the file holds several; see `chips_of`.
     """
     name = Path(path).name
     for ending in _ENDINGS:
         name = name.removesuffix(ending)
-    return name
+    return name if chip is None else f"{name}_chip{chip}"
 
 
 def file_digest(path: str | Path) -> str:
@@ -85,8 +96,11 @@ class ReadParams:
     ----------
     detector : Detector, optional
         Meaning of headers and pixels; found by TELESCOP, INSTRUME and DETECTOR when not given.
-    distortion : DistortionFiles, optional
-        Reference files from which the WCS of an HST exposure is built anew, as ``updatewcs`` does.
+    detectors : tuple of Detector
+        Detectors that are asked before those that skymere knows; see `skymere.instruments.read_detectors`.
+    distortion : DistortionFiles or path-like, optional
+        Reference files from which the WCS of an HST exposure is built anew, as ``updatewcs`` does; or the folder with
+        those that its header names.
     wcs : path-like or APE-14 object, optional
         Coordinates given beside the file: a gwcs or the ASDF file that holds it.
     error : {"file", "model"}
@@ -105,7 +119,8 @@ class ReadParams:
     """
 
     detector: Detector | None = None
-    distortion: DistortionFiles | None = None
+    detectors: tuple[Detector, ...] = ()
+    distortion: DistortionFiles | str | Path | None = None
     wcs: Any = None
     error: ErrorOrigin = "file"
     gain: float | None = None
@@ -148,17 +163,10 @@ def read_exposure(path: str | Path, *, chip: int | None = None, params: ReadPara
     NotFoundError, StorageError, FormatError, InvalidInputError
         As `read_exposures`; also when the file holds several chips and none is named, or not the named one.
     """
-    found = read_exposures(path, params=params)
-    if chip is None and len(found) == 1:
-        return found[0]
-    names = {_chip_of(exposure): exposure for exposure in found}
-    if chip is None:
-        msg = f"{path}: holds chips {sorted(names)}; read_exposures gives all of them, chip= names one"
-        raise InvalidInputError(msg)
-    if chip not in names:
-        msg = f"{path}: chip {chip} is not there, only {sorted(names)}"
-        raise InvalidInputError(msg)
-    return names[chip]
+    path, params = Path(path), params or ReadParams()
+    with open_fits(path) as hdus:
+        file = _File(hdus, path, params)
+        return file.exposure(file.index(chip))
 
 
 def read_exposures(path: str | Path, *, params: ReadParams | None = None) -> list[Exposure]:
@@ -197,18 +205,10 @@ def read_exposures(path: str | Path, *, params: ReadParams | None = None) -> lis
     >>> [e.exposure_id for e in read_exposures("jbtm01alq_flc.fits")]  # doctest: +SKIP
     ['jbtm01alq_chip2', 'jbtm01alq_chip1']
     """
-    path, params = Path(path), params or ReadParams()
+    path = Path(path)
     with open_fits(path) as hdus:
-        primary = hdus[0].header
-        detector = params.detector or _detector(primary, path)
-        versions = _versions(hdus, detector, path)
-        headers = [hdus[detector.planes["data"], version].header for version in versions]
-        coordinates = _coordinates(hdus, headers, params, path)
-        digest = file_digest(path)
-        return [
-            _exposure(hdus, version, detector, wcs, params, path, digest, alone=len(versions) == 1)
-            for version, wcs in zip(versions, coordinates, strict=True)
-        ]
+        file = _File(hdus, path, params or ReadParams())
+        return [file.exposure(k) for k in range(len(file.versions))]
 
 
 def chips_of(path: str | Path, *, params: ReadParams | None = None) -> tuple[int | None, ...]:
@@ -219,137 +219,212 @@ def chips_of(path: str | Path, *, params: ReadParams | None = None) -> tuple[int
     path : path-like
         The file.
     params : ReadParams, optional
-        ``detector`` is used.
+        ``detector`` and ``detectors`` are used.
 
     Raises
     ------
     NotFoundError, StorageError, FormatError, InvalidInputError
         As `read_exposures`.
     """
-    path, params = Path(path), params or ReadParams()
+    path = Path(path)
     with open_fits(path) as hdus:
-        detector = params.detector or _detector(hdus[0].header, path)
-        versions = _versions(hdus, detector, path)
-        name = detector.planes["data"]
-        numbers = [int(hdus[name, version].header.get(detector.chip_keyword, version)) for version in versions]
-    return tuple(numbers) if len(numbers) > 1 else (None,)
+        chips = _File(hdus, path, params or ReadParams()).chips
+    return tuple(chips) if len(chips) > 1 else (None,)
 
 
-def rate_factors(hdus: fits.HDUList, path: Path) -> list[np.float32]:
+def distortion_files(path: str | Path, folder: str | Path) -> DistortionFiles:
+    """Return the reference files in a folder that an exposure names as its distortion.
+
+    Parameters
+    ----------
+    path : path-like
+        The exposure.
+    folder : path-like
+        Where they are, gzipped or not.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the exposure, or one of the files, is not there or cannot be read.
+    InvalidInputError
+        When the exposure names no IDCTAB.
+    """
+    with open_fits(path) as hdus:
+        return _named_distortion(hdus, Path(path), folder)
+
+
+def rate_factors(hdus: fits.HDUList, path: Path, params: ReadParams | None = None) -> list[np.float32]:
     """Return the factor that makes electron / s of the values of every chip of a file."""
-    primary = hdus[0].header
-    detector = _detector(primary, path)
-    factors = []
-    for version in _versions(hdus, detector, path):
-        header = hdus[detector.planes["data"], version].header
-        exptime = _exptime(primary, header, detector, path)
-        gain = _gain(primary, header, detector, ReadParams())
-        factors.append(_calibration(primary, header, detector, exptime, gain, path)[0])
-    return factors
+    file = _File(hdus, path, params or ReadParams())
+    return [file.calibration(k)[0] for k in range(len(file.versions))]
 
 
-def _chip_of(exposure: Exposure) -> int:
-    return int(exposure.exposure_id.rpartition("_chip")[2]) if exposure.group else 1
+def described_chip(hdus: fits.HDUList, path: Path, chip: int | None, params: ReadParams) -> dict[str, Any]:
+    """Return name, extension, header, exposure time and nominal scale of a chip of an open file."""
+    file = _File(hdus, path, params)
+    k = file.index(chip)
+    return {
+        "exposure_id": file.name(k),
+        "extension": f"{file.detector.planes['data']},{file.versions[k]}",
+        "exptime": file.exptime(k),
+        "scale_arcsec": _scale(file.headers[k], file.detector),
+        "header": file.headers[k],
+    }
 
 
-def _versions(hdus: fits.HDUList, detector: Detector, path: Path) -> list[int]:
-    """Return the numbers of the extensions with data."""
-    name = detector.planes["data"].upper()
-    versions = [hdu.ver for hdu in hdus[1:] if hdu.name == name]
-    if not versions:
-        raise FormatError(_no_extension(hdus, name, detector, path))
-    return versions if detector.chip_keyword else versions[:1]
+class _File:
+    """An open file of an exposure: what its headers and extensions mean; chips are counted from 0."""
 
+    def __init__(self, hdus: fits.HDUList, path: Path, params: ReadParams) -> None:
+        self.hdus, self.path, self.params = hdus, path, params
+        self.primary = hdus[0].header
+        self.detector = params.detector or _detector(self.primary, path, params.detectors)
+        name = self.detector.planes["data"].upper()
+        versions = [hdu.ver for hdu in hdus[1:] if hdu.name == name]
+        if not versions:
+            raise FormatError(self._no_extension(name))
+        self.versions = versions if self.detector.chip_keyword else versions[:1]
+        self.headers = [hdus[name, version].header for version in self.versions]
 
-def _no_extension(hdus: fits.HDUList, name: str, detector: Detector, path: Path) -> str:
-    present, needed = [hdu.name for hdu in hdus], list(detector.planes.values())
-    return f"{path}: no {name} extension; it has {present}, and {', '.join(needed)} are needed"
+    @property
+    def chips(self) -> list[int]:
+        key = self.detector.chip_keyword
+        pairs = zip(self.headers, self.versions, strict=True)
+        return [int(header.get(key, version)) if key else version for header, version in pairs]
 
-
-def _coordinates(hdus: fits.HDUList, headers: list[fits.Header], params: ReadParams, path: Path) -> list[Any]:
-    if params.wcs is not None:
-        if len(headers) > 1:
-            msg = f"wcs: one coordinate system is not allowed for the {len(headers)} chips of {path}"
+    def index(self, chip: int | None) -> int:
+        """Return which one the chip of a number is; None stands for the only one."""
+        numbers = self.chips
+        if chip is None and len(numbers) > 1:
+            msg = f"{self.path}: holds chips {sorted(numbers)}; read_exposures gives all of them, chip= names one"
             raise InvalidInputError(msg)
-        return [read_gwcs(params.wcs) if isinstance(params.wcs, str | Path) else params.wcs]
-    if params.distortion is not None:
-        return list(with_distortion(hdus[0].header, headers, params.distortion))
-    embedded = embedded_gwcs(hdus, path)
-    return [celestial_wcs(header, hdus, path) if embedded is None else embedded for header in headers]
+        if chip is not None and chip not in numbers:
+            msg = f"{self.path}: chip {chip} is not there, only {sorted(numbers)}"
+            raise InvalidInputError(msg)
+        return 0 if chip is None else numbers.index(chip)
+
+    def name(self, k: int) -> str:
+        return exposure_id(self.path, self.chips[k] if len(self.versions) > 1 else None)
+
+    @cached_property
+    def coordinates(self) -> list[Any]:
+        given = self.params
+        if given.wcs is not None:
+            if len(self.headers) > 1:
+                msg = f"wcs: one coordinate system is not allowed for the {len(self.headers)} chips of {self.path}"
+                raise InvalidInputError(msg)
+            return [read_gwcs(given.wcs) if isinstance(given.wcs, str | Path) else given.wcs]
+        files = given.distortion
+        if files is not None:
+            if not isinstance(files, DistortionFiles):
+                files = _named_distortion(self.hdus, self.path, files)
+            return list(with_distortion(self.primary, self.headers, files))
+        embedded = embedded_gwcs(self.hdus, self.path)
+        return [celestial_wcs(h, self.hdus, self.path) if embedded is None else embedded for h in self.headers]
+
+    @cached_property
+    def digest(self) -> str:
+        return file_digest(self.path)
+
+    def exposure(self, k: int) -> Exposure:
+        detector = self.detector
+        factor, zero_point = self.calibration(k)
+        exptime, read_noise = self.exptime(k), self.read_noise(k)
+        data = self.plane("data", k).astype(np.float32) * factor
+        if self.params.error == "model":
+            error = np.sqrt(np.maximum(data, 0.0) * exptime + read_noise**2) / exptime
+        else:
+            error = self.plane("error", k).astype(np.float32) * factor
+        if "dq" in detector.planes:
+            dq = self.plane("dq", k).astype(np.int64).astype(np.uint32)
+        else:
+            dq = np.zeros(data.shape, np.uint32)
+        return Exposure(
+            exposure_id=self.name(k),
+            group=exposure_id(self.path) if len(self.versions) > 1 else "",
+            data=data,
+            error=error,
+            dq=dq,
+            dq_bits=detector.dq_bits,
+            harmless_dq=detector.harmless_dq,
+            wcs=self.coordinates[k],
+            exptime=exptime,
+            band=_band(self.primary, detector, self.path),
+            instrument=detector.instrument,
+            detector=f"{detector.name}{self.chips[k]}" if detector.chip_keyword else detector.name,
+            read_noise=read_noise,
+            zero_point_ab=zero_point,
+            native_scale_arcsec=_scale(self.headers[k], detector),
+            path=str(self.path),
+            sha256=self.digest,
+        )
+
+    def plane(self, kind: str, k: int) -> NDArray[np.generic]:
+        name = self.detector.planes.get(kind, "").upper()
+        if not name:
+            msg = (
+                f"{self.path}: the table of the detector names no extension for the {kind}; error='model' does without"
+            )
+            raise FormatError(msg)
+        if (name, self.versions[k]) not in self.hdus:
+            raise FormatError(self._no_extension(name))
+        data = self.hdus[name, self.versions[k]].data
+        if data is None or data.ndim != 2:
+            msg = f"{self.path}: extension {name} holds no two-dimensional image"
+            raise FormatError(msg)
+        first = self.hdus[self.detector.planes["data"], self.versions[k]].shape
+        if data.shape != first:
+            msg = f"{self.path}: extension {name} has shape {data.shape}, {self.detector.planes['data']} has {first}"
+            raise FormatError(msg)
+        return np.asarray(data)
+
+    def exptime(self, k: int) -> float:
+        return self.params.exptime or _exptime(self.primary, self.headers[k], self.detector, self.path)
+
+    def gain(self, k: int) -> float:
+        if self.params.gain is not None:
+            return self.params.gain
+        key, nominal = self.detector.gain_keyword, self.detector.gain
+        return float(self.headers[k].get(key, self.primary.get(key, nominal))) if key else nominal
+
+    def read_noise(self, k: int) -> float:
+        """Read noise [electron]: given, of the amplifiers that read the chip, of the file's variances, or nominal."""
+        if self.params.read_noise is not None:
+            return self.params.read_noise
+        amplifiers = self.detector.chip_amplifiers.get(self.chips[k])
+        keys = [key for key in self.detector.read_noise_keywords if amplifiers is None or key[-1] in amplifiers]
+        values = [float(self.primary[key]) for key in keys if self.primary.get(key)]
+        if values:
+            return float(np.mean(values))
+        extension = self.detector.planes.get("read_variance", ""), self.versions[k]
+        if extension[0] and extension in self.hdus:
+            variance = self.plane("read_variance", k).astype(np.float64)
+            good = variance[np.isfinite(variance) & (variance > 0)]
+            if good.size:
+                return float(np.sqrt(np.median(good))) * float(self.calibration(k)[0]) * self.exptime(k)
+        return self.detector.read_noise
+
+    def calibration(self, k: int) -> tuple[np.float32, float]:
+        return _calibration(self.primary, self.headers[k], self.detector, self.exptime(k), self.gain(k), self.path)
+
+    def _no_extension(self, name: str) -> str:
+        present = [hdu.name for hdu in self.hdus]
+        needed = [plane for kind, plane in self.detector.planes.items() if kind != "read_variance"]
+        return f"{self.path}: no {name} extension; it has {present}, and {', '.join(needed)} are needed"
 
 
-def _exposure(
-    hdus: fits.HDUList,
-    version: int,
-    detector: Detector,
-    wcs: Any,
-    params: ReadParams,
-    path: Path,
-    digest: str,
-    *,
-    alone: bool,
-) -> Exposure:
-    primary, header = hdus[0].header, hdus[detector.planes["data"], version].header
-    exptime = params.exptime or _exptime(primary, header, detector, path)
-    chip = int(header.get(detector.chip_keyword, version)) if detector.chip_keyword else version
-    read_noise = _read_noise(primary, detector, chip) if params.read_noise is None else params.read_noise
-    gain = _gain(primary, header, detector, params)
-    factor, zero_point = _calibration(primary, header, detector, exptime, gain, path)
-    data = np.asarray(_plane(hdus, "data", version, detector, path), np.float32) * factor
-    if params.error == "model":
-        error = np.sqrt(np.maximum(data, 0.0) * exptime + read_noise**2) / exptime
-    else:
-        error = np.asarray(_plane(hdus, "error", version, detector, path), np.float32) * factor
-    name = exposure_id(path)
-    return Exposure(
-        exposure_id=name if alone else f"{name}_chip{chip}",
-        group="" if alone else name,
-        data=data,
-        error=error,
-        dq=_dq(hdus, version, detector, path),
-        dq_bits=detector.dq_bits,
-        harmless_dq=detector.harmless_dq,
-        wcs=wcs,
-        exptime=exptime,
-        band=_band(primary, detector, path),
-        instrument=detector.instrument,
-        detector=f"{detector.name}{chip}" if detector.chip_keyword else detector.name,
-        read_noise=read_noise,
-        zero_point_ab=zero_point,
-        native_scale_arcsec=_scale(header, detector),
-        path=str(path),
-        sha256=digest,
-    )
+def _named_distortion(hdus: fits.HDUList, path: Path, folder: str | Path) -> DistortionFiles:
+    try:
+        return named_distortion(hdus[0].header, folder)
+    except InvalidInputError as error:
+        msg = f"{path}: {error}"
+        raise InvalidInputError(msg) from None
 
 
-def _plane(hdus: fits.HDUList, kind: str, version: int, detector: Detector, path: Path) -> NDArray[np.generic]:
-    name = detector.planes.get(kind, "").upper()
-    if not name:
-        msg = f"{path}: the table of the detector names no extension for the {kind}; error='model' does without"
-        raise FormatError(msg)
-    if (name, version) not in hdus:
-        raise FormatError(_no_extension(hdus, name, detector, path))
-    data = hdus[name, version].data
-    if data is None or data.ndim != 2:
-        msg = f"{path}: extension {name} holds no two-dimensional image"
-        raise FormatError(msg)
-    first = hdus[detector.planes["data"], version].shape
-    if data.shape != first:
-        msg = f"{path}: extension {name} has shape {data.shape}, {detector.planes['data']} has {first}"
-        raise FormatError(msg)
-    return np.asarray(data)
-
-
-def _dq(hdus: fits.HDUList, version: int, detector: Detector, path: Path) -> NDArray[np.uint32]:
-    if "dq" not in detector.planes:
-        return np.zeros(hdus[detector.planes["data"], version].shape, np.uint32)
-    return _plane(hdus, "dq", version, detector, path).astype(np.int64).astype(np.uint32)
-
-
-def _detector(primary: fits.Header, path: Path) -> Detector:
+def _detector(primary: fits.Header, path: Path, more: tuple[Detector, ...]) -> Detector:
     words = (str(primary.get(key, "")) for key in ("TELESCOP", "INSTRUME", "DETECTOR"))
     try:
-        return find_detector(*words)
+        return find_detector(*words, more=more)
     except InvalidInputError as error:
         msg = f"{path}: {error}"
         raise InvalidInputError(msg) from None
@@ -358,20 +433,13 @@ def _detector(primary: fits.Header, path: Path) -> Detector:
 def _exptime(primary: fits.Header, header: fits.Header, detector: Detector, path: Path) -> float:
     for key in detector.exptime_keywords:
         if key in primary or key in header:
-            exptime = float(primary.get(key, header.get(key)))
-            if np.isfinite(exptime) and exptime > 0:
-                return exptime
-            msg = f"{path}: {key} {exptime} is not allowed, it must be a positive number of seconds"
+            exptime = primary.get(key, header.get(key))
+            if isinstance(exptime, int | float) and np.isfinite(exptime) and exptime > 0:
+                return float(exptime)
+            msg = f"{path}: {key} {exptime!r} is not allowed, it must be a positive number of seconds"
             raise InvalidInputError(msg)
     msg = f"{path}: no exposure time, none of {list(detector.exptime_keywords)} is in its headers"
     raise InvalidInputError(msg)
-
-
-def _gain(primary: fits.Header, header: fits.Header, detector: Detector, params: ReadParams) -> float:
-    if params.gain is not None:
-        return params.gain
-    key = detector.gain_keyword
-    return float(header.get(key, primary.get(key, detector.gain))) if key else detector.gain
 
 
 def _calibration(
@@ -418,14 +486,6 @@ def _band(primary: fits.Header, detector: Detector, path: Path) -> str:
         msg = f"{path}: {dict(zip(detector.band_keywords, values, strict=True))} name no single filter"
         raise InvalidInputError(msg)
     return filters[0].lower()
-
-
-def _read_noise(primary: fits.Header, detector: Detector, chip: int) -> float:
-    """Mean of the amplifiers that read the chip [electron]."""
-    amplifiers = detector.chip_amplifiers.get(chip)
-    keys = [key for key in detector.read_noise_keywords if amplifiers is None or key[-1] in amplifiers]
-    values = [float(primary[key]) for key in keys if primary.get(key)]
-    return float(np.mean(values)) if values else detector.read_noise
 
 
 def _zero_point_ab(primary: fits.Header, header: fits.Header, detector: Detector) -> float:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
 from skymere.io.coordinates import is_singular
-from skymere.io.exposures import rate_factors
-from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+from skymere.io.exposures import ReadParams, rate_factors
+from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
 __all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
 
@@ -123,12 +123,18 @@ def write_image(
     """
     hdu = fits.ImageHDU(data.astype(np.uint8) if data.dtype == bool else data, name=name)
     if wcs is not None:
-        hdu.header.update(wcs_cards(wcs))
+        hdu.header.update(fits_cards(wcs))
     hdu.header.update(dict(keywords or {}))
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
 
 
-def write_with_data(source: str | Path, path: str | Path, data: Sequence[NDArray[np.float32]]) -> None:
+def write_with_data(
+    source: str | Path,
+    path: str | Path,
+    data: Sequence[NDArray[np.float32]],
+    *,
+    params: ReadParams | None = None,
+) -> None:
     """Copy an exposure with other pixels in SCI.
 
     Parameters
@@ -139,6 +145,8 @@ def write_with_data(source: str | Path, path: str | Path, data: Sequence[NDArray
         The copy; it appears whole or not at all.
     data : sequence of ndarray, float32, shape (ny, nx) [electron / s]
         New pixels of every chip, in the order of the file; written in its unit.
+    params : ReadParams, optional
+        Those that the exposure was read with.
 
     Raises
     ------
@@ -149,7 +157,7 @@ def write_with_data(source: str | Path, path: str | Path, data: Sequence[NDArray
     """
     with _copied(source, path) as hdus:
         images = [hdu for hdu in hdus if hdu.name == "SCI"][: len(data)]
-        factors = rate_factors(hdus, Path(source))
+        factors = rate_factors(hdus, Path(source), params)
         shapes, wanted = [pixels.shape for pixels in data], [hdu.shape for hdu in images]
         if shapes != wanted or len(data) != len(factors):
             msg = f"data: shapes {shapes} are not allowed, SCI of {source} has {wanted} in {len(factors)} chips"

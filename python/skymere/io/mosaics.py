@@ -1,22 +1,35 @@
 """Mosaics as ``drz``-like FITS files: SCI, WHT, CTX and VAR extensions, and those of the noise covariance."""
 
 import json
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.io.fits.verify import VerifyWarning
 
 from skymere.datamodels import Mosaic, NoiseCovariance
-from skymere.errors import FormatError
+from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
-from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+from skymere.io.headers import BlendRule, InputHeader, blend_headers, table_of_inputs
+from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
 __all__ = ["read_mosaic", "write_mosaic"]
 
 _UNITS = {"electron / s": "ELECTRONS/S"}
 
 
-def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
+def write_mosaic(
+    mosaic: Mosaic,
+    path: str | Path,
+    *,
+    inputs: Sequence[InputHeader] = (),
+    rules: Sequence[BlendRule] = (),
+) -> None:
     """Write a mosaic as AstroDrizzle would: SCI, WHT, CTX, and VAR beside them.
 
     Its noise covariance goes to NOISECLS (class of every pixel), NOISEKER (kernels by class and lag) and NOISEOBS (the
@@ -28,22 +41,26 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
         What to write.
     path : path-like
         The file; it appears whole or not at all, and replaces an older one.
+    inputs : sequence of InputHeader, optional
+        What the headers of its exposures say, in their order; it is blended into the primary header as
+        `skymere.io.blend_headers` says, and listed in the extension HDRTAB.
+    rules : sequence of BlendRule, optional
+        Rules for that.
 
     Raises
     ------
+    InvalidInputError
+        When the inputs are not the exposures of the mosaic, or a rule is not allowed.
     StorageError
         When the file cannot be written.
     """
     path = Path(path)
-    cards = wcs_cards(mosaic.grid.wcs)
-    primary = fits.PrimaryHDU()
-    primary.header["FILTER"] = mosaic.band.upper()
-    primary.header["NDRIZIM"] = (len(mosaic.exposure_ids), "number of exposures combined")
-    primary.header["ZPAB"] = (mosaic.zero_point_ab, "[mag] AB magnitude of one SCI unit")
-    primary.header["WHTKIND"] = (mosaic.weight_kind, "what WHT is")
-    primary.header["NOISECOR"] = (mosaic.noise_correlation, "R, noise of large areas over white noise")
-    for i, exposure_id in enumerate(mosaic.exposure_ids):
-        primary.header[f"D{i + 1:03d}DATA"] = (exposure_id, f"exposure of context bit {i}")
+    names = [one.exposure_id for one in inputs]
+    if inputs and names != list(mosaic.exposure_ids):
+        msg = f"inputs: {names} are not allowed, they must be the exposures {list(mosaic.exposure_ids)}"
+        raise InvalidInputError(msg)
+    cards = fits_cards(mosaic.grid.wcs)
+    primary = fits.PrimaryHDU(header=_primary_header(mosaic, path, inputs, rules))
     unit = _UNITS.get(mosaic.unit, mosaic.unit)
     context = mosaic.context[0] if len(mosaic.context) == 1 else mosaic.context
     planes = (
@@ -58,9 +75,81 @@ def write_mosaic(mosaic: Mosaic, path: str | Path) -> None:
         hdu.header.update(cards)
         hdu.header["BUNIT"] = bunit
         hdus.append(hdu)
+    hdus["SCI"].header.update(_photometry(mosaic, inputs))
     hdus.extend(_noise_hdus(mosaic))
-    primary.header["DRIZPARS"] = json.dumps(dict(mosaic.params), sort_keys=True)
+    if inputs:
+        hdus.append(table_of_inputs(inputs))
+    primary.header["NEXTEND"] = len(hdus) - 1
     write_whole(hdus, path)
+
+
+def _primary_header(
+    mosaic: Mosaic, path: Path, inputs: Sequence[InputHeader], rules: Sequence[BlendRule]
+) -> fits.Header:
+    header = fits.Header()
+    if inputs:
+        header.update(blend_headers(inputs, rules))
+    header["FILENAME"] = path.name
+    header["FILTER"] = mosaic.band.upper()
+    header["NDRIZIM"] = (len(mosaic.exposure_ids), "number of exposures combined")
+    if np.isfinite(mosaic.zero_point_ab):
+        header["ZPAB"] = (mosaic.zero_point_ab, "[mag] AB magnitude of one SCI unit")
+    header["WHTKIND"] = (mosaic.weight_kind, "what WHT is")
+    header["NOISECOR"] = (mosaic.noise_correlation, "R, noise of large areas over white noise")
+    header["DRIZPARS"] = json.dumps(dict(mosaic.params), sort_keys=True)
+    with warnings.catch_warnings():
+        # The thousandth input makes a keyword of nine letters.
+        warnings.simplefilter("ignore", VerifyWarning)
+        for i in range(len(mosaic.exposure_ids)):
+            for key, value in _input_cards(mosaic, path, i, inputs[i] if inputs else None).items():
+                # Setting a keyword looks at all of them first.
+                header.append(fits.Card(f"D{i + 1:03d}{key}", value), end=True)
+    return header
+
+
+def _input_cards(mosaic: Mosaic, path: Path, i: int, given: InputHeader | None) -> dict[str, Any]:
+    """Return what AstroDrizzle writes of an input, without the number; NAME is the exposure of context bit ``i``."""
+    params, name = mosaic.params, mosaic.exposure_ids[i]
+    fill = params.get("fillval")
+    cards: dict[str, Any] = {
+        "NAME": name,
+        "VER": f"skymere {version('skymere')}",
+        "GEOM": "wcs",
+        "DATA": name if given is None else f"{given.file}[{given.extension}]",
+        "OUDA": f"{path.name}[SCI,1]",
+        "OUWE": f"{path.name}[WHT,1]",
+        "OUCO": f"{path.name}[CTX,1]",
+        "KERN": str(params.get("kernel", "")),
+        "PIXF": params.get("pixfrac", ""),
+        "OUUN": "cps",
+        "FVAL": "INDEF" if fill is None or not np.isfinite(fill) else float(fill),
+        "SCAL": mosaic.grid.scale_arcsec,
+    }
+    if given is None:
+        return cards
+    cards |= {"DEXP": given.exptime, "WKEY": str(given.keyword("WCSNAME") or "")}
+    # The factor of the weight: exposure times, or 1 where weights are variances.
+    cards["WTSC"] = given.exptime if mosaic.weight_kind == "exposure_time" else 1.0
+    if np.isfinite(given.scale_arcsec):
+        cards["ISCL"] = given.scale_arcsec
+    if np.isfinite(given.sky):
+        cards["SKY"] = given.sky
+    return cards
+
+
+def _photometry(mosaic: Mosaic, inputs: Sequence[InputHeader]) -> Mapping[str, Any]:
+    """Return the keywords that make fluxes of SCI; those of the inputs may be of another unit."""
+    if not np.isfinite(mosaic.zero_point_ab):
+        return {}
+    cards: dict[str, Any] = {"PHOTFNU": (10.0 ** (-0.4 * (mosaic.zero_point_ab - 8.9)), "[Jy s / electron]")}
+    for key in ("PHOTMODE", "PHOTPLAM", "PHOTBW"):
+        found = {one.keyword(key) for one in inputs}
+        if len(found) == 1 and None not in found:
+            cards[key] = found.pop()
+    if cards.get("PHOTPLAM", 0.0) > 0:
+        exponent = -0.4 * (mosaic.zero_point_ab + 5.0 * np.log10(cards["PHOTPLAM"]) + 2.408)
+        cards |= {"PHOTFLAM": (10.0**exponent, "[erg / cm2 / Angstrom / electron]"), "PHOTZPT": -21.1}
+    return cards
 
 
 def _noise_hdus(mosaic: Mosaic) -> list[fits.ImageHDU]:
@@ -69,7 +158,7 @@ def _noise_hdus(mosaic: Mosaic) -> list[fits.ImageHDU]:
         return []
     noise = mosaic.noise
     classes = fits.ImageHDU(noise.class_map, name="NOISECLS")
-    classes.header.update(wcs_cards(mosaic.grid.wcs))
+    classes.header.update(fits_cards(mosaic.grid.wcs))
     kernels = fits.ImageHDU(noise.kernels, name="NOISEKER")
     kernels.header["NOISEPAR"] = json.dumps(dict(noise.params), sort_keys=True)
     for k, name in enumerate(noise.classes):
@@ -92,6 +181,15 @@ def _read_noise(hdus: fits.HDUList) -> NoiseCovariance | None:
         measured=np.asarray(hdus["NOISEOBS"].data, np.float64) if "NOISEOBS" in names else None,
         params=json.loads(kernels.header.get("NOISEPAR", "{}")),
     )
+
+
+def _exposure_ids(primary: fits.Header) -> tuple[str, ...]:
+    """Return the names of the inputs; files of AstroDrizzle have those of files instead."""
+    for word in ("NAME", "DATA"):
+        names = tuple(str(primary[key]) for key in primary if re.fullmatch(rf"D\d{{3,}}{word}", key))
+        if names:
+            return names
+    return ()
 
 
 def read_mosaic(path: str | Path) -> Mosaic:
@@ -129,7 +227,7 @@ def read_mosaic(path: str | Path) -> Mosaic:
             weight=weight,
             variance=np.asarray(variance, np.float32),
             context=np.atleast_3d(context).reshape(-1, *shape).astype(np.int32),
-            exposure_ids=tuple(str(primary[key]) for key in primary if key.startswith("D") and key.endswith("DATA")),
+            exposure_ids=_exposure_ids(primary),
             unit=next((ours for ours, fits_unit in _UNITS.items() if fits_unit == header.get("BUNIT")), "electron / s"),
             zero_point_ab=float(primary.get("ZPAB", "nan")),
             weight_kind=primary.get("WHTKIND", "exposure_time"),

@@ -14,7 +14,7 @@ from astropy.wcs import WCS, DistortionLookupTable
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, StorageError
 from skymere.io._open import open_fits
-from skymere.wcs import Grid, wcs_cards
+from skymere.wcs import Grid, fits_cards
 
 __all__ = ["read_headerlet", "write_headerlet", "write_shifts", "write_with_wcs"]
 
@@ -146,7 +146,7 @@ def _chip_hdus(wcs: WCS, name: str, version: int, *, n_tables: int) -> list[fits
         raise InvalidInputError(msg)
     image = fits.ImageHDU(name="SIPWCS", ver=version)
     header = image.header
-    header.update(wcs_cards(_without_tables(wcs)))
+    header.update(fits_cards(wcs, ignore_tables=True))
     header["WCSNAME"], header["TG_ENAME"], header["TG_EVER"] = name, "SCI", version
     tables: list[fits.ImageHDU] = []
     kinds = (
@@ -171,13 +171,6 @@ def _table_hdu(table: DistortionLookupTable, name: str, number: int) -> fits.Ima
         for axis, value in enumerate(getattr(table, key), start=1):
             hdu.header[f"{key.upper()}{axis}"] = value
     return hdu
-
-
-def _without_tables(wcs: WCS) -> WCS:
-    """Return a WCS without its look-up tables."""
-    out = wcs.deepcopy()
-    out.cpdis1 = out.cpdis2 = out.det2im1 = out.det2im2 = None
-    return out
 
 
 def read_headerlet(path: str | Path) -> list[WCS]:
@@ -241,6 +234,10 @@ def write_with_wcs(
     if path.exists() and source.exists() and path.samefile(source):
         msg = f"path: {path} is the exposure itself, which is not changed; name another file"
         raise ConflictError(msg)
+    for wcs in chips:
+        if not isinstance(wcs, WCS):
+            msg = f"chips: {type(wcs).__name__} is not allowed, a copy of {source} can have FITS coordinates only"
+            raise InvalidInputError(msg)
     with open_fits(source) as hdus:
         images = [hdu for hdu in hdus if hdu.name == "SCI"]
         if len(images) != len(chips):
@@ -248,7 +245,7 @@ def write_with_wcs(
             raise InvalidInputError(msg)
         for hdu, wcs in zip(images, chips, strict=True):
             _archive(hdu.header, name, source, reuse_name=reuse_name)
-            cards = wcs_cards(_without_tables(wcs))
+            cards = fits_cards(wcs, ignore_tables=True)
             hdu.header.update({key: cards[key] for key in cards if key in _LINEAR or key[:2] in ("A_", "B_")})
             hdu.header["WCSNAME"] = name
         with _whole(path) as staged:

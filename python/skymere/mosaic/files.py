@@ -1,11 +1,12 @@
 """Exposures that stay in their files until they are asked for."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Literal, overload
 
 from skymere.datamodels import Exposure
+from skymere.instruments import read_detectors
 from skymere.io import ReadParams, chips_of, read_exposure
 
 __all__ = ["ExposureFiles", "OverrideParams"]
@@ -13,7 +14,7 @@ __all__ = ["ExposureFiles", "OverrideParams"]
 
 @dataclass(frozen=True, kw_only=True)
 class OverrideParams:
-    """Values that replace those of the headers; None keeps what was read.
+    """What files do not say, or say wrongly; None and empty texts keep what was read.
 
     Parameters
     ----------
@@ -23,6 +24,12 @@ class OverrideParams:
         Read noise [electron].
     exptime : float or None
         Exposure time [s].
+    error : str
+        ``file``: the error extension; ``model``: Poisson noise of the data and read noise.
+    detectors : str
+        TOML file with detectors, see `skymere.instruments.read_detectors`.
+    reference_files : str
+        Folder with the IDCTAB, NPOLFILE and D2IMFILE that the headers name, from which the distortion is built anew.
 
     Raises
     ------
@@ -33,9 +40,30 @@ class OverrideParams:
     gain: float | None = None
     read_noise: float | None = None
     exptime: float | None = None
+    error: Literal["file", "model"] = "file"
+    detectors: str = ""
+    reference_files: str = ""
 
     def __post_init__(self) -> None:
-        ReadParams(**asdict(self))
+        self._numbers()
+
+    def _numbers(self) -> ReadParams:
+        return ReadParams(gain=self.gain, read_noise=self.read_noise, exptime=self.exptime, error=self.error)
+
+    def read_params(self, folder: str | Path = ".") -> ReadParams:
+        """Return what `skymere.io.read_exposure` takes; relative paths start at ``folder``.
+
+        Raises
+        ------
+        NotFoundError, InvalidInputError
+            When the file of detectors is missing, or is not allowed.
+        """
+        folder = Path(folder)
+        return replace(
+            self._numbers(),
+            detectors=read_detectors(folder / self.detectors) if self.detectors else (),
+            distortion=folder / self.reference_files if self.reference_files else None,
+        )
 
 
 class ExposureFiles(Sequence[Exposure]):
@@ -46,7 +74,7 @@ class ExposureFiles(Sequence[Exposure]):
     paths : iterable of path-like
         FLT-like files; every chip of a file is an exposure.
     override : OverrideParams, optional
-        Values that replace those of the headers.
+        What the files do not say.
     prepare : callable, optional
         What is done to an exposure after it was read, such as `skymere.align.Alignment.apply`.
 
@@ -54,6 +82,8 @@ class ExposureFiles(Sequence[Exposure]):
     ----------
     places : list of (Path, int or None)
         File and chip of each exposure.
+    read_params : ReadParams
+        How they are read.
 
     Examples
     --------
@@ -68,8 +98,8 @@ class ExposureFiles(Sequence[Exposure]):
         override: OverrideParams | None = None,
         prepare: Callable[[Exposure], Exposure] | None = None,
     ) -> None:
-        self.places = [(Path(path), chip) for path in paths for chip in chips_of(path)]
-        self._params = ReadParams(**asdict(override or OverrideParams()))
+        self.read_params = (override or OverrideParams()).read_params()
+        self.places = [(Path(path), chip) for path in paths for chip in chips_of(path, params=self.read_params)]
         self._prepare = prepare
 
     def __len__(self) -> int:
@@ -83,5 +113,5 @@ class ExposureFiles(Sequence[Exposure]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
         path, chip = self.places[i]
-        exposure = read_exposure(path, chip=chip, params=self._params)
+        exposure = read_exposure(path, chip=chip, params=self.read_params)
         return exposure if self._prepare is None else self._prepare(exposure)

@@ -1,12 +1,13 @@
 """Which pixel grid a mosaic, or the single drizzles of its exposures, get."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from skymere.datamodels import Exposure
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoOverlapError
 from skymere.io import read_grid
 from skymere.resample import covering_grid
 from skymere.wcs import Grid
@@ -89,14 +90,45 @@ def make_grid(exposures: Iterable[Exposure], *, params: GridParams | None = None
     ------
     InvalidInputError
         When there is no exposure.
+    NoOverlapError
+        When they lie so far apart that the grid that covers them is almost empty.
     NotFoundError, FormatError, StorageError
         When the reference image cannot be read.
     """
     p = params or GridParams()
     if p.reference_image:
         return read_grid(p.reference_image)
-    covering = covering_grid(exposures, scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
+    seen: dict[str, tuple[Any, tuple[int, int]]] = {}
+    covering = covering_grid(_noted(exposures, seen), scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
+    if p.nx is None and _size(covering) > _LARGEST_PIX:
+        _check_together(covering, seen, p.rotation_deg)
     return _placed(covering, p)
+
+
+# A grid of more pixels than the first number, and more times those of the exposures than the second, is a mistake.
+_LARGEST_PIX, _EMPTIEST = 200_000_000, 10
+
+
+def _size(grid: Grid) -> int:
+    return grid.shape[0] * grid.shape[1]
+
+
+def _noted(exposures: Iterable[Exposure], seen: dict[str, tuple[Any, tuple[int, int]]]) -> Iterator[Exposure]:
+    for exposure in exposures:
+        seen[exposure.exposure_id] = (exposure.wcs, exposure.shape)
+        yield exposure
+
+
+def _check_together(covering: Grid, seen: Mapping[str, tuple[Any, tuple[int, int]]], rotation_deg: float) -> None:
+    scale = covering.scale_arcsec
+    own = sum(_size(Grid.covering([one], scale_arcsec=scale, rotation_deg=rotation_deg)) for one in seen.values())
+    if _size(covering) > _EMPTIEST * own:
+        ny, nx = covering.shape
+        msg = (
+            f"exposures: {', '.join(seen)} have {own} pixels, but the grid that covers them {nx} x {ny}; combine by "
+            "themselves those that lie together, or give a size (nx, ny) or a reference_image"
+        )
+        raise NoOverlapError(msg)
 
 
 def _placed(grid: Grid, p: GridParams) -> Grid:

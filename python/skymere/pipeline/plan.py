@@ -9,8 +9,9 @@ from typing import Literal
 from skymere._params import build_params
 from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
-from skymere.mosaic import FlagParams, QualityParams
+from skymere.mosaic import FlagParams, OverrideParams, QualityParams
 from skymere.psf import BuildParams
 from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import DetectParams, MeasureParams
@@ -227,7 +228,7 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, outliers, mosaic, psf, detect, measure, cutouts, release
+    survey, tile, ingest, outliers, mosaic, psf, detect, measure, cutouts, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -235,6 +236,7 @@ class Plan:
 
     survey: SurveyPlan
     tile: TilePlan = field(default_factory=TilePlan)
+    ingest: OverrideParams = field(default_factory=OverrideParams)
     outliers: FlagParams = field(default_factory=FlagParams)
     mosaic: MosaicPlan = field(default_factory=MosaicPlan)
     psf: PsfPlan = field(default_factory=PsfPlan)
@@ -247,6 +249,10 @@ class Plan:
     def path(self, text: str) -> Path:
         """Return a path of the plan, made absolute."""
         return (self.folder / text).resolve()
+
+    def read_params(self) -> ReadParams:
+        """Return how exposures are read."""
+        return self.ingest.read_params(self.folder)
 
     def exposure_files(self) -> list[Path]:
         """Return the files of all patterns, sorted, without repetition; a name without wildcard need not exist.

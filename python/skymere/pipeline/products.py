@@ -44,12 +44,16 @@ def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
     }
     for name in ("zero_point_ab", "native_scale_arcsec"):
         described[name] = float("nan") if row[name] is None else row[name]
+    attributes = arrays.attributes()
     return Exposure(
         exposure_id=exposure_id,
         data=arrays["sci"][...],
         error=arrays["err"][...],
         dq=arrays["dq"][...],
-        dq_bits=arrays.attributes()["dq_bits"],
+        dq_bits=attributes["dq_bits"],
+        # Lakes of before have neither: no chips, and no bit that does no harm.
+        harmless_dq=tuple(attributes.get("harmless_dq", ())),
+        group=attributes.get("group", ""),
         wcs=wcs_from_cards(json.loads(row["wcs"])),
         **described,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from skymere.errors import ConflictError, NoDataError, SkymereError
-from skymere.io import read_exposure, read_mosaic
+from skymere.io import read_exposures, read_mosaic
 from skymere.lake import Lake, NamedTile
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.pictures import draw_pictures
@@ -112,14 +112,12 @@ def open_or_create_lake(plan: Plan) -> Lake:
 def _tile_grid(plan: Plan) -> Grid:
     if plan.tile.reference_image:
         return read_mosaic(plan.path(plan.tile.reference_image)).grid
-    footprints, errors = [], []
+    footprints, errors, params = [], [], plan.read_params()
     for path in plan.exposure_files():
         try:
-            exposure = read_exposure(path)
+            footprints += [(exposure.wcs, exposure.shape) for exposure in read_exposures(path, params=params)]
         except SkymereError as error:
             errors.append(str(error))
-        else:
-            footprints.append((exposure.wcs, exposure.shape))
     if not footprints:
         msg = f"survey.exposures: none can be read: {'; '.join(errors)}"
         raise NoDataError(msg)

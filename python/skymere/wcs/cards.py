@@ -1,46 +1,93 @@
-"""A celestial WCS as a plain dictionary of FITS cards, exact to the last bit, and back."""
+"""A celestial WCS as JSON, exact to the last bit, and back: FITS cards, look-up tables, gwcs."""
 
+import base64
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS, FITSFixedWarning, Sip
+from astropy.wcs import WCS, DistortionLookupTable, FITSFixedWarning, Sip
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
+from skymere.wcs.gwcs_text import gwcs_from_asdf, gwcs_text, is_gwcs
 from skymere.wcs.tan import distortion_cards
 
-__all__ = ["wcs_cards", "wcs_from_cards"]
+__all__ = ["fits_cards", "wcs_cards", "wcs_from_cards"]
+
+# Keys beside the cards; no FITS keyword has small letters.
+_GWCS, _TABLES = "gwcs", "lookup_tables"
+# What a table is, and the attribute of the WCS that holds it.
+_ATTRIBUTES = {"npol_x": "cpdis1", "npol_y": "cpdis2", "d2im_x": "det2im1", "d2im_y": "det2im2"}
 
 
-def wcs_cards(wcs: WCS) -> dict[str, Any]:
-    """Return the FITS cards of a two-dimensional celestial WCS, SIP included.
+def wcs_cards(wcs: Any) -> dict[str, Any]:
+    """Return a two-dimensional celestial WCS as JSON: the same text for the same coordinates.
 
-    `astropy.wcs.WCS.to_header` rounds to twelve digits; these cards do not, so what the lake stores is what was read.
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS or gwcs.WCS
+        The coordinates, with their distortion.
+
+    Returns
+    -------
+    dict
+        FITS keyword to value, as `fits_cards` has them. Look-up tables (NPOL, D2IM) are in ``lookup_tables``: for each
+        its ``crpix``, ``crval`` and ``cdelt`` and its float32 values, little-endian in base64. Of a gwcs there is only
+        ``gwcs``, its ASDF as text.
+
+    Raises
+    ------
+    InvalidInputError
+        When the coordinates are of another kind, or not celestial and two-dimensional.
+
+    Examples
+    --------
+    >>> from skymere.wcs import Grid, wcs_cards, wcs_from_cards
+    >>> grid = Grid.tangent(150.0, 2.0, shape=(100, 100), scale_arcsec=0.06)
+    >>> wcs_cards(wcs_from_cards(wcs_cards(grid.wcs))) == wcs_cards(grid.wcs)
+    True
+    """
+    if is_gwcs(wcs):
+        return {_GWCS: gwcs_text(wcs)}
+    cards = fits_cards(wcs, ignore_tables=True)
+    tables = {name: getattr(wcs, attribute) for name, attribute in _ATTRIBUTES.items()}
+    stored = {name: _stored_table(table) for name, table in tables.items() if table is not None}
+    return cards | {_TABLES: stored} if stored else cards
+
+
+def fits_cards(wcs: Any, *, ignore_tables: bool = False) -> dict[str, Any]:
+    """Return the FITS cards of a two-dimensional celestial WCS, SIP included, ready for a header.
+
+    `astropy.wcs.WCS.to_header` rounds to twelve digits; these cards do not, so what is stored is what was read.
     Only the coefficients of TPV come from there, and are off by 1e-13 degree at most.
 
     Parameters
     ----------
     wcs : astropy.wcs.WCS
-        WCS without lookup tables.
+        The coordinates.
+    ignore_tables : bool, optional
+        Leave look-up tables out, which have extensions of their own in a file.
 
     Returns
     -------
     dict
-        Keyword to value, ready for JSON.
+        Keyword to value.
 
     Raises
     ------
     InvalidInputError
-        When the WCS is not celestial and two-dimensional, or has lookup tables, which no cards can hold.
+        When the WCS is not one of astropy, celestial and two-dimensional, or has look-up tables, which no cards can
+        hold.
     """
+    if not isinstance(wcs, WCS):
+        msg = f"wcs: {type(wcs).__name__} is not allowed, it must be an astropy WCS, or in the lake a gwcs"
+        raise InvalidInputError(msg)
     if not wcs.has_celestial or wcs.naxis != 2:
         msg = f"wcs: {wcs.naxis} axes of type {list(wcs.wcs.ctype)} are not allowed, it must be a 2-D celestial WCS"
         raise InvalidInputError(msg)
-    tables = (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)
-    if any(table is not None for table in tables):
+    if not ignore_tables and any(getattr(wcs, attribute) is not None for attribute in _ATTRIBUTES.values()):
         msg = "wcs: lookup-table distortion (NPOL, D2IM) cannot be written as cards"
         raise InvalidInputError(msg)
     cards: dict[str, Any] = {"WCSAXES": 2}
@@ -75,29 +122,59 @@ def _sip_cards(wcs: WCS) -> dict[str, Any]:
     return cards
 
 
-def wcs_from_cards(cards: Mapping[str, Any]) -> WCS:
-    """Return the WCS of FITS cards; the inverse of `wcs_cards`.
+def _stored_table(table: DistortionLookupTable) -> dict[str, Any]:
+    place = {key: [float(value) for value in getattr(table, key)] for key in ("crpix", "crval", "cdelt")}
+    content = np.asarray(table.data, "<f4").tobytes()
+    return place | {"shape": list(table.data.shape), "float32": base64.b64encode(content).decode()}
+
+
+def _read_table(stored: Mapping[str, Any]) -> DistortionLookupTable:
+    place = [tuple(stored[key]) for key in ("crpix", "crval", "cdelt")]
+    values = np.frombuffer(base64.b64decode(stored["float32"]), "<f4").astype(np.float32).reshape(stored["shape"])
+    return DistortionLookupTable(values, *place)
+
+
+def wcs_from_cards(cards: Mapping[str, Any]) -> Any:
+    """Return the WCS of what `wcs_cards` gave, or of the cards of a FITS header.
 
     Parameters
     ----------
     cards : mapping
         Keyword to value.
 
+    Returns
+    -------
+    astropy.wcs.WCS or gwcs.WCS
+        The coordinates.
+
     Raises
     ------
     InvalidInputError
         When the cards do not make a celestial WCS.
+    NotFoundError
+        When they are a gwcs and the packages for it are missing.
+    FormatError
+        When a gwcs cannot be read.
     """
+    if _GWCS in cards:
+        return gwcs_from_asdf(str(cards[_GWCS]).encode(), "cards")
     header = fits.Header()
     for key, value in cards.items():
-        header[key] = value
+        if key != _TABLES:
+            header[key] = value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header)
+        try:
+            wcs = WCS(header)
+        except (ValueError, KeyError) as error:
+            msg = f"cards: they do not make a celestial WCS: {error}"
+            raise InvalidInputError(msg) from error
     if not wcs.has_celestial:
         msg = f"cards: {sorted(cards)} do not make a celestial WCS"
         raise InvalidInputError(msg)
     _restore_digits(wcs, cards)
+    for name, stored in cards.get(_TABLES, {}).items():
+        setattr(wcs, _ATTRIBUTES[name], _read_table(stored))
     wcs.wcs.set()
     return wcs
 

@@ -1,0 +1,111 @@
+"""A gwcs as text, the same for the same coordinates, and back: ASDF without its record of libraries and versions."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from skymere.errors import FormatError, InvalidInputError, NotFoundError
+
+__all__ = ["gwcs_from_asdf", "gwcs_text", "is_gwcs"]
+
+# Top-level entries that tell who wrote a file, not what is in it.
+_WRITERS = ("asdf_library:", "history:")
+
+
+def is_gwcs(wcs: Any) -> bool:
+    """Return whether coordinates are a gwcs."""
+    try:
+        import gwcs
+    except ModuleNotFoundError:
+        return False
+    return isinstance(wcs, gwcs.WCS)
+
+
+def gwcs_text(wcs: Any) -> str:
+    """Return a gwcs as ASDF, with its arrays as numbers in the text.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+        The coordinates.
+
+    Raises
+    ------
+    InvalidInputError
+        When a part of it is of a kind that ASDF cannot hold.
+
+    Notes
+    -----
+    Numbers are written with all their digits. Versions of asdf and gwcs enter only as far as their tags do.
+    """
+    # What was read back shares no objects by chance, which the text would show.
+    return _text(gwcs_from_asdf(_text(wcs).encode(), "wcs"))
+
+
+def _text(wcs: Any) -> str:
+    import asdf
+    import yaml
+
+    content = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            asdf.AsdfFile({"wcs": wcs}).write_to(content, all_array_storage="inline", include_block_index=False)
+    except (ValueError, TypeError, RuntimeError, asdf.ValidationError, yaml.YAMLError) as error:
+        reason = str(error).partition("\n")[0]
+        msg = f"wcs: this gwcs cannot be written as ASDF ({type(error).__name__}: {reason})"
+        raise InvalidInputError(msg) from error
+    return "".join(_without_writers(content.getvalue().decode()))
+
+
+def _without_writers(text: str) -> Iterator[str]:
+    is_kept = True
+    for line in text.splitlines(keepends=True):
+        if not line.startswith(" "):
+            is_kept = not line.startswith(_WRITERS)
+        if is_kept:
+            yield line
+
+
+def gwcs_from_asdf(content: bytes, name: str, *, needed: bool = True) -> Any | None:
+    """Return the gwcs of an ASDF file: its entry ``wcs`` or ``meta.wcs``.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        What it is called, for messages.
+    needed : bool, optional
+        Whether it is an error when there is none.
+
+    Raises
+    ------
+    NotFoundError
+        When the packages asdf and gwcs are missing.
+    FormatError
+        When it cannot be read, or holds no gwcs and one is needed.
+    """
+    try:
+        import asdf
+        import gwcs  # noqa: F401
+    except ModuleNotFoundError as error:
+        msg = f"{name}: a gwcs needs the packages asdf and gwcs: pip install 'skymere[jwst]'"
+        raise NotFoundError(msg) from error
+    try:
+        # What the pipeline's own schemas say of other entries does not matter here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with asdf.open(io.BytesIO(content), lazy_load=False, memmap=False) as file:
+                tree = file.tree
+                wcs = tree.get("wcs", tree.get("meta", {}).get("wcs"))
+    except (ValueError, OSError, KeyError, TypeError, RuntimeError, asdf.ValidationError) as error:
+        msg = f"{name}: not a readable ASDF file ({type(error).__name__}: {error})"
+        raise FormatError(msg) from error
+    if hasattr(wcs, "pixel_to_world_values"):
+        return wcs
+    if needed:
+        msg = f"{name}: it holds no gwcs under 'wcs' or 'meta.wcs', only {sorted(map(str, tree))}"
+        raise FormatError(msg)
+    return None
