@@ -43,6 +43,7 @@ faults: $(VENV)/.tested  ## Run the long crash and kill tests
 	$(BIN)/pytest -m faults
 
 bench: $(VENV)/.tested  ## Time skymere against its peers in one run
+	$(BIN)/pip install -q --no-deps "stcal>=1.20,<2"
 	$(BIN)/pytest -m benchmark -s
 
 docs: $(VENV)/.installed  ## Build the pages of docs/ into site/

@@ -1,17 +1,24 @@
-from typing import final
+from typing import TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+_Pair: TypeAlias = tuple[float, float]
+_Table: TypeAlias = tuple[NDArray[np.float32], _Pair, _Pair, _Pair]
+_Tables: TypeAlias = tuple[_Table | None, _Table | None]
 
 @final
 class Tan:
     def __new__(
         cls,
-        crval: tuple[float, float],
-        crpix: tuple[float, float],
+        crval: _Pair,
+        crpix: _Pair,
         matrix: list[list[float]],
         lonpole: float,
-        sip: tuple[NDArray[np.float64], NDArray[np.float64], tuple[float, float]] | None,
+        *,
+        sip: tuple[NDArray[np.float64], NDArray[np.float64], _Pair] | None,
+        detector: _Tables,
+        residual: _Tables,
     ) -> Tan: ...
     def sky(self, points: NDArray[np.float64]) -> NDArray[np.float64]: ...
     def pixels(self, sky: NDArray[np.float64]) -> NDArray[np.float64]: ...

@@ -1,12 +1,14 @@
-"""Full WCS of an exposure from its headers and the distortion reference files: what ``updatewcs`` does.
+"""WCS of every chip of an HST exposure from its headers and its distortion reference files: what ``updatewcs`` does.
 
-The file of one instrument family stands on the lowest floor because the other maps between pixels and sky are here.
+One chip stays where its header has it and spans an undistorted plane about its reference pixel; the other chips are put
+on that plane. Pixels count from 1, as in headers; the V2, V3 plane is that of the focus [arcsec]. A file for one family
+of instruments stands on this floor because the other maps between pixels and sky are here.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from math import asin, atan2, cos, hypot, pi, radians, sin, sqrt
+from math import asin, atan2, cos, pi, radians, sin, sqrt
 
 import numpy as np
 from astropy.io import fits
@@ -24,11 +26,29 @@ _Matrix = NDArray[np.float64]
 _REFERENCE_CHIP = {("ACS", "WFC"): 2, ("WFC3", "UVIS"): 2}
 # Detectors whose x and y axes point to +V2 and -V3; those of the others point to -V2 and +V3.
 _TURNED = {("ACS", "WFC")}
+# DETCHIP of a row that holds for every chip.
+_ANY_CHIP = -999
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Model:
-    """A row of an IDCTAB: ``cx, cy[i, j]`` multiply x^j y^(i-j) of the distance from the reference pixel."""
+    """A chip at the time of the exposure, from its row of the IDCTAB.
+
+    Parameters
+    ----------
+    cx, cy : ndarray, float64, shape (order + 1, order + 1)
+        ``cx[i, j], cy[i, j]`` multiply ``x^j y^(i-j)`` of the distance from the reference pixel [arcsec / pix^i].
+    reference : tuple of float
+        Reference pixel on the full detector [pix].
+    v2v3 : tuple of float
+        Where it is in the V2, V3 plane [arcsec], before the skew moves it.
+    scale : float
+        Size of a pixel of the undistorted plane [arcsec / pix].
+    theta : float
+        Turn of the chip in the V2, V3 plane [deg].
+    skew : Skew
+        What time did to the chip; the coefficients have it already.
+    """
 
     cx: _Matrix
     cy: _Matrix
@@ -36,6 +56,7 @@ class _Model:
     v2v3: tuple[float, float]
     scale: float
     theta: float
+    skew: Skew
 
     @property
     def linear(self) -> _Matrix:
@@ -45,7 +66,19 @@ class _Model:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Frame:
-    """The undistorted plane about the reference pixel of the reference chip."""
+    """The undistorted plane about the reference pixel of the reference chip.
+
+    Parameters
+    ----------
+    model : _Model
+        The reference chip.
+    plane : astropy.wcs.WCS
+        TAN coordinates with the reference pixel at (0, 0).
+    parity : tuple of float
+        Signs of the plane's axes along V2 and V3.
+    header_scale : float
+        Size of a pixel in the header of the reference chip [arcsec / pix].
+    """
 
     model: _Model
     plane: WCS
@@ -53,7 +86,7 @@ class _Frame:
     header_scale: float
 
     def sky(self, offset: _Matrix) -> _Matrix:
-        """Return ``ra, dec`` ``(n, 2)`` [deg] of offsets ``(n, 2)`` from the reference point [scale]."""
+        """Return ``ra, dec`` ``(n, 2)`` [deg] of positions on the plane ``(n, 2)`` [pix of the plane]."""
         return np.asarray(self.plane.wcs_pix2world(offset, 1))
 
 
@@ -118,19 +151,18 @@ def build_distortion(
         msg = "chips: at least one header is needed"
         raise InvalidInputError(msg)
     detector = (_word(primary, "INSTRUME"), _word(primary, "DETECTOR"))
-    skews = [_skew(primary, idctab, detector, int(chip.get("CCDCHIP", 1))) for chip in chips]
-    models = [_model(primary, chip, idctab, skew) for chip, skew in zip(chips, skews, strict=True)]
-    numbers = [int(chip.get("CCDCHIP", 1)) for chip in chips]
+    models = [_model(primary, chip, idctab, detector) for chip in chips]
+    numbers = [_number(chip) for chip in chips]
     wanted = _REFERENCE_CHIP.get(detector)
     first = numbers.index(wanted) if wanted in numbers else 0
-    frame = _frame(primary, chips[first], models[first], skews[first], turned=detector in _TURNED)
+    frame = _frame(primary, chips[first], models[first], turned=detector in _TURNED)
     out = []
-    for chip, number, model, skew in zip(chips, numbers, models, skews, strict=True):
-        wcs = _chip_wcs(chip, model, frame, skew, skews[first])
+    for chip, model in zip(chips, models, strict=True):
+        wcs = _chip_wcs(chip, model, frame)
         if npol is not None:
-            wcs.cpdis1, wcs.cpdis2 = _npol_tables(npol, chip, number, model)
+            wcs.cpdis1, wcs.cpdis2 = _npol_tables(npol, chip, model)
         if d2im is not None:
-            wcs.det2im1, wcs.det2im2 = (_lookup(_table(d2im, axis, number), chip) for axis in ("DX", "DY"))
+            wcs.det2im1, wcs.det2im2 = (_lookup(_table(d2im, axis, chip), chip) for axis in ("DX", "DY"))
         wcs.wcs.set()
         out.append(wcs)
     return out
@@ -148,12 +180,17 @@ def _required(header: fits.Header, key: str, name: str) -> float | str:
     return value
 
 
+def _number(header: fits.Header) -> int:
+    return int(header.get("CCDCHIP", 1))
+
+
 def _offset(chip: fits.Header) -> _Matrix:
-    """Where pixel 0 of the full detector is on a subarray [pix]."""
+    """Return the pixel of a subarray minus that of the full detector [pix]."""
     return np.array([float(chip.get(f"LTV{axis}", 0.0)) for axis in (1, 2)])
 
 
-def _skew(primary: fits.Header, idctab: fits.HDUList, detector: tuple[str, str], chip: int) -> Skew:
+def _skew(primary: fits.Header, idctab: fits.HDUList, detector: tuple[str, str], number: int) -> Skew:
+    """Return how a chip changed with time; only that of ACS/WFC is known."""
     if detector != ("ACS", "WFC") or str(primary.get("TDDCORR", "PERFORM")).strip() != "PERFORM":
         return Skew()
     text = str(_required(primary, "DATE-OBS", "primary"))
@@ -162,19 +199,21 @@ def _skew(primary: fits.Header, idctab: fits.HDUList, detector: tuple[str, str],
     except ValueError as error:
         msg = f"primary: DATE-OBS {text!r} is not allowed, it must be a date such as 2005-03-01"
         raise InvalidInputError(msg) from error
-    return read_skew(idctab[0].header, chip, day.timetuple().tm_yday / 365.25 + day.year)
+    return read_skew(idctab[0].header, number, day.timetuple().tm_yday / 365.25 + day.year)
 
 
-def _model(primary: fits.Header, chip: fits.Header, idctab: fits.HDUList, skew: Skew) -> _Model:
-    """Return the coefficients of a chip at the time of the exposure."""
+def _model(primary: fits.Header, chip: fits.Header, idctab: fits.HDUList, detector: tuple[str, str]) -> _Model:
+    """Return a chip at the time of the exposure."""
     order = max(int(_required(idctab[0].header, "NORDER", "idctab")), 3)
-    row = _idctab_row(idctab, primary, int(chip.get("CCDCHIP", 1)))
+    row = _idctab_row(idctab, primary, _number(chip))
+    skew = _skew(primary, idctab, detector, _number(chip))
     binning = int(chip.get("BINAXIS1", 1))
     cx, cy = np.zeros((2, order + 1, order + 1))
     for i in range(1, order + 1):
         for j in range(i + 1):
             if f"CX{i}{j}" in row:
                 cx[i, j], cy[i, j] = row[f"CX{i}{j}"], row[f"CY{i}{j}"]
+    # stwcs rounds the scale, and takes a table with a first coefficient of 1 as one in pixels.
     scale = round(float(row["SCALE"]), 8)
     if cx[1, 1] == 1.0:
         cx, cy = cx * scale, cy * scale
@@ -186,10 +225,11 @@ def _model(primary: fits.Header, chip: fits.Header, idctab: fits.HDUList, skew: 
         v2v3=(float(row["V2REF"]), float(row["V3REF"])),
         scale=scale * binning,
         theta=float(row.get("THETA", 0.0)),
+        skew=skew,
     )
 
 
-def _idctab_row(idctab: fits.HDUList, primary: fits.Header, chip: int) -> dict[str, float | str]:
+def _idctab_row(idctab: fits.HDUList, primary: fits.Header, number: int) -> dict[str, float | str]:
     """Return the first forward row for a chip and the filters of the exposure."""
     table = idctab[1].data
     names = set(table.names)
@@ -202,14 +242,13 @@ def _idctab_row(idctab: fits.HDUList, primary: fits.Header, chip: int) -> dict[s
     for key in ("FILTER", "FILTER1", "FILTER2"):
         if key in names:
             filters[key] = _clear(str(primary.get(key, "")))
-            names_there, place = np.unique(table[key], return_inverse=True)
-            right &= np.array([_clear(str(name)) == filters[key] for name in names_there])[place]
+            right &= np.array([_clear(str(name)) == filters[key] for name in table[key]], bool)
     if "DIRECTION" in names:
         right &= np.char.upper(np.char.strip(np.asarray(table["DIRECTION"], str))) == "FORWARD"
     if "DETCHIP" in names:
-        right &= np.isin(table["DETCHIP"], (chip, -999))
+        right &= np.isin(table["DETCHIP"], (number, _ANY_CHIP))
     if not right.any():
-        msg = f"idctab: no forward row for chip {chip} and filters {filters}"
+        msg = f"idctab: no forward row for chip {number} and filters {filters}"
         raise FormatError(msg)
     row = table[int(np.argmax(right))]
     return {name: row[name] for name in table.names}
@@ -221,27 +260,28 @@ def _clear(name: str) -> str:
     return "CLEAR" if not word or word.startswith("CLEAR") else word
 
 
-def _frame(primary: fits.Header, chip: fits.Header, model: _Model, skew: Skew, *, turned: bool) -> _Frame:
+def _frame(primary: fits.Header, chip: fits.Header, model: _Model, *, turned: bool) -> _Frame:
     """Return the undistorted plane of the reference chip: where its header says, turned by the roll of V3."""
     header = _linear_wcs(chip)
     crval = header.wcs_pix2world([np.add(model.reference, _offset(chip))], 1)[0]
     header_scale = float(np.hypot(*header.pixel_scale_matrix[:, 0])) * 3600
-    v2, v3 = skew.moved(model.v2v3, header_scale / model.cx[1, 1])
+    v2, v3 = model.skew.moved(model.v2v3, header_scale / model.cx[1, 1])
     pa_v3 = float(_required(primary, "PA_V3", "primary"))
-    roll = radians(_roll(pa_v3, float(header.wcs.crval[1]), v2, v3) + model.theta)
+    roll = _roll(pa_v3, float(header.wcs.crval[1]), v2, v3) + model.theta
     parity = (1.0, -1.0) if turned else (-1.0, 1.0)
-    turn = np.array([[cos(roll), -sin(roll)], [sin(roll), cos(roll)]])
-    cd = np.array(parity)[:, None] * turn * model.scale / 3600
+    cd = np.diag(parity) @ _rotation(-roll) * model.scale / 3600
     return _Frame(model=model, plane=_tangent(crval, np.zeros(2), cd), parity=parity, header_scale=header_scale)
 
 
 def _linear_wcs(chip: fits.Header) -> WCS:
+    """Return the undistorted WCS of the archive."""
     keys = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2")
     crpix1, crpix2, crval1, crval2, *cd = (float(_required(chip, key, "chips")) for key in keys)
     return _tangent((crval1, crval2), (crpix1, crpix2), np.reshape(cd, (2, 2)))
 
 
 def _tangent(crval: ArrayLike, crpix: ArrayLike, cd: _Matrix) -> WCS:
+    """Return TAN coordinates from CRVAL [deg], CRPIX [pix] and CD [deg / pix]."""
     wcs = WCS(naxis=2)
     wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
     wcs.wcs.cunit = ["deg", "deg"]
@@ -251,9 +291,10 @@ def _tangent(crval: ArrayLike, crpix: ArrayLike, cd: _Matrix) -> WCS:
 
 
 def _roll(pa_v3: float, dec: float, v2: float, v3: float) -> float:
-    """Position angle of V3 at an aperture [deg], from that at V1 [deg] and the aperture's place [arcsec].
+    """Return the position angle of V3 at an aperture [deg].
 
-    The triangle of V1, the aperture and the pole, by the sine rule at V1 and the four-part formula at the aperture.
+    Given are that at V1 [deg], the declination of the aperture [deg] and its place ``v2, v3`` [arcsec]. The triangle of
+    V1, the aperture and the pole is solved by the sine rule at V1 and the four-part formula at the aperture (Cox 2001).
     """
     x, y, d = sin(radians(v2 / 3600)), sin(radians(v3 / 3600)), radians(dec)
     sin_rho = sqrt(x * x + y * y - x * x * y * y)
@@ -267,62 +308,68 @@ def _roll(pa_v3: float, dec: float, v2: float, v3: float) -> float:
     return float(np.rad2deg(pi - at_aperture - atan2(sin(angle) * cos(d), side)))
 
 
+def _rotation(angle_deg: float) -> _Matrix:
+    c, s = cos(radians(angle_deg)), sin(radians(angle_deg))
+    return np.array([[c, s], [-s, c]])
+
+
 def _difference(a: _Matrix, b: _Matrix) -> _Matrix:
     """Return the difference of two positions [deg], the short way round."""
     return np.asarray((a - b - 180.0) % 360.0 - 180.0)
 
 
-def _chip_wcs(chip: fits.Header, model: _Model, frame: _Frame, skew: Skew, reference_skew: Skew) -> WCS:
+def _chip_wcs(chip: fits.Header, model: _Model, frame: _Frame) -> WCS:
     """Return the TAN-SIP WCS of a chip in the frame of the reference chip."""
-    offset = _distance(model, frame, skew, reference_skew)
+    offset = _offset_in_frame(model, frame)
     crval = frame.sky(offset[None])[0]
-    turn = radians(model.theta - frame.model.theta if model.theta else 0.0)
-    steps = model.linear.T / frame.model.scale @ np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
+    # CD is where one pixel along each axis of the chip ends on the sky.
+    turn = _rotation(model.theta - frame.model.theta if model.theta else 0.0)
+    steps = model.linear.T / frame.model.scale @ turn
     cd = _difference(frame.sky(offset + steps), crval).T * [[cos(radians(crval[1]))], [1.0]]
     aberration = float(chip.get("VAFACTOR", 1.0))
     middle = np.asarray(frame.plane.wcs.crval)
-    if aberration != 1.0:
-        crval = middle + aberration * _difference(crval, middle)
+    crval = middle + aberration * _difference(crval, middle)
     wcs = _tangent(crval, np.add(model.reference, _offset(chip)), cd * aberration)
     wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
     wcs.wcs.radesys = str(chip.get("RADESYS", "ICRS"))
-    wcs.sip = _sip(model, chip, wcs)
+    wcs.sip = _sip(model, int(chip.get("BINAXIS1", 1)), wcs.wcs.crpix)
     if "NAXIS1" in chip and "NAXIS2" in chip:
         wcs.pixel_shape = (int(chip["NAXIS1"]), int(chip["NAXIS2"]))
     return wcs
 
 
-def _distance(model: _Model, frame: _Frame, skew: Skew, reference_skew: Skew) -> _Matrix:
-    """Return where the reference point of a chip is in the plane of the frame [scale]."""
+def _offset_in_frame(model: _Model, frame: _Frame) -> _Matrix:
+    """Return where the reference point of a chip is on the plane of the frame [pix of the plane]."""
     factor = frame.header_scale / model.cx[1, 1]
-    here, there = skew.moved(model.v2v3, factor), reference_skew.moved(frame.model.v2v3, factor)
-    v2, v3 = np.subtract(here, there)
-    length = hypot(v2, v3) / frame.model.scale
-    angle = atan2(frame.parity[0] * v2, frame.parity[1] * v3) if v3 else 0.0
-    angle += radians(frame.model.theta)
-    return length * np.array([sin(angle), cos(angle)])
+    here, there = (chip.skew.moved(chip.v2v3, factor) for chip in (model, frame.model))
+    return _rotation(frame.model.theta) @ (np.subtract(here, there) * frame.parity) / frame.model.scale
 
 
-def _sip(model: _Model, chip: fits.Header, wcs: WCS) -> Sip:
+def _sip(model: _Model, binning: int, crpix: _Matrix) -> Sip:
+    """Return the terms above the linear ones as a polynomial that goes before them.
+
+    A binned chip gets the same factor for every order, as stwcs gives it.
+    """
     order = len(model.cx) - 1
+    moved = np.einsum("kl,lij->kij", np.linalg.inv(model.linear), [model.cx, model.cy]) * binning
     a, b = np.zeros((2, order + 1, order + 1))
-    inverse = np.linalg.inv(model.linear)
     for i in range(2, order + 1):
         for j in range(i + 1):
-            a[j, i - j], b[j, i - j] = inverse @ [model.cx[i, j], model.cy[i, j]] * int(chip.get("BINAXIS1", 1))
-    return Sip(a, b, None, None, wcs.wcs.crpix)
+            a[j, i - j], b[j, i - j] = moved[:, i, j]
+    return Sip(a, b, None, None, crpix)
 
 
-def _table(tables: fits.HDUList, axis: str, chip: int) -> fits.ImageHDU:
+def _table(tables: fits.HDUList, axis: str, chip: fits.Header) -> fits.ImageHDU:
+    """Return the extension of a chip with the shifts of one axis."""
     for hdu in tables[1:]:
-        if hdu.name == axis and int(hdu.header.get("CCDCHIP", 1)) == chip:
+        if hdu.name == axis and _number(hdu.header) == _number(chip):
             return hdu
-    msg = f"look-up tables: no extension {axis} for chip {chip}, only {[hdu.name for hdu in tables]}"
+    msg = f"look-up tables: no extension {axis} for chip {_number(chip)}, only {[hdu.name for hdu in tables]}"
     raise FormatError(msg)
 
 
 def _lookup(hdu: fits.ImageHDU, chip: fits.Header) -> DistortionLookupTable:
-    """Return a table of distortions that applies to the pixels of a full detector or of a subarray."""
+    """Return a table of shifts [pix] that applies to the pixels of a full detector or of a subarray."""
     crpix, crval, cdelt = (
         [float(hdu.header.get(f"{key}{axis}", value)) for axis in (1, 2)]
         for key, value in (("CRPIX", 0.0), ("CRVAL", 0.0), ("CDELT", 1.0))
@@ -331,9 +378,12 @@ def _lookup(hdu: fits.ImageHDU, chip: fits.Header) -> DistortionLookupTable:
     return DistortionLookupTable(data, tuple(crpix), tuple(np.add(crval, _offset(chip))), tuple(cdelt))
 
 
-def _npol_tables(npol: fits.HDUList, chip: fits.Header, number: int, model: _Model) -> list[DistortionLookupTable]:
-    """Return the tables of a filter, from after the polynomial, as they were made, to before the linear part."""
-    hdus = [_table(npol, axis, number) for axis in ("DX", "DY")]
+def _npol_tables(npol: fits.HDUList, chip: fits.Header, model: _Model) -> list[DistortionLookupTable]:
+    """Return the tables of a filter, moved from after the linear part, as they were made, to before it.
+
+    In single precision, as stwcs writes them.
+    """
+    hdus = [_table(npol, axis, chip) for axis in ("DX", "DY")]
     inverse = np.linalg.inv(model.linear.astype(np.float32) / np.float32(model.scale))
     moved = np.einsum("ij,jyx->iyx", inverse, [hdu.data for hdu in hdus]).astype(np.float32)
     return [_lookup(fits.ImageHDU(data, hdu.header), chip) for data, hdu in zip(moved, hdus, strict=True)]

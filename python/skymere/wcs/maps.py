@@ -41,8 +41,8 @@ def pixel_map(
 ) -> NDArray[np.float64]:
     """Return the output ``(x, y)`` of every pixel of an input image.
 
-    TAN and TAN-SIP coordinates of astropy are evaluated exactly for every pixel, without Python. Any other
-    coordinates (look-up tables, other projections, gwcs) are sampled as `sample_pixel_map` does.
+    TAN coordinates of astropy, with SIP and with look-up tables (D2IM, NPOL) or without, are evaluated exactly for
+    every pixel, without Python. Any others (TPV, other projections, gwcs) are sampled as `sample_pixel_map` does.
 
     Parameters
     ----------
@@ -67,12 +67,15 @@ def pixel_map(
     -----
     A pixel offset ``(u, v)`` becomes ``(u + f, v + g)`` with the SIP polynomials f and g [1]_; the tangent planes of
     the two images are related by a rotation of the sphere, so that linear part, projection, deprojection and inverse
-    linear part are together one projective 3 x 3 matrix [2]_. SIP in ``to_wcs`` is inverted by Newton's iteration.
+    linear part are together one projective 3 x 3 matrix [2]_. Tables of the detector (D2IM) are bilinear and come
+    before SIP, those of a filter (NPOL, in headers CPDIS) are added to it at the same pixel [3]_. The distortion of
+    ``to_wcs`` is inverted by Newton's iteration with the derivatives of SIP.
 
     References
     ----------
     .. [1] Shupe et al. 2005, ADASS XIV, ASP 347, 491, equations 1 to 3.
     .. [2] Calabretta & Greisen 2002, A&A 395, 1077, section 5.1.3.
+    .. [3] Hack et al. 2012, TSR 2012-01, "Distortion correction in HST FITS files".
 
     Examples
     --------

@@ -1,11 +1,12 @@
 """From a coordinate system of astropy or of APE 14 to functions between pixels and sky."""
 
 import copy
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from astropy.wcs import WCS, NoConvergence
+from astropy.wcs import WCS, DistortionLookupTable, NoConvergence
 from numpy.typing import NDArray
 
 from skymere._rust.wcs import Tan
@@ -14,6 +15,7 @@ from skymere.errors import InvalidInputError
 __all__ = ["Transform", "as_tan", "pixel_transform", "pixels_to_sky"]
 
 _Floats = NDArray[np.float64]
+_Pair = tuple[float, float]
 
 Transform = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """``transform(x, y) -> (x, y)`` of float64 arrays of one shape."""
@@ -22,17 +24,16 @@ _INVERSE_TOLERANCE_PIX = 1e-9
 
 
 def as_tan(wcs: Any) -> Tan | None:
-    """Return the all-Rust form of an astropy WCS with TAN or TAN-SIP axes, or None for any other WCS.
+    """Return the all-Rust form of an astropy WCS with TAN axes, or None for any other WCS.
 
-    SIP polynomials are used in the forward direction only, and inverted by iteration; AP and BP are not read.
+    SIP polynomials are used in the forward direction only, and inverted by iteration; AP and BP are not read. Look-up
+    tables (D2IM, CPDIS) are read as astropy reads them.
     """
     if not isinstance(wcs, WCS) or wcs.naxis != 2 or not wcs.has_celestial:
         return None
-    if any(table is not None for table in (wcs.cpdis1, wcs.cpdis2, wcs.det2im1, wcs.det2im2)):
-        return None
     header = copy.deepcopy(wcs.wcs)
     header.set()
-    if any(axis[5:8] != "TAN" for axis in header.ctype) or header.get_pv() or distortion_cards(wcs):
+    if header.get_pv() or not _is_plain_tan(header.to_header(relax=True)):
         return None
     sky = [header.lng, header.lat]
     matrix = (np.diag(header.get_cdelt()) @ header.get_pc())[sky]
@@ -40,7 +41,28 @@ def as_tan(wcs: Any) -> Tan | None:
     if wcs.sip is not None and wcs.sip.a is not None and wcs.sip.b is not None:
         a, b = (np.array(c, dtype=np.float64, order="C") for c in (wcs.sip.a, wcs.sip.b))
         sip = (a, b, _pair(wcs.sip.crpix - 1.0))
-    return Tan(_pair(header.crval[sky]), _pair(header.crpix - 1.0), matrix.tolist(), float(header.lonpole), sip)
+    return Tan(
+        _pair(header.crval[sky]),
+        _pair(header.crpix - 1.0),
+        matrix.tolist(),
+        float(header.lonpole),
+        sip=sip,
+        detector=(_table(wcs.det2im1), _table(wcs.det2im2)),
+        residual=(_table(wcs.cpdis1), _table(wcs.cpdis2)),
+    )
+
+
+def _is_plain_tan(text: str) -> bool:
+    """Whether the header that wcslib writes has TAN axes without a distortion of wcslib's own, such as TPV."""
+    projections = re.findall(r"CTYPE\d *= '.{5}(...)", text)
+    return projections == ["TAN", "TAN"] and "CPDIS" not in text and "CQDIS" not in text
+
+
+def _table(table: DistortionLookupTable | None) -> tuple[NDArray[np.float32], _Pair, _Pair, _Pair] | None:
+    if table is None:
+        return None
+    shifts = np.array(table.data, dtype=np.float32)
+    return shifts, _pair(table.crpix), _pair(table.crval), _pair(table.cdelt)
 
 
 def distortion_cards(wcs: WCS) -> dict[str, str | float]:
@@ -54,7 +76,7 @@ def distortion_cards(wcs: WCS) -> dict[str, str | float]:
     return cards | {key: header[key] for key in ("CTYPE1", "CTYPE2")} if is_hidden else {}
 
 
-def _pair(values: _Floats) -> tuple[float, float]:
+def _pair(values: _Floats) -> _Pair:
     return float(values[0]), float(values[1])
 
 

@@ -1,4 +1,4 @@
-//! `skymere._rust.wcs`: TAN and TAN-SIP coordinates, pixel maps and sampled maps.
+//! `skymere._rust.wcs`: TAN coordinates with distortion, pixel maps and sampled maps.
 #![expect(
     clippy::needless_pass_by_value,
     reason = "PyO3 hands arguments over by value"
@@ -6,15 +6,17 @@
 
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
-use skymere_core::wcs::distortion::Sip;
+use skymere_core::wcs::distortion::{Distortion, Tables};
 use skymere_core::wcs::fits_wcs::TanWcs;
+use skymere_core::wcs::lookup::Table;
 use skymere_core::wcs::sampled::{Axis1, Interpolation};
+use skymere_core::wcs::sip::Sip;
 use skymere_core::wcs::{WcsError, pixmap, sampled};
 
 use crate::errors;
 use crate::threads::run;
 
-/// A FITS WCS with TAN or TAN-SIP axes.
+/// A FITS WCS with TAN axes and any distortion of the detector.
 #[pyclass(frozen, module = "skymere._rust.wcs")]
 struct Tan {
     inner: TanWcs,
@@ -26,10 +28,39 @@ type SipArrays<'py> = (
     [f64; 2],
 );
 
+/// Shifts, CRPIX, CRVAL and CDELT.
+type TableArrays<'py> = (PyReadonlyArray2<'py, f32>, [f64; 2], [f64; 2], [f64; 2]);
+
+type TablePair<'py> = [Option<TableArrays<'py>>; 2];
+
+fn table(arrays: Option<TableArrays<'_>>) -> Result<Option<Table>, WcsError> {
+    arrays
+        .map(|(shifts, crpix, crval, cdelt)| Table::new(&shifts.as_array(), crpix, crval, cdelt))
+        .transpose()
+}
+
+fn tables([x, y]: TablePair<'_>) -> Result<Tables, WcsError> {
+    Ok([table(x)?, table(y)?])
+}
+
+fn distortion(
+    sip: Option<SipArrays<'_>>,
+    detector: TablePair<'_>,
+    residual: TablePair<'_>,
+) -> Result<Distortion, WcsError> {
+    Ok(Distortion {
+        detector: tables(detector)?,
+        sip: sip
+            .map(|(a, b, origin)| Sip::new(&a.as_array(), &b.as_array(), origin))
+            .transpose()?,
+        residual: tables(residual)?,
+    })
+}
+
 #[pymethods]
 impl Tan {
     #[new]
-    #[pyo3(signature = (crval, crpix, matrix, lonpole, sip))]
+    #[pyo3(signature = (crval, crpix, matrix, lonpole, *, sip, detector, residual))]
     fn new(
         py: Python<'_>,
         crval: [f64; 2],
@@ -37,11 +68,11 @@ impl Tan {
         matrix: [[f64; 2]; 2],
         lonpole: f64,
         sip: Option<SipArrays<'_>>,
+        detector: TablePair<'_>,
+        residual: TablePair<'_>,
     ) -> PyResult<Self> {
-        let sip = sip
-            .map(|(a, b, origin)| Sip::new(&a.as_array(), &b.as_array(), origin))
-            .transpose();
-        sip.and_then(|sip| TanWcs::new(crval, crpix, matrix, lonpole, sip))
+        distortion(sip, detector, residual)
+            .and_then(|distortion| TanWcs::new(crval, crpix, matrix, lonpole, distortion))
             .map(|inner| Self { inner })
             .map_err(|e| errors::from_room(py, &e))
     }

@@ -1,10 +1,10 @@
-//! A FITS WCS with TAN or TAN-SIP axes.
+//! A FITS WCS with TAN axes and any distortion of the detector.
 
 use super::WcsError;
-use super::distortion::Sip;
+use super::distortion::Distortion;
 use super::projection::TangentPlane;
 
-/// A FITS WCS with TAN or TAN-SIP axes, right ascension first.
+/// A FITS WCS with TAN axes and any distortion of the detector, right ascension first.
 ///
 /// # Source
 /// Greisen & Calabretta 2002, A&A 395, 1061; Calabretta & Greisen 2002, A&A 395, 1077, section 2.4 (LONPOLE).
@@ -14,7 +14,7 @@ pub struct TanWcs {
     matrix: [[f64; 2]; 2],
     inverse: [[f64; 2]; 2],
     plane: TangentPlane,
-    sip: Option<Sip>,
+    distortion: Distortion,
 }
 
 /// `m (x, y)`.
@@ -34,7 +34,7 @@ impl TanWcs {
         crpix: [f64; 2],
         matrix: [[f64; 2]; 2],
         lonpole: f64,
-        sip: Option<Sip>,
+        distortion: Distortion,
     ) -> Result<Self, WcsError> {
         for (name, numbers) in [
             ("crval", crval),
@@ -73,20 +73,20 @@ impl TanWcs {
             matrix: m,
             inverse,
             plane: TangentPlane::new(crval[0], crval[1]),
-            sip,
+            distortion,
         })
     }
 
-    /// The distortion, when there is one.
+    /// The distortion of the detector.
     #[must_use]
-    pub fn sip(&self) -> Option<&Sip> {
-        self.sip.as_ref()
+    pub fn distortion(&self) -> &Distortion {
+        &self.distortion
     }
 
     /// `ra, dec` [deg] of a 0-based pixel position.
     #[must_use]
     pub fn sky(&self, x: f64, y: f64) -> (f64, f64) {
-        let (x, y) = self.sip.as_ref().map_or((x, y), |sip| sip.forward(x, y));
+        let [[x], [y]] = self.distortion.forward(&[x], &[y]);
         let (xi, eta) = apply(&self.matrix, x - self.crpix[0], y - self.crpix[1]);
         self.plane.sky(xi, eta)
     }
@@ -96,32 +96,31 @@ impl TanWcs {
     pub fn pixel(&self, ra: f64, dec: f64) -> (f64, f64) {
         let (xi, eta) = self.plane.plane(ra, dec);
         let (x, y) = apply(&self.inverse, xi, eta);
-        let (x, y) = (x + self.crpix[0], y + self.crpix[1]);
-        self.sip.as_ref().map_or((x, y), |sip| sip.inverse(x, y))
+        let (x, y) = ([x + self.crpix[0]], [y + self.crpix[1]]);
+        let [[x], [y]] = self.distortion.inverse(&x, &y);
+        (x, y)
     }
 
-    /// The projective map from undistorted pixels of this image to those of another, both relative to their CRPIX:
-    /// linear part, rotation of the sphere and inverse linear part in one matrix.
+    /// The projective map from undistorted 0-based pixels of this image to those of another: linear part, rotation of
+    /// the sphere and inverse linear part in one matrix.
     #[must_use]
     pub fn homography_to(&self, other: &Self) -> [[f64; 3]; 3] {
-        let sphere = self.plane.homography_to(&other.plane);
-        let from = sphere.map(|row| {
-            let m = &self.matrix;
-            [
-                row[0] * m[0][0] + row[1] * m[1][0],
-                row[0] * m[0][1] + row[1] * m[1][1],
-                row[2],
-            ]
+        let ([x0, y0], [x1, y1]) = (self.crpix, other.crpix);
+        let m = &self.matrix;
+        let from = self.plane.homography_to(&other.plane).map(|row| {
+            let x = row[0] * m[0][0] + row[1] * m[1][0];
+            let y = row[0] * m[0][1] + row[1] * m[1][1];
+            [x, y, row[2] - x * x0 - y * y0]
         });
         let to = &other.inverse;
-        let mix = |a: f64, b: f64| [0, 1, 2].map(|k| a * from[0][k] + b * from[1][k]);
-        [mix(to[0][0], to[0][1]), mix(to[1][0], to[1][1]), from[2]]
-    }
-
-    /// 0-based reference pixel.
-    #[must_use]
-    pub fn crpix(&self) -> [f64; 2] {
-        self.crpix
+        let mix = |a: f64, b: f64, c: f64| {
+            [0, 1, 2].map(|k| a * from[0][k] + b * from[1][k] + c * from[2][k])
+        };
+        [
+            mix(to[0][0], to[0][1], x1),
+            mix(to[1][0], to[1][1], y1),
+            from[2],
+        ]
     }
 }
 
@@ -137,7 +136,7 @@ mod tests {
             [10.0, 20.0],
             [[-s, 1e-6], [2e-6, s]],
             180.0,
-            None,
+            Distortion::default(),
         )
         .unwrap();
         let (ra, dec) = wcs.sky(512.25, -3.0);
@@ -152,7 +151,7 @@ mod tests {
             [0.0, 0.0],
             [[1.0, 2.0], [2.0, 4.0]],
             180.0,
-            None,
+            Distortion::default(),
         );
         assert!(matches!(wcs, Err(WcsError::Singular { .. })));
     }

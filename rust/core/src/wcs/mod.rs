@@ -1,13 +1,16 @@
 //! Pixel maps: from the pixels of one image to the pixels of another, through the sky.
 //!
-//! [`fits_wcs::TanWcs`] holds what a FITS header with TAN or TAN-SIP axes says; [`pixmap`] composes two of them into
-//! one projective map; [`sampled`] interpolates a map that is known at the nodes of a grid only.
+//! [`fits_wcs::TanWcs`] holds what a FITS header with TAN axes says, [`distortion`] joins its polynomial ([`sip`]) and
+//! its tables ([`lookup`]); [`pixmap`] composes two of them into one projective map; [`sampled`] interpolates a map that
+//! is known at the nodes of a grid only.
 
 pub mod distortion;
 pub mod fits_wcs;
+pub mod lookup;
 pub mod pixmap;
 pub mod projection;
 pub mod sampled;
+pub mod sip;
 
 use crate::error::{Kind, RoomError};
 

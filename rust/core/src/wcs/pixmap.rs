@@ -1,12 +1,22 @@
-//! The exact map from the pixels of one TAN or TAN-SIP image to the pixels of another.
+//! The exact map from the pixels of one TAN image, with or without distortion, to the pixels of another.
+//!
+//! A few pixels of a row lie side by side in the lanes of vector registers; what a lane does depends on its own pixel
+//! only.
+
+use std::mem::MaybeUninit;
 
 use ndarray::{Array2, Array3, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use super::WcsError;
-use super::distortion::RowPolynomial;
+use super::distortion::Row;
 use super::fits_wcs::TanWcs;
 use crate::interrupt;
+
+/// Pixels that are treated together.
+const LANES: usize = 16;
+/// Rows between two questions for Ctrl-C.
+const BLOCK_ROWS: usize = 16;
 
 /// The map between two images, ready for evaluation.
 ///
@@ -18,13 +28,6 @@ struct PixelMap<'a> {
     homography: [[f64; 3]; 3],
 }
 
-/// A [`PixelMap`] along one row.
-struct RowMap<'a> {
-    map: &'a PixelMap<'a>,
-    y: f64,
-    polynomial: Option<RowPolynomial>,
-}
-
 impl<'a> PixelMap<'a> {
     fn new(from: &'a TanWcs, to: &'a TanWcs) -> Self {
         Self {
@@ -34,55 +37,109 @@ impl<'a> PixelMap<'a> {
         }
     }
 
-    fn row(&'a self, y: f64) -> RowMap<'a> {
-        RowMap {
-            map: self,
-            y,
-            polynomial: self.from.sip().map(|sip| sip.row(y)),
+    /// Pixels of `to` of undistorted pixels of `from`.
+    #[inline(always)]
+    fn project<const N: usize>(&self, [u, v]: &[[f64; N]; 2]) -> [[f64; N]; 2] {
+        let h = &self.homography;
+        let mut out = [[0.0; N]; 2];
+        for l in 0..N {
+            let w = h[2][0] * u[l] + h[2][1] * v[l] + h[2][2];
+            let per_w = if w > 0.0 { 1.0 / w } else { f64::NAN };
+            out[0][l] = (h[0][0] * u[l] + h[0][1] * v[l] + h[0][2]) * per_w;
+            out[1][l] = (h[1][0] * u[l] + h[1][1] * v[l] + h[1][2]) * per_w;
+        }
+        if !self.to.distortion().is_none() {
+            let [x, y] = &out;
+            out = self.to.distortion().inverse(x, y);
+        }
+        out
+    }
+
+    /// The output `x, y, x, y, ...` of a few pixels of a row.
+    #[inline(always)]
+    fn pairs(&self, along: &Row<'_>, first: usize) -> [MaybeUninit<f64>; 2 * LANES] {
+        let mut x = [first as f64; LANES];
+        for (l, x) in x.iter_mut().enumerate() {
+            *x += l as f64;
+        }
+        let [px, py] = self.project(&along.undistorted(&x));
+        let mut pairs = [MaybeUninit::new(0.0); 2 * LANES];
+        for l in 0..LANES {
+            pairs[2 * l] = MaybeUninit::new(px[l]);
+            pairs[2 * l + 1] = MaybeUninit::new(py[l]);
+        }
+        pairs
+    }
+
+    /// Write the output of the pixels of the row `y`.
+    #[inline(always)]
+    fn fill(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
+        let along = self.from.distortion().row(y);
+        let (whole, rest) = row.as_chunks_mut::<{ 2 * LANES }>();
+        let n_whole = whole.len();
+        for (k, to) in whole.iter_mut().enumerate() {
+            *to = self.pairs(&along, k * LANES);
+        }
+        if let Some(last) = self.pairs(&along, n_whole * LANES).get(..rest.len()) {
+            rest.copy_from_slice(last);
         }
     }
-}
 
-impl RowMap<'_> {
-    #[inline]
-    fn at(&self, x: f64) -> [f64; 2] {
-        let (from, to, h) = (self.map.from, self.map.to, &self.map.homography);
-        let (mut u, mut v) = (x - from.crpix()[0], self.y - from.crpix()[1]);
-        if let (Some(polynomial), Some(sip)) = (&self.polynomial, from.sip()) {
-            let (f, g) = polynomial.shift(sip.u(x));
-            u += f;
-            v += g;
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
+    fn fill_avx512(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
+        self.fill(y, row);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn fill_avx2(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
+        self.fill(y, row);
+    }
+
+    /// [`Self::fill`] with the widest vector registers of the processor. No variant fuses a multiplication with an
+    /// addition, so all give the same bits.
+    #[allow(unsafe_code)]
+    fn fill_widest(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
+                && std::arch::is_x86_feature_detected!("avx512dq")
+                && std::arch::is_x86_feature_detected!("avx512vl");
+            if has_avx512 {
+                // SAFETY: the processor has the instructions that the function was compiled for.
+                return unsafe { self.fill_avx512(y, row) };
+            }
+            if std::arch::is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has the instructions that the function was compiled for.
+                return unsafe { self.fill_avx2(y, row) };
+            }
         }
-        let w = h[2][0] * u + h[2][1] * v + h[2][2];
-        if w <= 0.0 {
-            return [f64::NAN; 2];
-        }
-        let px = (h[0][0] * u + h[0][1] * v + h[0][2]) / w + to.crpix()[0];
-        let py = (h[1][0] * u + h[1][1] * v + h[1][2]) / w + to.crpix()[1];
-        to.sip().map_or([px, py], |sip| sip.inverse(px, py).into())
+        self.fill(y, row);
     }
 }
 
 /// Output `(x, y)` of every pixel of an input image: `(ny, nx, 2)`; NaN where the sky of a pixel is on the far
 /// hemisphere of `to`, or the distortion of `to` has no inverse.
 #[must_use]
+#[allow(unsafe_code)]
 pub fn pixel_map(from: &TanWcs, to: &TanWcs, shape: [usize; 2]) -> Array3<f64> {
     let map = PixelMap::new(from, to);
-    let mut out = Array3::zeros((shape[0], shape[1], 2));
-    out.axis_iter_mut(Axis(0))
-        .into_par_iter()
+    let mut out = Array3::uninit((shape[0], shape[1], 2));
+    let Some(flat) = out.as_slice_mut() else {
+        return Array3::from_elem(out.raw_dim(), f64::NAN);
+    };
+    let row_length = 2 * shape[1];
+    flat.par_chunks_mut((BLOCK_ROWS * row_length).max(1))
         .enumerate()
-        .with_min_len(16)
-        .for_each(|(j, mut row)| {
+        .for_each(|(block, rows)| {
             interrupt::poll();
-            let along = map.row(j as f64);
-            for (i, mut pixel) in row.outer_iter_mut().enumerate() {
-                let [x, y] = along.at(i as f64);
-                pixel[0] = x;
-                pixel[1] = y;
+            for (j, row) in rows.chunks_mut(row_length).enumerate() {
+                map.fill_widest((block * BLOCK_ROWS + j) as f64, row);
             }
         });
-    out
+    // SAFETY: `flat` is the whole array, its chunks are whole rows, and `fill` writes every number of a row.
+    unsafe { out.assume_init() }
 }
 
 /// Output `(x, y)` of input positions `(n, 2)`.
@@ -96,7 +153,10 @@ pub fn map_points(
 ) -> Result<Array2<f64>, WcsError> {
     pairs(points)?;
     let map = PixelMap::new(from, to);
-    Ok(each(points, |x, y| map.row(y).at(x)))
+    Ok(each(points, |x, y| {
+        let [[x], [y]] = map.project(&from.distortion().forward(&[x], &[y]));
+        [x, y]
+    }))
 }
 
 /// `(ra, dec)` [deg] of positions `(n, 2)`.
@@ -140,4 +200,69 @@ fn each(points: &ArrayView2<'_, f64>, f: impl Fn(f64, f64) -> [f64; 2] + Sync) -
             to[1] = b;
         });
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wcs::distortion::Distortion;
+    use crate::wcs::lookup::Table;
+    use crate::wcs::sip::Sip;
+    use ndarray::array;
+
+    fn distorted(has_tables: bool) -> Distortion {
+        let a = array![[0.0, 0.0, 1e-6], [0.0, 8e-6, 0.0], [-3e-5, 0.0, 0.0]];
+        let shifts = array![[0.0_f32, 0.3, -0.2], [0.1, 0.2, -0.5]];
+        let table = || Table::new(&shifts.view(), [1.0; 2], [1.0; 2], [20.0; 2]).ok();
+        Distortion {
+            detector: [has_tables.then(table).flatten(), None],
+            sip: Sip::new(&a.view(), &a.t(), [20.0, 30.0]).ok(),
+            residual: [None, has_tables.then(table).flatten()],
+        }
+    }
+
+    fn wcs(ra: f64, distortion: Distortion) -> TanWcs {
+        let matrix = [[-3e-5, 1e-6], [2e-6, 3e-5]];
+        TanWcs::new([ra, -30.0], [20.0, 30.0], matrix, 180.0, distortion).unwrap()
+    }
+
+    fn bits(fill: impl Fn(&mut [MaybeUninit<f64>])) -> Vec<u64> {
+        let mut row = [0.0; 2 * 53].map(MaybeUninit::new);
+        fill(&mut row);
+        // SAFETY: every number was initialised before it was filled.
+        #[allow(unsafe_code)]
+        row.iter()
+            .map(|x| unsafe { x.assume_init() }.to_bits())
+            .collect()
+    }
+
+    #[test]
+    fn every_variant_gives_the_bits_of_the_plain_one() {
+        let (plain, full) = (distorted(false), distorted(true));
+        for (from, to) in [(&plain, Distortion::default()), (&full, plain.clone())] {
+            let (from, to) = (wcs(10.0, from.clone()), wcs(10.001, to));
+            let map = PixelMap::new(&from, &to);
+            let expected = bits(|row| map.fill(7.0, row));
+            assert_eq!(expected, bits(|row| map.fill_widest(7.0, row)));
+            #[cfg(target_arch = "x86_64")]
+            if std::arch::is_x86_feature_detected!("avx2") {
+                #[allow(unsafe_code)]
+                // SAFETY: the processor has the instructions that the function was compiled for.
+                let narrow = bits(|row| unsafe { map.fill_avx2(7.0, row) });
+                assert_eq!(expected, narrow);
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_is_its_points() {
+        let (from, to) = (wcs(10.0, distorted(true)), wcs(10.001, distorted(false)));
+        let map = pixel_map(&from, &to, [2, 37]);
+        let points = Array2::from_shape_fn((74, 2), |(k, axis)| [k % 37, k / 37][axis] as f64);
+        let each = map_points(&from, &to, &points.view()).unwrap();
+        for (a, b) in map.iter().zip(&each) {
+            assert!((a - b).abs() < 1e-10);
+        }
+        assert!(pixel_map(&from, &to, [3, 0]).is_empty());
+    }
 }
