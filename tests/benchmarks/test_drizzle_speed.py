@@ -1,4 +1,4 @@
-"""Drizzle, blot and pixel maps of a WFC3/IR exposure (1014 x 1014) against PyPI drizzle and astropy."""
+"""Drizzle and blot of a WFC3/IR exposure (1014 x 1014) against PyPI drizzle."""
 
 import numpy as np
 import pytest
@@ -114,24 +114,3 @@ def test_blot(interpolation, scene, race):
         expected /= blot_image(np.ones_like(image), positions, interp=interpolation)
         tolerance = 5e-3
     assert np.abs(ours() - expected)[middle].max() < tolerance
-
-
-def test_pixel_map(scene, race):
-    grid, wcs = scene[3:]
-    wcs = wcs.deepcopy()
-    header = wcs.to_header(relax=True)
-    header["CTYPE1"], header["CTYPE2"] = "RA---TAN-SIP", "DEC--TAN-SIP"
-    header["A_ORDER"], header["B_ORDER"] = 4, 4
-    header["A_2_0"], header["A_1_1"], header["B_0_2"], header["B_4_0"] = 8e-6, 2e-6, 3e-5, 1e-12
-    detector = WCS(header)
-    y, x = np.indices(SHAPE, dtype=float)
-
-    def ours():
-        return pixel_map(detector, grid.wcs, SHAPE)
-
-    def peer():
-        sky = detector.all_pix2world(x.ravel(), y.ravel(), 0)
-        return np.stack(grid.wcs.wcs_world2pix(*sky, 0), axis=-1).reshape(*SHAPE, 2)
-
-    race("pixel map, TAN-SIP, against astropy", ours, peer, repeat=3)
-    assert np.abs(ours() - peer()).max() < 1e-7

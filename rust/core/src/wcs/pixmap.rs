@@ -12,6 +12,7 @@ use super::WcsError;
 use super::distortion::Row;
 use super::fits_wcs::TanWcs;
 use crate::interrupt;
+use crate::math::widest::{Work, run_widest};
 
 /// Pixels that are treated together.
 const LANES: usize = 16;
@@ -84,38 +85,21 @@ impl<'a> PixelMap<'a> {
             rest.copy_from_slice(last);
         }
     }
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512dq,avx512vl")]
-    fn fill_avx512(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
-        self.fill(y, row);
-    }
+/// The output of the pixels of a row.
+struct FillRow<'a> {
+    map: &'a PixelMap<'a>,
+    y: f64,
+    row: &'a mut [MaybeUninit<f64>],
+}
 
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2")]
-    fn fill_avx2(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
-        self.fill(y, row);
-    }
+impl Work for FillRow<'_> {
+    type Output = ();
 
-    /// [`Self::fill`] with the widest vector registers of the processor. No variant fuses a multiplication with an
-    /// addition, so all give the same bits.
-    #[allow(unsafe_code)]
-    fn fill_widest(&self, y: f64, row: &mut [MaybeUninit<f64>]) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
-                && std::arch::is_x86_feature_detected!("avx512dq")
-                && std::arch::is_x86_feature_detected!("avx512vl");
-            if has_avx512 {
-                // SAFETY: the processor has the instructions that the function was compiled for.
-                return unsafe { self.fill_avx512(y, row) };
-            }
-            if std::arch::is_x86_feature_detected!("avx2") {
-                // SAFETY: the processor has the instructions that the function was compiled for.
-                return unsafe { self.fill_avx2(y, row) };
-            }
-        }
-        self.fill(y, row);
+    #[inline(always)]
+    fn run(self) {
+        self.map.fill(self.y, self.row);
     }
 }
 
@@ -135,7 +119,11 @@ pub fn pixel_map(from: &TanWcs, to: &TanWcs, shape: [usize; 2]) -> Array3<f64> {
         .for_each(|(block, rows)| {
             interrupt::poll();
             for (j, row) in rows.chunks_mut(row_length).enumerate() {
-                map.fill_widest((block * BLOCK_ROWS + j) as f64, row);
+                run_widest(FillRow {
+                    map: &map,
+                    y: (block * BLOCK_ROWS + j) as f64,
+                    row,
+                });
             }
         });
     // SAFETY: `flat` is the whole array, its chunks are whole rows, and `fill` writes every number of a row.
@@ -205,6 +193,7 @@ fn each(points: &ArrayView2<'_, f64>, f: impl Fn(f64, f64) -> [f64; 2] + Sync) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::widest::run_each;
     use crate::wcs::distortion::Distortion;
     use crate::wcs::lookup::Table;
     use crate::wcs::sip::Sip;
@@ -226,14 +215,23 @@ mod tests {
         TanWcs::new([ra, -30.0], [20.0, 30.0], matrix, 180.0, distortion).unwrap()
     }
 
-    fn bits(fill: impl Fn(&mut [MaybeUninit<f64>])) -> Vec<u64> {
-        let mut row = [0.0; 2 * 53].map(MaybeUninit::new);
-        fill(&mut row);
-        // SAFETY: every number was initialised before it was filled.
-        #[allow(unsafe_code)]
-        row.iter()
-            .map(|x| unsafe { x.assume_init() }.to_bits())
-            .collect()
+    /// The bits of a row.
+    #[derive(Clone, Copy)]
+    struct BitsOfRow<'a>(&'a PixelMap<'a>);
+
+    impl Work for BitsOfRow<'_> {
+        type Output = Vec<u64>;
+
+        #[inline(always)]
+        fn run(self) -> Vec<u64> {
+            let mut row = [0.0; 2 * 53].map(MaybeUninit::new);
+            self.0.fill(7.0, &mut row);
+            // SAFETY: every number was initialised before it was filled.
+            #[allow(unsafe_code)]
+            row.iter()
+                .map(|x| unsafe { x.assume_init() }.to_bits())
+                .collect()
+        }
     }
 
     #[test]
@@ -241,16 +239,8 @@ mod tests {
         let (plain, full) = (distorted(false), distorted(true));
         for (from, to) in [(&plain, Distortion::default()), (&full, plain.clone())] {
             let (from, to) = (wcs(10.0, from.clone()), wcs(10.001, to));
-            let map = PixelMap::new(&from, &to);
-            let expected = bits(|row| map.fill(7.0, row));
-            assert_eq!(expected, bits(|row| map.fill_widest(7.0, row)));
-            #[cfg(target_arch = "x86_64")]
-            if std::arch::is_x86_feature_detected!("avx2") {
-                #[allow(unsafe_code)]
-                // SAFETY: the processor has the instructions that the function was compiled for.
-                let narrow = bits(|row| unsafe { map.fill_avx2(7.0, row) });
-                assert_eq!(expected, narrow);
-            }
+            let found = run_each(BitsOfRow(&PixelMap::new(&from, &to)));
+            assert!(found.iter().all(|bits| *bits == found[0]));
         }
     }
 
