@@ -1,8 +1,15 @@
 //! Registered images to one: median, mean, sum and minmed of their good values.
 
-use ndarray::{Array2, ArrayView2, ArrayView3};
+// Everything must be compiled into the variants for the different vector registers.
+#![expect(
+    clippy::inline_always,
+    reason = "only inlined code uses the caller's vector registers"
+)]
+
+use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, s};
 use rayon::prelude::*;
 
+use super::lanes::{Kernel, LANES, Lane, Sorted, both, lane, run_widest};
 use super::{OutliersError, check_length, check_shape, grow};
 use crate::interrupt;
 
@@ -37,46 +44,90 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Give the number and the value of every good image at one position to `take`.
-    fn for_good(&self, y: usize, x: usize, mut take: impl FnMut(usize, f32)) {
-        let n = self.images.dim().0;
-        let mut any = false;
-        for k in 0..n {
-            let value = self.images[[k, y, x]];
-            let inside = value >= self.limits[0] && value <= self.limits[1];
-            if inside && value.is_finite() && !self.mask[[k, y, x]] {
-                any = true;
-                take(k, value);
+    /// Images made row by row in parallel: `fill` gets a row of all images, and `n` rows one after the other to fill.
+    fn map_rows(&self, n: usize, fill: impl Fn(Rows<'_>, &mut [f32]) + Sync) -> Array3<f32> {
+        let (values, mask) = (
+            self.images.as_standard_layout(),
+            self.mask.as_standard_layout(),
+        );
+        let (_, ny, nx) = values.dim();
+        let mut out = Array3::zeros((ny, n, nx));
+        out.axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .for_each(|(y, mut out)| {
+                interrupt::poll();
+                let (values, mask) = (values.slice(s![.., y, ..]), mask.slice(s![.., y, ..]));
+                let rows = Rows {
+                    values: (values.outer_iter()).filter_map(|v| v.to_slice()).collect(),
+                    mask: (mask.outer_iter()).filter_map(|m| m.to_slice()).collect(),
+                    limits: self.limits,
+                    all_if_none: self.all_if_none,
+                };
+                if let Some(out) = out.as_slice_mut() {
+                    fill(rows, out);
+                }
+            });
+        out
+    }
+}
+
+/// One row of every image of a [`Stack`].
+struct Rows<'a> {
+    values: Vec<&'a [f32]>,
+    mask: Vec<&'a [bool]>,
+    limits: [f32; 2],
+    all_if_none: bool,
+}
+
+/// The good values of [`LANES`] pixels.
+struct Block {
+    /// Which image is good where.
+    good: Vec<Lane<bool>>,
+    sorted: Sorted,
+}
+
+impl Block {
+    fn new(n: usize) -> Self {
+        Self {
+            good: vec![[false; LANES]; n],
+            sorted: Sorted::new(n),
+        }
+    }
+
+    /// Take the pixels from `x` on.
+    #[inline(always)]
+    fn fill(&mut self, rows: &Rows<'_>, x: usize) {
+        let values = || rows.values.iter().map(|row| lane(row, x, f32::NAN));
+        let mut any = [false; LANES];
+        for ((good, value), mask) in self.good.iter_mut().zip(values()).zip(&rows.mask) {
+            let mask = lane(mask, x, true);
+            for l in 0..LANES {
+                let inside = both(value[l] >= rows.limits[0], value[l] <= rows.limits[1]);
+                good[l] = both(both(inside, value[l].is_finite()), !mask[l]);
+                any[l] |= good[l];
             }
         }
-        if any || !self.all_if_none {
-            return;
-        }
-        for k in 0..n {
-            let value = self.images[[k, y, x]];
-            if value.is_finite() {
-                take(k, value);
+        if rows.all_if_none {
+            for (good, value) in self.good.iter_mut().zip(values()) {
+                for l in 0..LANES {
+                    good[l] |= !any[l] & value[l].is_finite();
+                }
             }
         }
+        self.sorted.fill(values(), self.good.iter().copied());
     }
 
-    /// The good values at one position, sorted.
-    fn good_values(&self, y: usize, x: usize, out: &mut Vec<f32>) {
-        out.clear();
-        self.for_good(y, x, |_, value| out.push(value));
-        out.sort_unstable_by(f32::total_cmp);
-    }
-
-    /// Sum over the good images at one position of a number that each image has.
-    fn sum_good(&self, terms: &[f64], y: usize, x: usize) -> f32 {
-        let mut sum = 0.0;
-        self.for_good(y, x, |k, _| sum += terms[k]);
-        sum as f32
-    }
-
-    fn shape(&self) -> (usize, usize) {
-        let (_, ny, nx) = self.images.dim();
-        (ny, nx)
+    /// Sum over the good images of a number that each image has.
+    #[inline(always)]
+    fn sum(&self, terms: &[f64]) -> Lane<f32> {
+        let mut sum = [0.0; LANES];
+        for (good, term) in self.good.iter().zip(terms) {
+            for l in 0..LANES {
+                sum[l] += if good[l] { *term } else { 0.0 };
+            }
+        }
+        sum.map(|v| v as f32)
     }
 }
 
@@ -110,31 +161,45 @@ impl Statistic {
     }
 }
 
-fn median_of_sorted(values: &[f32]) -> f32 {
-    let n = values.len();
-    match n {
-        0 => f32::NAN,
-        _ if n % 2 == 1 => values[n / 2],
-        _ => f32::midpoint(values[n / 2 - 1], values[n / 2]),
-    }
+/// A row of [`combine`].
+struct CombineRow<'a> {
+    rows: Rows<'a>,
+    statistic: Statistic,
+    n_low: i32,
+    n_high: i32,
+    out: &'a mut [f32],
 }
 
-/// Fill an image row by row in parallel; `fill` gets a scratch vector of its own.
-fn fill_rows(
-    shape: (usize, usize),
-    fill: impl Fn(usize, usize, &mut Vec<f32>) -> f32 + Sync,
-) -> Array2<f32> {
-    let mut out = Array2::zeros(shape);
-    out.outer_iter_mut()
-        .into_par_iter()
-        .enumerate()
-        .for_each_init(Vec::new, |scratch, (y, mut row)| {
-            interrupt::poll();
-            for (x, value) in row.iter_mut().enumerate() {
-                *value = fill(y, x, scratch);
+impl Kernel for CombineRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let mut block = Block::new(self.rows.values.len());
+        for (b, out) in self.out.chunks_mut(LANES).enumerate() {
+            block.fill(&self.rows, b * LANES);
+            let sorted = &block.sorted;
+            let (mut low, mut kept) = ([0; LANES], sorted.count);
+            for l in 0..LANES {
+                low[l] = self.n_low.min((kept[l] - 1).max(0));
+                kept[l] -= low[l];
+                kept[l] -= self.n_high.min((kept[l] - 1).max(0));
             }
-        });
-    out
+            let values = if self.statistic == Statistic::Median {
+                sorted.median(&low, &kept)
+            } else {
+                let mut sum = sorted.sum(&low, &kept);
+                for l in 0..LANES {
+                    let n = if self.statistic == Statistic::Mean {
+                        f64::from(kept[l])
+                    } else {
+                        1.0
+                    };
+                    sum[l] = if kept[l] > 0 { sum[l] / n } else { f64::NAN };
+                }
+                sum.map(|v| v as f32)
+            };
+            out.copy_from_slice(&values[..out.len()]);
+        }
+    }
 }
 
 /// Median, mean or sum of the good values at every position, without the `n_low` lowest and the `n_high` highest; NaN
@@ -146,20 +211,18 @@ pub fn combine(
     n_low: usize,
     n_high: usize,
 ) -> Array2<f32> {
-    fill_rows(stack.shape(), |y, x, scratch| {
-        stack.good_values(y, x, scratch);
-        let n = scratch.len();
-        let low = n_low.min(n.saturating_sub(1));
-        let high = n_high.min(n.saturating_sub(1 + low));
-        let kept = &scratch[low..n - high];
-        let sum = || kept.iter().map(|&v| f64::from(v)).sum::<f64>();
-        match statistic {
-            _ if kept.is_empty() => f32::NAN,
-            Statistic::Median => median_of_sorted(kept),
-            Statistic::Mean => (sum() / kept.len() as f64) as f32,
-            Statistic::Sum => sum() as f32,
-        }
-    })
+    let n = stack.images.dim().0;
+    let (n_low, n_high) = (n_low.min(n) as i32, n_high.min(n) as i32);
+    let rows = stack.map_rows(1, |rows, out| {
+        run_widest(CombineRow {
+            rows,
+            statistic,
+            n_low,
+            n_high,
+            out,
+        });
+    });
+    rows.index_axis_move(Axis(1), 0)
 }
 
 /// Thresholds of [`minmed`].
@@ -173,23 +236,93 @@ pub struct MinmedParams {
     pub grow: usize,
 }
 
-/// One image's part in the noise of a minmed.
-struct Replace<'a> {
-    median: ArrayView2<'a, f32>,
-    minimum: Array2<f32>,
-    weight: Array2<f32>,
-    variance: Array2<f32>,
+/// What [`minmed`] needs to know about the good values of each pixel of a row.
+struct MinmedRow<'a> {
+    rows: Rows<'a>,
+    exptime: &'a [f64],
+    /// Of sky and read noise in each image \[electron^2\].
+    variance: &'a [f64],
+    /// Median without the highest, minimum, sum of exposure times and sum of variances, one after the other.
+    out: &'a mut [f32],
 }
 
-impl Replace<'_> {
-    /// Is the minimum below the median by more than `n_sigma` sigma, in electrons?
-    fn is_low(&self, y: usize, x: usize, n_sigma: f64) -> bool {
-        let at = [y, x];
-        let weight = f64::from(self.weight[at]);
-        let median = f64::from(self.median[at]) * weight;
-        let sigma = (median + f64::from(self.variance[at])).max(0.0).sqrt();
-        f64::from(self.minimum[at]) * weight < median - n_sigma * sigma
+impl Kernel for MinmedRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let n = self.rows.values.len();
+        let nx = self.out.len() / 4;
+        let mut block = Block::new(n);
+        for x in (0..nx).step_by(LANES) {
+            block.fill(&self.rows, x);
+            let sorted = &block.sorted;
+            // Two images are averaged, and a single value is kept.
+            let least = if n <= 2 { 2 } else { 1 };
+            let kept = sorted.count.map(|m| if m > least { m - 1 } else { m });
+            let first = [0; LANES];
+            let planes = [
+                sorted.median(&first, &kept),
+                sorted.ranked(&first),
+                block.sum(self.exptime),
+                block.sum(self.variance),
+            ];
+            let width = LANES.min(nx - x);
+            for (k, plane) in planes.iter().enumerate() {
+                self.out[k * nx + x..][..width].copy_from_slice(&plane[..width]);
+            }
+        }
     }
+}
+
+/// Which medians of a row of [`MinmedRow`]'s are too high to be noise.
+struct IsHigh<'a> {
+    row: &'a [f32],
+    near: &'a [bool],
+    params: MinmedParams,
+    out: &'a mut [bool],
+}
+
+impl Kernel for IsHigh<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let nx = self.out.len();
+        let (median, rest) = self.row.split_at(nx);
+        let (minimum, rest) = rest.split_at(nx);
+        let (weight, variance) = rest.split_at(nx);
+        let near = &self.near[..nx];
+        for x in 0..nx {
+            let n_sigma = if near[x] {
+                self.params.n_sigma_near
+            } else {
+                self.params.n_sigma_low
+            };
+            let weight = f64::from(weight[x]);
+            let electrons = f64::from(median[x]) * weight;
+            let sigma = (electrons + f64::from(variance[x])).max(0.0).sqrt();
+            self.out[x] = f64::from(minimum[x]) * weight < electrons - n_sigma * sigma;
+        }
+    }
+}
+
+/// [`IsHigh`] of every row; `near` are pixels beside a replaced one.
+fn is_high(rows: &Array3<f32>, near: &Array2<bool>, params: MinmedParams) -> Array2<bool> {
+    let mut high = Array2::from_elem(near.dim(), false);
+    high.outer_iter_mut()
+        .into_par_iter()
+        .zip(rows.outer_iter().into_par_iter())
+        .zip(near.outer_iter().into_par_iter())
+        .for_each(|((mut out, row), near)| {
+            if let (Some(row), Some(near), Some(out)) =
+                (row.as_slice(), near.as_slice(), out.as_slice_mut())
+            {
+                run_widest(IsHigh {
+                    row,
+                    near,
+                    params,
+                    out,
+                });
+            }
+        });
+    high
 }
 
 /// `AstroDrizzle`'s minmed: the median without the highest value, or the minimum where that median is too high to be
@@ -218,45 +351,31 @@ pub fn minmed(
     check_length("exptime", exptime.len(), n)?;
     check_length("sky", sky.len(), n)?;
     check_length("read_noise", read_noise.len(), n)?;
-    let shape = stack.shape();
     let variances: Vec<f64> = (0..n)
         .map(|k| sky[k] * exptime[k] + read_noise[k] * read_noise[k])
         .collect();
 
-    let median = fill_rows(shape, |y, x, scratch| {
-        stack.good_values(y, x, scratch);
-        match (n, scratch.len()) {
-            (..=2, 2) => f32::midpoint(scratch[0], scratch[1]),
-            (_, 0 | 1) => median_of_sorted(scratch),
-            (_, m) => median_of_sorted(&scratch[..m - 1]),
-        }
+    let rows = stack.map_rows(4, |rows, out| {
+        run_widest(MinmedRow {
+            rows,
+            exptime,
+            variance: &variances,
+            out,
+        });
     });
+    let [median, minimum] = [0, 1].map(|k| rows.index_axis(Axis(1), k));
     if n <= 2 {
-        return Ok(median);
+        return Ok(median.as_standard_layout().into_owned());
     }
-    let replace = Replace {
-        median: median.view(),
-        minimum: fill_rows(shape, |y, x, scratch| {
-            stack.good_values(y, x, scratch);
-            scratch.first().copied().unwrap_or(f32::NAN)
-        }),
-        weight: fill_rows(shape, |y, x, _| stack.sum_good(exptime, y, x)),
-        variance: fill_rows(shape, |y, x, _| stack.sum_good(&variances, y, x)),
-    };
-    let replaced = Array2::from_shape_fn(shape, |(y, x)| replace.is_low(y, x, params.n_sigma_low));
-    let near = grow(replaced.view(), 2 * params.grow + 1);
-    Ok(fill_rows(shape, |y, x, _| {
-        let n_sigma = if near[[y, x]] {
-            params.n_sigma_near
-        } else {
-            params.n_sigma_low
-        };
-        if replace.is_low(y, x, n_sigma) {
-            replace.minimum[[y, x]]
-        } else {
-            median[[y, x]]
-        }
-    }))
+    let nowhere = Array2::from_elem(median.dim(), false);
+    let near = grow(
+        is_high(&rows, &nowhere, *params).view(),
+        2 * params.grow + 1,
+    );
+    Ok(Zip::from(&is_high(&rows, &near, *params))
+        .and(median)
+        .and(minimum)
+        .par_map_collect(|high, median, minimum| if *high { *minimum } else { *median }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod combine;
 mod cosmic_rays;
 mod lacosmic;
+mod lanes;
 mod static_mask;
 
 pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
