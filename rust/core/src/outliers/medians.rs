@@ -125,10 +125,17 @@ mod tests {
     #[test]
     fn a_row_of_any_length_is_filled() {
         for n in [LANES, LANES + 1, 3 * LANES - 1] {
-            let rows: [Vec<f32>; 5] =
-                std::array::from_fn(|j| (0..n + 4).map(|i| ((i * 37 + j * 101) % 89) as f32).collect());
+            let rows: [Vec<f32>; 5] = std::array::from_fn(|j| {
+                (0..n + 4)
+                    .map(|i| ((i * 37 + j * 101) % 89) as f32)
+                    .collect()
+            });
             let mut out = vec![f32::NAN; n];
-            MedianRow { rows: rows.each_ref().map(|row| &row[..]), out: &mut out }.run();
+            MedianRow {
+                rows: rows.each_ref().map(|row| &row[..]),
+                out: &mut out,
+            }
+            .run();
             for (x, found) in out.iter().enumerate() {
                 let mut window: Vec<f32> =
                     rows.iter().flat_map(|row| row[x..x + 5].to_vec()).collect();

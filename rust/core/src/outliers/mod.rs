@@ -5,6 +5,7 @@ mod combine;
 mod cosmic_rays;
 mod lacosmic;
 mod lanes;
+mod medians;
 mod static_mask;
 
 pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
