@@ -6,11 +6,11 @@
     reason = "only inlined code uses the caller's vector registers"
 )]
 
-use ndarray::{Array2, Array3, ArrayView3, Axis, Zip, s};
+use ndarray::{Array2, ArrayView3, Zip, s};
 use rayon::prelude::*;
 
 use super::lanes::{Kernel, LANES, Lane, Sorted, both, lane, run_widest};
-use super::{OutliersError, check_length, check_shape, grow};
+use super::{OutliersError, check_length, check_shape, grow, rows_of};
 use crate::interrupt;
 
 /// Registered images and which of their values are good.
@@ -44,31 +44,32 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Images made row by row in parallel: `fill` gets a row of all images, and `n` rows one after the other to fill.
-    fn map_rows(&self, n: usize, fill: impl Fn(Rows<'_>, &mut [f32]) + Sync) -> Array3<f32> {
+    /// Give every row of all images to `fill`, in parallel, with what `out` has for it.
+    fn for_rows<T: Send>(
+        &self,
+        out: impl IndexedParallelIterator<Item = T>,
+        fill: impl Fn(Rows<'_>, T) + Sync,
+    ) {
         let (values, mask) = (
             self.images.as_standard_layout(),
             self.mask.as_standard_layout(),
         );
-        let (_, ny, nx) = values.dim();
-        let mut out = Array3::zeros((ny, n, nx));
-        out.axis_iter_mut(Axis(0))
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(y, mut out)| {
-                interrupt::poll();
-                let (values, mask) = (values.slice(s![.., y, ..]), mask.slice(s![.., y, ..]));
-                let rows = Rows {
-                    values: (values.outer_iter()).filter_map(|v| v.to_slice()).collect(),
-                    mask: (mask.outer_iter()).filter_map(|m| m.to_slice()).collect(),
-                    limits: self.limits,
-                    all_if_none: self.all_if_none,
-                };
-                if let Some(out) = out.as_slice_mut() {
-                    fill(rows, out);
-                }
-            });
-        out
+        out.enumerate().for_each(|(y, out)| {
+            interrupt::poll();
+            let (values, mask) = (values.slice(s![.., y, ..]), mask.slice(s![.., y, ..]));
+            let rows = Rows {
+                values: (values.outer_iter()).filter_map(|v| v.to_slice()).collect(),
+                mask: (mask.outer_iter()).filter_map(|m| m.to_slice()).collect(),
+                limits: self.limits,
+                all_if_none: self.all_if_none,
+            };
+            fill(rows, out);
+        });
+    }
+
+    fn shape(&self) -> (usize, usize) {
+        let (_, ny, nx) = self.images.dim();
+        (ny, nx)
     }
 }
 
@@ -84,6 +85,8 @@ struct Rows<'a> {
 struct Block {
     /// Which image is good where.
     good: Vec<Lane<bool>>,
+    /// Number of good values.
+    count: Lane<i32>,
     sorted: Sorted,
 }
 
@@ -91,6 +94,7 @@ impl Block {
     fn new(n: usize) -> Self {
         Self {
             good: vec![[false; LANES]; n],
+            count: [0; LANES],
             sorted: Sorted::new(n),
         }
     }
@@ -98,24 +102,33 @@ impl Block {
     /// Take the pixels from `x` on.
     #[inline(always)]
     fn fill(&mut self, rows: &Rows<'_>, x: usize) {
-        let values = || rows.values.iter().map(|row| lane(row, x, f32::NAN));
-        let mut any = [false; LANES];
-        for ((good, value), mask) in self.good.iter_mut().zip(values()).zip(&rows.mask) {
-            let mask = lane(mask, x, true);
+        self.count = [0; LANES];
+        let images = rows.values.iter().zip(&rows.mask);
+        for (k, (values, mask)) in images.clone().enumerate() {
+            let (mut nan, mut bad) = ([f32::NAN; LANES], [true; LANES]);
+            let (value, mask) = (lane(values, x, &mut nan), lane(mask, x, &mut bad));
+            let good = &mut self.good[k];
             for l in 0..LANES {
                 let inside = both(value[l] >= rows.limits[0], value[l] <= rows.limits[1]);
                 good[l] = both(both(inside, value[l].is_finite()), !mask[l]);
-                any[l] |= good[l];
+                self.count[l] += i32::from(good[l]);
             }
+            self.sorted.put(k, value, good);
         }
         if rows.all_if_none {
-            for (good, value) in self.good.iter_mut().zip(values()) {
+            let none = self.count.map(|n| n == 0);
+            for (k, (values, _)) in images.enumerate() {
+                let mut nan = [f32::NAN; LANES];
+                let (value, good) = (lane(values, x, &mut nan), &mut self.good[k]);
                 for l in 0..LANES {
-                    good[l] |= !any[l] & value[l].is_finite();
+                    let instead = both(none[l], value[l].is_finite());
+                    good[l] |= instead;
+                    self.count[l] += i32::from(instead);
                 }
+                self.sorted.put(k, value, good);
             }
         }
-        self.sorted.fill(values(), self.good.iter().copied());
+        self.sorted.sort();
     }
 
     /// Sum over the good images of a number that each image has.
@@ -177,7 +190,7 @@ impl Kernel for CombineRow<'_> {
         for (b, out) in self.out.chunks_mut(LANES).enumerate() {
             block.fill(&self.rows, b * LANES);
             let sorted = &block.sorted;
-            let (mut low, mut kept) = ([0; LANES], sorted.count);
+            let (mut low, mut kept) = ([0; LANES], block.count);
             for l in 0..LANES {
                 low[l] = self.n_low.min((kept[l] - 1).max(0));
                 kept[l] -= low[l];
@@ -213,7 +226,8 @@ pub fn combine(
 ) -> Array2<f32> {
     let n = stack.images.dim().0;
     let (n_low, n_high) = (n_low.min(n) as i32, n_high.min(n) as i32);
-    let rows = stack.map_rows(1, |rows, out| {
+    let mut combined = Array2::zeros(stack.shape());
+    stack.for_rows(rows_of(&mut combined), |rows, out| {
         run_widest(CombineRow {
             rows,
             statistic,
@@ -222,7 +236,7 @@ pub fn combine(
             out,
         });
     });
-    rows.index_axis_move(Axis(1), 0)
+    combined
 }
 
 /// Thresholds of [`minmed`].
@@ -236,93 +250,54 @@ pub struct MinmedParams {
     pub grow: usize,
 }
 
-/// What [`minmed`] needs to know about the good values of each pixel of a row.
+/// A row of [`minmed`].
 struct MinmedRow<'a> {
     rows: Rows<'a>,
     exptime: &'a [f64],
     /// Of sky and read noise in each image \[electron^2\].
     variance: &'a [f64],
-    /// Median without the highest, minimum, sum of exposure times and sum of variances, one after the other.
+    params: MinmedParams,
+    /// The result away from replaced pixels.
     out: &'a mut [f32],
+    /// The result beside them.
+    near: &'a mut [f32],
+    /// Where `out` is the minimum.
+    replaced: &'a mut [bool],
 }
 
 impl Kernel for MinmedRow<'_> {
     #[inline(always)]
     fn run(self) {
         let n = self.rows.values.len();
-        let nx = self.out.len() / 4;
         let mut block = Block::new(n);
-        for x in (0..nx).step_by(LANES) {
-            block.fill(&self.rows, x);
+        let (out, near) = (self.out.chunks_mut(LANES), self.near.chunks_mut(LANES));
+        let outs = out.zip(near).zip(self.replaced.chunks_mut(LANES));
+        for (b, ((out, near), replaced)) in outs.enumerate() {
+            block.fill(&self.rows, b * LANES);
             let sorted = &block.sorted;
             // Two images are averaged, and a single value is kept.
             let least = if n <= 2 { 2 } else { 1 };
-            let kept = sorted.count.map(|m| if m > least { m - 1 } else { m });
-            let first = [0; LANES];
-            let planes = [
-                sorted.median(&first, &kept),
-                sorted.ranked(&first),
-                block.sum(self.exptime),
-                block.sum(self.variance),
-            ];
-            let width = LANES.min(nx - x);
-            for (k, plane) in planes.iter().enumerate() {
-                self.out[k * nx + x..][..width].copy_from_slice(&plane[..width]);
+            let kept = block.count.map(|m| if m > least { m - 1 } else { m });
+            let median = sorted.median(&[0; LANES], &kept);
+            let minimum = sorted.ranked(&[0; LANES]);
+            let (weight, variance) = (block.sum(self.exptime), block.sum(self.variance));
+            let (mut far, mut beside, mut is_high) = (median, median, [false; LANES]);
+            for l in 0..LANES {
+                let weight = f64::from(weight[l]);
+                let electrons = f64::from(median[l]) * weight;
+                let sigma = (electrons + f64::from(variance[l])).max(0.0).sqrt();
+                let lowest = f64::from(minimum[l]) * weight;
+                is_high[l] = both(n > 2, lowest < electrons - self.params.n_sigma_low * sigma);
+                let is_high_near =
+                    both(n > 2, lowest < electrons - self.params.n_sigma_near * sigma);
+                far[l] = if is_high[l] { minimum[l] } else { median[l] };
+                beside[l] = if is_high_near { minimum[l] } else { median[l] };
             }
+            out.copy_from_slice(&far[..out.len()]);
+            near.copy_from_slice(&beside[..near.len()]);
+            replaced.copy_from_slice(&is_high[..replaced.len()]);
         }
     }
-}
-
-/// Which medians of a row of [`MinmedRow`]'s are too high to be noise.
-struct IsHigh<'a> {
-    row: &'a [f32],
-    near: &'a [bool],
-    params: MinmedParams,
-    out: &'a mut [bool],
-}
-
-impl Kernel for IsHigh<'_> {
-    #[inline(always)]
-    fn run(self) {
-        let nx = self.out.len();
-        let (median, rest) = self.row.split_at(nx);
-        let (minimum, rest) = rest.split_at(nx);
-        let (weight, variance) = rest.split_at(nx);
-        let near = &self.near[..nx];
-        for x in 0..nx {
-            let n_sigma = if near[x] {
-                self.params.n_sigma_near
-            } else {
-                self.params.n_sigma_low
-            };
-            let weight = f64::from(weight[x]);
-            let electrons = f64::from(median[x]) * weight;
-            let sigma = (electrons + f64::from(variance[x])).max(0.0).sqrt();
-            self.out[x] = f64::from(minimum[x]) * weight < electrons - n_sigma * sigma;
-        }
-    }
-}
-
-/// [`IsHigh`] of every row; `near` are pixels beside a replaced one.
-fn is_high(rows: &Array3<f32>, near: &Array2<bool>, params: MinmedParams) -> Array2<bool> {
-    let mut high = Array2::from_elem(near.dim(), false);
-    high.outer_iter_mut()
-        .into_par_iter()
-        .zip(rows.outer_iter().into_par_iter())
-        .zip(near.outer_iter().into_par_iter())
-        .for_each(|((mut out, row), near)| {
-            if let (Some(row), Some(near), Some(out)) =
-                (row.as_slice(), near.as_slice(), out.as_slice_mut())
-            {
-                run_widest(IsHigh {
-                    row,
-                    near,
-                    params,
-                    out,
-                });
-            }
-        });
-    high
 }
 
 /// `AstroDrizzle`'s minmed: the median without the highest value, or the minimum where that median is too high to be
@@ -355,27 +330,29 @@ pub fn minmed(
         .map(|k| sky[k] * exptime[k] + read_noise[k] * read_noise[k])
         .collect();
 
-    let rows = stack.map_rows(4, |rows, out| {
-        run_widest(MinmedRow {
-            rows,
-            exptime,
-            variance: &variances,
-            out,
-        });
-    });
-    let [median, minimum] = [0, 1].map(|k| rows.index_axis(Axis(1), k));
-    if n <= 2 {
-        return Ok(median.as_standard_layout().into_owned());
-    }
-    let nowhere = Array2::from_elem(median.dim(), false);
-    let near = grow(
-        is_high(&rows, &nowhere, *params).view(),
-        2 * params.grow + 1,
+    let [mut out, mut near] = [(); 2].map(|()| Array2::zeros(stack.shape()));
+    let mut replaced = Array2::from_elem(stack.shape(), false);
+    let rows = rows_of(&mut out).zip(rows_of(&mut near));
+    stack.for_rows(
+        rows.zip(rows_of(&mut replaced)),
+        |rows, ((out, near), replaced)| {
+            run_widest(MinmedRow {
+                rows,
+                exptime,
+                variance: &variances,
+                params: *params,
+                out,
+                near,
+                replaced,
+            });
+        },
     );
-    Ok(Zip::from(&is_high(&rows, &near, *params))
-        .and(median)
-        .and(minimum)
-        .par_map_collect(|high, median, minimum| if *high { *minimum } else { *median }))
+    let is_near = grow(replaced.view(), 2 * params.grow + 1);
+    Zip::from(&mut out)
+        .and(&near)
+        .and(&is_near)
+        .par_for_each(|out, near, is_near| *out = if *is_near { *near } else { *out });
+    Ok(out)
 }
 
 #[cfg(test)]

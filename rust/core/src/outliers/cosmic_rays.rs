@@ -6,11 +6,11 @@
     reason = "only inlined code uses the caller's vector registers"
 )]
 
-use ndarray::{Array2, ArrayView2, CowArray, Ix2, Zip};
+use ndarray::{Array2, ArrayView2, Zip};
 use rayon::prelude::*;
 
 use super::lanes::{Kernel, run_widest};
-use super::{OutliersError, check_shape};
+use super::{OutliersError, check_shape, row, rows_of};
 use crate::interrupt;
 
 /// Thresholds of [`flag_cosmic_rays`].
@@ -145,12 +145,10 @@ pub fn flag_cosmic_rays(
     let error = frame.error.as_ref().map(|e| e.as_standard_layout());
     let (ny, _) = data.dim();
     let [mut first, mut second] = [(); 2].map(|()| Array2::from_elem(data.dim(), false));
-    first
-        .outer_iter_mut()
-        .into_par_iter()
-        .zip(second.outer_iter_mut().into_par_iter())
+    rows_of(&mut first)
+        .zip(rows_of(&mut second))
         .enumerate()
-        .for_each(|(y, (mut first, mut second))| {
+        .for_each(|(y, (first, second))| {
             interrupt::poll();
             run_widest(Row {
                 params: *params,
@@ -159,8 +157,8 @@ pub fn flag_cosmic_rays(
                 data: row(&data, y),
                 model: [y.saturating_sub(1), y, (y + 1).min(ny - 1)].map(|y| row(&model, y)),
                 error: error.as_ref().map(|e| row(e, y)),
-                first: first.as_slice_mut().unwrap_or_default(),
-                second: second.as_slice_mut().unwrap_or_default(),
+                first,
+                second,
             });
         });
     let near_seed = grow(first.view(), 3);
@@ -168,11 +166,6 @@ pub fn flag_cosmic_rays(
         .and(&near_seed)
         .for_each(|hit, near| *hit &= near);
     Ok(second)
-}
-
-/// A row of an image in standard layout.
-fn row<'a, T>(image: &'a CowArray<'_, T, Ix2>, y: usize) -> &'a [T] {
-    image.row(y).to_slice().unwrap_or_default()
 }
 
 /// Set each pixel of which one of the others `from` is set.
@@ -191,22 +184,18 @@ pub fn grow(mask: ArrayView2<'_, bool>, side: usize) -> Array2<bool> {
     let mask = mask.as_standard_layout();
     let (ny, nx) = mask.dim();
     let mut out = Array2::from_elem((ny, nx), false);
-    out.outer_iter_mut()
-        .into_par_iter()
-        .enumerate()
-        .for_each(|(y, mut out)| {
-            let mut near = vec![false; nx];
-            for v in y.saturating_sub(after)..(y + before + 1).min(ny) {
-                add(&mut near, row(&mask, v));
-            }
-            let out = out.as_slice_mut().unwrap_or_default();
-            for shift in 0..=before.min(nx) {
-                add(out, &near[shift..]);
-            }
-            for shift in 1..=after.min(nx) {
-                add(&mut out[shift..], &near);
-            }
-        });
+    rows_of(&mut out).enumerate().for_each(|(y, out)| {
+        let mut near = vec![false; nx];
+        for v in y.saturating_sub(after)..(y + before + 1).min(ny) {
+            add(&mut near, row(&mask, v));
+        }
+        for shift in 0..=before.min(nx) {
+            add(out, &near[shift..]);
+        }
+        for shift in 1..=after.min(nx) {
+            add(&mut out[shift..], &near);
+        }
+    });
     out
 }
 

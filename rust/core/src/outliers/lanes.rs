@@ -53,16 +53,15 @@ pub fn run_widest(kernel: impl Kernel) {
     kernel.run();
 }
 
-/// [`LANES`] values of a row from `x` on, `fill` beyond its end.
+/// [`LANES`] values of a row from `x` on; at its end those that are left, put into `room`.
 #[inline(always)]
-pub fn lane<T: Copy>(row: &[T], x: usize, fill: T) -> Lane<T> {
+pub fn lane<'a, T: Copy>(row: &'a [T], x: usize, room: &'a mut Lane<T>) -> &'a Lane<T> {
     let rest = &row[x..];
     if let Some(whole) = rest.first_chunk() {
-        return *whole;
+        return whole;
     }
-    let mut out = [fill; LANES];
-    out[..rest.len()].copy_from_slice(rest);
-    out
+    room[..rest.len()].copy_from_slice(rest);
+    room
 }
 
 /// `a && b` without a branch.
@@ -147,8 +146,6 @@ fn sort_any(planes: &mut [Lane<i32>]) {
 pub struct Sorted {
     planes: Vec<Lane<i32>>,
     n: usize,
-    /// Number of values of each pixel.
-    pub count: Lane<i32>,
 }
 
 impl Sorted {
@@ -163,28 +160,22 @@ impl Sorted {
         Self {
             planes: vec![[i32::MAX; LANES]; places],
             n,
-            count: [0; LANES],
         }
     }
 
-    /// Sort those of the values that are wanted; those are not NaN.
+    /// Put in those of the values with number `k` that are wanted; those are not NaN.
     #[inline(always)]
-    pub fn fill(
-        &mut self,
-        values: impl Iterator<Item = Lane<f32>>,
-        wanted: impl Iterator<Item = Lane<bool>>,
-    ) {
-        self.count = [0; LANES];
-        for (plane, (value, wanted)) in self.planes.iter_mut().zip(values.zip(wanted)) {
-            for l in 0..LANES {
-                let bits = value[l].to_bits() as i32;
-                plane[l] = if wanted[l] { key(bits) } else { i32::MAX };
-                self.count[l] += i32::from(wanted[l]);
-            }
+    pub fn put(&mut self, k: usize, values: &Lane<f32>, wanted: &Lane<bool>) {
+        let plane = &mut self.planes[k];
+        for l in 0..LANES {
+            let bits = values[l].to_bits() as i32;
+            plane[l] = if wanted[l] { key(bits) } else { i32::MAX };
         }
-        for plane in self.planes.iter_mut().skip(self.n) {
-            *plane = [i32::MAX; LANES];
-        }
+    }
+
+    /// Sort what was put in; before the next time all numbers are put in again.
+    #[inline(always)]
+    pub fn sort(&mut self) {
         let planes = &mut self.planes;
         match planes.len() {
             4 => planes.as_chunks_mut().0.iter_mut().for_each(sort_4),
@@ -253,7 +244,10 @@ mod tests {
         #[inline(always)]
         fn run(self) {
             let Self(sorted, values, wanted) = self;
-            sorted.fill(values.iter().copied(), wanted.iter().copied());
+            for (k, (values, wanted)) in values.iter().zip(wanted).enumerate() {
+                sorted.put(k, values, wanted);
+            }
+            sorted.sort();
         }
     }
 
@@ -309,7 +303,6 @@ mod tests {
                 let of = |k: usize| wanted[k][l].then_some(values[k][l]);
                 let mut expected: Vec<f32> = (0..n).filter_map(of).collect();
                 expected.sort_by(f32::total_cmp);
-                assert_eq!(plain.count[l] as usize, expected.len());
                 for (r, value) in expected.iter().enumerate() {
                     assert_eq!(found[r][l], value.to_bits());
                 }
