@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 from astropy.wcs import WCS
 from drizzle.utils import calc_pixmap
+from tests.outliers.stcal_scheme import blotted, flagged, median_of, single_drizzles, stcal_masks
 
 from skymere.datamodels import Exposure
 from skymere.outliers import CosmicRayParams, combine_images, compare_with_model, flag_cosmic_rays, masked_median
 from skymere.outliers.sky_model import SkyModel, single_drizzle
 from skymere.resample import BlotParams, DrizzleParams, blot, covering_grid
 from skymere.wcs import pixel_map
-
-from ..outliers.stcal_scheme import blotted, flagged, median_of, single_drizzles, stcal_masks
 
 pytestmark = [
     pytest.mark.benchmark,

@@ -136,8 +136,10 @@ impl Block {
     fn sum(&self, terms: &[f64]) -> Lane<f32> {
         let mut sum = [0.0; LANES];
         for (good, term) in self.good.iter().zip(terms) {
+            let bits = term.to_bits();
             for l in 0..LANES {
-                sum[l] += if good[l] { *term } else { 0.0 };
+                // 0 where the image is not good, without a branch.
+                sum[l] += f64::from_bits(bits & u64::from(good[l]).wrapping_neg());
             }
         }
         sum.map(|v| v as f32)
