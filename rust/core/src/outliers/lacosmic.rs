@@ -366,6 +366,10 @@ impl SignificanceRow<'_> {
 }
 
 impl Kernel for SignificanceRow<'_> {
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "an iterator hides that the neighbours are within the row"
+    )]
     #[inline(always)]
     fn run(mut self) {
         let nx = self.out.len();
