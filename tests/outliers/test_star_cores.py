@@ -6,18 +6,17 @@ says, in a random direction.
 
 from dataclasses import dataclass, replace
 
-import bottleneck
 import numpy as np
 import pytest
 from astropy.wcs import WCS
-from drizzle.resample import Drizzle, blot_image
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 from scipy.special import erf
 
 from skymere.datamodels import Exposure
 from skymere.outliers import CosmicRayParams, SecondPassParams, flag_cosmic_rays
 from skymere.wcs import Grid, pixel_map
+
+from .stcal_scheme import stcal_masks
 
 SCALE_ARCSEC = 0.1283
 SKY, READ_NOISE, EXPTIME = 1.0, 14.0, 500.0
@@ -114,28 +113,11 @@ def test_cores_of_stars_are_not_rejected(fwhm):
 
 
 def peer_scheme(field: Field, factor: float) -> list[NDArray[np.bool_]]:
-    """Masks of drizzle + bottleneck + the test of stcal, whose package does not go with drizzle 3: limits of the JWST
-    pipeline (5 and 4 sigma, 1.2 and 0.7 of the derivative) times ``factor``, 3 x 3 pixels at the edge repeated."""
+    """Masks of drizzle + bottleneck + the test of stcal, limits times ``factor``."""
     exposures = field.exposures
     grid = Grid.covering(((e.wcs, e.shape) for e in exposures), scale_arcsec=SCALE_ARCSEC)
     maps = [pixel_map(e.wcs, grid.wcs, e.shape) for e in exposures]
-    singles = []
-    for exposure, pixmap in zip(exposures, maps, strict=True):
-        single = Drizzle(kernel="turbo", out_shape=grid.shape, fillval="NaN")
-        rate = exposure.data - np.float32(SKY)
-        single.add_image(rate, exptime=1.0, pixmap=pixmap, pixfrac=1.0, in_units="cps", pixel_scale_ratio=1.0)
-        singles.append(single.out_img)
-    median = np.nan_to_num(bottleneck.nanmedian(np.array(singles), axis=0)).astype(np.float32)
-    found = []
-    for exposure, pixmap in zip(exposures, maps, strict=True):
-        model = blot_image(median, pixmap, interp="poly5") + np.float32(SKY)
-        padded = np.pad(model, 1, mode="edge")
-        neighbours = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
-        steep = np.max([np.abs(model - other) for other in neighbours], axis=0)
-        off = np.abs(exposure.data - model)
-        first, second = (off > factor * (n * exposure.error + s * steep) for n, s in ((5.0, 1.2), (4.0, 0.7)))
-        found.append(second & (uniform_filter(first.astype(float), 3, mode="nearest") > 0.05))
-    return found
+    return stcal_masks(exposures, maps, grid.shape, kernel="turbo", factor=factor)
 
 
 def last_limits(factor: float) -> CosmicRayParams:

@@ -1,9 +1,16 @@
 //! Registered images to one: median, mean, sum and minmed of their good values.
 
-use ndarray::{Array2, ArrayView2, ArrayView3};
+// Everything must be compiled into the variants for the different vector registers.
+#![expect(
+    clippy::inline_always,
+    reason = "only inlined code uses the caller's vector registers"
+)]
+
+use ndarray::{Array2, ArrayView3, Zip, s};
 use rayon::prelude::*;
 
-use super::{OutliersError, check_length, check_shape, grow};
+use super::lanes::{Kernel, LANES, Lane, Sorted, both, lane, run_widest};
+use super::{OutliersError, check_length, check_shape, grow, rows_of};
 use crate::interrupt;
 
 /// Registered images and which of their values are good.
@@ -37,46 +44,105 @@ impl<'a> Stack<'a> {
         })
     }
 
-    /// Give the number and the value of every good image at one position to `take`.
-    fn for_good(&self, y: usize, x: usize, mut take: impl FnMut(usize, f32)) {
-        let n = self.images.dim().0;
-        let mut any = false;
-        for k in 0..n {
-            let value = self.images[[k, y, x]];
-            let inside = value >= self.limits[0] && value <= self.limits[1];
-            if inside && value.is_finite() && !self.mask[[k, y, x]] {
-                any = true;
-                take(k, value);
-            }
-        }
-        if any || !self.all_if_none {
-            return;
-        }
-        for k in 0..n {
-            let value = self.images[[k, y, x]];
-            if value.is_finite() {
-                take(k, value);
-            }
-        }
-    }
-
-    /// The good values at one position, sorted.
-    fn good_values(&self, y: usize, x: usize, out: &mut Vec<f32>) {
-        out.clear();
-        self.for_good(y, x, |_, value| out.push(value));
-        out.sort_unstable_by(f32::total_cmp);
-    }
-
-    /// Sum over the good images at one position of a number that each image has.
-    fn sum_good(&self, terms: &[f64], y: usize, x: usize) -> f32 {
-        let mut sum = 0.0;
-        self.for_good(y, x, |k, _| sum += terms[k]);
-        sum as f32
+    /// Give every row of all images to `fill`, in parallel, with what `out` has for it.
+    fn for_rows<T: Send>(
+        &self,
+        out: impl IndexedParallelIterator<Item = T>,
+        fill: impl Fn(Rows<'_>, T) + Sync,
+    ) {
+        let (values, mask) = (
+            self.images.as_standard_layout(),
+            self.mask.as_standard_layout(),
+        );
+        out.enumerate().for_each(|(y, out)| {
+            interrupt::poll();
+            let (values, mask) = (values.slice(s![.., y, ..]), mask.slice(s![.., y, ..]));
+            let rows = Rows {
+                values: (values.outer_iter()).filter_map(|v| v.to_slice()).collect(),
+                mask: (mask.outer_iter()).filter_map(|m| m.to_slice()).collect(),
+                limits: self.limits,
+                all_if_none: self.all_if_none,
+            };
+            fill(rows, out);
+        });
     }
 
     fn shape(&self) -> (usize, usize) {
         let (_, ny, nx) = self.images.dim();
         (ny, nx)
+    }
+}
+
+/// One row of every image of a [`Stack`].
+struct Rows<'a> {
+    values: Vec<&'a [f32]>,
+    mask: Vec<&'a [bool]>,
+    limits: [f32; 2],
+    all_if_none: bool,
+}
+
+/// The good values of [`LANES`] pixels.
+struct Block {
+    /// Which image is good where.
+    good: Vec<Lane<bool>>,
+    /// Number of good values.
+    count: Lane<i32>,
+    sorted: Sorted,
+}
+
+impl Block {
+    fn new(n: usize) -> Self {
+        Self {
+            good: vec![[false; LANES]; n],
+            count: [0; LANES],
+            sorted: Sorted::new(n),
+        }
+    }
+
+    /// Take the pixels from `x` on.
+    #[inline(always)]
+    fn fill(&mut self, rows: &Rows<'_>, x: usize) {
+        self.count = [0; LANES];
+        let images = rows.values.iter().zip(&rows.mask);
+        for (k, (values, mask)) in images.clone().enumerate() {
+            let (mut nan, mut bad) = ([f32::NAN; LANES], [true; LANES]);
+            let (value, mask) = (lane(values, x, &mut nan), lane(mask, x, &mut bad));
+            let good = &mut self.good[k];
+            for l in 0..LANES {
+                let inside = both(value[l] >= rows.limits[0], value[l] <= rows.limits[1]);
+                good[l] = both(both(inside, value[l].is_finite()), !mask[l]);
+                self.count[l] += i32::from(good[l]);
+            }
+            self.sorted.put(k, value, good);
+        }
+        if rows.all_if_none {
+            let none = self.count.map(|n| n == 0);
+            for (k, (values, _)) in images.enumerate() {
+                let mut nan = [f32::NAN; LANES];
+                let (value, good) = (lane(values, x, &mut nan), &mut self.good[k]);
+                for l in 0..LANES {
+                    let instead = both(none[l], value[l].is_finite());
+                    good[l] |= instead;
+                    self.count[l] += i32::from(instead);
+                }
+                self.sorted.put(k, value, good);
+            }
+        }
+        self.sorted.sort();
+    }
+
+    /// Sum over the good images of a number that each image has.
+    #[inline(always)]
+    fn sum(&self, terms: &[f64]) -> Lane<f32> {
+        let mut sum = [0.0; LANES];
+        for (good, term) in self.good.iter().zip(terms) {
+            let bits = term.to_bits();
+            for l in 0..LANES {
+                // 0 where the image is not good, without a branch.
+                sum[l] += f64::from_bits(bits & u64::from(good[l]).wrapping_neg());
+            }
+        }
+        sum.map(|v| v as f32)
     }
 }
 
@@ -110,31 +176,45 @@ impl Statistic {
     }
 }
 
-fn median_of_sorted(values: &[f32]) -> f32 {
-    let n = values.len();
-    match n {
-        0 => f32::NAN,
-        _ if n % 2 == 1 => values[n / 2],
-        _ => f32::midpoint(values[n / 2 - 1], values[n / 2]),
-    }
+/// A row of [`combine`].
+struct CombineRow<'a> {
+    rows: Rows<'a>,
+    statistic: Statistic,
+    n_low: i32,
+    n_high: i32,
+    out: &'a mut [f32],
 }
 
-/// Fill an image row by row in parallel; `fill` gets a scratch vector of its own.
-fn fill_rows(
-    shape: (usize, usize),
-    fill: impl Fn(usize, usize, &mut Vec<f32>) -> f32 + Sync,
-) -> Array2<f32> {
-    let mut out = Array2::zeros(shape);
-    out.outer_iter_mut()
-        .into_par_iter()
-        .enumerate()
-        .for_each_init(Vec::new, |scratch, (y, mut row)| {
-            interrupt::poll();
-            for (x, value) in row.iter_mut().enumerate() {
-                *value = fill(y, x, scratch);
+impl Kernel for CombineRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let mut block = Block::new(self.rows.values.len());
+        for (b, out) in self.out.chunks_mut(LANES).enumerate() {
+            block.fill(&self.rows, b * LANES);
+            let sorted = &block.sorted;
+            let (mut low, mut kept) = ([0; LANES], block.count);
+            for l in 0..LANES {
+                low[l] = self.n_low.min((kept[l] - 1).max(0));
+                kept[l] -= low[l];
+                kept[l] -= self.n_high.min((kept[l] - 1).max(0));
             }
-        });
-    out
+            let values = if self.statistic == Statistic::Median {
+                sorted.median(&low, &kept)
+            } else {
+                let mut sum = sorted.sum(&low, &kept);
+                for l in 0..LANES {
+                    let n = if self.statistic == Statistic::Mean {
+                        f64::from(kept[l])
+                    } else {
+                        1.0
+                    };
+                    sum[l] = if kept[l] > 0 { sum[l] / n } else { f64::NAN };
+                }
+                sum.map(|v| v as f32)
+            };
+            out.copy_from_slice(&values[..out.len()]);
+        }
+    }
 }
 
 /// Median, mean or sum of the good values at every position, without the `n_low` lowest and the `n_high` highest; NaN
@@ -146,20 +226,19 @@ pub fn combine(
     n_low: usize,
     n_high: usize,
 ) -> Array2<f32> {
-    fill_rows(stack.shape(), |y, x, scratch| {
-        stack.good_values(y, x, scratch);
-        let n = scratch.len();
-        let low = n_low.min(n.saturating_sub(1));
-        let high = n_high.min(n.saturating_sub(1 + low));
-        let kept = &scratch[low..n - high];
-        let sum = || kept.iter().map(|&v| f64::from(v)).sum::<f64>();
-        match statistic {
-            _ if kept.is_empty() => f32::NAN,
-            Statistic::Median => median_of_sorted(kept),
-            Statistic::Mean => (sum() / kept.len() as f64) as f32,
-            Statistic::Sum => sum() as f32,
-        }
-    })
+    let n = stack.images.dim().0;
+    let (n_low, n_high) = (n_low.min(n) as i32, n_high.min(n) as i32);
+    let mut combined = Array2::zeros(stack.shape());
+    stack.for_rows(rows_of(&mut combined), |rows, out| {
+        run_widest(CombineRow {
+            rows,
+            statistic,
+            n_low,
+            n_high,
+            out,
+        });
+    });
+    combined
 }
 
 /// Thresholds of [`minmed`].
@@ -173,22 +252,53 @@ pub struct MinmedParams {
     pub grow: usize,
 }
 
-/// One image's part in the noise of a minmed.
-struct Replace<'a> {
-    median: ArrayView2<'a, f32>,
-    minimum: Array2<f32>,
-    weight: Array2<f32>,
-    variance: Array2<f32>,
+/// A row of [`minmed`].
+struct MinmedRow<'a> {
+    rows: Rows<'a>,
+    exptime: &'a [f64],
+    /// Of sky and read noise in each image \[electron^2\].
+    variance: &'a [f64],
+    params: MinmedParams,
+    /// The result away from replaced pixels.
+    out: &'a mut [f32],
+    /// The result beside them.
+    near: &'a mut [f32],
+    /// Where `out` is the minimum.
+    replaced: &'a mut [bool],
 }
 
-impl Replace<'_> {
-    /// Is the minimum below the median by more than `n_sigma` sigma, in electrons?
-    fn is_low(&self, y: usize, x: usize, n_sigma: f64) -> bool {
-        let at = [y, x];
-        let weight = f64::from(self.weight[at]);
-        let median = f64::from(self.median[at]) * weight;
-        let sigma = (median + f64::from(self.variance[at])).max(0.0).sqrt();
-        f64::from(self.minimum[at]) * weight < median - n_sigma * sigma
+impl Kernel for MinmedRow<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let n = self.rows.values.len();
+        let mut block = Block::new(n);
+        let (out, near) = (self.out.chunks_mut(LANES), self.near.chunks_mut(LANES));
+        let outs = out.zip(near).zip(self.replaced.chunks_mut(LANES));
+        for (b, ((out, near), replaced)) in outs.enumerate() {
+            block.fill(&self.rows, b * LANES);
+            let sorted = &block.sorted;
+            // Two images are averaged, and a single value is kept.
+            let least = if n <= 2 { 2 } else { 1 };
+            let kept = block.count.map(|m| if m > least { m - 1 } else { m });
+            let median = sorted.median(&[0; LANES], &kept);
+            let minimum = sorted.ranked(&[0; LANES]);
+            let (weight, variance) = (block.sum(self.exptime), block.sum(self.variance));
+            let (mut far, mut beside, mut is_high) = (median, median, [false; LANES]);
+            for l in 0..LANES {
+                let weight = f64::from(weight[l]);
+                let electrons = f64::from(median[l]) * weight;
+                let sigma = (electrons + f64::from(variance[l])).max(0.0).sqrt();
+                let lowest = f64::from(minimum[l]) * weight;
+                is_high[l] = both(n > 2, lowest < electrons - self.params.n_sigma_low * sigma);
+                let is_high_near =
+                    both(n > 2, lowest < electrons - self.params.n_sigma_near * sigma);
+                far[l] = if is_high[l] { minimum[l] } else { median[l] };
+                beside[l] = if is_high_near { minimum[l] } else { median[l] };
+            }
+            out.copy_from_slice(&far[..out.len()]);
+            near.copy_from_slice(&beside[..near.len()]);
+            replaced.copy_from_slice(&is_high[..replaced.len()]);
+        }
     }
 }
 
@@ -218,45 +328,33 @@ pub fn minmed(
     check_length("exptime", exptime.len(), n)?;
     check_length("sky", sky.len(), n)?;
     check_length("read_noise", read_noise.len(), n)?;
-    let shape = stack.shape();
     let variances: Vec<f64> = (0..n)
         .map(|k| sky[k] * exptime[k] + read_noise[k] * read_noise[k])
         .collect();
 
-    let median = fill_rows(shape, |y, x, scratch| {
-        stack.good_values(y, x, scratch);
-        match (n, scratch.len()) {
-            (..=2, 2) => f32::midpoint(scratch[0], scratch[1]),
-            (_, 0 | 1) => median_of_sorted(scratch),
-            (_, m) => median_of_sorted(&scratch[..m - 1]),
-        }
-    });
-    if n <= 2 {
-        return Ok(median);
-    }
-    let replace = Replace {
-        median: median.view(),
-        minimum: fill_rows(shape, |y, x, scratch| {
-            stack.good_values(y, x, scratch);
-            scratch.first().copied().unwrap_or(f32::NAN)
-        }),
-        weight: fill_rows(shape, |y, x, _| stack.sum_good(exptime, y, x)),
-        variance: fill_rows(shape, |y, x, _| stack.sum_good(&variances, y, x)),
-    };
-    let replaced = Array2::from_shape_fn(shape, |(y, x)| replace.is_low(y, x, params.n_sigma_low));
-    let near = grow(replaced.view(), 2 * params.grow + 1);
-    Ok(fill_rows(shape, |y, x, _| {
-        let n_sigma = if near[[y, x]] {
-            params.n_sigma_near
-        } else {
-            params.n_sigma_low
-        };
-        if replace.is_low(y, x, n_sigma) {
-            replace.minimum[[y, x]]
-        } else {
-            median[[y, x]]
-        }
-    }))
+    let [mut out, mut near] = [(); 2].map(|()| Array2::zeros(stack.shape()));
+    let mut replaced = Array2::from_elem(stack.shape(), false);
+    let rows = rows_of(&mut out).zip(rows_of(&mut near));
+    stack.for_rows(
+        rows.zip(rows_of(&mut replaced)),
+        |rows, ((out, near), replaced)| {
+            run_widest(MinmedRow {
+                rows,
+                exptime,
+                variance: &variances,
+                params: *params,
+                out,
+                near,
+                replaced,
+            });
+        },
+    );
+    let is_near = grow(replaced.view(), 2 * params.grow + 1);
+    Zip::from(&mut out)
+        .and(&near)
+        .and(&is_near)
+        .par_for_each(|out, near, is_near| *out = if *is_near { *near } else { *out });
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! Cosmic rays by comparison with a model of the sky, blotted into the exposure's own pixels.
 
-use ndarray::{Array2, ArrayView2};
+// Everything must be compiled into the variants for the different vector registers.
+#![expect(
+    clippy::inline_always,
+    reason = "only inlined code uses the caller's vector registers"
+)]
+
+use ndarray::{Array2, ArrayView2, Zip};
 use rayon::prelude::*;
 
-use super::{OutliersError, check_shape};
+use super::lanes::{Kernel, run_widest};
+use super::{OutliersError, check_shape, row, rows_of};
 use crate::interrupt;
 
 /// Thresholds of [`flag_cosmic_rays`].
@@ -33,47 +40,85 @@ pub struct Frame<'a> {
     pub error: Option<ArrayView2<'a, f32>>,
 }
 
-/// Largest absolute difference of a pixel to its four neighbours; neighbours outside or without a model do not count.
-fn steepness(model: &ArrayView2<'_, f32>, y: usize, x: usize) -> f64 {
-    let (ny, nx) = model.dim();
-    let centre = model[[y, x]];
-    let mut largest = 0.0_f32;
-    let mut look = |yy: usize, xx: usize| {
-        let difference = (centre - model[[yy, xx]]).abs();
-        if difference > largest {
-            largest = difference;
-        }
-    };
-    if y > 0 {
-        look(y - 1, x);
-    }
-    if y + 1 < ny {
-        look(y + 1, x);
-    }
-    if x > 0 {
-        look(y, x - 1);
-    }
-    if x + 1 < nx {
-        look(y, x + 1);
-    }
-    f64::from(largest)
+/// The larger of a number and another one that may be NaN, in one instruction.
+#[inline(always)]
+fn more(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
 }
 
-/// Does each pixel deviate from the model by more than the first and the second threshold?
-fn deviates(frame: &Frame<'_>, params: &CosmicRayParams, y: usize, x: usize) -> [bool; 2] {
-    let model = f64::from(frame.model[[y, x]]);
-    let deviation = (f64::from(frame.data[[y, x]]) - model).abs();
-    let noise = if let Some(error) = frame.error {
-        let sigma = f64::from(error[[y, x]]);
-        if sigma.is_finite() { sigma } else { 0.0 }
-    } else {
-        let electrons = model.abs() * frame.exptime + frame.read_noise * frame.read_noise;
-        electrons.sqrt() / frame.exptime
-    };
-    let steep = steepness(&frame.model, y, x);
-    let core = params.core_scale * (steep - 3.0 * noise).max(0.0);
-    let limit = |i: usize| params.scale[i] * steep + params.snr[i] * noise + core;
-    [deviation > limit(0), deviation > limit(1)]
+/// One row of [`Frame`] and which of its pixels deviate from the model by more than the first and the second limit.
+struct Row<'a> {
+    params: CosmicRayParams,
+    exptime: f64,
+    read_noise: f64,
+    data: &'a [f32],
+    /// The rows below, at and above; the row itself at a border.
+    model: [&'a [f32]; 3],
+    error: Option<&'a [f32]>,
+    first: &'a mut [bool],
+    second: &'a mut [bool],
+}
+
+impl Row<'_> {
+    /// Largest absolute difference of the model to its four neighbours; neighbours outside or without a model do not
+    /// count.
+    #[inline(always)]
+    fn steepness(&self, out: &mut [f32]) {
+        let [below, at, above] = self.model;
+        for (((steep, v), b), a) in out.iter_mut().zip(at).zip(below).zip(above) {
+            *steep = more(more(0.0, (v - b).abs()), (v - a).abs());
+        }
+        for ((steep, v), next) in out.iter_mut().zip(at).zip(at.iter().skip(1)) {
+            *steep = more(*steep, (v - next).abs());
+        }
+        for ((steep, v), last) in out.iter_mut().skip(1).zip(at.iter().skip(1)).zip(at) {
+            *steep = more(*steep, (v - last).abs());
+        }
+    }
+
+    /// 1 sigma of the data.
+    #[inline(always)]
+    fn noise(&self, out: &mut [f64]) {
+        if let Some(error) = self.error {
+            for (noise, sigma) in out.iter_mut().zip(error) {
+                *noise = if sigma.is_finite() {
+                    f64::from(*sigma)
+                } else {
+                    0.0
+                };
+            }
+            return;
+        }
+        for (noise, model) in out.iter_mut().zip(self.model[1]) {
+            let electrons =
+                f64::from(*model).abs() * self.exptime + self.read_noise * self.read_noise;
+            *noise = electrons.sqrt() / self.exptime;
+        }
+    }
+}
+
+impl Kernel for Row<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let nx = self.data.len();
+        let (mut steep, mut noise) = (vec![0.0; nx], vec![0.0; nx]);
+        self.steepness(&mut steep);
+        self.noise(&mut noise);
+        let CosmicRayParams {
+            snr,
+            scale,
+            core_scale,
+        } = self.params;
+        let (data, model) = (self.data, &self.model[1][..nx]);
+        let (first, second) = (&mut self.first[..nx], &mut self.second[..nx]);
+        for x in 0..nx {
+            let deviation = (f64::from(data[x]) - f64::from(model[x])).abs();
+            let (steep, noise) = (f64::from(steep[x]), noise[x]);
+            let core = core_scale * (steep - 3.0 * noise).max(0.0);
+            first[x] = deviation > scale[0] * steep + snr[0] * noise + core;
+            second[x] = deviation > scale[1] * steep + snr[1] * noise + core;
+        }
+    }
 }
 
 /// Pixels hit by a cosmic ray: with `D` the [steepness] of the model and `noise` = sqrt(|model| t + RN^2) / t, those
@@ -95,22 +140,39 @@ pub fn flag_cosmic_rays(
     if let Some(error) = frame.error {
         check_shape("error", error.shape(), frame.data.shape())?;
     }
-    let shape = frame.data.dim();
-    let mut levels = Array2::from_elem(shape, [false; 2]);
-    levels
-        .outer_iter_mut()
-        .into_par_iter()
+    let data = frame.data.as_standard_layout();
+    let model = frame.model.as_standard_layout();
+    let error = frame.error.as_ref().map(|e| e.as_standard_layout());
+    let (ny, _) = data.dim();
+    let [mut first, mut second] = [(); 2].map(|()| Array2::from_elem(data.dim(), false));
+    rows_of(&mut first)
+        .zip(rows_of(&mut second))
         .enumerate()
-        .for_each(|(y, mut row)| {
+        .for_each(|(y, (first, second))| {
             interrupt::poll();
-            for (x, level) in row.iter_mut().enumerate() {
-                *level = deviates(frame, params, y, x);
-            }
+            run_widest(Row {
+                params: *params,
+                exptime: frame.exptime,
+                read_noise: frame.read_noise,
+                data: row(&data, y),
+                model: [y.saturating_sub(1), y, (y + 1).min(ny - 1)].map(|y| row(&model, y)),
+                error: error.as_ref().map(|e| row(e, y)),
+                first,
+                second,
+            });
         });
-    let near_seed = grow(levels.mapv(|level| level[0]).view(), 3);
-    Ok(ndarray::Zip::from(&levels)
+    let near_seed = grow(first.view(), 3);
+    Zip::from(&mut second)
         .and(&near_seed)
-        .map_collect(|level, &near| level[1] && near))
+        .for_each(|hit, near| *hit &= near);
+    Ok(second)
+}
+
+/// Set each pixel of which one of the others `from` is set.
+fn add(to: &mut [bool], from: &[bool]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to |= from;
+    }
 }
 
 /// Dilate a mask by a box of `side` x `side` pixels; a `side` of 1 changes nothing.
@@ -119,33 +181,22 @@ pub fn flag_cosmic_rays(
 #[must_use]
 pub fn grow(mask: ArrayView2<'_, bool>, side: usize) -> Array2<bool> {
     let (before, after) = (side / 2, side.saturating_sub(1) / 2);
-    let along = |line: &[bool], i: usize| -> bool {
-        // A pixel is hit by every set pixel within `before` above and `after` below it.
-        let first = i.saturating_sub(after);
-        let last = (i + before).min(line.len() - 1);
-        line[first..=last].iter().any(|m| *m)
-    };
-    let pass = |input: ArrayView2<'_, bool>| -> Array2<bool> {
-        let mut out = Array2::from_elem(input.dim(), false);
-        out.outer_iter_mut()
-            .into_par_iter()
-            .zip(input.outer_iter().into_par_iter())
-            .for_each(|(mut row, line)| {
-                let line: Vec<bool> = line.to_vec();
-                if line.iter().any(|m| *m) {
-                    for (i, value) in row.iter_mut().enumerate() {
-                        *value = along(&line, i);
-                    }
-                }
-            });
-        out
-    };
-    if side <= 1 {
-        return mask.to_owned();
-    }
-    let rows = pass(mask);
-    let columns = pass(rows.t());
-    columns.t().as_standard_layout().into_owned()
+    let mask = mask.as_standard_layout();
+    let (ny, nx) = mask.dim();
+    let mut out = Array2::from_elem((ny, nx), false);
+    rows_of(&mut out).enumerate().for_each(|(y, out)| {
+        let mut near = vec![false; nx];
+        for v in y.saturating_sub(after)..(y + before + 1).min(ny) {
+            add(&mut near, row(&mask, v));
+        }
+        for shift in 0..=before.min(nx) {
+            add(out, &near[shift..]);
+        }
+        for shift in 1..=after.min(nx) {
+            add(&mut out[shift..], &near);
+        }
+    });
+    out
 }
 
 /// Set the pixels that follow a set one within `length` rows, upwards or downwards: the charge that is left behind when

@@ -1,12 +1,22 @@
 //! Cosmic rays of a single exposure: sharper than anything that the optics let through (L.A.Cosmic).
 //!
-//! Medians cost most. What they are for is asked at few pixels only: the Laplacian over a lower bound of the noise
-//! leaves out all but a few candidates, whatever the median of the noise is.
+//! Medians cost most. Those of the noise and of the 3 x 3 pixels are made of all pixels side by side; larger structures
+//! are asked for where the Laplacian over its noise alone is above the limit, for they only lessen it.
+
+// Everything must be compiled into the variants for the different vector registers.
+#![expect(
+    clippy::inline_always,
+    reason = "only inlined code uses the caller's vector registers"
+)]
+
+use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use super::{OutliersError, check_shape};
+use super::lanes::{Kernel, LANES, run_widest};
+use super::medians::MedianRow;
+use super::{OutliersError, check_shape, grow};
 use crate::interrupt;
 use crate::math::stats::median_in_place;
 
@@ -72,6 +82,18 @@ struct Image<'a> {
     variance: Vec<f32>,
     background: Option<&'a [f32]>,
     good: Vec<bool>,
+    /// Whether all of the 3 x 3 and the 5 x 5 pixels around one are good and in the image.
+    whole: [Vec<bool>; 2],
+}
+
+/// What is known of every good pixel of an [`Image`].
+struct Planes {
+    /// Median of the 3 x 3 pixels around it, NaN where none is good.
+    small: Vec<f32>,
+    /// 1 sigma as it would be without a cosmic ray.
+    noise: Vec<f32>,
+    /// The Laplacian over its noise; pixels of half the width double it.
+    significance: Vec<f32>,
 }
 
 /// Values around a pixel, at most 7 x 7.
@@ -123,114 +145,116 @@ impl Image<'_> {
         window.median()
     }
 
-    /// 1 sigma of a pixel, as it would be without a cosmic ray.
-    fn noise(&self, i: usize, j: usize) -> f32 {
-        let background = self.background.map_or(0.0, |b| b[j * self.nx + i]);
-        (self.median(&self.variance, i, j, 2) + background)
-            .max(LEAST_VARIANCE)
-            .sqrt()
-    }
-
-    /// Positive part of the Laplacian of the image with pixels half as wide, mean of a pixel's four.
-    #[inline]
-    fn laplacian(&self, i: usize, j: usize) -> f32 {
-        let k = j * self.nx + i;
-        let centre = self.data[k];
-        let beside = |is_inside: bool, at: usize| {
-            if is_inside && self.good[at] {
-                self.data[at]
-            } else {
-                centre
-            }
-        };
-        let left = beside(i > 0, k.wrapping_sub(1));
-        let right = beside(i + 1 < self.nx, k + 1);
-        let below = beside(j > 0, k.wrapping_sub(self.nx));
-        let above = beside(j + 1 < self.ny, k + self.nx);
-        let part = |a: f32, b: f32| (2.0 * centre - a - b).max(0.0);
-        0.25 * (part(left, below) + part(right, below) + part(left, above) + part(right, above))
-    }
-
-    /// The Laplacian over its noise; pixels of half the width double it.
-    fn significance(&self, i: usize, j: usize) -> f32 {
-        self.laplacian(i, j) / (2.0 * self.noise(i, j))
-    }
-
-    /// [`Image::significance`] without the large structures.
-    fn sharp_significance(&self, i: usize, j: usize) -> f32 {
-        let mut window = Window::new();
-        self.around(i, j, 2, |u, v| {
-            if self.good[v * self.nx + u] {
-                window.push(self.significance(u, v));
-            }
+    /// Find the pixels whose windows are whole, which the good ones decide.
+    fn find_whole(&mut self) {
+        let bad = Array2::from_shape_fn((self.ny, self.nx), |(j, i)| !self.good[j * self.nx + i]);
+        self.whole = [1, 2].map(|reach| {
+            let inside = |at: usize, n: usize| at >= reach && at + reach < n;
+            // Rows of medians are at least as long as the lanes are wide.
+            let is_wide = self.nx >= LANES + 2 * reach;
+            let near_bad = grow(bad.view(), 2 * reach + 1);
+            let whole = |((j, i), near): ((usize, usize), &bool)| {
+                is_wide && inside(i, self.nx) && inside(j, self.ny) && !near
+            };
+            near_bad.indexed_iter().map(whole).collect()
         });
-        self.significance(i, j) - window.median()
+    }
+
+    /// [`Image::median`] of `SIDE` x `SIDE` around every pixel.
+    fn medians<const SIDE: usize>(&self, plane: &[f32], whole: &[bool]) -> Vec<f32>
+    where
+        for<'a> MedianRow<'a, SIDE>: Kernel,
+    {
+        let (nx, reach) = (self.nx, SIDE / 2);
+        let mut out = vec![0.0; plane.len()];
+        out.par_chunks_mut(nx.max(1))
+            .enumerate()
+            .for_each(|(j, out)| {
+                interrupt::poll();
+                if j >= reach && j + reach < self.ny && nx > 2 * reach {
+                    run_widest(MedianRow {
+                        rows: std::array::from_fn(|v| &plane[(j + v - reach) * nx..][..nx]),
+                        out: &mut out[reach..nx - reach],
+                    });
+                }
+                for (i, (median, whole)) in out.iter_mut().zip(&whole[j * nx..]).enumerate() {
+                    if !whole {
+                        *median = self.median(plane, i, j, reach);
+                    }
+                }
+            });
+        out
+    }
+
+    fn planes(&self) -> Planes {
+        let nx = self.nx;
+        let small = self.medians::<3>(&self.data, &self.whole[0]);
+        let mut noise = self.medians::<5>(&self.variance, &self.whole[1]);
+        let mut significance = vec![0.0; noise.len()];
+        let width = nx.max(1);
+        let rows = (significance.par_chunks_mut(width)).zip(noise.par_chunks_mut(width));
+        rows.enumerate().for_each(|(j, (significance, noise))| {
+            let row = |j: usize| &self.data[j * nx..][..nx];
+            let is_good = |j: usize| &self.good[j * nx..][..nx];
+            let near = [j.saturating_sub(1), j, (j + 1).min(self.ny - 1)];
+            run_widest(SignificanceRow {
+                data: near.map(row),
+                good: near.map(is_good),
+                background: self.background.map(|b| &b[j * nx..][..nx]),
+                noise,
+                out: significance,
+            });
+        });
+        Planes {
+            small,
+            noise,
+            significance,
+        }
+    }
+
+    /// The significance of a pixel without the large structures.
+    fn sharp_significance(&self, planes: &Planes, k: usize) -> f32 {
+        let large = self.median(&planes.significance, k % self.nx, k / self.nx, 2);
+        planes.significance[k] - large
     }
 
     /// What a star leaves between a small and a large median, over the noise.
-    fn fine_structure(&self, i: usize, j: usize) -> f32 {
-        let small = |u, v| self.median(&self.data, u, v, 1);
+    fn fine_structure(&self, planes: &Planes, k: usize) -> f32 {
         let mut window = Window::new();
-        self.around(i, j, 3, |u, v| {
-            let value = small(u, v);
+        self.around(k % self.nx, k / self.nx, 3, |u, v| {
+            let value = planes.small[v * self.nx + u];
             if !value.is_nan() {
                 window.push(value);
             }
         });
-        ((small(i, j) - window.median()) / self.noise(i, j)).max(LEAST_STRUCTURE)
+        ((planes.small[k] - window.median()) / planes.noise[k]).max(LEAST_STRUCTURE)
     }
 
-    /// A lower bound of the variance around each pixel of a row: the smallest of the 5 x 5.
-    fn least_variance(&self, j: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
-        scratch.clear();
-        scratch.resize(self.nx, f32::INFINITY);
-        for v in j.saturating_sub(2)..(j + 3).min(self.ny) {
-            let row = &self.variance[v * self.nx..(v + 1) * self.nx];
-            for (least, value) in scratch.iter_mut().zip(row) {
-                *least = least.min(*value);
-            }
-        }
-        for (i, least) in out.iter_mut().enumerate() {
-            let near = &scratch[i.saturating_sub(2)..(i + 3).min(self.nx)];
-            *least = near.iter().copied().fold(f32::INFINITY, f32::min);
-        }
+    /// Those of some pixels that are good and whose sharp significance is above a limit.
+    fn above<'a>(
+        &'a self,
+        planes: &'a Planes,
+        pixels: impl IndexedParallelIterator<Item = usize> + 'a,
+        limit: f32,
+    ) -> impl ParallelIterator<Item = (usize, f32)> + 'a {
+        // No significance is negative, so neither is what is taken off.
+        pixels
+            .with_min_len(1024)
+            .filter(move |k| self.good[*k] && planes.significance[*k] > limit)
+            .map(move |k| (k, self.sharp_significance(planes, k)))
+            .filter(move |(_, sharp)| *sharp > limit)
     }
 
     /// Pixels where cosmic rays begin, in order.
-    fn seeds(&self, params: &LacosmicParams) -> Vec<usize> {
-        (0..self.ny)
-            .into_par_iter()
-            .with_min_len(16)
-            .map_init(
-                || (vec![0.0; self.nx], Vec::new()),
-                |(least, scratch), j| {
-                    interrupt::poll();
-                    self.least_variance(j, least, scratch);
-                    let is_seed = |i: usize| {
-                        let k = j * self.nx + i;
-                        let limit = 4.0 * params.sigma * params.sigma;
-                        let laplacian = self.laplacian(i, j);
-                        let background = self.background.map_or(0.0, |b| b[k]);
-                        let bound = (least[i] + background).max(LEAST_VARIANCE);
-                        if !self.good[k] || laplacian * laplacian <= 0.999 * limit * bound {
-                            return false;
-                        }
-                        let sharp = self.sharp_significance(i, j);
-                        sharp > params.sigma && sharp > params.contrast * self.fine_structure(i, j)
-                    };
-                    let start = j * self.nx;
-                    (0..self.nx)
-                        .filter(|i| is_seed(*i))
-                        .map(|i| start + i)
-                        .collect::<Vec<_>>()
-                },
-            )
-            .flatten_iter()
+    fn seeds(&self, planes: &Planes, params: &LacosmicParams) -> Vec<usize> {
+        self.above(planes, (0..self.good.len()).into_par_iter(), params.sigma)
+            .filter(|(k, sharp)| *sharp > params.contrast * self.fine_structure(planes, *k))
+            .map(|(k, _)| k)
             .collect()
     }
 
     /// Good pixels at most one away from some pixels whose Laplacian is above a limit, with those pixels; sorted.
-    fn grow(&self, from: &[usize], limit: f32) -> Vec<usize> {
+    fn grow(&self, planes: &Planes, from: &[usize], limit: f32) -> Vec<usize> {
         let mut near = Vec::with_capacity(9 * from.len());
         for k in from {
             self.around(k % self.nx, k / self.nx, 1, |u, v| {
@@ -239,21 +263,19 @@ impl Image<'_> {
         }
         near.sort_unstable();
         near.dedup();
-        near.into_par_iter()
-            .with_min_len(64)
-            .filter(|k| self.good[*k] && self.sharp_significance(k % self.nx, k / self.nx) > limit)
+        self.above(planes, near.into_par_iter(), limit)
+            .map(|(k, _)| k)
             .collect()
     }
 
-    /// Values of a plane that replace those of `hit` pixels; `fallback` where no pixel is left.
+    /// Values of a plane that replace those of `hit` pixels; none where no pixel is left around one.
     fn filled(
         &self,
         plane: &[f32],
         hit: &[bool],
         pixels: &[usize],
         fill: Fill,
-        fallback: f32,
-    ) -> Vec<f32> {
+    ) -> Vec<Option<f32>> {
         pixels
             .par_iter()
             .with_min_len(64)
@@ -274,21 +296,19 @@ impl Image<'_> {
                         sum += weight * f64::from(plane[at]);
                     }
                 });
-                if window.n == 0 {
-                    fallback
-                } else if fill == Fill::Median {
-                    window.median()
-                } else {
-                    (sum / total) as f32
+                match fill {
+                    _ if window.n == 0 => None,
+                    Fill::Median => Some(window.median()),
+                    Fill::Mean | Fill::Distance => Some((sum / total) as f32),
                 }
             })
             .collect()
     }
 
-    /// Median of the good values of a plane.
-    fn level(&self, plane: &[f32]) -> f32 {
-        let good = plane.iter().zip(&self.good).filter(|(_, good)| **good);
-        median_in_place(&mut good.map(|(value, _)| *value).collect::<Vec<_>>())
+    /// Median of the good ones of some values of all pixels.
+    fn level(&self, values: impl Iterator<Item = f32>) -> f32 {
+        let good = values.zip(&self.good).filter(|(_, good)| **good);
+        median_in_place(&mut good.map(|(value, _)| value).collect::<Vec<_>>())
     }
 
     /// Leave out the cores of saturated stars and what is around them.
@@ -314,6 +334,68 @@ impl Image<'_> {
         }
         for k in bad {
             self.good[k] = false;
+        }
+    }
+}
+
+/// A row of [`Planes::noise`], of which the median of the variance is given, and of [`Planes::significance`].
+struct SignificanceRow<'a> {
+    /// The rows below, at and above; the row itself at a border.
+    data: [&'a [f32]; 3],
+    good: [&'a [bool]; 3],
+    background: Option<&'a [f32]>,
+    noise: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl SignificanceRow<'_> {
+    /// Positive part of the Laplacian of the image with pixels half as wide, mean of a pixel's four; `left` and `right`
+    /// are the pixels beside it. Where a pixel is not good, the one in the middle counts.
+    #[inline(always)]
+    fn laplacian(&self, left: usize, x: usize, right: usize) -> f32 {
+        let centre = self.data[1][x];
+        let beside = |row: usize, x: usize| {
+            let value = self.data[row][x];
+            if self.good[row][x] { value } else { centre }
+        };
+        let (left, right) = (beside(1, left), beside(1, right));
+        let (below, above) = (beside(0, x), beside(2, x));
+        let part = |a: f32, b: f32| (2.0 * centre - a - b).max(0.0);
+        0.25 * (part(left, below) + part(right, below) + part(left, above) + part(right, above))
+    }
+}
+
+impl Kernel for SignificanceRow<'_> {
+    #[expect(
+        clippy::needless_range_loop,
+        reason = "an iterator hides that the neighbours are within the row"
+    )]
+    #[inline(always)]
+    fn run(mut self) {
+        let nx = self.out.len();
+        let (noise, out) = (
+            std::mem::take(&mut self.noise),
+            std::mem::take(&mut self.out),
+        );
+        let (noise, out) = (&mut noise[..nx], &mut out[..nx]);
+        self.data = self.data.map(|row| &row[..nx]);
+        self.good = self.good.map(|row| &row[..nx]);
+        if let Some(background) = self.background {
+            for (noise, background) in noise.iter_mut().zip(background) {
+                *noise += background;
+            }
+        }
+        for noise in noise.iter_mut() {
+            *noise = noise.max(LEAST_VARIANCE).sqrt();
+        }
+        let last = nx - 1;
+        out[0] = self.laplacian(0, 0, last.min(1));
+        for x in 1..last {
+            out[x] = self.laplacian(x - 1, x, x + 1);
+        }
+        out[last] = self.laplacian(last.saturating_sub(1), last, last);
+        for (out, noise) in out.iter_mut().zip(noise) {
+            *out /= 2.0 * *noise;
         }
     }
 }
@@ -347,21 +429,16 @@ pub fn lacosmic(
     let total: Vec<f32> = data.iter().copied().collect();
     let background: Option<Vec<f32>> = background.map(|b| b.iter().copied().collect());
     let under = |k: usize| background.as_ref().map_or(0.0, |b| b[k]);
+    let first_data = || total.iter().enumerate().map(|(k, d)| d - under(k));
+    let first_variance = || variance.iter().enumerate().map(|(k, v)| v - under(k));
     let mut image = Image {
         ny,
         nx,
-        data: total
-            .iter()
-            .enumerate()
-            .map(|(k, d)| d - under(k))
-            .collect(),
-        variance: variance
-            .iter()
-            .enumerate()
-            .map(|(k, v)| v - under(k))
-            .collect(),
+        data: first_data().collect(),
+        variance: first_variance().collect(),
         background: background.as_deref(),
         good: vec![true; ny * nx],
+        whole: [Vec::new(), Vec::new()],
     };
     let mask: Option<Vec<bool>> = mask.map(|m| m.iter().copied().collect());
     for k in 0..ny * nx {
@@ -369,13 +446,15 @@ pub fn lacosmic(
         image.good[k] = is_known && mask.as_ref().is_none_or(|m| !m[k]);
     }
     image.mask_saturated(&total, params.saturation);
-    let levels = [image.level(&image.data), image.level(&image.variance)];
+    image.find_whole();
+    let levels = [OnceCell::new(), OnceCell::new()];
 
     let mut hit = vec![false; ny * nx];
     for _ in 0..params.n_rounds {
-        let seeds = image.seeds(params);
-        let grown = image.grow(&seeds, params.sigma);
-        let found = image.grow(&grown, params.sigma_near);
+        let planes = image.planes();
+        let seeds = image.seeds(&planes, params);
+        let grown = image.grow(&planes, &seeds, params.sigma);
+        let found = image.grow(&planes, &grown, params.sigma_near);
         if found.is_empty() {
             break;
         }
@@ -383,11 +462,14 @@ pub fn lacosmic(
             hit[k] = true;
         }
         let pixels: Vec<usize> = (0..hit.len()).filter(|k| hit[*k]).collect();
-        let data = image.filled(&image.data, &hit, &pixels, params.fill, levels[0]);
-        let variance = image.filled(&image.variance, &hit, &pixels, params.fill, levels[1]);
+        let data = image.filled(&image.data, &hit, &pixels, params.fill);
+        let variance = image.filled(&image.variance, &hit, &pixels, params.fill);
         for (k, (d, v)) in pixels.iter().zip(data.into_iter().zip(variance)) {
-            image.data[*k] = d;
-            image.variance[*k] = v;
+            // Where nothing is left, the level of the whole image stands.
+            let level = || *levels[0].get_or_init(|| image.level(first_data()));
+            image.data[*k] = d.unwrap_or_else(level);
+            let level = || *levels[1].get_or_init(|| image.level(first_variance()));
+            image.variance[*k] = v.unwrap_or_else(level);
         }
     }
     let cleaned = (0..ny * nx)

@@ -4,12 +4,17 @@
 mod combine;
 mod cosmic_rays;
 mod lacosmic;
+mod lanes;
+mod medians;
 mod static_mask;
 
 pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
 pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow, trail};
 pub use lacosmic::{Fill, LacosmicParams, lacosmic};
 pub use static_mask::{StaticMaskParams, low_pixels};
+
+use ndarray::{Array2, CowArray, Ix2};
+use rayon::prelude::*;
 
 use crate::error::{Kind, RoomError};
 
@@ -78,4 +83,15 @@ fn check_length(name: &'static str, found: usize, expected: usize) -> Result<(),
         found,
         expected,
     })
+}
+
+/// A row of an image in standard layout.
+fn row<'a, T>(image: &'a CowArray<'_, T, Ix2>, y: usize) -> &'a [T] {
+    image.row(y).to_slice().unwrap_or_default()
+}
+
+/// The rows of a new image, to be filled in parallel.
+fn rows_of<T: Send + Sync>(image: &mut Array2<T>) -> impl IndexedParallelIterator<Item = &mut [T]> {
+    let rows = image.outer_iter_mut().into_par_iter();
+    rows.map(|row| row.into_slice().unwrap_or_default())
 }
