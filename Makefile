@@ -14,7 +14,7 @@ $(BIN)/python:
 	@command -v $(PYTHON) >/dev/null || { echo "skymere needs Python >= 3.11: https://www.python.org/downloads or your package manager"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "skymere needs Python >= 3.11, $(PYTHON) is $$($(PYTHON) --version); name another with make PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv)"; exit 1; }
-	@command -v cargo >/dev/null || { echo "skymere needs a Rust toolchain >= 1.88: https://rustup.rs"; exit 1; }
+	@command -v cargo >/dev/null || { echo "skymere needs a Rust toolchain >= 1.89: https://rustup.rs"; exit 1; }
 	@command -v cc >/dev/null || { echo "skymere needs a C compiler and linker (Debian: apt install build-essential)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 

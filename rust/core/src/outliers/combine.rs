@@ -9,9 +9,10 @@
 use ndarray::{Array2, ArrayView3, Zip, s};
 use rayon::prelude::*;
 
-use super::lanes::{Kernel, LANES, Lane, Sorted, both, lane, run_widest};
+use super::lanes::{LANES, Lane, Sorted, both, lane};
 use super::{OutliersError, check_length, check_shape, grow, rows_of};
 use crate::interrupt;
+use crate::math::widest::{Work, run_widest};
 
 /// Registered images and which of their values are good.
 #[derive(Clone, Copy, Debug)]
@@ -185,7 +186,9 @@ struct CombineRow<'a> {
     out: &'a mut [f32],
 }
 
-impl Kernel for CombineRow<'_> {
+impl Work for CombineRow<'_> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         let mut block = Block::new(self.rows.values.len());
@@ -267,7 +270,9 @@ struct MinmedRow<'a> {
     replaced: &'a mut [bool],
 }
 
-impl Kernel for MinmedRow<'_> {
+impl Work for MinmedRow<'_> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         let n = self.rows.values.len();

@@ -9,9 +9,9 @@
 use ndarray::{Array2, ArrayView2, Zip};
 use rayon::prelude::*;
 
-use super::lanes::{Kernel, run_widest};
 use super::{OutliersError, check_shape, row, rows_of};
 use crate::interrupt;
+use crate::math::widest::{Work, run_widest};
 
 /// Thresholds of [`flag_cosmic_rays`].
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,9 @@ impl Row<'_> {
     }
 }
 
-impl Kernel for Row<'_> {
+impl Work for Row<'_> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         let nx = self.data.len();

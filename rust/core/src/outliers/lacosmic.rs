@@ -14,11 +14,12 @@ use std::cell::OnceCell;
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
-use super::lanes::{Kernel, LANES, run_widest};
+use super::lanes::LANES;
 use super::medians::MedianRow;
 use super::{OutliersError, check_shape, grow};
 use crate::interrupt;
 use crate::math::stats::median_in_place;
+use crate::math::widest::{Work, run_widest};
 
 /// Least variance, so that its root is not 0.
 const LEAST_VARIANCE: f32 = 1e-5;
@@ -163,7 +164,7 @@ impl Image<'_> {
     /// [`Image::median`] of `SIDE` x `SIDE` around every pixel.
     fn medians<const SIDE: usize>(&self, plane: &[f32], whole: &[bool]) -> Vec<f32>
     where
-        for<'a> MedianRow<'a, SIDE>: Kernel,
+        for<'a> MedianRow<'a, SIDE>: Work<Output = ()>,
     {
         let (nx, reach) = (self.nx, SIDE / 2);
         let mut out = vec![0.0; plane.len()];
@@ -365,7 +366,9 @@ impl SignificanceRow<'_> {
     }
 }
 
-impl Kernel for SignificanceRow<'_> {
+impl Work for SignificanceRow<'_> {
+    type Output = ();
+
     #[expect(
         clippy::needless_range_loop,
         reason = "an iterator hides that the neighbours are within the row"

@@ -12,47 +12,6 @@ pub const LANES: usize = 64;
 /// One number of each pixel.
 pub type Lane<T> = [T; LANES];
 
-/// Code that is compiled once for every kind of vector register; `run` must be `#[inline(always)]`.
-pub trait Kernel {
-    /// Do it.
-    fn run(self);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn run_avx512(kernel: impl Kernel) {
-    kernel.run();
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn run_avx2(kernel: impl Kernel) {
-    kernel.run();
-}
-
-/// Run with the widest vector registers of the processor.
-///
-/// No variant fuses a multiplication with an addition, so all give the same bits.
-#[allow(unsafe_code)]
-pub fn run_widest(kernel: impl Kernel) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let has_avx512 = std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512bw")
-            && std::arch::is_x86_feature_detected!("avx512dq")
-            && std::arch::is_x86_feature_detected!("avx512vl");
-        if has_avx512 {
-            // SAFETY: the processor has the instructions that the function was compiled for.
-            return unsafe { run_avx512(kernel) };
-        }
-        if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the instructions that the function was compiled for.
-            return unsafe { run_avx2(kernel) };
-        }
-    }
-    kernel.run();
-}
-
 /// [`LANES`] values of a row from `x` on; at its end those that are left, put into `room`.
 #[inline(always)]
 pub fn lane<'a, T: Copy>(row: &'a [T], x: usize, room: &'a mut Lane<T>) -> &'a Lane<T> {
@@ -237,10 +196,13 @@ impl Sorted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::math::widest::{Work, run_widest};
 
     struct Fill<'a>(&'a mut Sorted, &'a [Lane<f32>], &'a [Lane<bool>]);
 
-    impl Kernel for Fill<'_> {
+    impl Work for Fill<'_> {
+        type Output = ();
+
         #[inline(always)]
         fn run(self) {
             let Self(sorted, values, wanted) = self;

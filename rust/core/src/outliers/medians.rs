@@ -6,7 +6,8 @@
     reason = "only inlined code uses the caller's vector registers"
 )]
 
-use super::lanes::{Kernel, LANES, Lane, in_order};
+use super::lanes::{LANES, Lane, in_order};
+use crate::math::widest::Work;
 
 /// As many rows as columns are in a window, and the medians of every window that they hold, the first one's first.
 ///
@@ -65,7 +66,9 @@ fn windows<'a, const SIDE: usize, const WIDTH: usize>(
     Some((found, out[x..].first_chunk_mut()?))
 }
 
-impl Kernel for MedianRow<'_, 3> {
+impl Work for MedianRow<'_, 3> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         for x in (0..self.out.len()).step_by(LANES) {
@@ -81,7 +84,9 @@ impl Kernel for MedianRow<'_, 3> {
     }
 }
 
-impl Kernel for MedianRow<'_, 5> {
+impl Work for MedianRow<'_, 5> {
+    type Output = ();
+
     #[inline(always)]
     fn run(self) {
         for x in (0..self.out.len()).step_by(LANES) {
