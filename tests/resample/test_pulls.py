@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from drizzle.resample import Drizzle
 from scipy.special import erf
 
 from skymere.datamodels import Exposure
@@ -151,11 +152,15 @@ def on_output(y, x, shift=(0.0, 0.0)):
 
 
 def drizzled_fluxes(stars, shifts, pixfrac):
-    """Fluxes of stars of flux 1. The data are flat-fielded: a pixel holds the mean surface brightness in it."""
+    """Fluxes of stars of flux 1, from skymere and from PyPI drizzle.
+
+    The data are flat-fielded: a pixel holds the mean surface brightness in it.
+    """
     shape, fine, sigma = (120, 120), 5, 2.5
     y, x = np.indices(shape, dtype=float)
     at = (np.arange(fine) + 0.5) / fine - 0.5
-    drizzler = Drizzler((260, 300), params=DrizzleParams(pixfrac=pixfrac))
+    drizzler = Drizzler((260, 300), params=DrizzleParams(pixfrac=pixfrac, fillval=0.0))
+    peer = Drizzle(kernel="square", out_shape=(260, 300), fillval=0.0)
     places = [on_output(np.array(j), np.array(i)) for j, i in stars]
     for shift in shifts:
         image = np.zeros(shape)
@@ -165,18 +170,23 @@ def drizzled_fluxes(stars, shifts, pixfrac):
                 for x0, y0 in places:
                     image += np.exp(-0.5 * ((sx - x0) ** 2 + (sy - y0) ** 2) / sigma**2) / fine**2
         pixmap = np.stack(on_output(y, x, shift), axis=-1)
-        drizzler.add(image / (2 * np.pi * sigma**2), pixmap, pixel_scale_ratio=0.5)
-    found = drizzler.finish().data
-    v, u = np.indices(found.shape)
-    return np.array([found[np.hypot(v - y0, u - x0) < 18].sum(dtype=float) for x0, y0 in places])
+        image = (image / (2 * np.pi * sigma**2)).astype(np.float32)
+        drizzler.add(image, pixmap, pixel_scale_ratio=0.5)
+        peer.add_image(image, exptime=1.0, pixmap=pixmap, pixfrac=pixfrac, pixel_scale_ratio=0.5, in_units="cps")
+    v, u = np.indices(peer.out_img.shape)
+    return [
+        np.array([found[np.hypot(v - y0, u - x0) < 18].sum(dtype=float) for x0, y0 in places])
+        for found in (drizzler.finish().data, peer.out_img)
+    ]
 
 
 def test_fluxes_of_stars_are_the_same_over_a_distorted_field():
     stars = [(j, i) for j in (20.3, 60.2, 99.6) for i in (19.7, 59.9, 100.4)]
     dithers = [(0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5)]
     for shifts in (dithers[:1], dithers):
-        assert drizzled_fluxes(stars, shifts, 1.0) == pytest.approx(np.ones(9), abs=1e-3)
-    # Gaps between small drops give some pixels of the detector more room on the output than others.
-    small = drizzled_fluxes(stars, dithers, 0.8)
+        assert drizzled_fluxes(stars, shifts, 1.0)[0] == pytest.approx(np.ones(9), abs=1e-3)
+    # Gaps between small drops give some pixels of the detector more room on the output than others, in drizzle too.
+    small, peer = drizzled_fluxes(stars, dithers, 0.8)
+    assert small == pytest.approx(peer, rel=1e-6)
     print(f"pixfrac 0.8, 4 dithers: fluxes {small.min():.4f} to {small.max():.4f} of those with pixfrac 1")
     assert small == pytest.approx(np.ones(9), abs=0.03)
