@@ -244,16 +244,21 @@ def _improve(psf: Psf, pixels: _Pixels, state: NDArray[np.float64], p: BuildPara
     usable = flux > 0
     sample = np.where(usable, (pixels.value - sky) / np.where(usable, flux, 1.0), 0.0) - psf.density(dx, dy)
     weight = np.where(usable, flux, 0.0) ** 2 * pixels.inverse_variance
-    side, s = psf.shape[0], p.oversampling
-    ix = np.floor(psf.x + dx * s + 0.5).astype(int)
-    iy = np.floor(psf.y + dy * s + 0.5).astype(int)
-    inside = (ix >= 0) & (iy >= 0) & (ix < side) & (iy < side) & (weight > 0)
-    at = iy[inside] * side + ix[inside]
-    gain = _clipped_means(at, sample[inside], weight[inside], side * side, p.clip_sigma).reshape(side, side)
-    data = psf.data.astype(np.float64) + gain / s**2
+    at, inside = _places(psf, dx, dy)
+    inside &= weight > 0
+    gain = _clipped_means(at[inside], sample[inside], weight[inside], psf.data.size, p.clip_sigma)
+    data = psf.data + gain.reshape(psf.shape) / p.oversampling**2
     if p.smooth:
         data = _smoothed(data)
-    return _centred(Psf(data=data.astype(np.float32), oversampling=s)).normalised()
+    return _centred(Psf(data=data.astype(np.float32), oversampling=p.oversampling)).normalised()
+
+
+def _places(psf: Psf, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the flat index of the PSF's pixel at offsets from its centre [detector pix], and whether there is one."""
+    ny, nx = psf.shape
+    ix = np.floor(psf.x + dx * psf.oversampling + 0.5).astype(np.int64)
+    iy = np.floor(psf.y + dy * psf.oversampling + 0.5).astype(np.int64)
+    return iy * nx + ix, (ix >= 0) & (iy >= 0) & (ix < nx) & (iy < ny)
 
 
 def _clipped_means(
@@ -336,11 +341,8 @@ def _chi2(psf: Psf, pixels: _Pixels, state: NDArray[np.float64]) -> NDArray[np.f
 def _error(psf: Psf, pixels: _Pixels, state: NDArray[np.float64]) -> NDArray[np.float32]:
     """1 sigma of every pixel from the noise of its samples; infinite where there is none."""
     x, y, flux, _ = state[pixels.star].T
-    side, s = psf.shape[0], psf.oversampling
-    ix = np.floor(psf.x + (pixels.column - x) * s + 0.5).astype(int)
-    iy = np.floor(psf.y + (pixels.row - y) * s + 0.5).astype(int)
-    inside = (ix >= 0) & (iy >= 0) & (ix < side) & (iy < side)
+    at, inside = _places(psf, pixels.column - x, pixels.row - y)
     weight = (flux**2 * pixels.inverse_variance)[inside]
-    total = np.bincount(iy[inside] * side + ix[inside], weight, minlength=side * side).reshape(side, side)
+    total = np.bincount(at[inside], weight, minlength=psf.data.size).reshape(psf.shape)
     with np.errstate(divide="ignore"):
-        return np.asarray(1.0 / np.sqrt(total) / s**2, np.float32)
+        return np.asarray(1.0 / np.sqrt(total) / psf.oversampling**2, np.float32)

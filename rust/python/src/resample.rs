@@ -17,6 +17,25 @@ use skymere_core::resample::scale;
 
 use crate::threads::run;
 
+/// An exposure without dq; `scales` are its `value_scale` and `pixel_scale_ratio`.
+fn exposure<'a>(
+    data: &'a PyReadonlyArray2<'_, f32>,
+    pixmap: &'a PyReadonlyArray3<'_, f64>,
+    weight: Option<&'a PyReadonlyArray2<'_, f32>>,
+    variance: Option<&'a PyReadonlyArray2<'_, f32>>,
+    (value_scale, pixel_scale_ratio): (f64, Option<f64>),
+) -> Input<'a> {
+    Input {
+        data: data.as_array(),
+        pixmap: pixmap.as_array(),
+        weight: weight.map(PyReadonlyArray2::as_array),
+        variance: variance.map(PyReadonlyArray2::as_array),
+        dq: None,
+        value_scale,
+        pixel_scale_ratio,
+    }
+}
+
 #[pyfunction]
 fn add(
     py: Python<'_>,
@@ -41,15 +60,9 @@ fn add(
         variance: out_variance.as_mut().map(PyReadwriteArray2::as_array_mut),
         dq: out_dq.as_mut().map(PyReadwriteArray2::as_array_mut),
     };
-    let input = Input {
-        data: data.as_array(),
-        pixmap: pixmap.as_array(),
-        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
-        variance: variance.as_ref().map(PyReadonlyArray2::as_array),
-        dq: dq.as_ref().map(PyReadonlyArray2::as_array),
-        value_scale,
-        pixel_scale_ratio,
-    };
+    let scales = (value_scale, pixel_scale_ratio);
+    let mut input = exposure(&data, &pixmap, weight.as_ref(), variance.as_ref(), scales);
+    input.dq = dq.as_ref().map(PyReadonlyArray2::as_array);
     run(py, || {
         Kernel::from_name(kernel, pixfrac)
             .and_then(|kernel| drizzle::add(out, &input, kernel, index))
@@ -129,15 +142,8 @@ fn add_sum_variances(
     kernel: &str,
     pixfrac: f64,
 ) -> PyResult<()> {
-    let input = Input {
-        data: data.as_array(),
-        pixmap: pixmap.as_array(),
-        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
-        variance: Some(variance.as_array()),
-        dq: None,
-        value_scale,
-        pixel_scale_ratio,
-    };
+    let scales = (value_scale, pixel_scale_ratio);
+    let input = exposure(&data, &pixmap, weight.as_ref(), Some(&variance), scales);
     let out = out_variance.as_slice_mut()?;
     let (boxes, factors, total) = (
         boxes.as_array(),
@@ -177,15 +183,8 @@ fn lag_sums<'py>(
         n_classes,
         reach,
     };
-    let input = Input {
-        data: data.as_array(),
-        pixmap: pixmap.as_array(),
-        weight: weight.as_ref().map(PyReadonlyArray2::as_array),
-        variance: Some(variance.as_array()),
-        dq: None,
-        value_scale,
-        pixel_scale_ratio,
-    };
+    let scales = (value_scale, pixel_scale_ratio);
+    let input = exposure(&data, &pixmap, weight.as_ref(), Some(&variance), scales);
     let total = total_weight.as_array();
     run(py, || {
         Kernel::from_name(kernel, pixfrac)

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! and the variance of a sum `sum_i u_i D_i` needs no pair of output pixels: it is
-//! `sum_kp v_kp (w_kp sum_i a_kpi u_i / W_i)^2`, one pass through the drops ([`add_sums`]). [`add_lags`] sums the
+//! `sum_kp v_kp (w_kp sum_i a_kpi u_i / W_i)^2`, one pass through the drops ([`add_sums`]). [`lag_sums`] sums the
 //! covariance over the pixels of a class as a function of the distance of the pair, [`lag_products`] does the same with
 //! the products of an image's pixels. The weights `W` are those of the whole output, so exposures are gone through a
 //! second time, one after the other; what is kept does not grow with their number.
