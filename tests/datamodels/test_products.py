@@ -51,6 +51,25 @@ def test_flags_add_up_and_leave_the_exposure_unchanged() -> None:
         e.flagged("bored", hit)
 
 
+def test_masks_of_others_come_as_named_bits() -> None:
+    dq = np.zeros((4, 5), np.uint32)
+    dq[0, 0] = 1 << 31  # without a name
+    e = exposure(dq=dq)
+    trail = np.zeros((4, 5), bool)
+    trail[2] = True
+    marked = e.marked("satellite", trail).marked("hot", trail).marked("satellite", ~trail)
+    assert marked.dq_bits == {"hot": 16, "dead": 4, "satellite": 1 << 30}
+    assert np.array_equal(marked.dq, dq + (1 << 30) + 16 * trail)
+    assert e.mask().sum() == 1
+    assert e.marked("persistence", trail).mask(ignore=["persistence"]).sum() == 1
+    with pytest.raises(InvalidInputError, match="'blob' is not allowed for e1, all 32 bits"):
+        exposure(dq_bits={str(k): 1 << k for k in range(32)}).marked("blob", trail)
+    with pytest.raises(InvalidInputError, match="reason: ''"):
+        e.marked("", trail)
+    with pytest.raises(InvalidInputError, match="mask: shape"):
+        e.marked("blob", trail[1:])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

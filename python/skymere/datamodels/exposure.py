@@ -162,3 +162,45 @@ class Exposure:
             raise InvalidInputError(msg)
         layer = as_mask(mask, "mask", shape=self.shape).astype(np.uint32) * np.uint32(FLAG_BITS[reason])
         return replace(self, flags=layer if self.flags is None else self.flags | layer)
+
+    def marked(self, reason: str, mask: NDArray[np.bool_]) -> "Exposure":
+        """Return this exposure with a DQ bit set where somebody says so: persistence, a blob, the trail of a satellite.
+
+        Parameters
+        ----------
+        reason : str
+            Name of the bit, one of `dq_bits` or a new one.
+        mask : ndarray of bool, shape (ny, nx)
+            True = set it.
+
+        Raises
+        ------
+        InvalidInputError
+            When the shape is another, the reason is empty, or no bit is free for a new one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from astropy.wcs import WCS
+        >>> from skymere.datamodels import Exposure
+        >>> ones, dq = np.ones((2, 2)), np.zeros((2, 2), np.uint32)
+        >>> plain = Exposure(
+        ...     exposure_id="a", data=ones, error=ones, dq=dq, wcs=WCS(naxis=2), exptime=1.0, band="f160w"
+        ... )
+        >>> marked = plain.marked("satellite", np.eye(2, dtype=bool))
+        >>> int(marked.mask().sum()), int(marked.mask(ignore=["satellite"]).sum()), int(plain.mask().sum())
+        (2, 0, 0)
+        """
+        if not reason:
+            msg = "reason: '' is not allowed, it must be the name of a DQ bit"
+            raise InvalidInputError(msg)
+        known = {bit for value in self.dq_bits.values() for bit in range(32) if value >> bit & 1}
+        # A bit that is set and has no name belongs to the instrument.
+        known |= {bit for bit in range(32) if (self.dq >> np.uint32(bit) & 1).any()}
+        free = [bit for bit in reversed(range(32)) if bit not in known]
+        if reason not in self.dq_bits and not free:
+            msg = f"reason: {reason!r} is not allowed for {self.exposure_id}, all 32 bits of its DQ are taken"
+            raise InvalidInputError(msg)
+        bit = self.dq_bits[reason] if reason in self.dq_bits else 1 << free[0]
+        layer = as_mask(mask, "mask", shape=self.shape).astype(np.uint32) * np.uint32(bit)
+        return replace(self, dq=self.dq | layer, dq_bits={**self.dq_bits, reason: bit})
