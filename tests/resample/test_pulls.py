@@ -14,6 +14,7 @@ NATIVE_ARCSEC, SKY, READ_NOISE = 0.128, 0.8, 12.0
 EXPTIMES = (250.0, 400.0, 300.0, 600.0)
 N_SIDE = 10
 SPACING_PIX = 46
+MORE_PIX = 20
 
 
 def pixel_integrals(shape, y, x, fwhm, flux):
@@ -33,11 +34,15 @@ class Scene:
     def __init__(self, scale_arcsec, seed=1):
         rng = np.random.default_rng(seed)
         ratio = scale_arcsec / NATIVE_ARCSEC
-        size = np.array([N_SIDE, 2 * N_SIDE]) * SPACING_PIX
+        size = np.array([N_SIDE, 2 * N_SIDE]) * (SPACING_PIX + MORE_PIX)
         self.grid = Grid.tangent(150.0, 2.0, shape=tuple(size + 60), scale_arcsec=scale_arcsec)
-        places = 30 + SPACING_PIX * (np.indices((N_SIDE, 2 * N_SIDE)).reshape(2, -1).T + 0.5)
-        places += rng.uniform(-0.5, 0.5, places.shape)
-        is_star = places[:, 1] < 30 + N_SIDE * SPACING_PIX
+        # On a lattice all places could have the same phase of the pattern that turned grids make with one another.
+        rows, columns = (
+            30 + np.cumsum(SPACING_PIX + rng.uniform(0, MORE_PIX, n), axis=-1) - SPACING_PIX / 2
+            for n in (N_SIDE, (N_SIDE, 2 * N_SIDE))
+        )
+        places = np.column_stack([np.repeat(rows, 2 * N_SIDE), columns.ravel()])
+        is_star = np.tile(np.arange(2 * N_SIDE) < N_SIDE, N_SIDE)
         self.centres = {"source": places[is_star], "blank": places[~is_star]}
         stars = self.centres["source"]
         sky = self.grid.sky(stars[:, 1], stars[:, 0])
