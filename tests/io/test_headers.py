@@ -79,7 +79,7 @@ def test_rules_of_a_file_come_first(tmp_path):
         blend_headers(INPUTS, [BlendRule(keyword="TARGNAME", function="sum")])
 
 
-def mosaic(exposure_ids):
+def mosaic(exposure_ids, fillval=None):
     shape = (6, 7)
     return Mosaic(
         band="f606w",
@@ -90,7 +90,7 @@ def mosaic(exposure_ids):
         context=np.ones((1, *shape), np.int32),
         exposure_ids=exposure_ids,
         zero_point_ab=26.49,
-        params={"kernel": "square", "pixfrac": 0.8, "fillval": None},
+        params={"kernel": "square", "pixfrac": 0.8, "fillval": fillval},
     )
 
 
@@ -123,6 +123,13 @@ def test_a_mosaic_has_a_row_and_keywords_for_every_input(tmp_path):
     assert read_mosaic(path).exposure_ids == names
     with pytest.raises(InvalidInputError, match="inputs: "):
         write_mosaic(mosaic(names), path, inputs=INPUTS[::-1])
+
+
+@pytest.mark.parametrize(("fillval", "expected"), [("nan", "INDEF"), ("NaN", "INDEF"), (0.0, 0.0), ("0.5", 0.5)])
+def test_the_fill_value_is_also_that_of_a_mosaic_of_the_lake(tmp_path, fillval, expected):
+    """Whose parameters are JSON, in which NaN is a text."""
+    write_mosaic(mosaic(("a",), fillval), tmp_path / "x_drz.fits")
+    assert fits.getval(tmp_path / "x_drz.fits", "D001FVAL") == expected
 
 
 def test_a_thousand_inputs_have_their_keywords(tmp_path):

@@ -110,7 +110,9 @@ def _primary_header(
 def _input_cards(mosaic: Mosaic, path: Path, i: int, given: InputHeader | None) -> dict[str, Any]:
     """Return what AstroDrizzle writes of an input, without the number; NAME is the exposure of context bit ``i``."""
     params, name = mosaic.params, mosaic.exposure_ids[i]
-    fill = params.get("fillval")
+    given_fill = params.get("fillval")
+    # In the lake NaN is a text.
+    fill = float("nan") if given_fill is None else float(given_fill)
     cards: dict[str, Any] = {
         "NAME": name,
         "VER": f"skymere {version('skymere')}",
@@ -122,7 +124,7 @@ def _input_cards(mosaic: Mosaic, path: Path, i: int, given: InputHeader | None) 
         "KERN": str(params.get("kernel", "")),
         "PIXF": params.get("pixfrac", ""),
         "OUUN": "cps",
-        "FVAL": "INDEF" if fill is None or not np.isfinite(fill) else float(fill),
+        "FVAL": fill if np.isfinite(fill) else "INDEF",
         "SCAL": mosaic.grid.scale_arcsec,
     }
     if given is None:
