@@ -92,12 +92,8 @@ OTHERS = [
 OFTEN = [("beam", "sealed"), ("flux", "rows_written"), ("slitlet", "staged")]
 
 
-@pytest.mark.parametrize(
-    ("product", "step"),
-    [pytest.param(*place, marks=() if place in OFTEN else pytest.mark.faults) for place in OTHERS],
-)
-def test_a_crash_at_any_step_of_any_other_product_is_mended(survey, tmp_path, product, step):
-    lake, clean = (survey.create(tmp_path / name) for name in ("lake", "clean"))
+def crash_and_mend_other(survey, path, folder, product, step):
+    lake, clean = survey.create(path), survey.create(folder / "clean")
     for one in (lake, clean):
         survey.publish(one, product, version=1)
     before = lake.content_hash()
@@ -114,6 +110,20 @@ def test_a_crash_at_any_step_of_any_other_product_is_mended(survey, tmp_path, pr
     assert survey.publish(lake, product, version=2) == ("already" if is_committed else "published")
     assert lake.content_hash() == clean.content_hash()
     assert lake.fsck(hashes=True) == []
+
+
+@pytest.mark.parametrize(
+    ("product", "step"),
+    [pytest.param(*place, marks=() if place in OFTEN else pytest.mark.faults) for place in OTHERS],
+)
+def test_a_crash_at_any_step_of_any_other_product_is_mended(survey, tmp_path, product, step):
+    crash_and_mend_other(survey, tmp_path / "lake", tmp_path, product, step)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("product", "step"), OTHERS)
+def test_a_crash_of_any_other_product_in_an_object_store_is_mended(survey, s3, tmp_path, product, step):
+    crash_and_mend_other(survey, f"{s3()}/lake", tmp_path, product, step)
 
 
 def upload(folder, url):

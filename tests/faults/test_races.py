@@ -98,5 +98,5 @@ def test_eight_processes_publish_two_hundred_tiles_once(survey, tmp_path):
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
-def test_eight_processes_publish_forty_tiles_once_in_an_object_store(survey, s3, tmp_path):
-    publish_together(survey, f"{s3()}/lake", tmp_path, 8, 40)
+def test_eight_processes_publish_two_hundred_tiles_once_in_an_object_store(survey, s3, tmp_path):
+    publish_together(survey, f"{s3()}/lake", tmp_path, 8, 200)
