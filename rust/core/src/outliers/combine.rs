@@ -1,11 +1,5 @@
 //! Registered images to one: median, mean, sum and minmed of their good values.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 use ndarray::{Array2, ArrayView3, Zip, s};
 use rayon::prelude::*;
 

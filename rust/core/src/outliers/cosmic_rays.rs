@@ -1,11 +1,5 @@
 //! Cosmic rays by comparison with a model of the sky, blotted into the exposure's own pixels.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 use ndarray::{Array2, ArrayView2, Zip};
 use rayon::prelude::*;
 
@@ -125,7 +119,8 @@ impl Work for Row<'_> {
 
 /// Pixels hit by a cosmic ray: with `D` the [steepness] of the model and `noise` = sqrt(|model| t + RN^2) / t, those
 /// with |data - model| > `scale[1]` D + `snr[1]` noise that have, in their 3x3 block, a pixel with
-/// |data - model| > `scale[0]` D + `snr[0]` noise. To both limits `core_scale` max(D - 3 noise, 0) is added. A pixel that is not finite, or has no model, is not flagged.
+/// |data - model| > `scale[0]` D + `snr[0]` noise. To both limits `core_scale` max(D - 3 noise, 0) is added. A pixel that
+/// is not finite, or has no model, is not flagged.
 ///
 /// The sky is in the model, so it enters the noise once.
 ///

@@ -3,12 +3,6 @@
 //! Medians cost most. Those of the noise and of the 3 x 3 pixels are made of all pixels side by side; larger structures
 //! are asked for where the Laplacian over its noise alone is above the limit, for they only lessen it.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView2};

@@ -1,11 +1,5 @@
 //! Pixels side by side in the lanes of vector registers, and their values in order without a branch.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 /// Pixels that are treated together.
 pub const LANES: usize = 64;
 

@@ -1,11 +1,5 @@
 //! Medians of the 3 x 3 and 5 x 5 pixels around the pixels of a row, by networks of comparisons.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 use super::lanes::{LANES, Lane, in_order};
 use crate::math::widest::Work;
 

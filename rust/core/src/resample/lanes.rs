@@ -6,12 +6,6 @@
 //! edge inside of a pixel is the mean of `clamp(u, 0, 1)` along it times its height, with `u` the distance of the
 //! edge to the pixel's right side. What a lane does depends on its own drop only, whatever its neighbours are.
 
-// Everything must be compiled into the variants for the different vector registers.
-#![expect(
-    clippy::inline_always,
-    reason = "only inlined code uses the caller's vector registers"
-)]
-
 use super::overlap::{FARTHEST_PIX, Quad};
 use crate::math::widest::{Work, run_widest};
 
