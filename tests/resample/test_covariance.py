@@ -254,6 +254,8 @@ def test_the_covariance_of_a_mosaic_needs_the_exposures_twice_and_the_same_ones(
         drizzle(iter(exposures), GRID, noise=NoiseParams())
     mosaic = drizzle(exposures, GRID)
     assert mosaic.noise is None
+    with pytest.raises(InvalidInputError, match="an iterator is not allowed"):
+        predict_noise(iter(exposures), mosaic)
     with pytest.raises(InvalidInputError, match=r"\['e0'\] are not those of the mosaic"):
         predict_noise(exposures[:1], mosaic)
     u = np.ones((5, 5))
@@ -286,6 +288,7 @@ WHITE = {"kernels": np.ones((1, 1, 1)), "class_map": np.zeros((4, 4), np.uint8),
         (lambda: SumVariance(ONES, []).add(ONES, np.ones((4, 4, 2)), variance=ONES[:2]), "variance: shape"),
         (lambda: SumVariance(ONES, []).add(ONES, np.ones((3, 4, 2)), variance=ONES), "pixmap: shape"),
         (lambda: NoiseParams(n_cells=0), "n_cells: 0"),
+        (lambda: NoiseParams(phase_step=-0.1), "phase_step: -0.1"),
         (lambda: NoiseParams(weight_drop=1.0), "weight_drop: 1.0"),
         (lambda: NoiseCovariance(**{**WHITE, "kernels": np.ones((1, 2, 2))}), "odd square"),
         (lambda: NoiseCovariance(**{**WHITE, "kernels": np.ones((2, 1, 1))}), "kernels: shape"),

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from skymere.resample import NoiseParams, noise_correlation, predict_sums
+from skymere.datamodels import Exposure
+from skymere.resample import DrizzleParams, NoiseParams, drizzle, noise_correlation, predict_sums
+from skymere.wcs import Grid
 
 N_REALISATIONS = 200
 
@@ -88,3 +90,58 @@ def test_the_factor_of_an_aperture_is_that_of_its_sum(places, field):
     far = mosaic.noise.aperture_factor([60.0], y=[220.0], x=[220.0])
     assert far[0] == pytest.approx(mosaic.noise.large_area_factors["interior"], rel=0.03)
     assert np.isnan(mosaic.noise.aperture_factor(2.0, y=[-50.0], x=[0.0])).all()
+
+
+def native_exposures(rng, n=4, side=200):
+    """Exposures turned by up to 2 degrees, whose phases on the output make a pattern tens of pixels wide."""
+    out = []
+    for k in range(n):
+        shift = rng.uniform(-1, 1, 2) * 0.128 / 3600
+        detector = Grid.tangent(
+            150.0 + shift[0],
+            2.0 + shift[1],
+            shape=(side, side),
+            scale_arcsec=0.128,
+            rotation_deg=rng.uniform(-2, 2),
+        )
+        out.append(
+            Exposure(
+                exposure_id=f"e{k}",
+                data=np.zeros((side, side), np.float32),
+                error=np.full((side, side), 0.1 * (1 + 0.2 * k), np.float32),
+                dq=(rng.random((side, side)) < 0.01).astype(np.uint32),
+                wcs=detector.wcs,
+                exptime=100.0 * (k + 1),
+                band="f140w",
+                native_scale_arcsec=0.128,
+            )
+        )
+    return out
+
+
+@pytest.mark.parametrize("pixfrac", [0.6, 0.8, 1.0])
+def test_on_pixels_of_the_detectors_size_the_kernels_follow_the_phases_of_the_grids(places, pixfrac):
+    rng = np.random.default_rng(21)
+    exposures = native_exposures(rng)
+    grid = Grid.tangent(150.0, 2.0, shape=(180, 180), scale_arcsec=0.128)
+    ratios = {}
+    for name, step in (("one kernel", 100.0), ("by phase", NoiseParams().phase_step)):
+        noise = NoiseParams(measure=False, phase_step=step)
+        mosaic = drizzle(exposures, grid, params=DrizzleParams(pixfrac=pixfrac), noise=noise)
+        centres = np.random.default_rng(22).uniform(25, 155, (100, 2))
+        for radius in places.RADII:
+            these = [places.circle(y, x, radius) for y, x in centres]
+            exact = np.sqrt(predict_sums(exposures, mosaic, these))
+            by_class = [
+                mosaic.noise.sum_variance(u, stamp(mosaic.variance, (y0, x0, u)), y0=y0, x0=x0) for y0, x0, u in these
+            ]
+            ratios[name, radius] = found = np.sqrt(by_class) / exact
+            print(
+                f"pixfrac {pixfrac}, {name}, r = {radius:g}: kernel over exact sigma {found.mean():.3f}, "
+                f"scatter {found.std():.3f}, {found.min():.3f} to {found.max():.3f}"
+            )
+    for radius in places.RADII:
+        found = ratios["by phase", radius]
+        assert found.mean() == pytest.approx(1.0, abs=0.03)
+        assert np.abs(found - 1).max() < 0.15
+        assert found.std() < 0.5 * ratios["one kernel", radius].std()

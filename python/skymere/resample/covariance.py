@@ -1,7 +1,7 @@
 """The noise covariance of a mosaic: of any sum of pixels exactly, and as a kernel for each class of position."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,15 +10,17 @@ from skymere._arrays import as_array, as_image
 from skymere._rust import resample as _resample
 from skymere.datamodels import Exposure, Mosaic, NoiseCovariance
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.resample.drizzle import DrizzleParams, kernel_name
+from skymere.resample.drizzle import DrizzleParams, Drizzler, kernel_name
 from skymere.resample.inputs import DrizzleInput, drizzle_input
-from skymere.resample.position import CLASSES, cells_with, position_classes
+from skymere.resample.position import CLASSES, cells_with, phase_classes, position_classes
 
 __all__ = ["NoiseParams", "SumVariance", "predict_noise", "predict_sums"]
 
 _CELL_PIX = 8
 # Distortion makes some drops larger than those of the nominal scale.
 _LARGER_PIXEL = 1.05
+# Output over input pixel from which on the phases of the grids make a pattern that apertures see.
+_PHASE_RATIO = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,9 @@ class NoiseParams:
         Widest gap that is a hole [input pix].
     weight_drop : float
         Relative drop of the averaged weight that makes an edge or a hole.
+    phase_step : float
+        Relative step of the variance between the parts of the interior, on output pixels about as large as the
+        detector's.
     measure : bool
         Whether the covariance is measured on blank sky as well.
     sky_sigma : float
@@ -55,12 +60,13 @@ class NoiseParams:
     smooth_pix: float = 3.0
     hole_pix: float = 8.0
     weight_drop: float = 0.1
+    phase_step: float = 0.1
     measure: bool = True
     sky_sigma: float = 4.0
     background_pix: int = 128
 
     def __post_init__(self) -> None:
-        for name in ("n_cells", "smooth_pix", "hole_pix", "sky_sigma", "background_pix"):
+        for name in ("n_cells", "smooth_pix", "hole_pix", "phase_step", "sky_sigma", "background_pix"):
             if not 0 < getattr(self, name) < np.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
@@ -213,7 +219,7 @@ def predict_noise(
     Parameters
     ----------
     exposures : iterable of Exposure
-        Those that the mosaic was made of, as they were.
+        Those that the mosaic was made of, as they were: a list or another iterable that begins anew.
     mosaic : Mosaic
         From `drizzle`.
     params : NoiseParams, optional
@@ -223,12 +229,13 @@ def predict_noise(
     -------
     NoiseCovariance
         Kernels of the classes interior, edge, hole, and of the rims of edges and holes, where few drops contribute. A
-        class without pixels has the kernel of the first one that has some.
+        class without pixels has the kernel of the first one that has some. On output pixels about as large as the
+        detector's the interior has several parts.
 
     Raises
     ------
     InvalidInputError
-        When the exposures are not those of the mosaic.
+        When the exposures are not those of the mosaic, or can be gone through only once.
 
     Notes
     -----
@@ -236,15 +243,24 @@ def predict_noise(
     divided by its mean variance, and ``K(j - i)`` is that over the same sum of ``s_i s_j``. So a kernel gives the
     sums of pixels in its class their variance in the mean.
 
+    Turned grids make a pattern: where a pixel coincides with one of each exposure its noise is high and its own,
+    where it lies between them it is low and shared with neighbours; sums of pixels have the same noise in both. On
+    pixels as large as the detector's the pattern is wider than apertures, and the interior is divided by
+    ``sum_p a_p^2 w_p / sum_p a_p w_p``, to which the variance is proportional.
+
     References
     ----------
     .. [1] Casertano et al. 2000, AJ 120, 2747, appendix.
     """
     params = NoiseParams() if params is None else params
+    if iter(exposures) is exposures:
+        msg = "exposures: an iterator is not allowed, it must be a list or another iterable that begins anew"
+        raise InvalidInputError(msg)
+    concentration = _concentration(exposures, mosaic)
     kernels: _Kernels | None = None
     for given in _inputs(exposures, mosaic):
         if kernels is None:
-            kernels = _Kernels(mosaic, given.pixel_scale_ratio, params)
+            kernels = _Kernels(mosaic, given.pixel_scale_ratio, concentration, params)
         kernels.add(given)
     if kernels is None:
         msg = "exposures: at least one exposure is needed"
@@ -274,6 +290,19 @@ def _inputs(exposures: Iterable[Exposure], mosaic: Mosaic) -> Iterator[DrizzleIn
         raise InvalidInputError(msg)
 
 
+def _concentration(exposures: Iterable[Exposure], mosaic: Mosaic) -> NDArray[np.float32] | None:
+    """Return ``sum_p a_p^2 w_p / sum_p a_p w_p`` of every pixel; None where output pixels are small."""
+    drizzler = Drizzler(mosaic.grid.shape, params=_drizzle_params(mosaic), context=False)
+    for given in _inputs(exposures, mosaic):
+        if given.pixel_scale_ratio < _PHASE_RATIO:
+            return None
+        w = given.weight * np.float32(given.value_scale**2)
+        variance = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
+        drizzler.add(**vars(replace(given, variance=variance)))
+    image = drizzler.finish()
+    return None if image.variance is None else np.nan_to_num(image.variance) * image.weight
+
+
 def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
     """Return how far apart along an axis two output pixels of one drop can be [pix]."""
     width = {
@@ -290,27 +319,34 @@ def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
 class _Kernels:
     """The sums over pairs of pixels from which the kernels are made."""
 
-    def __init__(self, mosaic: Mosaic, pixel_scale_ratio: float, params: NoiseParams) -> None:
+    def __init__(
+        self, mosaic: Mosaic, pixel_scale_ratio: float, concentration: NDArray[np.float32] | None, params: NoiseParams
+    ) -> None:
         self.mosaic, self.params, self.drizzle = mosaic, params, _drizzle_params(mosaic)
         self.reach = drop_reach_pix(self.drizzle, pixel_scale_ratio)
-        self.classes = position_classes(
+        classes = position_classes(
             mosaic.weight,
             smooth_pix=round(params.smooth_pix / pixel_scale_ratio),
             hole_pix=round(params.hole_pix / pixel_scale_ratio),
             reach_pix=max(self.reach, 1),
             drop=params.weight_drop,
         )
+        self.classes, self.names = (
+            (classes, CLASSES)
+            if concentration is None
+            else phase_classes(classes, concentration, step=params.phase_step)
+        )
         self.sigma = np.sqrt(np.nan_to_num(mosaic.variance), dtype=np.float32)
-        self.sums = np.zeros((len(CLASSES), 2 * self.reach + 1, 2 * self.reach + 1))
+        self.sums = np.zeros((len(self.names), 2 * self.reach + 1, 2 * self.reach + 1))
         boxes: list[NDArray[np.int64]] = []
         scales: list[NDArray[np.float64]] = []
         rng = np.random.default_rng(params.seed)
-        for k in range(len(CLASSES)):
+        for k in range(len(self.names)):
             chosen, inverse = _cells(self.classes == k, self.sigma, params.n_cells, rng)
             boxes.append(chosen)
             scales.append(inverse)
         self.boxes, self.scales = np.concatenate(boxes), np.concatenate(scales)
-        self.box_classes = np.repeat(np.arange(len(CLASSES), dtype=np.uint8), [len(v) for v in scales])
+        self.box_classes = np.repeat(np.arange(len(self.names), dtype=np.uint8), [len(v) for v in scales])
 
     def add(self, given: DrizzleInput) -> None:
         """Add the covariances that an exposure brings; drops that are larger than those before widen the kernels."""
@@ -323,7 +359,7 @@ class _Kernels:
             self.box_classes,
             self.scales,
             self.classes,
-            len(CLASSES),
+            len(self.names),
             self.reach,
             self.mosaic.weight,
             given.data,
@@ -339,7 +375,7 @@ class _Kernels:
     def finish(self) -> NoiseCovariance:
         """Return the kernels."""
         products = _resample.lag_products(
-            self.boxes, self.box_classes, self.scales, self.classes, len(CLASSES), self.reach, self.sigma
+            self.boxes, self.box_classes, self.scales, self.classes, len(self.names), self.reach, self.sigma
         )
         above, below = symmetric(self.sums), symmetric(products)
         # A pair that is never seen together has no covariance in any cell.
@@ -351,7 +387,7 @@ class _Kernels:
         for k in np.flatnonzero(middle == 0):
             kernels[k] = kernels[np.flatnonzero(middle)[0]]
         return NoiseCovariance(
-            kernels=kernels, class_map=self.classes, classes=CLASSES, params={"noise": asdict(self.params)}
+            kernels=kernels, class_map=self.classes, classes=self.names, params={"noise": asdict(self.params)}
         )
 
 

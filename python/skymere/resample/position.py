@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 
 from skymere.datamodels.noise import NO_CLASS
 
-__all__ = ["CLASSES", "box_mean", "cells_with", "highest", "position_classes"]
+__all__ = ["CLASSES", "box_mean", "cells_with", "highest", "phase_classes", "position_classes"]
 
 CLASSES = ("interior", "edge", "hole", "edge_rim", "hole_rim")
 _ROUNDING = 1e-6
 # Weight of rims over that around, at most.
 _RIM = 0.5
 _INTERIOR, _EDGE, _HOLE, _EDGE_RIM, _HOLE_RIM = range(len(CLASSES))
+# Concentrations are averaged over this box, and their extremes [per cent] are left out of the steps.
+_PHASE_BOX_PIX = 3
+_PHASE_PERCENT = (1.0, 99.0)
 
 
 def position_classes(
@@ -63,6 +66,42 @@ def position_classes(
     out[rim & (out == _HOLE)] = _HOLE_RIM
     out[~covered] = NO_CLASS
     return out
+
+
+def phase_classes(
+    classes: NDArray[np.uint8], concentration: NDArray[np.float32], *, step: float
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return classes of which the interior is divided by the phases of the grids, and the names of the classes.
+
+    Parameters
+    ----------
+    classes : ndarray, uint8, shape (ny, nx)
+        From `position_classes`.
+    concentration : ndarray, float32, shape (ny, nx)
+        ``sum_p a_p^2 w_p / sum_p a_p w_p`` of every pixel: 1 where it coincides with one pixel of each exposure, low
+        where each shares out its drops among neighbours.
+    step : float
+        Relative step of the averaged concentration between classes.
+
+    Returns
+    -------
+    classes : ndarray, uint8, shape (ny, nx)
+        The parts of the interior that follow the first one come after all other classes.
+    names : tuple of str
+        ``interior_1`` has the lowest concentration; as `CLASSES` where there is nothing to divide.
+    """
+    inside = classes == _INTERIOR
+    if not inside.any():
+        return classes, CLASSES
+    smooth = box_mean(concentration, _PHASE_BOX_PIX)
+    low, high = np.log(np.maximum(np.percentile(smooth[inside], _PHASE_PERCENT), _ROUNDING))
+    n = min(round((high - low) / np.log1p(step)), NO_CLASS - len(CLASSES))
+    if n < 2:
+        return classes, CLASSES
+    part = np.searchsorted(np.exp(np.linspace(low, high, n + 1)[1:-1]), smooth)
+    later = len(CLASSES) - 1 + part
+    names = ("interior_1", *CLASSES[1:], *(f"interior_{k + 1}" for k in range(1, n)))
+    return np.where(inside & (part > 0), later, classes).astype(np.uint8), names
 
 
 def cells_with(wanted: NDArray[np.bool_], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
