@@ -45,7 +45,7 @@ def drizzle(
     ignore : iterable of str, optional
         Names of DQ bits that count as good; all others mask.
     noise : NoiseParams, optional
-        With it the mosaic has its noise covariance. It needs a second pass, so ``exposures`` must be a list or another
+        With it the mosaic has its noise covariance. It needs more passes, so ``exposures`` must be a list or another
         iterable that begins anew.
 
     Returns
