@@ -1,6 +1,4 @@
 //! The lake's bytes: rounding, whole shards out, batches of boxes in.
-// Arguments of functions for Python are extracted by value.
-#![allow(clippy::needless_pass_by_value)]
 
 use std::io;
 use std::path::PathBuf;

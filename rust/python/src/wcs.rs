@@ -1,8 +1,4 @@
 //! `skymere._rust.wcs`: TAN coordinates with distortion, pixel maps and sampled maps.
-#![expect(
-    clippy::needless_pass_by_value,
-    reason = "PyO3 hands arguments over by value"
-)]
 
 use numpy::{IntoPyArray, PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::prelude::*;
