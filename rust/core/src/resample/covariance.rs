@@ -150,7 +150,7 @@ impl<S: Spread> Walk<S> {
             {
                 if reaches(0, *x)
                     && reaches(1, *y)
-                    && let Some(drop) = pixels.drop_at(j * pixels.map.nx + i)
+                    && let (drop, true) = pixels.drop_at(j * pixels.map.nx + i)
                 {
                     self.picked.push([j, i]);
                     self.drops.push(drop);

@@ -147,22 +147,24 @@ impl<'a> Pixels<'a> {
         })
     }
 
-    /// The pixel at a flat index, or None for one that does not count.
+    /// The pixel at a flat index, and whether it counts.
     #[inline(always)]
-    pub(super) fn drop_at(&self, at: usize) -> Option<Drop> {
+    pub(super) fn drop_at(&self, at: usize) -> (Drop, bool) {
         let weight = self.weight.map_or(1.0, |w| f64::from(w[at]));
         let value = f64::from(self.data[at]) * self.value_scale;
         let variance = self.variance.map_or(0.0, |v| {
             f64::from(v[at]) * self.value_scale * self.value_scale
         });
-        let counts =
-            weight > 0.0 && weight.is_finite() && value.is_finite() && variance.is_finite();
-        counts.then(|| Drop {
+        // A sum is finite if all its terms are.
+        let counts = weight > 0.0 && (weight + value + variance).is_finite();
+        let dq = self.dq.map_or(0, |dq| dq[at]);
+        let drop = Drop {
             weight,
             value,
             variance,
-            dq: self.dq.map_or(0, |dq| dq[at]),
-        })
+            dq,
+        };
+        (drop, counts)
     }
 }
 
@@ -179,7 +181,7 @@ pub(super) struct Tile {
 /// What a thread needs besides the output.
 struct Scratch<S> {
     spread: S,
-    /// The prepared drops of a tile that count, and what they hold.
+    /// Room for the prepared drops of a tile that count, and what they hold.
     which: Vec<usize>,
     drops: Vec<Drop>,
 }
@@ -338,31 +340,25 @@ impl<S: Spread> Scratch<S> {
         window: &Window,
         block: &mut Block<'_>,
     ) {
-        let Self {
-            spread,
-            which,
-            drops,
-        } = self;
-        which.clear();
-        drops.clear();
         let low = window.rows.start as f64 - 0.5 - tile.margins[1];
         let high = window.rows.end as f64 - 0.5 + tile.margins[1];
+        let mut n = 0;
         for (row, j) in tile.rows.clone().enumerate() {
+            let first = j * pixels.map.nx + tile.columns.start;
             let positions = &pixels.map.row(j)[tile.columns.clone()];
             for (column, [_, y]) in positions.iter().enumerate() {
-                if *y >= low
-                    && *y <= high
-                    && let Some(drop) =
-                        pixels.drop_at(j * pixels.map.nx + tile.columns.start + column)
-                {
-                    which.push(row * tile.columns.len() + column);
-                    drops.push(drop);
-                }
+                // The next drop overwrites one that does not count: a branch would often be guessed wrong.
+                let (drop, counts) = pixels.drop_at(first + column);
+                self.which[n] = row * tile.columns.len() + column;
+                self.drops[n] = drop;
+                n += usize::from(counts && *y >= low && *y <= high);
             }
         }
-        if !which.is_empty() {
-            spread.prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
-            spread.spread(which, drops, window, block);
+        if n > 0 {
+            self.spread
+                .prepare(pixels.map, tile.rows.clone(), tile.columns.clone());
+            self.spread
+                .spread(&self.which[..n], &self.drops[..n], window, block);
         }
     }
 }
@@ -485,11 +481,11 @@ impl WithSpread for Adding<'_> {
 fn add_with<S: Spread>(sums: FlatSums<'_>, pixels: &Pixels<'_>, make: impl Fn() -> S + Sync) {
     let [ny, _] = sums.shape;
     let tiles = tiles(pixels.map, &make());
-    let block_rows = (ny / (8 * rayon::current_num_threads())).clamp(32, 256);
+    let block_rows = (ny / (4 * rayon::current_num_threads())).clamp(32, 512);
     let scratch = || Scratch {
         spread: make(),
-        which: Vec::new(),
-        drops: Vec::new(),
+        which: vec![0; TILE * TILE],
+        drops: vec![Drop::default(); TILE * TILE],
     };
     sums.blocks(block_rows, pixels.bit)
         .into_par_iter()

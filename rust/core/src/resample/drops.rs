@@ -7,7 +7,7 @@ pub const CHUNK: usize = 4;
 pub type Pair = [f64; 2];
 
 /// What one input pixel hands on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Drop {
     /// Weight.
     pub weight: f64,

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::ResampleError;
 use super::drops::{Drop, Sink};
+use crate::math::widest::{Work, run_widest};
 
 /// Drops smaller than this are points.
 const SMALLEST_PIXFRAC: f64 = 1e-3;
@@ -112,38 +113,95 @@ pub struct Extent {
     pub steepest: f64,
 }
 
-impl Default for Extent {
-    fn default() -> Self {
-        Self {
-            low: f64::INFINITY,
-            high: f64::NEG_INFINITY,
-            steepest: 0.0,
+/// Numbers that are compared together: x and y of four pixels.
+const TOGETHER: usize = 8;
+
+/// Extremes of positions, x and y in turn.
+#[derive(Clone, Copy)]
+struct Extremes {
+    low: [f64; TOGETHER],
+    high: [f64; TOGETHER],
+    steepest: [f64; TOGETHER],
+}
+
+impl Extremes {
+    const NONE: Self = Self {
+        low: [f64::INFINITY; TOGETHER],
+        high: [f64::NEG_INFINITY; TOGETHER],
+        steepest: [0.0; TOGETHER],
+    };
+
+    /// Take in positions; comparisons with NaN are false, so NaN never counts.
+    #[inline(always)]
+    fn join(&mut self, positions: MapRow<'_>) {
+        let mut join = |chunk: &[f64]| {
+            for ((low, high), at) in self.low.iter_mut().zip(&mut self.high).zip(chunk) {
+                *low = if at < low { *at } else { *low };
+                *high = if at > high { *at } else { *high };
+            }
+        };
+        let (chunks, rest) = positions.as_flattened().as_chunks::<TOGETHER>();
+        for chunk in chunks {
+            join(chunk);
         }
+        join(rest);
+    }
+
+    /// Take in the distances of positions to as many neighbours.
+    #[inline(always)]
+    fn join_steps(&mut self, positions: MapRow<'_>, neighbours: MapRow<'_>) {
+        let mut join = |here: &[f64], there: &[f64]| {
+            for ((steepest, a), b) in self.steepest.iter_mut().zip(here).zip(there) {
+                let step = (a - b).abs();
+                *steepest = if step > *steepest { step } else { *steepest };
+            }
+        };
+        let (here, here_rest) = positions.as_flattened().as_chunks::<TOGETHER>();
+        let (there, there_rest) = neighbours.as_flattened().as_chunks::<TOGETHER>();
+        for (a, b) in here.iter().zip(there) {
+            join(a, b);
+        }
+        join(here_rest, there_rest);
+    }
+
+    /// In x and in y.
+    #[inline(always)]
+    fn finish(&self) -> [Extent; 2] {
+        [0, 1].map(|axis| {
+            let of = |values: &[f64; TOGETHER], f: fn(f64, f64) -> f64| {
+                let mut along = values.iter().skip(axis).step_by(2).copied();
+                along.next().map_or(f64::NAN, |first| along.fold(first, f))
+            };
+            Extent {
+                low: of(&self.low, f64::min),
+                high: of(&self.high, f64::max),
+                steepest: of(&self.steepest, f64::max),
+            }
+        })
     }
 }
 
-impl Extent {
-    /// Take in a position and its distance to two neighbours; comparisons with NaN are false, so NaN never counts.
-    #[inline]
-    fn join(&mut self, position: f64, neighbours: [f64; 2]) {
-        self.low = if position < self.low {
-            position
-        } else {
-            self.low
-        };
-        self.high = if position > self.high {
-            position
-        } else {
-            self.high
-        };
-        for neighbour in neighbours {
-            let step = (position - neighbour).abs();
-            self.steepest = if step > self.steepest {
-                step
-            } else {
-                self.steepest
-            };
+/// Part of a pixel map whose extent is wanted.
+struct Part<'a> {
+    map: MapRows<'a>,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Work for Part<'_> {
+    type Output = [Extent; 2];
+
+    #[inline(always)]
+    fn run(self) -> [Extent; 2] {
+        let mut extremes = Extremes::NONE;
+        let wide = self.columns.start.saturating_sub(1)..(self.columns.end + 1).min(self.map.nx);
+        for j in self.rows.start.saturating_sub(1)..(self.rows.end + 1).min(self.map.ny) {
+            let here = &self.map.row(j)[wide.clone()];
+            extremes.join(here);
+            extremes.join_steps(here, &self.map.row(j.saturating_sub(1))[wide.clone()]);
+            extremes.join_steps(&here[1..], &here[..here.len() - 1]);
         }
+        extremes.finish()
     }
 }
 
@@ -157,20 +215,11 @@ impl<'a> MapRows<'a> {
     /// What the centres of some pixels and of those around them span, in x and in y.
     #[must_use]
     pub fn extent(&self, rows: Range<usize>, columns: Range<usize>) -> [Extent; 2] {
-        let mut extents = [Extent::default(); 2];
-        let wide = columns.start.saturating_sub(1)..(columns.end + 1).min(self.nx);
-        for j in rows.start.saturating_sub(1)..(rows.end + 1).min(self.ny) {
-            let here = &self.row(j)[wide.clone()];
-            let below = &self.row(j.saturating_sub(1))[wide.clone()];
-            let mut left = [f64::NAN; 2];
-            for (position, below) in here.iter().zip(below) {
-                for (axis, extent) in extents.iter_mut().enumerate() {
-                    extent.join(position[axis], [left[axis], below[axis]]);
-                }
-                left = *position;
-            }
-        }
-        extents
+        run_widest(Part {
+            map: *self,
+            rows,
+            columns,
+        })
     }
 }
 
