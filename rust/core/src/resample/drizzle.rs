@@ -6,6 +6,7 @@
 
 use std::array;
 use std::hint;
+use std::iter;
 use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayView3, ArrayViewMut2, ArrayViewMut3};
@@ -253,38 +254,54 @@ impl Block<'_> {
         }
     }
 
-    /// As [`Self::add_fixed`], where the block ends before the shares do.
+    /// As [`Self::add_chunks`], where the block ends before the shares do.
     #[cold]
-    fn add_cut(&mut self, drop: &Drop, start: usize, shares: &[f64]) {
+    fn add_cut(&mut self, drop: &Drop, start: usize, shares: impl Iterator<Item = f64>) {
         let n = self.mean.len().saturating_sub(start);
-        for (k, share) in shares.iter().enumerate().take(n) {
-            self.add_fixed(drop, start + k, &[*share]);
+        for (k, share) in shares.take(n).enumerate() {
+            self.add_chunks(drop, start + k, iter::once([share]));
         }
     }
 
     /// Add shares from a pixel of the block on. Shares beyond the end of a row or of the block are 0.
     #[inline(always)]
-    fn add_fixed<const N: usize>(&mut self, drop: &Drop, start: usize, shares: &[f64; N]) {
-        let window = start..start + N;
+    fn add_chunks<const N: usize>(
+        &mut self,
+        drop: &Drop,
+        start: usize,
+        chunks: impl ExactSizeIterator<Item = [f64; N]> + Clone,
+    ) {
+        let window = start..start + chunks.len() * N;
         if window.end > self.mean.len() {
-            return self.add_cut(drop, start, shares);
+            return self.add_cut(drop, start, chunks.flatten());
         }
-        let product = drop.weight * drop.value;
-        for (pair, share) in self.mean[window.clone()].iter_mut().zip(shares) {
-            *pair = [pair[0] + share * drop.weight, pair[1] + share * product];
+        let Drop { weight, value, .. } = *drop;
+        let product = weight * value;
+        let mean = self.mean[window.clone()].as_chunks_mut::<N>().0;
+        for (pairs, shares) in mean.iter_mut().zip(chunks.clone()) {
+            for (pair, share) in pairs.iter_mut().zip(shares) {
+                *pair = [pair[0] + share * weight, pair[1] + share * product];
+            }
         }
-        if let Some(bits) = self.context[window.clone()].first_chunk_mut::<N>() {
+        let context = self.context[window.clone()].as_chunks_mut::<N>().0;
+        for (bits, shares) in context.iter_mut().zip(chunks.clone()) {
             *bits = array::from_fn(|k| bits[k] | if shares[k] > 0.0 { self.bit } else { 0 });
         }
         if let Some(variance) = &mut self.variance {
-            for (sum, share) in variance[window.clone()].iter_mut().zip(shares) {
-                let w = share * drop.weight;
-                *sum += w * w * drop.variance;
+            let sums = variance[window.clone()].as_chunks_mut::<N>().0;
+            for (sums, shares) in sums.iter_mut().zip(chunks.clone()) {
+                for (sum, share) in sums.iter_mut().zip(shares) {
+                    let w = share * weight;
+                    *sum += w * w * drop.variance;
+                }
             }
         }
         if let Some(dq) = &mut self.dq {
-            for (bits, share) in dq[window].iter_mut().zip(shares) {
-                *bits |= if *share == 0.0 { 0 } else { drop.dq };
+            let union = dq[window].as_chunks_mut::<N>().0;
+            for (bits, shares) in union.iter_mut().zip(chunks) {
+                for (bits, share) in bits.iter_mut().zip(shares) {
+                    *bits |= if share == 0.0 { 0 } else { drop.dq };
+                }
             }
         }
     }
@@ -295,12 +312,9 @@ impl Sink for Block<'_> {
     fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
         let start = self.start(row, column);
         let (chunks, rest) = shares.as_chunks::<CHUNK>();
-        for (k, chunk) in chunks.iter().enumerate() {
-            self.add_fixed(drop, start + k * CHUNK, chunk);
-        }
-        for (k, share) in rest.iter().enumerate() {
-            self.add_fixed(drop, start + chunks.len() * CHUNK + k, &[*share]);
-        }
+        self.add_chunks(drop, start, chunks.iter().copied());
+        let start = start + chunks.len() * CHUNK;
+        self.add_chunks(drop, start, rest.iter().map(|share| [*share]));
     }
 
     #[inline(always)]
@@ -312,10 +326,8 @@ impl Sink for Block<'_> {
         across: &[[f64; CHUNK]],
         height: f64,
     ) {
-        let start = self.start(row, column);
-        for (k, widths) in across.iter().enumerate() {
-            self.add_fixed(drop, start + k * CHUNK, &widths.map(|width| width * height));
-        }
+        let chunks = across.iter().map(|widths| widths.map(|w| w * height));
+        self.add_chunks(drop, self.start(row, column), chunks);
     }
 
     #[inline(always)]
@@ -326,7 +338,7 @@ impl Sink for Block<'_> {
         column: usize,
         shares: &[f64; N],
     ) {
-        self.add_fixed(drop, self.start(row, column), shares);
+        self.add_chunks(drop, self.start(row, column), iter::once(*shares));
     }
 }
 
