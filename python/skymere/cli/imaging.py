@@ -83,8 +83,12 @@ def align(
             write_with_wcs(path, copy, [one.wcs for one in ours], name="SKYMERE")
     frame = pl.DataFrame([one.row() for one in found])
     _write_table(frame, table)
-    shown = ("exposure_id", "status", "message", "n_matches", "shift_x", "shift_y", "rms_x", "rms_y")
-    print_frame(frame.select(name for name in shown if name in frame.columns))
+    # Without empty messages and with digits that matter it fits into a terminal of 80 columns.
+    digits = {"shift_x": 5, "shift_y": 5, "rms_x": 4, "rms_y": 4}
+    message = [] if (frame["message"] == "").all() else ["message"]
+    shown = [name for name in ("exposure_id", "status", *message, "n_matches", *digits) if name in frame.columns]
+    rounded = [pl.col(name).round(n) for name, n in digits.items() if name in shown]
+    print_frame(frame.select(shown).with_columns(rounded), "Shifts and rms in arcsec")
     if not all(one.is_aligned for one in found):
         raise typer.Exit(code=1)
 
