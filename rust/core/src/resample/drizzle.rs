@@ -14,7 +14,8 @@ use rayon::prelude::*;
 
 use super::ResampleError;
 use super::drops::{CHUNK, Drop, Pair, Sink};
-use super::kernels::{Kernel, MapRows, Spread, Window, touched};
+use super::kernels::{Kernel, Spread, Window, touched};
+use super::map_rows::MapRows;
 use super::spreads::{WithSpread, with_spread};
 use crate::interrupt;
 use crate::math::widest::{Work, run_widest};

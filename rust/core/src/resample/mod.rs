@@ -1,7 +1,7 @@
 //! Drizzle and blot: images from one pixel grid to another through a pixel map.
 //!
 //! [`drizzle`] adds exposures to an output; a [`kernels`] module says how the drop of one input pixel is shared among
-//! output pixels, with [`overlap`] for the exact areas of the square kernel. [`blot`] samples an image back, with the
+//! output pixels, with [`overlap`] for the exact areas of the square kernel; [`map_rows`] reads the pixel map. [`blot`] samples an image back, with the
 //! weights of [`taps`]. [`covariance`] says how the noise of the output is correlated.
 
 pub mod blot;
@@ -10,6 +10,7 @@ pub mod drizzle;
 pub mod drops;
 pub mod kernels;
 pub mod lanes;
+pub mod map_rows;
 pub mod overlap;
 pub mod scale;
 pub mod separable;

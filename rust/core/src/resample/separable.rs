@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::drops::{CHUNK, Drop, Sink};
-use super::kernels::{MapRows, Spread, Window, touched};
+use super::kernels::{Spread, Window, touched};
+use super::map_rows::MapRows;
 
 /// The share of a pixel along one axis, given the distance of its centre from the drop's.
 pub trait Profile: Send + Sync {

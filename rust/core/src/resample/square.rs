@@ -4,8 +4,9 @@ use std::array;
 use std::ops::Range;
 
 use super::drops::{Drop, Sink};
-use super::kernels::{MapRow, MapRows, Spread, Window};
+use super::kernels::{Spread, Window};
 use super::lanes::{self, Areas, Drops, LANES};
+use super::map_rows::{MapRow, MapRows};
 use super::overlap::{Coverage, Quad, SMALLEST_SHARE};
 
 /// The square kernel.
