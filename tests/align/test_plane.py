@@ -20,9 +20,9 @@ from skymere.align import (
     TangentPlane,
     align,
     corrected_wcs,
-    wcs_from_solution,
 )
 from skymere.errors import InvalidInputError
+from skymere.wcs import wcs_cards, wcs_from_cards
 
 
 def correction(shift, rotation_deg, scale, centre):
@@ -119,7 +119,7 @@ def test_exposures_with_such_coordinates_are_aligned(star_field):
     x, y = np.array([10.0, 600.0]), np.array([20.0, 500.0])
     away = np.subtract(found.wcs.pixel_to_world_values(x, y), plain.wcs.all_pix2world(x, y, 0))
     assert np.abs(away).max() * 3600 < 2e-5
-    with pytest.raises(InvalidInputError, match="LowLevel is not allowed"):
+    with pytest.raises(InvalidInputError, match="CorrectedWcs is not allowed"):
         found.row()
 
 
@@ -141,13 +141,27 @@ def test_the_solution_of_a_gwcs_comes_back_from_its_row(star_field):
     x, y = np.array([10.0, 600.0]), np.array([20.0, 500.0])
     for a in found:
         row = a.row()
-        back = wcs_from_solution(json.loads(row["wcs"]))
+        back = wcs_from_cards(json.loads(row["wcs"]))
         assert np.array_equal(back.pixel_to_world_values(x, y), a.wcs.pixel_to_world_values(x, y))
         assert json.dumps(json.loads(row["wcs"]), sort_keys=True) == row["wcs"]
-    assert isinstance(found[1].wcs, CorrectedWcs)
-    again = corrected_wcs(found[1].wcs, found[1].plane, found[1].correction)
-    back = wcs_from_solution(json.loads(replace(found[1], wcs=again).row()["wcs"]))
-    assert np.array_equal(back.pixel_to_world_values(x, y), again.pixel_to_world_values(x, y))
+    plain = align(exposures[:2], params=AlignParams(find=FindParams(fwhm_pix=1.8)))[1]
+    away = np.subtract(found[1].wcs.pixel_to_world_values(x, y), plain.wcs.all_pix2world(x, y, 0))
+    assert np.abs(away).max() * 3600 < 2e-5
+
+
+def test_a_corrected_gwcs_puts_every_pixel_where_the_map_takes_it_and_back(star_field):
+    exposures, _ = star_field(1.8, 7)
+    wcs = tangent_gwcs(exposures[0])
+    before = wcs_from_cards(wcs_cards(wcs))
+    plane = TangentPlane(ra=float(exposures[0].wcs.wcs.crval[0]), dec=float(exposures[0].wcs.wcs.crval[1]))
+    linear = correction([1.5, -0.7], 0.02, 1.00001, [20.0, 10.0])
+    found = corrected_wcs(wcs, plane, linear)
+    y, x = np.mgrid[0:500:50, 0:500:50].astype(float)
+    wanted = linear.apply(plane.of_pixels(wcs, x.ravel(), y.ravel()))
+    assert np.abs(plane.of_pixels(found, x.ravel(), y.ravel()) - wanted).max() < 1e-8
+    back = found.world_to_pixel_values(*found.pixel_to_world_values(x, y))
+    assert max(np.abs(back[0] - x).max(), np.abs(back[1] - y).max()) < 1e-6
+    assert np.array_equal(before.pixel_to_world_values(x, y), wcs.pixel_to_world_values(x, y))
 
 
 def test_other_coordinates_are_refused():

@@ -7,11 +7,20 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
+from astropy.wcs import WCS
 
+from skymere.align import LinearMap, TangentPlane, corrected_wcs
 from skymere.datamodels import Exposure
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
 from skymere.instruments import Detector, read_detectors
-from skymere.io import ReadParams, distortion_files, read_exposure, read_exposures, read_gwcs
+from skymere.io import (
+    ReadParams,
+    distortion_files,
+    read_exposure,
+    read_exposures,
+    read_gwcs,
+    write_with_wcs,
+)
 from skymere.resample import drizzle
 from skymere.wcs import Grid, wcs_cards
 
@@ -216,6 +225,42 @@ def test_a_cal_file_is_read_with_its_gwcs_and_drizzled(tmp_path, shared_data):
     middle = mosaic.data[mosaic.weight > 0.9 * mosaic.weight.max()]
     assert len(middle) > 1000
     assert np.median(middle) == pytest.approx(100.0 / 0.5 * 2.05, rel=0.01)
+
+
+def test_a_copy_of_a_cal_file_has_another_gwcs_and_headers_that_agree_with_it(tmp_path, shared_data):
+    gwcs_file = shared_data / "imaging" / "wcs" / "jwst_nrcb1_gwcs.asdf"
+    path = write(tmp_path / "jw_cal.fits", NIRCAM, unit="MJy/sr", PHOTMJSR=0.5, PIXAR_SR=2.3e-14, PIXAR_A2=9.6e-4)
+    with fits.open(path, mode="update") as hdus:
+        header = hdus["SCI"].header
+        for i in (1, 2):
+            header[f"CDELT{i}"] = 1.0
+            for j in (1, 2):
+                header[f"PC{i}_{j}"] = header.pop(f"CD{i}_{j}")
+    embed(path, gwcs_file.read_bytes())
+    exposure, content = read_exposure(path), path.read_bytes()
+    x, y = np.array([3.0, 20.0, 47.0]), np.array([2.0, 30.0, 35.0])
+    ra, dec = exposure.wcs(20, 30)
+    plane = TangentPlane(ra=float(ra), dec=float(dec))
+    turn = np.deg2rad(0.01)
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    linear = LinearMap(matrix=matrix, centre=np.array([0.1, 0.2]), shift=np.array([0.03, -0.02]))
+    new = corrected_wcs(exposure.wcs, plane, linear)
+    copy = tmp_path / "aligned_cal.fits"
+    write_with_wcs(path, copy, [new], name="SKYMERE")
+    assert path.read_bytes() == content
+    again = read_exposure(copy)
+    wanted = linear.apply(plane.of_pixels(exposure.wcs, x, y))
+    assert np.abs(plane.of_pixels(again.wcs, x, y) - wanted).max() < 1e-6
+    assert np.array_equal(again.wcs(x, y), new(x, y))
+    np.testing.assert_array_equal(again.data, exposure.data)
+    with fits.open(copy) as hdus:
+        header = hdus["SCI"].header
+        assert (header["WCSNAME"], header["CDELT1A"]) == ("SKYMERE", 1.0)
+        fitted = WCS(header)
+        at = np.array(header["CRPIX1"]) - 1.0, np.array(header["CRPIX2"]) - 1.0
+        near = np.add(at[0], [-1.0, 0.0, 1.0]), np.add(at[1], [1.0, 0.0, 1.0])
+        away = plane.of_pixels(fitted, *near) - plane.of_pixels(again.wcs, *near)
+        assert np.abs(away).max() < 1e-5
 
 
 def test_asdf_files_without_a_gwcs_are_named(tmp_path):

@@ -16,8 +16,11 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyWarning
 from astropy.modeling import models
 from gwcs import coordinate_frames as cf
+from typer.testing import CliRunner
 
+from skymere.cli import app
 from skymere.instruments import find_detector
+from skymere.io import read_exposure
 from skymere.lake import Lake
 from skymere.pipeline import Plan, read_plan, run_plan
 from skymere.pipeline.products import load_exposure, load_mosaics
@@ -188,8 +191,9 @@ def sip_gwcs(wcs):
     return gwcs.WCS([(detector, forward), (world, None)])
 
 
-def write_cal(path: Path, rendered: dict, pointing: Pointing, camera: CameraParams) -> None:
-    """Write a rendered exposure as a MIRI ``_cal`` file, whose headers have no celestial coordinates."""
+def write_cal(path: Path, rendered: dict, pointing: Pointing, camera: CameraParams, offset_deg: float = 0.0) -> None:
+    """Write a rendered exposure as a MIRI ``_cal`` file, whose headers have no celestial coordinates and whose gwcs
+    may be off in declination."""
     gain = find_detector("JWST", "MIRI", "MIRIMAGE").gain
     area_sr, per_rate = 3.87e-13, 1.0 / (1e6 * 3.87e-13) * gain * 10 ** (-0.4 * (BANDS[pointing.band][0] - 8.9))
     primary = fits.PrimaryHDU()
@@ -211,7 +215,9 @@ def write_cal(path: Path, rendered: dict, pointing: Pointing, camera: CameraPara
         hdus[-1].header["BUNIT"] = "MJy/sr"
     hdus[1].header.update(PHOTMJSR=per_rate, PIXAR_SR=area_sr, PIXAR_A2=0.12825**2)
     content = io.BytesIO()
-    asdf.AsdfFile({"meta": {"wcs": sip_gwcs(rendered["wcs"])}}).write_to(content)
+    wcs = rendered["wcs"].deepcopy()
+    wcs.wcs.crval = wcs.wcs.crval + np.array([0.0, offset_deg])
+    asdf.AsdfFile({"meta": {"wcs": sip_gwcs(wcs), "observer": "somebody"}}).write_to(content)
     bytes_ = np.frombuffer(content.getvalue(), np.uint8)
     hdus.append(fits.BinTableHDU.from_columns([fits.Column("ASDF_METADATA", f"{bytes_.size}B", array=bytes_[None])]))
     hdus[-1].name = "ASDF"
@@ -252,3 +258,38 @@ def test_cal_files_with_gwcs_become_mosaic_and_sources(tmp_path: Path) -> None:
     assert found["n_true"] >= 5
     assert found["completeness"] > 0.85
     assert abs(found["bias"]) < 0.05
+
+
+def test_cal_files_are_aligned_by_the_command_and_drizzled(tmp_path: Path) -> None:
+    camera = CameraParams(shape=(170, 180), n_cosmic_rays=0, n_bad_pixels=0, n_dead_pixels=0, read_noise=11.0)
+    scene = draw_scene(RA, DEC, params=SceneParams(n_galaxies=0, n_stars=150, radius_arcsec=14.0), seed=4)
+    files, truth = [], []
+    for k, (dx, dy) in enumerate(STEPS[:2]):
+        pointing = Pointing(name=f"jw{k}", band="f160w", ra=RA + dx / 7200, dec=DEC + dy / 7200, pa_deg=30.0)
+        rendered = render_exposure(scene, pointing, params=camera)
+        files.append(tmp_path / f"jw{k}_cal.fits")
+        write_cal(files[-1], rendered, pointing, camera, offset_deg=k * 0.3 / 3600)
+        truth.append(rendered["wcs"])
+    before = [path.read_bytes() for path in files]
+    done = CliRunner().invoke(app, ["align", *map(str, files), "-o", str(tmp_path / "aligned")])
+    assert done.exit_code == 0, done.output
+    assert [path.read_bytes() for path in files] == before
+    x, y = np.array([30.0, 90.0, 150.0]), np.array([160.0, 80.0, 20.0])
+    for k, wcs in enumerate(truth):
+        exposure = read_exposure(tmp_path / "aligned" / f"jw{k}_cal.fits")
+        away = np.subtract(exposure.wcs(x, y), wcs.all_pix2world(x, y, 0))
+        assert np.abs(away[1] * 3600).max() < 0.01
+        assert np.abs(away[0] * 3600 * np.cos(np.deg2rad(DEC))).max() < 0.01
+    with fits.open(tmp_path / "aligned" / "jw1_cal.fits") as hdus:
+        content = io.BytesIO(hdus["ASDF"].data["ASDF_METADATA"].tobytes())
+        with asdf.open(content) as file:
+            assert file["meta"]["observer"] == "somebody"
+    out = tmp_path / "drz.fits"
+    aligned = [str(tmp_path / "aligned" / path.name) for path in files]
+    done = CliRunner().invoke(app, ["drizzle", *aligned, "-o", str(out), "--scale", "0.08"])
+    assert done.exit_code == 0, done.output
+    with fits.open(out) as hdus:
+        both = hdus["CTX"].data == 3
+        assert both.mean() > 0.2
+        # The time of a pixel is that of its share of the detector's pixels.
+        assert hdus["WHT"].data[both].mean() == pytest.approx(2 * camera.exptime * (0.08 / 0.12825) ** 2, rel=0.05)

@@ -1,6 +1,6 @@
 """Where exposures look: sources, pairs, and corrections of their coordinates."""
 
-from skymere.align.alignment import Alignment, align, wcs_from_solution
+from skymere.align.alignment import Alignment, align
 from skymere.align.finding import FindParams, find_sources
 from skymere.align.matching import Fit
 from skymere.align.params import AlignParams
@@ -20,5 +20,4 @@ __all__ = [
     "exclude_sources",
     "find_sources",
     "select_sources",
-    "wcs_from_solution",
 ]

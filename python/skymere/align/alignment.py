@@ -14,14 +14,14 @@ from skymere.align.finding import find_sources
 from skymere.align.joint import fit_together
 from skymere.align.matching import Fit, Positions, fit_positions, match_positions
 from skymere.align.params import AlignParams
-from skymere.align.plane import CorrectedWcs, LinearMap, TangentPlane, corrected_wcs, footprint, pixel_scale
+from skymere.align.plane import LinearMap, TangentPlane, corrected_wcs, footprint, pixel_scale
 from skymere.align.registration import register
 from skymere.align.selection import Region, exclude_sources
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.wcs import wcs_cards, wcs_from_cards
+from skymere.wcs import wcs_cards
 
-__all__ = ["Alignment", "align", "wcs_from_solution"]
+__all__ = ["Alignment", "align"]
 
 _ERROR_FLOOR_PIX = 0.03
 
@@ -38,7 +38,7 @@ class Alignment:
         Whether the WCS was corrected; that of a reference stays.
     reason : str
         Why it is not aligned; empty otherwise.
-    wcs : astropy.wcs.WCS or CorrectedWcs
+    wcs : astropy.wcs.WCS, gwcs.WCS or CorrectedWcs
         The corrected WCS with the distortion of the old one; the old one when it is not aligned.
     parent : astropy.wcs.WCS or APE-14 object
         The WCS before.
@@ -101,9 +101,9 @@ class Alignment:
     def row(self) -> dict[str, Any]:
         """Return the row of ``wcs_solution`` [arcsec, deg], without tile and run.
 
-        ``wcs`` holds all of the coordinates, see `wcs_from_solution`.
+        ``wcs`` holds all of the coordinates, see `skymere.wcs.wcs_from_cards`.
         """
-        text = json.dumps(_cards(self.wcs), sort_keys=True)
+        text = json.dumps(wcs_cards(self.wcs), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()
         is_new = self.status == "aligned"
         row: dict[str, Any] = {
@@ -133,41 +133,8 @@ class Alignment:
         return row | {"mae": self.fit.mae, "n_matches": self.fit.n_used}
 
 
-def _cards(wcs: Any) -> dict[str, Any]:
-    """Return coordinates as JSON; `wcs_from_solution` makes them again."""
-    if not isinstance(wcs, CorrectedWcs):
-        return wcs_cards(wcs)
-    linear = {key: getattr(wcs.correction, key).tolist() for key in ("matrix", "centre", "shift")}
-    return {"parent": _cards(wcs.parent), "plane": [wcs.plane.ra, wcs.plane.dec], **linear}
-
-
-def wcs_from_solution(cards: Mapping[str, Any]) -> Any:
-    """Return the coordinates in the column ``wcs`` of a row of ``wcs_solution``.
-
-    Parameters
-    ----------
-    cards : mapping
-        The JSON of the column, as `Alignment.row` gave it.
-
-    Returns
-    -------
-    astropy.wcs.WCS, gwcs.WCS or CorrectedWcs
-        The last where a gwcs was corrected.
-
-    Raises
-    ------
-    InvalidInputError, NotFoundError, FormatError
-        As `skymere.wcs.wcs_from_cards`.
-    """
-    if "parent" not in cards:
-        return wcs_from_cards(cards)
-    ra, dec = cards["plane"]
-    linear = LinearMap(**{key: np.array(cards[key]) for key in ("matrix", "centre", "shift")})
-    return CorrectedWcs(wcs_from_solution(cards["parent"]), TangentPlane(ra=ra, dec=dec), linear)
-
-
 def _digest(wcs: Any) -> str:
-    return hashlib.sha256(json.dumps(_cards(wcs), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(wcs_cards(wcs), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
-from skymere.wcs import pixel_transform, pixels_to_sky
+from skymere.wcs import corrected_gwcs, is_gwcs, pixel_transform, pixels_to_sky
 
 __all__ = ["CorrectedWcs", "LinearMap", "TangentPlane", "corrected_wcs", "footprint", "pixel_scale"]
 
@@ -136,7 +136,7 @@ def pixel_scale(wcs: Any, shape: tuple[int, int]) -> float:
 
 
 class CorrectedWcs:
-    """Coordinates that are not astropy's, such as a gwcs, after a linear map of a tangent plane.
+    """Coordinates that are neither astropy's nor a gwcs after a linear map of a tangent plane.
 
     It speaks the low-level interface of APE 14. World coordinates are ``ra, dec`` [deg].
 
@@ -188,8 +188,8 @@ def corrected_wcs(wcs: Any, plane: TangentPlane, correction: LinearMap) -> Any:
 
     Returns
     -------
-    astropy.wcs.WCS or CorrectedWcs
-        The latter of a gwcs.
+    astropy.wcs.WCS, gwcs.WCS or CorrectedWcs
+        As ``wcs``; the last of other APE-14 objects.
 
     Raises
     ------
@@ -201,6 +201,9 @@ def corrected_wcs(wcs: Any, plane: TangentPlane, correction: LinearMap) -> Any:
     CRVAL goes where the map takes it. CD is multiplied by the derivative of the map from the old plane at CRVAL to the
     new one, which is linear but for the product of the correction and the square of the distance.
     """
+    if is_gwcs(wcs):
+        offset = correction.shift + correction.centre - correction.matrix @ correction.centre
+        return corrected_gwcs(wcs, plane.ra, plane.dec, correction.matrix, offset)
     if not isinstance(wcs, WCS) and hasattr(wcs, "world_to_pixel_values"):
         return CorrectedWcs(wcs, plane, correction)
     if not isinstance(wcs, WCS) or not wcs.has_celestial or wcs.naxis != 2:

@@ -14,11 +14,12 @@ from astropy.wcs import WCS, DistortionLookupTable
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, StorageError
 from skymere.io._open import open_fits
-from skymere.wcs import Grid, fits_cards
+from skymere.wcs import Grid, asdf_with_gwcs, fits_cards, is_gwcs
 
 __all__ = ["read_headerlet", "write_headerlet", "write_shifts", "write_with_wcs"]
 
 _LINEAR = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CD1_1", "CD1_2", "CD2_1", "CD2_2", "CTYPE1", "CTYPE2")
+_SCALED = ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "CDELT1", "CDELT2")
 _KEYS = "ABCDEFGHIJKLMNPQRSTUVWXYZ"
 
 
@@ -210,8 +211,9 @@ def write_with_wcs(
         The exposure, which is not changed.
     path : path-like
         The copy.
-    chips : sequence of astropy.wcs.WCS
-        New coordinates of SCI extensions 1, 2, ..., with the distortion of the old ones.
+    chips : sequence of astropy.wcs.WCS or gwcs.WCS
+        New coordinates of SCI extensions 1, 2, ..., with the distortion of the old ones; a gwcs where the file has one
+        in its ASDF extension.
     name : str, optional
         WCSNAME of the new coordinates.
     reuse_name : bool, optional
@@ -228,26 +230,34 @@ def write_with_wcs(
 
     Notes
     -----
-    The old CRPIX, CRVAL, CD, CTYPE and WCSNAME stay under the first free letter; SIP and tables are shared.
+    The old CRPIX, CRVAL, CD or PC and CDELT, CTYPE and WCSNAME stay under the first free letter; SIP and tables are
+    shared. With a gwcs CRVAL and CD are its position and derivative at CRPIX, as they were before.
     """
     source, path = Path(source), Path(path)
     if path.exists() and source.exists() and path.samefile(source):
         msg = f"path: {path} is the exposure itself, which is not changed; name another file"
         raise ConflictError(msg)
-    for wcs in chips:
-        if not isinstance(wcs, WCS):
-            msg = f"chips: {type(wcs).__name__} is not allowed, a copy of {source} can have FITS coordinates only"
-            raise InvalidInputError(msg)
     with open_fits(source) as hdus:
+        for wcs in chips:
+            if not (isinstance(wcs, WCS) or (is_gwcs(wcs) and "ASDF" in hdus)):
+                msg = f"chips: {type(wcs).__name__} is not allowed, it must be the kind that {source} has"
+                raise InvalidInputError(msg)
         images = [hdu for hdu in hdus if hdu.name == "SCI"]
         if len(images) != len(chips):
             msg = f"chips: {len(chips)} are not allowed, {source} has {len(images)} SCI extensions"
             raise InvalidInputError(msg)
         for hdu, wcs in zip(images, chips, strict=True):
-            _archive(hdu.header, name, source, reuse_name=reuse_name)
-            cards = fits_cards(wcs, ignore_tables=True)
-            hdu.header.update({key: cards[key] for key in cards if key in _LINEAR or key[:2] in ("A_", "B_")})
-            hdu.header["WCSNAME"] = name
+            # Headers beside a gwcs may have no coordinates of the sky.
+            if "CRVAL1" in hdu.header or not is_gwcs(wcs):
+                _archive(hdu.header, name, source, reuse_name=reuse_name)
+                hdu.header["WCSNAME"] = name
+            if is_gwcs(wcs):
+                if "CRVAL1" in hdu.header:
+                    hdu.header.update(_linear_cards(wcs, hdu.header))
+                hdus["ASDF"] = _asdf_extension(hdus["ASDF"], wcs, source)
+            else:
+                cards = fits_cards(wcs, ignore_tables=True)
+                hdu.header.update({key: cards[key] for key in cards if key in _LINEAR or key[:2] in ("A_", "B_")})
         with _whole(path) as staged:
             hdus.writeto(staged)
 
@@ -263,7 +273,31 @@ def _archive(header: fits.Header, name: str, source: Path, *, reuse_name: bool) 
     if not free:
         msg = f"{source}: all letters of alternate coordinates are taken"
         raise InvalidInputError(msg)
-    for key in _LINEAR:
+    for key in (*_LINEAR, *_SCALED):
         if key in header:
             header[key + free[0]] = header[key]
+    for key in _SCALED:
+        # Together with CD they would be two linear parts.
+        header.remove(key, ignore_missing=True)
     header[f"WCSNAME{free[0]}"] = str(header.get("WCSNAME", "OPUS"))
+
+
+def _linear_cards(wcs: Any, header: fits.Header) -> dict[str, float]:
+    """Return CRVAL and CD of a gwcs at the CRPIX of a header."""
+    x, y = (float(header[key]) - 1.0 for key in ("CRPIX1", "CRPIX2"))
+    step = np.array([0.0, 0.5, -0.5, 0.0, 0.0])
+    ra, dec = wcs.pixel_to_world_values(x + step, y + np.roll(step, 2))
+    plane = Grid.tangent(float(ra[0]), float(dec[0]), shape=(1, 1), scale_arcsec=3600.0)
+    _, right, left, up, down = np.column_stack(plane.pixels(ra, dec))
+    # The grid's x runs to the west.
+    matrix = np.column_stack([right - left, up - down]) * np.array([[-1.0], [1.0]])
+    cards = {f"CD{i + 1}_{j + 1}": float(matrix[i, j]) for i in (0, 1) for j in (0, 1)}
+    return {"CRVAL1": float(ra[0]), "CRVAL2": float(dec[0])} | cards
+
+
+def _asdf_extension(old: fits.BinTableHDU, wcs: Any, source: Path) -> fits.BinTableHDU:
+    """Return the ASDF extension of a file with another gwcs."""
+    before = np.asarray(old.data["ASDF_METADATA"]).tobytes()
+    content = np.frombuffer(asdf_with_gwcs(before, wcs, f"{source}, extension ASDF"), np.uint8)
+    column = fits.Column("ASDF_METADATA", f"{content.size}B", array=content[np.newaxis])
+    return fits.BinTableHDU.from_columns([column], name="ASDF")

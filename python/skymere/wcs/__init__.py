@@ -3,7 +3,8 @@
 from skymere.wcs.cards import fits_cards, wcs_cards, wcs_from_cards
 from skymere.wcs.distortion import build_distortion
 from skymere.wcs.grid import Grid, mean_rotation
-from skymere.wcs.gwcs_text import gwcs_from_asdf
+from skymere.wcs.gwcs_correction import corrected_gwcs
+from skymere.wcs.gwcs_text import asdf_with_gwcs, gwcs_from_asdf, is_gwcs
 from skymere.wcs.maps import SampledMap, pixel_map, sample_pixel_map, stepped_pixel_map
 from skymere.wcs.tan import Transform, pixel_transform, pixels_to_sky
 
@@ -11,9 +12,12 @@ __all__ = [
     "Grid",
     "SampledMap",
     "Transform",
+    "asdf_with_gwcs",
     "build_distortion",
+    "corrected_gwcs",
     "fits_cards",
     "gwcs_from_asdf",
+    "is_gwcs",
     "mean_rotation",
     "pixel_map",
     "pixel_transform",

@@ -7,7 +7,7 @@ from typing import Any
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
 
-__all__ = ["gwcs_from_asdf", "gwcs_text", "is_gwcs"]
+__all__ = ["asdf_with_gwcs", "gwcs_from_asdf", "gwcs_text", "is_gwcs"]
 
 # Top-level entries that tell who wrote a file, not what is in it.
 _WRITERS = ("asdf_library:", "history:")
@@ -109,3 +109,31 @@ def gwcs_from_asdf(content: bytes, name: str, *, needed: bool = True) -> Any | N
         msg = f"{name}: it holds no gwcs under 'wcs' or 'meta.wcs', only {sorted(map(str, tree))}"
         raise FormatError(msg)
     return None
+
+
+def asdf_with_gwcs(content: bytes, wcs: Any, name: str) -> bytes:
+    """Return the ASDF file of an exposure with another gwcs, as the ASDF extension of a JWST file holds it.
+
+    Parameters
+    ----------
+    content : bytes
+        The file before; of its entries only ``meta`` is kept, because arrays are extensions of the FITS file.
+    wcs : gwcs.WCS
+        The new coordinates.
+    name : str
+        What it is called, for messages.
+
+    Raises
+    ------
+    NotFoundError, FormatError
+        As `gwcs_from_asdf`.
+    """
+    gwcs_from_asdf(content, name)
+    import asdf
+
+    new = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with asdf.open(io.BytesIO(content), lazy_load=False, memmap=False) as file:
+            asdf.AsdfFile({"meta": {**file.tree.get("meta", {}), "wcs": wcs}}).write_to(new)
+    return new.getvalue()
