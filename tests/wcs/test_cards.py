@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import gwcs
 import numpy as np
@@ -135,3 +137,13 @@ def test_what_no_header_or_json_can_hold_is_named():
     hidden = gwcs.WCS([(hidden.input_frame, models.custom_model(lambda x, y: (x, y))()), (hidden.output_frame, None)])
     with pytest.raises(InvalidInputError, match="cannot be written as ASDF"):
         wcs_cards(hidden)
+
+
+def test_fits_coordinates_do_not_import_gwcs():
+    code = """
+import sys
+from skymere.wcs import Grid, wcs_cards
+wcs_cards(Grid.tangent(150.0, 2.0, shape=(9, 9), scale_arcsec=1.0).wcs)
+assert "gwcs" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

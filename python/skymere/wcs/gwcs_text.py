@@ -1,6 +1,7 @@
 """A gwcs as text, the same for the same coordinates, and back: ASDF without its record of libraries and versions."""
 
 import io
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,11 +16,9 @@ _WRITERS = ("asdf_library:", "history:")
 
 def is_gwcs(wcs: Any) -> bool:
     """Return whether coordinates are a gwcs."""
-    try:
-        import gwcs
-    except ModuleNotFoundError:
-        return False
-    return isinstance(wcs, gwcs.WCS)
+    # Nothing is a gwcs where that package was not imported, which takes long.
+    gwcs = sys.modules.get("gwcs")
+    return gwcs is not None and isinstance(wcs, gwcs.WCS)
 
 
 def gwcs_text(wcs: Any) -> str:
