@@ -284,7 +284,7 @@ def _archive(header: fits.Header, name: str, source: Path, *, reuse_name: bool) 
 
 def _linear_cards(wcs: Any, header: fits.Header) -> dict[str, float]:
     """Return CRVAL and CD of a gwcs at the CRPIX of a header."""
-    x, y = (float(header[key]) - 1.0 for key in ("CRPIX1", "CRPIX2"))
+    x, y = (float(header.get(key, 0.0)) - 1.0 for key in ("CRPIX1", "CRPIX2"))
     step = np.array([0.0, 0.5, -0.5, 0.0, 0.0])
     ra, dec = wcs.pixel_to_world_values(x + step, y + np.roll(step, 2))
     plane = Grid.tangent(float(ra[0]), float(dec[0]), shape=(1, 1), scale_arcsec=3600.0)
