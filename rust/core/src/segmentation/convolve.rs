@@ -1,15 +1,26 @@
 //! Convolution with a kernel, weighted pixel by pixel and renormalised where pixels are missing.
 
+use std::borrow::Cow;
+
 use super::SegmentationError;
 use crate::image::{Image, Plane};
 
-/// A convolution kernel with odd sides, normalised to a sum of 1.
+/// A convolution kernel with odd sides, normalised to a sum of 1; a product of a column and a row is kept as these.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    values: Vec<f32>,
+    taps: Taps,
     ny: usize,
     nx: usize,
 }
+
+#[derive(Clone, Debug)]
+enum Taps {
+    Full(Vec<f32>),
+    Product { column: Vec<f32>, row: Vec<f32> },
+}
+
+/// A kernel is a product when no tap differs from it by more than this fraction of the largest.
+const RANK_ONE: f64 = 1e-6;
 
 impl Kernel {
     /// The kernel with these values, normalised.
@@ -24,11 +35,7 @@ impl Kernel {
             return Err(SegmentationError::Kernel { shape, sum });
         }
         Ok(Self {
-            values: values
-                .pixels()
-                .iter()
-                .map(|&v| (f64::from(v) / sum) as f32)
-                .collect(),
+            taps: Taps::of(values, sum),
             ny: shape.0,
             nx: shape.1,
         })
@@ -38,36 +45,103 @@ impl Kernel {
     #[must_use]
     pub fn identity() -> Self {
         Self {
-            values: vec![1.0],
+            taps: Taps::Full(vec![1.0]),
             ny: 1,
             nx: 1,
         }
     }
 
-    fn map(&self, f: impl Fn(f32) -> f32) -> Self {
+    fn squared(&self) -> Self {
+        let squares = |values: &[f32]| values.iter().map(|k| k * k).collect();
         Self {
-            values: self.values.iter().copied().map(f).collect(),
+            taps: match &self.taps {
+                Taps::Full(values) => Taps::Full(squares(values)),
+                Taps::Product { column, row } => Taps::Product {
+                    column: squares(column),
+                    row: squares(row),
+                },
+            },
             ..*self
         }
     }
 
-    /// Add to `out` the convolution of `source`, of which row `i` stands for row `y - ny / 2 + i` of the image.
+    /// The row taps as a list of rows; all rows of a product are the one that is convolved first.
+    fn along_rows(&self, source: &[f32], out: &mut [f32]) {
+        out.fill(0.0);
+        match &self.taps {
+            Taps::Full(_) => out.copy_from_slice(source),
+            Taps::Product { row, .. } => add_row(row, source, out),
+        }
+    }
+
+    /// Add to `out` the convolution of rows that went through [`Kernel::along_rows`]; row `i` stands for row
+    /// `y - ny / 2 + i` of the image.
     fn add_rows(&self, source: &[Option<&[f32]>], out: &mut [f32]) {
-        let half = self.nx / 2;
-        let nx = out.len();
-        for (taps, row) in self.values.chunks_exact(self.nx).zip(source.iter().rev()) {
+        for (i, row) in source.iter().rev().enumerate() {
             let Some(row) = row else { continue };
-            for (i, &tap) in taps.iter().enumerate() {
-                // out[x] += tap * row[x + half - i]
-                let (to, from) = (i.saturating_sub(half), half.saturating_sub(i));
-                let n = nx.saturating_sub(to + from);
-                if n == 0 {
-                    continue;
+            match &self.taps {
+                Taps::Full(values) => {
+                    add_row(&values[i * self.nx..(i + 1) * self.nx], row, out);
                 }
-                for (o, &v) in out[to..to + n].iter_mut().zip(&row[from..from + n]) {
-                    *o += tap * v;
+                Taps::Product { column, .. } => {
+                    let tap = column[i];
+                    for (o, &v) in out.iter_mut().zip(*row) {
+                        *o += tap * v;
+                    }
                 }
             }
+        }
+    }
+}
+
+impl Taps {
+    fn of(values: Plane<'_, f32>, sum: f64) -> Self {
+        let (ny, nx) = values.shape();
+        let pixels = values.pixels();
+        let at = |y: usize, x: usize| f64::from(pixels[y * nx + x]);
+        let largest = (0..pixels.len()).fold(0, |best, i| {
+            if pixels[i].abs() > pixels[best].abs() {
+                i
+            } else {
+                best
+            }
+        });
+        let (cy, cx) = (largest / nx, largest % nx);
+        let peak = at(cy, cx);
+        let is_product = (0..ny).all(|y| {
+            (0..nx)
+                .all(|x| (at(y, x) - at(y, cx) * at(cy, x) / peak).abs() <= RANK_ONE * peak.abs())
+        });
+        if !is_product || ny == 1 {
+            return Self::Full(
+                pixels
+                    .iter()
+                    .map(|&v| (f64::from(v) / sum) as f32)
+                    .collect(),
+            );
+        }
+        let row_sum: f64 = (0..nx).map(|x| at(cy, x)).sum();
+        Self::Product {
+            column: (0..ny)
+                .map(|y| (at(y, cx) / peak * row_sum / sum) as f32)
+                .collect(),
+            row: (0..nx).map(|x| (at(cy, x) / row_sum) as f32).collect(),
+        }
+    }
+}
+
+/// Add to `out` the convolution of a row with taps around their middle.
+fn add_row(taps: &[f32], source: &[f32], out: &mut [f32]) {
+    let (half, nx) = (taps.len() / 2, out.len());
+    for (i, &tap) in taps.iter().enumerate() {
+        // out[x] += tap * source[x + half - i]
+        let (to, from) = (i.saturating_sub(half), half.saturating_sub(i));
+        let n = nx.saturating_sub(to + from);
+        if n == 0 {
+            continue;
+        }
+        for (o, &v) in out[to..to + n].iter_mut().zip(&source[from..from + n]) {
+            *o += tap * v;
         }
     }
 }
@@ -102,6 +176,7 @@ impl Weighted {
                 .ok()
                 .filter(|&y: &usize| y < ny)
             else {
+                block.plain[i] = false;
                 continue;
             };
             let range = i * nx..(i + 1) * nx;
@@ -115,6 +190,29 @@ impl Weighted {
             block.plain[i] = weight.iter().all(|&w| w == 1.0);
         }
         block
+    }
+
+    /// All rows convolved along themselves; weights (`not_plain`) need that only where some differ from 1.
+    fn along_rows<'a>(
+        &self,
+        kernel: &Kernel,
+        values: &'a [f32],
+        not_plain: bool,
+    ) -> Cow<'a, [f32]> {
+        if matches!(kernel.taps, Taps::Full(_)) {
+            return Cow::Borrowed(values);
+        }
+        if not_plain && self.plain.iter().all(|&plain| plain) {
+            return Cow::Borrowed(values);
+        }
+        let mut along = vec![0.0; values.len()];
+        for (source, out) in values
+            .chunks_exact(self.nx)
+            .zip(along.chunks_exact_mut(self.nx))
+        {
+            kernel.along_rows(source, out);
+        }
+        Cow::Owned(along)
     }
 
     fn row<'a>(&self, values: &'a [f32], y: isize) -> &'a [f32] {
@@ -154,14 +252,22 @@ impl Filter<'_> {
         let n_rows = out.len() / nx;
         let (first, last) = (y0 as isize - half, (y0 + n_rows) as isize + half);
         let block = Weighted::new(self.data, self.weight_of, first, last);
-        let squares = self.kernel.map(|k| k * k);
+        let squares = self.kernel.squared();
         let ones = vec![1.0; nx];
         let plain_sums = |kernel: &Kernel| -> Vec<f32> {
-            let mut sums = vec![0.0; nx];
-            kernel.add_rows(&vec![Some(ones.as_slice()); kernel.ny], &mut sums);
+            let (mut along, mut sums) = (vec![0.0; nx], vec![0.0; nx]);
+            kernel.along_rows(&ones, &mut along);
+            kernel.add_rows(&vec![Some(along.as_slice()); kernel.ny], &mut sums);
             sums
         };
         let (plain_norm, plain_noise) = (plain_sums(self.kernel), plain_sums(&squares));
+        let product = block.along_rows(self.kernel, &block.product, false);
+        let weight = block.along_rows(self.kernel, &block.weight, true);
+        let weight_squares = if self.with_noise {
+            block.along_rows(&squares, &block.weight, true)
+        } else {
+            Cow::Borrowed(block.weight.as_slice())
+        };
         let mut norm = vec![0.0; nx];
         let mut noise = vec![0.0; nx];
         for (i, value) in out.chunks_exact_mut(nx).enumerate() {
@@ -178,17 +284,16 @@ impl Filter<'_> {
                 .clone()
                 .all(|r| inside(r) && block.plain[(r - first) as usize]);
             value.fill(0.0);
-            self.kernel.add_rows(&rows(&block.product), value);
+            self.kernel.add_rows(&rows(&product), value);
             if is_plain {
                 norm.copy_from_slice(&plain_norm);
                 noise.copy_from_slice(&plain_noise);
             } else {
-                let weights = rows(&block.weight);
                 norm.fill(0.0);
-                self.kernel.add_rows(&weights, &mut norm);
+                self.kernel.add_rows(&rows(&weight), &mut norm);
                 if self.with_noise {
                     noise.fill(0.0);
-                    squares.add_rows(&weights, &mut noise);
+                    squares.add_rows(&rows(&weight_squares), &mut noise);
                 }
             }
             for (v, n) in value.iter_mut().zip(&norm) {
