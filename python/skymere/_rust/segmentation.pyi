@@ -31,10 +31,13 @@ def detect(
     kernel: NDArray[np.float32] | None,
     *,
     threshold: float,
+    extent: float,
     is_filtered: bool,
     connectivity: int,
     min_area: int,
-    deblend: tuple[int, float, bool] | None,
+    deblend_levels: tuple[int, str, float, bool] | None,
+    saddles: tuple[float, float] | None,
+    sharp_kernel: NDArray[np.float32] | None,
     clean: float | None,
 ) -> tuple[NDArray[np.int32], int]: ...
 def filtered_noise(
@@ -49,11 +52,11 @@ def deblend(
     labels: NDArray[np.int32],
     *,
     threshold: float,
+    sigma: float,
     min_area: int,
     connectivity: int,
-    n_levels: int,
-    contrast: float,
-    is_random: bool,
+    deblend_levels: tuple[int, str, float, bool] | None,
+    saddles: tuple[float, float] | None,
 ) -> tuple[NDArray[np.int32], int]: ...
 def measure(
     labels: NDArray[np.int32],

@@ -1,7 +1,7 @@
 """Detection: threshold, label and deblend."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,10 +10,10 @@ from skymere._arrays import as_array, as_image, as_mask
 from skymere._rust import segmentation as _rust
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError
-from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
+from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel, gaussian_kernel
 from skymere.wcs import Grid
 
-__all__ = ["DeblendParams", "DetectParams", "deblend", "detect", "filtered_noise", "label"]
+__all__ = ["SEXTRACTOR", "DeblendParams", "DetectParams", "deblend", "detect", "filtered_noise", "label"]
 
 
 ThresholdNoise = Literal["measured", "filtered", "unfiltered"]
@@ -27,18 +27,29 @@ def _check_connectivity(connectivity: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DeblendParams:
-    """Parameters of multi-threshold deblending; the numbers are SExtractor's defaults.
+    """How blends are split.
 
     Parameters
     ----------
-    n_levels : int
-        Number of thresholds, in exponential steps between the segment's own and its peak.
+    method : str
+        ``saddles``: at the saddles between peaks, with a test of each peak against the noise and against the brighter
+        peak beside it. ``levels``: where parts separate from each other at one of ``n_levels`` rising thresholds
+        (SExtractor).
     contrast : float
-        Flux of a branch above its threshold, as a fraction of the segment's flux, that makes it a source.
+        Flux of a part above its saddle or level, as a fraction of the segment's flux, that makes it a source.
+    kernel : tuple of tuple of float, or None
+        Saddles: filter of the image in which they are looked for, sharper than that of the detection and used by
+        `detect`; None is that of the detection.
+    min_prominence : float
+        Saddles: least height of a peak above its saddle [sigma].
+    n_levels : int
+        Levels: number of thresholds between the segment's own and its peak.
+    spacing : str
+        Levels: ``exponential``, ``linear``, or ``sinh`` between these.
     assignment : str
-        Who gets the pixels below the branches: ``likeliest``, the branch whose Gaussian profile is brightest there;
-        ``random``, a branch drawn with these profiles as probabilities (SExtractor; the draw is a function of the
-        pixel's position, so it is the same every time).
+        Levels: who gets the pixels below the branches: ``likeliest``, the branch whose Gaussian profile is brightest
+        there; ``random``, a branch drawn with these profiles as probabilities (SExtractor; the draw is a function of
+        the pixel's position, so it is the same every time).
     min_area : int
         Least number of pixels of a source; used by `deblend`, while `detect` has its own.
     connectivity : int
@@ -50,26 +61,53 @@ class DeblendParams:
         When a value is not allowed.
     """
 
+    method: Literal["saddles", "levels"] = "saddles"
+    contrast: float = 0.0005
+    kernel: KernelValues | None = freeze_kernel(gaussian_kernel(2.5))
+    min_prominence: float = 0.75
     n_levels: int = 32
-    contrast: float = 0.005
+    spacing: Literal["exponential", "linear", "sinh"] = "exponential"
     assignment: Literal["likeliest", "random"] = "likeliest"
     min_area: int = 5
     connectivity: int = 8
 
     def __post_init__(self) -> None:
+        for name, allowed in _DEBLEND_WORDS.items():
+            if getattr(self, name) not in allowed:
+                msg = f"{name}: {getattr(self, name)!r} is not allowed, it must be one of {', '.join(allowed)}"
+                raise InvalidInputError(msg)
         if not 1 <= self.n_levels <= 1024:
             msg = f"n_levels: {self.n_levels} is not allowed, it must be between 1 and 1024"
             raise InvalidInputError(msg)
         if not 0 <= self.contrast <= 1:
             msg = f"contrast: {self.contrast} is not allowed, it must be between 0 and 1"
             raise InvalidInputError(msg)
-        if self.assignment not in {"likeliest", "random"}:
-            msg = f"assignment: {self.assignment!r} is not allowed, it must be 'likeliest' or 'random'"
+        if not 0 <= self.min_prominence < np.inf:
+            msg = f"min_prominence: {self.min_prominence} is not allowed, it must be 0 or positive"
             raise InvalidInputError(msg)
+        if self.kernel is not None:
+            object.__setattr__(self, "kernel", freeze_kernel(self.kernel))
         if self.min_area < 1:
             msg = f"min_area: {self.min_area} is not allowed, it must be at least 1 pixel"
             raise InvalidInputError(msg)
         _check_connectivity(self.connectivity)
+
+
+_DEBLEND_WORDS = {
+    "method": ("saddles", "levels"),
+    "spacing": ("exponential", "linear", "sinh"),
+    "assignment": ("likeliest", "random"),
+}
+
+
+def _deblending(params: DeblendParams | None, noise: float = 1.0) -> dict[str, Any]:
+    """Return how blends are split, as the kernels take it; ``noise`` is that of the image over what its errors say."""
+    levels = saddles = None
+    if params is not None and params.method == "levels":
+        levels = (params.n_levels, params.spacing, params.contrast, params.assignment == "random")
+    elif params is not None:
+        saddles = (params.min_prominence * noise, params.contrast)
+    return {"deblend_levels": levels, "saddles": saddles}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +117,9 @@ class DetectParams:
     Parameters
     ----------
     threshold : float
-        Least value of a detected pixel of the filtered image [sigma].
+        Least value of the brightest pixel of a source in the filtered image [sigma].
+    extent : float or None
+        Least value of the other pixels of a source [sigma]; None is ``threshold``, as in SExtractor.
     threshold_noise : str
         Whose sigma: ``measured``, that of the filtered pixel, correlated noise included: what the errors say of
         independent pixels times `filtered_noise` where that is above 1; ``filtered``, that of independent pixels;
@@ -103,16 +143,20 @@ class DetectParams:
     """
 
     threshold: float = 4.0
+    extent: float | None = 3.0
     threshold_noise: ThresholdNoise = "measured"
-    kernel: KernelValues | None = PYRAMID
+    kernel: KernelValues | None = freeze_kernel(gaussian_kernel(3.5))
     connectivity: int = 8
     min_area: int = 5
     deblend: DeblendParams | None = DeblendParams()
-    clean: float | None = 1.0
+    clean: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.threshold > 0 and np.isfinite(self.threshold)):
             msg = f"threshold: {self.threshold} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if self.extent is not None and not 0 < self.extent <= self.threshold:
+            msg = f"extent: {self.extent} is not allowed, it must be positive and at most threshold = {self.threshold}"
             raise InvalidInputError(msg)
         if self.threshold_noise not in get_args(ThresholdNoise):
             allowed = ", ".join(get_args(ThresholdNoise))
@@ -127,6 +171,17 @@ class DetectParams:
         if self.clean is not None and not self.clean > 0:
             msg = f"clean: {self.clean} is not allowed, it must be positive, or None"
             raise InvalidInputError(msg)
+
+
+SEXTRACTOR = DetectParams(
+    threshold=1.5,
+    extent=None,
+    threshold_noise="unfiltered",
+    kernel=PYRAMID,
+    deblend=DeblendParams(method="levels", contrast=0.005, assignment="random"),
+    clean=1.0,
+)
+"""SExtractor's defaults (Bertin & Arnouts 1996)."""
 
 
 def label(mask: ArrayLike, *, connectivity: int = 8) -> SegmentationMap:
@@ -283,9 +338,10 @@ def detect(
 
     Notes
     -----
-    Pixels of the filtered image above ``threshold`` sigma are joined to components of at least ``min_area`` pixels,
-    each component is split at its peaks, and detections that the wing of a brighter neighbour explains are removed:
-    those split from the same component go back to it, others become sky.
+    Pixels of the filtered image above ``extent`` sigma are joined to components of at least ``min_area`` pixels, each
+    component is split at its peaks, and what has no pixel above ``threshold`` sigma becomes sky. With ``clean``,
+    detections that the wing of a brighter neighbour explains are removed: those split from the same component go back
+    to it, others become sky.
 
     References
     ----------
@@ -306,16 +362,17 @@ def detect(
     correlation = _rust.filtered_noise(*inputs, kernel) if params.threshold_noise == "measured" else 1.0
     correlation = max(correlation, 1.0) if np.isfinite(correlation) else 1.0
     deblending = params.deblend
+    sharp = deblending.kernel if deblending is not None and deblending.method == "saddles" else None
     labels, _ = _rust.detect(
         *inputs,
         kernel,
         threshold=params.threshold * correlation,
+        extent=(params.threshold if params.extent is None else params.extent) * correlation,
         is_filtered=params.threshold_noise != "unfiltered",
         connectivity=params.connectivity,
         min_area=params.min_area,
-        deblend=None
-        if deblending is None
-        else (deblending.n_levels, deblending.contrast, deblending.assignment == "random"),
+        **_deblending(deblending, correlation),
+        sharp_kernel=None if sharp is None else as_kernel(sharp),
         clean=params.clean,
     )
     return SegmentationMap(labels=labels, grid=grid, params={**asdict(params), "noise_correlation": correlation})
@@ -326,6 +383,7 @@ def deblend(
     segmentation: SegmentationMap,
     *,
     threshold: float = 0.0,
+    sigma: float = 1.0,
     params: DeblendParams | None = None,
 ) -> SegmentationMap:
     """Split the segments of a map at the peaks of an image.
@@ -338,8 +396,10 @@ def deblend(
         Segments of any shape.
     threshold : float, optional
         Level from which a segment is cut; its faintest pixel where that is higher [unit].
+    sigma : float, optional
+        Noise of a pixel of the image [unit]; saddles are judged by it.
     params : DeblendParams, optional
-        Levels, contrast and least area.
+        Method, its limits and the least area.
 
     Returns
     -------
@@ -360,11 +420,10 @@ def deblend(
         as_image(data, "data", shape=segmentation.shape),
         as_array(segmentation.labels, "segmentation", np.int32),  # type: ignore[arg-type]
         threshold=threshold,
+        sigma=sigma,
         min_area=params.min_area,
         connectivity=params.connectivity,
-        n_levels=params.n_levels,
-        contrast=params.contrast,
-        is_random=params.assignment == "random",
+        **_deblending(params),
     )
     return SegmentationMap(
         labels=labels, grid=segmentation.grid, params={**segmentation.params, "deblend": asdict(params)}

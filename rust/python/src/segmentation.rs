@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use skymere_core::image::Plane;
 use skymere_core::segmentation::{
-    self as core, Assignment, BandMeasurements, Connectivity, DeblendParams, DetectParams, Kernel,
-    KronParams, MeasureParams, Measurements, Neighbours, Noise, NoiseOf, Photometer,
-    SegmentationError,
+    self as core, Assignment, BandMeasurements, Connectivity, DeblendParams, Deblending,
+    DetectParams, Kernel, KronParams, MeasureParams, Measurements, Neighbours, Noise, NoiseOf,
+    Photometer, SaddleParams, SegmentationError, Spacing,
 };
 
 use crate::{errors, images, threads};
@@ -43,9 +43,14 @@ fn neighbours_of(name: &str) -> Neighbours {
     }
 }
 
-fn deblend_params(n_levels: usize, contrast: f64, is_random: bool) -> DeblendParams {
+fn levels((n_levels, spacing, contrast, is_random): (usize, String, f64, bool)) -> DeblendParams {
     DeblendParams {
         n_levels,
+        spacing: match spacing.as_str() {
+            "linear" => Spacing::Linear,
+            "sinh" => Spacing::Sinh,
+            _ => Spacing::Exponential,
+        },
         contrast,
         assignment: if is_random {
             Assignment::Random
@@ -53,6 +58,28 @@ fn deblend_params(n_levels: usize, contrast: f64, is_random: bool) -> DeblendPar
             Assignment::Likeliest
         },
     }
+}
+
+fn deblending(
+    py: Python<'_>,
+    by_levels: Option<(usize, String, f64, bool)>,
+    at_saddles: Option<(f64, f64)>,
+    sharp_kernel: Option<&Image<'_, f32>>,
+) -> PyResult<Deblending> {
+    let sharp = sharp_kernel
+        .map(|kernel| kernel_of(py, Some(kernel)))
+        .transpose()?;
+    let saddles = at_saddles.map(|(min_prominence, contrast)| {
+        let params = SaddleParams {
+            min_prominence,
+            contrast,
+        };
+        Deblending::Saddles(params, sharp)
+    });
+    Ok(by_levels
+        .map(|params| Deblending::Levels(levels(params)))
+        .or(saddles)
+        .unwrap_or(Deblending::None))
 }
 
 /// Connected components of a mask given as bytes.
@@ -81,9 +108,11 @@ fn convolve<'py>(
     images::array(py, filtered)
 }
 
-/// Detected sources as labels; `deblend` is `(n_levels, contrast, is_random)`.
+/// Detected sources as labels. Blends are split at `deblend_levels` `(n_levels, spacing, contrast, is_random)` or at
+/// `saddles` `(min_prominence, contrast)` of the image under `sharp_kernel`.
 #[pyfunction]
-#[pyo3(signature = (data, error, sigma, mask, kernel, *, threshold, is_filtered, connectivity, min_area, deblend, clean))]
+#[pyo3(signature = (data, error, sigma, mask, kernel, *, threshold, extent, is_filtered, connectivity, min_area,
+    deblend_levels, saddles, sharp_kernel, clean))]
 fn detect<'py>(
     py: Python<'py>,
     data: Image<'py, f32>,
@@ -92,19 +121,23 @@ fn detect<'py>(
     mask: Option<Image<'py, bool>>,
     kernel: Option<Image<'py, f32>>,
     threshold: f64,
+    extent: f64,
     is_filtered: bool,
     connectivity: usize,
     min_area: usize,
-    deblend: Option<(usize, f64, bool)>,
+    deblend_levels: Option<(usize, String, f64, bool)>,
+    saddles: Option<(f64, f64)>,
+    sharp_kernel: Option<Image<'py, f32>>,
     clean: Option<f64>,
 ) -> PyResult<Labels<'py>> {
+    let deblend = deblending(py, deblend_levels, saddles, sharp_kernel.as_ref())?;
     let params = DetectParams {
         threshold,
+        extent,
         noise_of: noise_of(is_filtered),
         connectivity: checked(py, Connectivity::try_from(connectivity))?,
         min_area,
-        deblend: deblend
-            .map(|(n_levels, contrast, is_random)| deblend_params(n_levels, contrast, is_random)),
+        deblend,
         clean,
     };
     let kernel = kernel_of(py, kernel.as_ref())?;
@@ -135,26 +168,33 @@ fn filtered_noise(
     Ok(ratio)
 }
 
-/// Segments split at their peaks.
+/// Segments split at their peaks; `deblend_levels` and `saddles` as in `detect`.
 #[pyfunction]
-#[pyo3(signature = (data, labels, *, threshold, min_area, connectivity, n_levels, contrast, is_random))]
+#[pyo3(signature = (data, labels, *, threshold, sigma, min_area, connectivity, deblend_levels, saddles))]
 fn deblend<'py>(
     py: Python<'py>,
     data: Image<'py, f32>,
     labels: Image<'py, i32>,
     threshold: f32,
+    sigma: f32,
     min_area: usize,
     connectivity: usize,
-    n_levels: usize,
-    contrast: f64,
-    is_random: bool,
+    deblend_levels: Option<(usize, String, f64, bool)>,
+    saddles: Option<(f64, f64)>,
 ) -> PyResult<Labels<'py>> {
-    let params = deblend_params(n_levels, contrast, is_random);
+    let deblending = deblending(py, deblend_levels, saddles, None)?;
     let connectivity = checked(py, Connectivity::try_from(connectivity))?;
     let data = images::plane(py, "data", &data)?;
     let labels = images::plane(py, "labels", &labels)?;
     let (labels, n) = threads::run(py, || {
-        core::deblend(data, labels, threshold, min_area, connectivity, &params)
+        core::deblend(
+            data,
+            labels,
+            (threshold, sigma),
+            min_area,
+            connectivity,
+            &deblending,
+        )
     })?;
     Ok((images::array(py, labels)?, n))
 }

@@ -2,8 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::convolve::Kernel;
 use super::label::{Connectivity, Run};
 use super::moments::Ellipse;
+use super::saddles::{SaddleParams, split_at_saddles};
 use super::segments::Segments;
 use super::{SegmentationError, detect};
 use crate::image::{Image, Plane};
@@ -17,11 +19,24 @@ pub enum Assignment {
     Random,
 }
 
+/// How the levels lie between the threshold and the peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// In equal ratios; in equal steps when the threshold is not positive.
+    Exponential,
+    /// In equal steps.
+    Linear,
+    /// As the hyperbolic sine of equal steps.
+    Sinh,
+}
+
 /// Parameters of the deblending.
 #[derive(Clone, Copy, Debug)]
 pub struct DeblendParams {
     /// Number of thresholds between the faintest pixel and the peak.
     pub n_levels: usize,
+    /// How they lie.
+    pub spacing: Spacing,
     /// Flux of a branch above its threshold, as a fraction of the segment's flux, that makes it a source.
     pub contrast: f64,
     /// Who gets the pixels below the branches.
@@ -34,12 +49,18 @@ const MIN_BRANCH_AREA: usize = 3;
 const MAX_AMPLITUDE: f64 = 4.0;
 const NONE: u32 = u32::MAX;
 
-/// One pixel of a segment: position and filtered value.
+/// One pixel of a segment: its position, what the detection filter makes of it, and what the sharper filter of the
+/// deblending makes of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pixel {
     pub x: usize,
     pub y: usize,
     pub value: f32,
+    /// `value` over its noise.
+    pub significance: f32,
+    pub sharp: f32,
+    /// Noise of `sharp`.
+    pub sharp_sigma: f32,
 }
 
 /// The pixels of some runs, in raster order.
@@ -51,6 +72,9 @@ pub(super) fn pixels_of(runs: &[Run], image: Plane<'_, f32>) -> Vec<Pixel> {
                 x,
                 y: run.y,
                 value: row[x],
+                significance: f32::INFINITY,
+                sharp: row[x],
+                sharp_sigma: 1.0,
             })
         })
         .collect()
@@ -63,15 +87,31 @@ pub(super) struct Scratch {
     map: Vec<u32>,
 }
 
+impl Scratch {
+    /// Empty the cells of a segment, so that the map can be used for the next one.
+    pub(super) fn clear(&mut self, cells: &[usize]) {
+        for &cell in cells {
+            self.map[cell] = 0;
+        }
+    }
+}
+
 /// The neighbours of every pixel of one segment.
-struct Neighbourhood<'a> {
+pub(super) struct Neighbourhood<'a> {
     map: &'a [u32],
     cell: Vec<usize>,
     offsets: Vec<isize>,
+    /// First column and row of the map, and its length along x and y.
+    origin: (usize, usize),
+    shape: (usize, usize),
 }
 
 impl<'a> Neighbourhood<'a> {
-    fn new(pixels: &[Pixel], connectivity: Connectivity, scratch: &'a mut Scratch) -> Self {
+    pub(super) fn new(
+        pixels: &[Pixel],
+        connectivity: Connectivity,
+        scratch: &'a mut Scratch,
+    ) -> Self {
         let bounds = |f: fn(&Pixel) -> usize| {
             let low = pixels.iter().map(f).min().unwrap_or(0);
             let high = pixels.iter().map(f).max().unwrap_or(0);
@@ -98,10 +138,12 @@ impl<'a> Neighbourhood<'a> {
             map: &scratch.map,
             cell,
             offsets,
+            origin: (x0, y0),
+            shape: (nx, ny),
         }
     }
 
-    fn of(&self, pixel: u32) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn of(&self, pixel: u32) -> impl Iterator<Item = u32> + '_ {
         let cell = self.cell[pixel as usize];
         self.offsets
             .iter()
@@ -110,10 +152,67 @@ impl<'a> Neighbourhood<'a> {
             .map(|index| index - 1)
     }
 
+    /// The pixel at an offset of at most one pixel along either axis.
+    pub(super) fn beside(&self, pixel: u32, dx: isize, dy: isize) -> Option<u32> {
+        let offset = dy * self.shape.0 as isize + dx;
+        self.map[self.cell[pixel as usize].wrapping_add_signed(offset)].checked_sub(1)
+    }
+
+    /// The sharp value at a point `[x, y]`; what is not of the segment counts 0.
+    ///
+    /// # Source
+    /// Keys 1981, IEEE Trans. ASSP 29, 1153, eq. 4 with a = -1/2.
+    pub(super) fn interpolate(&self, pixels: &[Pixel], [x, y]: [f64; 2]) -> f64 {
+        let value = |x: f64, y: f64| {
+            let (i, j) = (
+                x - self.origin.0 as f64 + 1.0,
+                y - self.origin.1 as f64 + 1.0,
+            );
+            if i < 0.0 || j < 0.0 || i >= self.shape.0 as f64 || j >= self.shape.1 as f64 {
+                return 0.0;
+            }
+            self.map[j as usize * self.shape.0 + i as usize]
+                .checked_sub(1)
+                .map_or(0.0, |k| f64::from(pixels[k as usize].sharp))
+        };
+        let (wx, wy) = (keys(x - x.floor()), keys(y - y.floor()));
+        let offsets = [-1.0, 0.0, 1.0, 2.0];
+        offsets
+            .iter()
+            .zip(wy)
+            .map(|(dy, wy)| {
+                let row = offsets.iter().zip(wx);
+                wy * row
+                    .map(|(dx, wx)| wx * value(x.floor() + dx, y.floor() + dy))
+                    .sum::<f64>()
+            })
+            .sum()
+    }
+
+    /// Whether more than one pixel has no brighter neighbour; without that there is nothing to split.
+    pub(super) fn has_two_maxima(&self, pixels: &[Pixel]) -> bool {
+        let value = |i: u32| pixels[i as usize].sharp;
+        (0..pixels.len() as u32)
+            .filter(|&i| self.of(i).all(|o| value(o) <= value(i)))
+            .nth(1)
+            .is_some()
+    }
+
     /// Cells of the map to be emptied before it is used again.
-    fn into_cells(self) -> Vec<usize> {
+    pub(super) fn into_cells(self) -> Vec<usize> {
         self.cell
     }
+}
+
+/// Weights of the four pixels around a point at a fraction `t` of a pixel.
+fn keys(t: f64) -> [f64; 4] {
+    let (t2, t3) = (t * t, t * t * t);
+    [
+        -0.5 * t3 + t2 - 0.5 * t,
+        1.5 * t3 - 2.5 * t2 + 1.0,
+        -1.5 * t3 + 2.0 * t2 + 0.5 * t,
+        0.5 * t3 - 0.5 * t2,
+    ]
 }
 
 /// A connected part of a segment above one of the thresholds.
@@ -137,16 +236,20 @@ struct Tree<'a> {
     level: Vec<u16>,
 }
 
-/// Exponential steps from the threshold to the peak; linear ones when the threshold is not positive.
-fn thresholds(low: f32, peak: f32, n_levels: usize) -> Vec<f32> {
+/// The levels from the threshold to the peak.
+///
+/// # Source
+/// Bertin & Arnouts 1996, A&AS 117, 393, section 4 (exponential); the hyperbolic sine of four times the fraction is
+/// between the two others.
+fn thresholds(low: f32, peak: f32, params: &DeblendParams) -> Vec<f32> {
     let (low, peak) = (f64::from(low), f64::from(peak));
-    (0..n_levels)
+    (0..params.n_levels)
         .map(|k| {
-            let t = k as f64 / n_levels as f64;
-            let threshold = if low > 0.0 {
-                low * (peak / low).powf(t)
-            } else {
-                low + (peak - low) * t
+            let t = k as f64 / params.n_levels as f64;
+            let threshold = match params.spacing {
+                Spacing::Exponential if low > 0.0 => low * (peak / low).powf(t),
+                Spacing::Sinh => low + (peak - low) * (4.0 * t).sinh() / 4_f64.sinh(),
+                Spacing::Exponential | Spacing::Linear => low + (peak - low) * t,
             };
             threshold as f32
         })
@@ -369,7 +472,7 @@ fn assign(pixel: &Pixel, profiles: &[(u32, Profile)], assignment: Assignment) ->
 
 /// Split a segment into sources of at least `min_area` pixels: the number of the source of every pixel, and how many
 /// there are; None when it is one source.
-pub(super) fn split(
+fn split(
     pixels: &[Pixel],
     threshold: f32,
     min_area: usize,
@@ -386,29 +489,17 @@ pub(super) fn split(
         return None;
     }
     let around = Neighbourhood::new(pixels, connectivity, scratch);
-    let found = has_two_maxima(pixels, &around)
+    let found = around
+        .has_two_maxima(pixels)
         .then(|| {
             split_around(
                 pixels, &around, threshold, peak, min_area, min_branch, params,
             )
         })
         .flatten();
-    for cell in around.into_cells() {
-        scratch.map[cell] = 0;
-    }
+    let cells = around.into_cells();
+    scratch.clear(&cells);
     found
-}
-
-/// Whether more than one pixel has no brighter neighbour; without that there is nothing to split.
-fn has_two_maxima(pixels: &[Pixel], around: &Neighbourhood<'_>) -> bool {
-    (0..pixels.len() as u32)
-        .filter(|&i| {
-            around
-                .of(i)
-                .all(|o| pixels[o as usize].value <= pixels[i as usize].value)
-        })
-        .nth(1)
-        .is_some()
 }
 
 fn split_around(
@@ -420,7 +511,7 @@ fn split_around(
     min_branch: usize,
     params: &DeblendParams,
 ) -> Option<(Vec<u32>, usize)> {
-    let thresholds = thresholds(threshold, peak, params.n_levels);
+    let thresholds = thresholds(threshold, peak, params);
     let level = pixels
         .iter()
         .map(|p| {
@@ -487,8 +578,9 @@ fn renumber(mut branch_of: Vec<u32>, profiles: &[(u32, Profile)]) -> (Vec<u32>, 
     (branch_of, profiles.len())
 }
 
-/// Split every segment of a label image at the peaks of `data`. The threshold of a segment is its faintest pixel, and
-/// at least `threshold`. Labels are new: 1 is the brightest source. Returns the labels and their number.
+/// Split every segment of a label image at the peaks of `data`, whose noise is `sigma`. The threshold of a segment is
+/// its faintest pixel, and at least `threshold`. Labels are new: 1 is the brightest source. Returns the labels and their
+/// number.
 ///
 /// # Errors
 /// When the shapes differ or a label is negative.
@@ -498,10 +590,10 @@ fn renumber(mut branch_of: Vec<u32>, profiles: &[(u32, Profile)]) -> (Vec<u32>, 
 pub fn deblend(
     data: Plane<'_, f32>,
     labels: Plane<'_, i32>,
-    threshold: f32,
+    (threshold, sigma): (f32, f32),
     min_area: usize,
     connectivity: Connectivity,
-    params: &DeblendParams,
+    deblending: &Deblending,
 ) -> Result<(Image<i32>, usize), SegmentationError> {
     let labels = labels.of_shape("labels", data.shape())?;
     let segments = Segments::of(labels)?;
@@ -516,16 +608,63 @@ pub fn deblend(
                 .fold(f32::INFINITY, f32::min)
                 .max(threshold);
             for pixel in &mut pixels {
-                pixel.value = if pixel.value.is_finite() {
+                let value = if pixel.value.is_finite() {
                     pixel.value
                 } else {
                     faintest
                 };
+                (pixel.value, pixel.sharp) = (value, value);
+                (pixel.significance, pixel.sharp_sigma) = (value / sigma, sigma);
             }
-            let parts = split(&pixels, faintest, min_area, connectivity, params, scratch);
+            let parts = deblending.parts(
+                &pixels,
+                (faintest, f64::from(threshold / sigma)),
+                min_area,
+                connectivity,
+                scratch,
+            );
             detect::sources_of(pixels, parts, faintest)
         })
         .flatten_iter()
         .collect();
     detect::paint(sources, data)
+}
+
+/// How blends are split.
+#[derive(Clone, Debug)]
+pub enum Deblending {
+    /// Not at all.
+    None,
+    /// Where parts separate from each other as a threshold rises.
+    Levels(DeblendParams),
+    /// At the saddles of the image under a sharper filter; None = under the same.
+    Saddles(SaddleParams, Option<Kernel>),
+}
+
+impl Deblending {
+    /// The part of every pixel of a segment, and how many there are; None when it is one source. The threshold is given
+    /// in units of the pixels and in those of their noise.
+    pub(super) fn parts(
+        &self,
+        pixels: &[Pixel],
+        (threshold, significance): (f32, f64),
+        min_area: usize,
+        connectivity: Connectivity,
+        scratch: &mut Scratch,
+    ) -> Option<(Vec<u32>, usize)> {
+        match self {
+            Self::None => None,
+            Self::Levels(params) => {
+                split(pixels, threshold, min_area, connectivity, params, scratch)
+            }
+            Self::Saddles(params, _) => split_at_saddles(
+                pixels,
+                significance,
+                min_area,
+                connectivity,
+                *params,
+                scratch,
+            ),
+        }
+    }
 }

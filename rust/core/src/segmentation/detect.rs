@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::SegmentationError;
 use super::clean::{Candidate, explained_by};
 use super::convolve::{BLOCK_ROWS, Filter, FilteredRow, Kernel};
-use super::deblend::{DeblendParams, Pixel, Scratch, pixels_of, split};
+use super::deblend::{Deblending, Pixel, Scratch};
 use super::label::{BlockRuns, Components, Connectivity, Run, join_blocks, runs_of_row};
 use super::moments::Ellipse;
 use super::noise::Noise;
@@ -22,18 +22,20 @@ pub enum NoiseOf {
 }
 
 /// Parameters of [`detect`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DetectParams {
-    /// Least value of a detected pixel [sigma].
+    /// Least value of the brightest pixel of a source [sigma].
     pub threshold: f64,
+    /// Least value of the pixels around it [sigma].
+    pub extent: f64,
     /// Whose sigma.
     pub noise_of: NoiseOf,
     /// Which pixels are neighbours.
     pub connectivity: Connectivity,
     /// Least number of pixels of a source.
     pub min_area: usize,
-    /// How blends are split; None = not at all.
-    pub deblend: Option<DeblendParams>,
+    /// How blends are split.
+    pub deblend: Deblending,
     /// Exponent of the wing that may explain a detection; None = keep all.
     pub clean: Option<f64>,
 }
@@ -66,26 +68,24 @@ pub fn detect(
     let shape = data.shape();
     let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
     let noise = noise.of_shape(shape)?;
-    let (filtered, found, thresholds) = scan(data, noise, mask, kernel, params);
-    if !filtered.pixels().iter().any(|v| v.is_finite()) {
-        return Err(SegmentationError::NoGoodPixel(data.pixels().len()));
-    }
-    let sources: Vec<Source> = large_components(&found, &thresholds, params.min_area)
+    let found = Scan::of(data, noise, mask, kernel, params)
+        .ok_or(SegmentationError::NoGoodPixel(data.pixels().len()))?;
+    let sources: Vec<Source> = found
+        .segments(params)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, (runs, threshold)| {
             crate::interrupt::poll();
-            let pixels = pixels_of(&runs, filtered.view());
-            let parts = params.deblend.and_then(|d| {
-                split(
-                    &pixels,
-                    threshold,
-                    params.min_area,
-                    params.connectivity,
-                    &d,
-                    scratch,
-                )
-            });
-            sources_of(pixels, parts, threshold)
+            let pixels = found.pixels(&runs);
+            let parts = params.deblend.parts(
+                &pixels,
+                (threshold, params.threshold),
+                params.min_area,
+                params.connectivity,
+                scratch,
+            );
+            let mut sources = sources_of(pixels, parts, threshold);
+            sources.retain(|s| s.pixels.len() >= params.min_area && s.reaches(params.threshold));
+            sources
         })
         .flatten_iter()
         .collect();
@@ -96,56 +96,211 @@ pub fn detect(
     paint(sources, data)
 }
 
-/// The filtered image, its components above the threshold, and the lowest threshold of every run.
-fn scan(
-    data: Plane<'_, f32>,
-    noise: Noise<'_>,
-    mask: Option<Plane<'_, bool>>,
-    kernel: &Kernel,
-    params: &DetectParams,
-) -> (Image<f32>, Components, Vec<f32>) {
-    let nx = data.shape().1;
-    let unit = noise.unit();
-    let is_matched = params.noise_of == NoiseOf::Filtered;
-    let weight_of = noise.weights(mask, is_matched);
-    let filter = Filter {
-        data,
-        kernel,
-        weight_of: &weight_of,
-        with_noise: is_matched,
-    };
-    let sigma = match (params.noise_of, noise) {
-        (NoiseOf::Unfiltered, Noise::Image(image)) => Some(mean_noise(image, &filter)),
-        _ => None,
-    };
-    let mut filtered = Image::empty(data.shape());
-    let blocks = filtered.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        let mut runs = BlockRuns::default();
-        let mut lowest: Vec<f32> = Vec::new();
-        let mut threshold = vec![unit * params.threshold as f32; nx];
-        let mut above = vec![0_u8; nx];
-        filter.fill_block(y0, pixels, |y, row| {
-            let noise = row.noise.or(sigma.as_ref().map(|s| s.view().row(y)));
-            for (t, n) in threshold.iter_mut().zip(noise.unwrap_or_default()) {
-                *t = n * unit * params.threshold as f32;
+impl Source {
+    fn reaches(&self, threshold: f64) -> bool {
+        self.pixels
+            .iter()
+            .any(|p| f64::from(p.significance) >= threshold)
+    }
+}
+
+/// What the filters make of a pixel of a run.
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    filtered: f32,
+    significance: f32,
+    sharp: f32,
+    sharp_sigma: f32,
+}
+
+/// The pixels above the threshold of the extent, and how they are connected.
+struct Scan {
+    found: Components,
+    /// Lowest threshold of every run.
+    lowest: Vec<f32>,
+    /// The values of all runs, one after the other, and where those of each run start.
+    values: Vec<Value>,
+    start: Vec<usize>,
+}
+
+/// What is found in one block of rows.
+#[derive(Default)]
+struct Block {
+    runs: BlockRuns,
+    lowest: Vec<f32>,
+    values: Vec<Value>,
+    has_value: bool,
+}
+
+impl Scan {
+    /// Filter and threshold an image; None when it has no pixel that can be used.
+    fn of(
+        data: Plane<'_, f32>,
+        noise: Noise<'_>,
+        mask: Option<Plane<'_, bool>>,
+        kernel: &Kernel,
+        params: &DetectParams,
+    ) -> Option<Self> {
+        let is_matched = params.noise_of == NoiseOf::Filtered;
+        let weight_of = noise.weights(mask, is_matched);
+        let filter = Filter {
+            data,
+            kernel,
+            weight_of: &weight_of,
+            with_noise: is_matched,
+        };
+        let sigma = match (params.noise_of, noise) {
+            (NoiseOf::Unfiltered, Noise::Image(image)) => Some(mean_noise(image, &filter)),
+            _ => None,
+        };
+        let matched_weight = noise.weights(mask, true);
+        let sharp = match &params.deblend {
+            Deblending::Saddles(_, Some(kernel)) => Some(Filter {
+                data,
+                kernel,
+                weight_of: &matched_weight,
+                with_noise: true,
+            }),
+            _ => None,
+        };
+        let scanner = Scanner {
+            filter,
+            sharp,
+            sigma,
+            unit: noise.unit(),
+            params,
+        };
+        let blocks: Vec<Block> = (0..data.shape().0.div_ceil(BLOCK_ROWS))
+            .into_par_iter()
+            .map(|block| {
+                crate::interrupt::poll();
+                scanner.block(block * BLOCK_ROWS)
+            })
+            .collect();
+        if !blocks.iter().any(|block| block.has_value) {
+            return None;
+        }
+        let mut scan = Self {
+            found: Components::default(),
+            lowest: Vec::new(),
+            values: Vec::new(),
+            start: Vec::new(),
+        };
+        let mut all_runs = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            scan.lowest.extend(block.lowest);
+            scan.values.extend(block.values);
+            all_runs.push(block.runs);
+        }
+        scan.found = join_blocks(all_runs, params.connectivity);
+        let lengths = scan.found.runs.iter().map(|r| r.end - r.start);
+        scan.start = lengths
+            .scan(0, |end, n| {
+                *end += n;
+                Some(*end - n)
+            })
+            .collect();
+        Some(scan)
+    }
+
+    /// Runs and lowest threshold of every component with at least `min_area` pixels.
+    fn segments(&self, params: &DetectParams) -> Vec<(Vec<usize>, f32)> {
+        let Components { runs, component, n } = &self.found;
+        let mut area = vec![0_usize; *n];
+        for (run, &component) in runs.iter().zip(component) {
+            area[component] += run.end - run.start;
+        }
+        let mut place = vec![usize::MAX; *n];
+        let mut large = Vec::new();
+        for (i, &component) in component.iter().enumerate() {
+            if area[component] < params.min_area {
+                continue;
             }
-            mark_above(row, &threshold, &mut above);
-            let lowest = &mut lowest;
-            let threshold = &threshold;
-            let found = runs_of_row(y, &above).inspect(|run| {
-                let part = &threshold[run.start..run.end];
-                lowest.push(part.iter().copied().fold(f32::INFINITY, f32::min));
+            if place[component] == usize::MAX {
+                place[component] = large.len();
+                large.push((Vec::new(), f32::INFINITY));
+            }
+            let (runs, lowest): &mut (Vec<usize>, f32) = &mut large[place[component]];
+            runs.push(i);
+            *lowest = lowest.min(self.lowest[i]);
+        }
+        large
+    }
+
+    /// The pixels of some runs, in raster order.
+    fn pixels(&self, runs: &[usize]) -> Vec<Pixel> {
+        runs.iter()
+            .flat_map(|&i| {
+                let Run { y, start, end } = self.found.runs[i];
+                let values = &self.values[self.start[i]..self.start[i] + end - start];
+                (start..end).zip(values).map(move |(x, v)| Pixel {
+                    x,
+                    y,
+                    value: v.filtered,
+                    significance: v.significance,
+                    sharp: v.sharp,
+                    sharp_sigma: v.sharp_sigma,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Filters blocks of rows and keeps what is above the threshold of the extent.
+struct Scanner<'a> {
+    filter: Filter<'a>,
+    sharp: Option<Filter<'a>>,
+    /// Noise that the filtered pixels are compared with, when it is not theirs.
+    sigma: Option<Image<f32>>,
+    unit: f32,
+    params: &'a DetectParams,
+}
+
+impl Scanner<'_> {
+    fn block(&self, y0: usize) -> Block {
+        let (ny, nx) = self.filter.data.shape();
+        let n_pixels = BLOCK_ROWS.min(ny - y0) * nx;
+        let (mut sharp, mut sharp_sigma) = (Vec::new(), Vec::new());
+        if let Some(filter) = &self.sharp {
+            sharp.resize(n_pixels, 0.0);
+            filter.fill_block(y0, &mut sharp, |_, row| {
+                let noise = row.noise.unwrap_or_default();
+                sharp_sigma.extend(noise.iter().map(|n| n * self.unit));
             });
-            runs.push_row(found, params.connectivity, y == y0);
-        });
-        (runs, lowest)
-    });
-    let (blocks, lowest): (Vec<_>, Vec<_>) = blocks.into_iter().unzip();
-    (
-        filtered,
-        join_blocks(blocks, params.connectivity),
-        lowest.concat(),
-    )
+        }
+        let mut block = Block::default();
+        let extent = self.params.extent as f32;
+        let mut sigma = vec![self.unit; nx];
+        let mut above = vec![0_u8; nx];
+        self.filter
+            .fill_block(y0, &mut vec![0.0; n_pixels], |y, row| {
+                let noise = row.noise.or(self.sigma.as_ref().map(|s| s.view().row(y)));
+                for (s, n) in sigma.iter_mut().zip(noise.unwrap_or_default()) {
+                    *s = n * self.unit;
+                }
+                mark_above(row, &sigma, extent, &mut above);
+                block.has_value |= row.value.iter().any(|v| v.is_finite());
+                let (lowest, values) = (&mut block.lowest, &mut block.values);
+                let found = runs_of_row(y, &above).inspect(|run| {
+                    let mut least = f32::INFINITY;
+                    for x in run.start..run.end {
+                        let i = (y - y0) * nx + x;
+                        least = least.min(sigma[x] * extent);
+                        values.push(Value {
+                            filtered: row.value[x],
+                            significance: row.value[x] / sigma[x],
+                            sharp: sharp.get(i).copied().unwrap_or(row.value[x]),
+                            sharp_sigma: sharp_sigma.get(i).copied().unwrap_or(sigma[x]),
+                        });
+                    }
+                    lowest.push(least);
+                });
+                block
+                    .runs
+                    .push_row(found, self.params.connectivity, y == y0);
+            });
+        block
+    }
 }
 
 /// Square root of the variance averaged with the filter, in units of [`Noise::unit`].
@@ -173,42 +328,10 @@ fn mean_noise(error: Plane<'_, f32>, filter: &Filter<'_>) -> Image<f32> {
     noise
 }
 
-fn mark_above(row: &FilteredRow<'_>, threshold: &[f32], above: &mut [u8]) {
-    for (((a, v), t), w) in above
-        .iter_mut()
-        .zip(row.value)
-        .zip(threshold)
-        .zip(row.weight)
-    {
-        *a = u8::from(v > t) & u8::from(*w > 0.0);
+fn mark_above(row: &FilteredRow<'_>, sigma: &[f32], extent: f32, above: &mut [u8]) {
+    for (((a, v), s), w) in above.iter_mut().zip(row.value).zip(sigma).zip(row.weight) {
+        *a = u8::from(*v > s * extent) & u8::from(*w > 0.0);
     }
-}
-
-/// Runs and lowest threshold of every component with at least `min_area` pixels.
-fn large_components(
-    found: &Components,
-    thresholds: &[f32],
-    min_area: usize,
-) -> Vec<(Vec<Run>, f32)> {
-    let mut area = vec![0_usize; found.n];
-    for (run, &component) in found.runs.iter().zip(&found.component) {
-        area[component] += run.end - run.start;
-    }
-    let mut place = vec![usize::MAX; found.n];
-    let mut large = Vec::new();
-    for ((run, &component), &threshold) in found.runs.iter().zip(&found.component).zip(thresholds) {
-        if area[component] < min_area {
-            continue;
-        }
-        if place[component] == usize::MAX {
-            place[component] = large.len();
-            large.push((Vec::new(), f32::INFINITY));
-        }
-        let (runs, lowest): &mut (Vec<Run>, f32) = &mut large[place[component]];
-        runs.push(*run);
-        *lowest = lowest.min(threshold);
-    }
-    large
 }
 
 /// The sources of a segment, given the part of each of its pixels.
@@ -233,7 +356,9 @@ pub(super) fn sources_of(
         })
         .collect();
     for (pixel, part) in pixels.into_iter().zip(part_of) {
-        sources[part as usize].pixels.push(pixel);
+        if let Some(source) = sources.get_mut(part as usize) {
+            source.pixels.push(pixel);
+        }
     }
     sources
 }

@@ -121,6 +121,7 @@ fn link_rows(
 }
 
 /// The runs of an image with the component of each: numbers from 0 in raster order of the first pixel.
+#[derive(Default)]
 pub(super) struct Components {
     pub runs: Vec<Run>,
     pub component: Vec<usize>,

@@ -11,16 +11,18 @@ mod measure;
 mod moments;
 mod noise;
 mod overlap;
+mod saddles;
 mod segments;
 
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
-pub use deblend::{Assignment, DeblendParams, deblend};
+pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
 pub use detect::{DetectParams, NoiseOf, detect};
 pub use kron::{KronParams, kron_radii};
 pub use label::{Connectivity, label};
 pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
 pub use noise::{Noise, filtered_noise};
+pub use saddles::SaddleParams;
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;
