@@ -6,6 +6,17 @@ from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
 from skymere.lake.doctor import Finding, examine
+from skymere.lake.edits import (
+    REPLAYED,
+    ROLES,
+    StoredEdit,
+    add_regions,
+    outcome_rows,
+    region_rows,
+    replay_outcomes,
+    retract_edits,
+    stored_edits,
+)
 from skymere.lake.export_spectra import spectra_of
 from skymere.lake.files import write_whole
 from skymere.lake.forms import table_dtypes
@@ -26,6 +37,8 @@ __all__ = [
     "EVENTS",
     "LARGE",
     "LARGEST_PIX",
+    "REPLAYED",
+    "ROLES",
     "SIZE_CLASSES",
     "WIDTH_PIX",
     "ArrayGroup",
@@ -47,24 +60,31 @@ __all__ = [
     "Run",
     "Schema",
     "StoredArray",
+    "StoredEdit",
     "Tile",
     "TileSet",
     "Tiles",
+    "add_regions",
     "around",
     "examine",
     "in_box",
     "in_cone",
     "load_schema",
     "migration",
+    "outcome_rows",
     "polygons_overlap",
     "products",
     "pyramid",
     "quantise",
+    "region_rows",
+    "replay_outcomes",
+    "retract_edits",
     "round_weights",
     "rows_from_astropy",
     "run_id",
     "separation",
     "spectra_of",
+    "stored_edits",
     "table_dtypes",
     "write_ragged",
     "write_whole",
