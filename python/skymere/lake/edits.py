@@ -29,6 +29,7 @@ __all__ = [
     "add_regions",
     "outcome_rows",
     "region_rows",
+    "regions_from_rows",
     "replay_outcomes",
     "retract_edits",
     "stored_edits",
@@ -201,6 +202,22 @@ def region_rows(lake: "Lake", tile: str | None = None) -> pl.DataFrame:
         )
         .sort("tile", "sequence", "region_id")
     )
+
+
+def regions_from_rows(rows: pl.DataFrame) -> list[Region]:
+    """Return the regions of rows of ``region``.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        From `region_rows`.
+    """
+    return [
+        region_from_numbers(
+            row["shape"], json.loads(row["params"]), frame=row["frame"], is_include=row["is_include"], text=row["text"]
+        )
+        for row in rows.iter_rows(named=True)
+    ]
 
 
 def stored_edits(lake: "Lake", tile: str) -> tuple[list[StoredEdit], list[dict[str, str]]]:
@@ -396,7 +413,11 @@ def _planned(
     if role not in REPLAYED or run is None:
         return [(edit, dict(blank)) for edit in edits]
     arrays = lake.arrays("segmentation", tile, run)
-    _, outcomes = apply_edits(SegmentationMap(labels=arrays["label"][...], grid=arrays.grid("label")), edits)
+    detected = SegmentationMap(labels=arrays["label"][...], grid=arrays.grid("label"))
+    replayed = {outcome.edit_id for outcome in replay_outcomes(lake, tile)}
+    # Edits since the last detection come before: what they have merged is one segment.
+    waiting = [stored.edit for stored in stored_edits(lake, tile)[0] if stored.edit.edit_id not in replayed]
+    outcomes = apply_edits(detected, [*waiting, *edits])[1][len(waiting) :]
     named = lake.table("source").filter(pl.col("tile") == tile, pl.col("segmentation_run") == run)
     ids = dict(named.select("label", "source_id").collect().iter_rows())
     planned = []
@@ -439,16 +460,7 @@ def _at_home(lake: "Lake", group: Sequence[Region], tile: str | None) -> tuple[s
 def _edits_of(rows: pl.DataFrame, tile: str) -> list[StoredEdit]:
     found = []
     for (edit_id,), mine in rows.group_by("edit_id", maintain_order=True):
-        regions = tuple(
-            region_from_numbers(
-                row["shape"],
-                json.loads(row["params"]),
-                frame=row["frame"],
-                is_include=row["is_include"],
-                text=row["text"],
-            )
-            for row in mine.iter_rows(named=True)
-        )
+        regions = tuple(regions_from_rows(mine))
         first = mine.row(0, named=True)
         edit = Edit(kind=REPLAYED[first["role"]], regions=regions, edit_id=str(edit_id))
         found.append(StoredEdit(edit=edit, tile=tile, band=first["band"], changed_run=first["changed_run"]))
