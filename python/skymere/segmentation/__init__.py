@@ -14,10 +14,19 @@ from skymere.segmentation.edit import (
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
 from skymere.segmentation.planes import MeasureImage, SourceFlag
+from skymere.segmentation.proposals import (
+    BlankParams,
+    StarParams,
+    blank_apertures,
+    border_regions,
+    distance_to,
+    star_regions,
+)
 
 __all__ = [
     "PYRAMID",
     "ApertureFlux",
+    "BlankParams",
     "DeblendParams",
     "DetectParams",
     "Edit",
@@ -27,11 +36,15 @@ __all__ = [
     "MeasureImage",
     "MeasureParams",
     "SourceFlag",
+    "StarParams",
     "aperture_flux",
     "apply_edits",
+    "blank_apertures",
+    "border_regions",
     "convolve",
     "deblend",
     "detect",
+    "distance_to",
     "edits_from_regions",
     "filtered_noise",
     "gaussian_kernel",
@@ -39,4 +52,5 @@ __all__ = [
     "label",
     "measure",
     "read_edits",
+    "star_regions",
 ]
