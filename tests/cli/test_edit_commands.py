@@ -25,7 +25,7 @@ def at(lake, place):
     return f"{ra:.8f} {dec:.8f}"
 
 
-@pytest.mark.parametrize("command", ["merge", "split", "draw", "delete", "undo", "list", "import", "export"])
+@pytest.mark.parametrize("command", ["merge", "split", "draw", "delete", "undo", "list", "import", "export", "propose"])
 def test_help_teaches_with_an_example_and_the_lake_comes_first(call, command):
     done = call("edit", command, "--help")
     assert done.exit_code == 0

@@ -116,7 +116,9 @@ def test_the_halo_and_every_spike_of_a_star_are_found_and_nothing_else(angles: t
 def test_saturation_may_be_a_level_and_regions_are_anchored_to_the_sky() -> None:
     image, _ = star_field((45.0, 135.0, 225.0, 315.0))
     grid = Grid.tangent(150.0, 2.0, shape=image.shape, scale_arcsec=0.06)
-    found = star_regions(image, error=np.ones_like(image), saturated=4990.0, grid=grid, params=StarParams(level_sigma=2))
+    found = star_regions(
+        image, error=np.ones_like(image), saturated=4990.0, grid=grid, params=StarParams(level_sigma=2)
+    )
     assert {region.frame for region in found} == {"icrs"}
     assert mask_from_region(found[0], grid)[150, 150]
     assert star_regions(image, error=1.0, saturated=1e9) == []

@@ -1,6 +1,7 @@
 """``skymere edit merge | split | draw | delete | undo | list | import | export``: what people decide about segments."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,14 @@ _Why = Annotated[str, typer.Option(help="Why, in words.")]
 _Author = Annotated[str, typer.Option(envvar="SKYMERE_AUTHOR", help="Who.")]
 _Band = Annotated[str, typer.Option(help="Band that it was seen in; all when left out.")]
 _Tile = Annotated[str | None, typer.Option(help="Only this tile; for an import, the tile whose pixels it is in.")]
+
+
+class _What(StrEnum):
+    border = "border"
+    stars = "stars"
+    blank = "blank"
+
+
 _Role = Annotated[
     str | None,
     typer.Option(help="merge, manual, split, delete, bad, mask_border, mask_border_more, mask_all or sim."),
@@ -208,6 +217,54 @@ def export_regions(
     rows = _of_role(region_rows(Lake.open(lake), tile), role or _role_of(path)).filter(~pl.col("is_retracted"))
     write_regions(regions_from_rows(rows), path)
     console.print(f"{path}: {rows.height} regions", soft_wrap=True)
+
+
+@edit_app.command("propose")
+def propose(
+    lake: LakeArgument,
+    what: Annotated[_What, typer.Argument(help="border, stars or blank.")],
+    band: Annotated[str, typer.Option(help="Band.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="DS9 file to look at.")] = None,
+    save: Annotated[bool, typer.Option("--save", help="Keep them in the lake; needs --author and --why.")] = False,
+    author: Annotated[str, typer.Option(envvar="SKYMERE_AUTHOR", help="Who keeps them.")] = "",
+    why: Annotated[str, typer.Option(help="Why, in words.")] = "",
+    tile: Annotated[str | None, typer.Option(help="Tile; the only one when left out.")] = None,
+    saturation: Annotated[float | None, typer.Option(help="Saturated above this [unit of the mosaic]; stars.")] = None,
+    margin: Annotated[float, typer.Option(help="Margin along the border [pix]; border.")] = 10.0,
+    radius: Annotated[float, typer.Option(help="Radius of an aperture [pix]; blank.")] = 10.0,
+    number: Annotated[int, typer.Option(help="Largest number of apertures; blank.")] = 200,
+) -> None:
+    """Propose masks of the border or of bright stars, or apertures on blank sky, as a file to look at or as rows.
+
+    Example: `skymere edit propose survey border --band f160w -o mask_border.reg`
+
+    Example: `skymere edit propose survey blank --band f160w --radius 8 --save --author Ada --why "noise of f160w"`
+    """
+    from skymere.lake import Lake, add_regions
+    from skymere.pipeline import PROPOSED_ROLES, propose_regions
+    from skymere.regions import write_regions
+    from skymere.segmentation import BlankParams
+
+    if output is None and not save:
+        msg = "-o, --save: one of the two is needed"
+        raise InvalidInputError(msg)
+    opened = Lake.open(lake)
+    tiles = sorted(opened.live_runs("mosaic"))
+    if tile is None and len(tiles) != 1:
+        msg = f"--tile: is missing, the lake has mosaics of {tiles}"
+        raise InvalidInputError(msg)
+    blank = BlankParams(radius_pix=radius, n_apertures=number)
+    shapes = propose_regions(
+        opened, tile or tiles[0], band, what.value, saturation=saturation, margin_pix=margin, blank=blank
+    )
+    if output is not None:
+        write_regions(shapes, output)
+        console.print(f"{output}: {len(shapes)} regions", soft_wrap=True)
+    if save:
+        role = PROPOSED_ROLES[what.value]
+        groups = [[shape] for shape in shapes]
+        rows = add_regions(opened, role, groups, author=author, reason=why, band=band, tile=tile or tiles[0])
+        console.print(f"{lake}: {rows.height} rows of role {role}", soft_wrap=True)
 
 
 def _placed(at: Sequence[str] | None, radius: float | None, text: str = "") -> "list[Region]":
