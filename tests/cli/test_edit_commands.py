@@ -1,6 +1,7 @@
 """`skymere edit merge | split | draw | delete | undo | list | import | export`."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -13,11 +14,18 @@ WHO = ("--author", "Ada", "--why", "by eye")
 ONE, TWO, BLANK = (16, 12), (58, 12), (95, 90)
 
 
+@pytest.fixture(scope="module")
+def made(survey, tmp_path_factory):
+    lake = survey.create(tmp_path_factory.mktemp("made") / "lake")
+    survey.publish_all(lake)
+    return lake
+
+
 @pytest.fixture
-def lake(survey, tmp_path):
-    made = survey.create(tmp_path / "lake")
-    survey.publish_all(made)
-    return made
+def lake(made, tmp_path):
+    """A copy of a lake with every product, to be changed."""
+    shutil.copytree(made.path, tmp_path / "lake")
+    return Lake.open(tmp_path / "lake")
 
 
 def at(lake, place):

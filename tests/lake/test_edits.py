@@ -1,6 +1,7 @@
 """Edits as rows of the lake: who, when, why, what they did, undo, and what a detection is made from."""
 
 import json
+import shutil
 import threading
 
 import numpy as np
@@ -31,9 +32,10 @@ def on_sky(lake, x, y, r, tile="east", text=""):
 
 
 @pytest.fixture
-def published(survey, lake):
-    survey.publish_all(lake)
-    return lake
+def published(full, tmp_path):
+    """A copy of the lake with every product, to be changed."""
+    shutil.copytree(full.path, tmp_path / "full")
+    return Lake.open(tmp_path / "full")
 
 
 def test_an_edit_is_a_row_with_who_when_why_where_before_and_after(published):
