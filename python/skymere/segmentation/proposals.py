@@ -162,7 +162,7 @@ class StarParams:
     """
 
     level_sigma: float = 1.0
-    spike_sigma: float = 3.0
+    spike_sigma: float = 1.5
     max_radius_pix: int = 300
     min_spike_pix: float = 5.0
     spike_width_pix: float = 6.0
@@ -215,10 +215,11 @@ def star_regions(
 
     Notes
     -----
-    The image is looked up on rings around the middle of each group, a pixel apart, at 360 angles. The halo ends at the
+    The image is looked up on rings around the thickest part of each group, which trails of bleeding charge do not
+    move, a pixel apart, at 360 angles. The halo ends at the
     first ring whose median is below ``level_sigma``; medians are not moved by neighbours on less than half of a ring.
     A spike is a direction along which the light above that median, smoothed over 3 degrees and 5 pixels, stays above
-    ``spike_sigma`` without a gap from the halo on, and farther than in the directions beside it.
+    ``spike_sigma`` without a gap from the halo on, in most of the outer halo, and farther than in the directions beside.
 
     Examples
     --------
@@ -246,10 +247,16 @@ def star_regions(
     labels = label(groups).labels
     stars = [row for row in _rust.extents(labels) if row[5] >= min_area]
     for k, y0, y1, x0, x1, _ in sorted(stars, key=lambda row: (-row[5], row[0])):
-        rows, columns = np.nonzero(labels[y0 : y1 + 1, x0 : x1 + 1] == k)
-        centre = (x0 + float(columns.mean()), y0 + float(rows.mean()))
-        found += _star(snr, centre, math.sqrt(rows.size / math.pi), params)
+        core, (dx, dy) = _thickest(labels[y0 : y1 + 1, x0 : x1 + 1] == k)
+        found += _star(snr, (x0 + dx, y0 + dy), core, params)
     return [_anchored(region, grid) for region in found]
+
+
+def _thickest(group: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
+    """Return radius and place ``x, y`` of the thickest part of a group: a star, whatever has bled from it."""
+    depth = distance_to(np.pad(~group, 1, constant_values=True))[1:-1, 1:-1]
+    rows, columns = np.nonzero(depth > 0.75 * depth.max())
+    return float(depth.max()), (float(columns.mean()), float(rows.mean()))
 
 
 def _star(snr: NDArray[np.float32], centre: tuple[float, float], core_pix: float, params: StarParams) -> list[Region]:
@@ -290,7 +297,10 @@ def _spike_lengths(
     # Means of 15 pixels have less noise than one, by up to sqrt(15); what they must exceed stays that of a pixel.
     bright = np.cumprod(above[beyond] > params.spike_sigma, axis=0)
     reach = halo + bright.sum(axis=0)
-    return np.where(reach >= halo + params.min_spike_pix, reach, 0.0)
+    # A spike shines through the halo; a neighbour on its edge does not.
+    within = (radii > 0.6 * halo) & ~beyond
+    is_through = (above[within] > params.spike_sigma).mean(axis=0) > 0.8 if within.any() else True
+    return np.where(is_through & (reach >= halo + params.min_spike_pix), reach, 0.0)
 
 
 def _peaks(lengths: NDArray[np.float64]) -> list[int]:
