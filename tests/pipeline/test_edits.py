@@ -37,7 +37,10 @@ ROLES = {"merge": 16, "manual": 14, "delete": 8, "split": 6, "bad": 3}
 
 def run(folder: Path, threshold: float, release: str):
     (folder / "plan.toml").write_text(PLAN.format(threshold=threshold, release=release))
-    return run_plan(read_plan(folder / "plan.toml"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Nobody looks at pictures here, and they take as long as all stages together.
+        patch.setattr("skymere.pipeline.runner.draw_pictures", lambda *_, **__: [])
+        return run_plan(read_plan(folder / "plan.toml"))
 
 
 def stages_done(report) -> set[str]:
@@ -171,8 +174,6 @@ def test_50_edits_land_on_the_same_sky_of_a_deeper_detection_or_say_why_not(edit
     for name in set(edits) - set(applied):
         assert outcomes[name].status == "nothing_to_act_on"
         assert outcomes[name].reason
-    # The three that were made where nothing is.
-    assert {"nothing_to_act_on"} == {outcomes[name].status for name in list(edits)[-3:]} or len(applied) > 47
     row = lake.table("segmentation").collect().row(0, named=True)
     assert row["threshold"] == 3.2
     mosaic = lake.table("mosaic").collect().row(0, named=True)
@@ -195,15 +196,19 @@ def test_the_catalogue_is_that_of_the_edited_segments_and_keeps_its_identifiers(
     assert set(sources["label"]) <= set(np.unique(labels).tolist())
     areas = np.bincount(labels.ravel())
     assert sources["area"].to_list() == [areas[label] for label in sources["label"]]
-    # Every merge of the first replay gave away identifiers, which the table of aliases remembers.
-    alias = lake.table("alias").collect()
+    # Every merge left one identifier, and the table of aliases says which the others became.
+    (first,) = region_rows(lake)["segmentation_run"].unique()
+    detections = lake.table("run").filter(pl.col("product") == "source").sort("finished").collect()
+    parent = next(row["run_id"] for row in detections.iter_rows(named=True) if first in row["inputs"])
+    alias = lake.table("alias").filter(pl.col("kind") == "merge", pl.col("parent_run") == parent).collect()
+    gone = dict(alias.select("old_id", "source_id").iter_rows())
     rows = region_rows(lake).filter(pl.col("role") == "merge", pl.col("status") == "applied")
-    for row in rows.iter_rows(named=True):
-        merged = json.loads(row["source_ids"])
-        assert len(merged) > 1
+    assert rows.height == ROLES["merge"]
+    for ids in map(json.loads, rows["source_ids"]):
+        assert any(name in gone for name in ids)
+        assert len({gone.get(name, name) for name in ids}) == 1
     tree = lake.provenance("source", int(sources["source_id"][0]))
     assert {row["author"] for node in tree.edits for row in node.decisions} == {"Ada"}
-    assert alias.height == 0 or set(alias["kind"]) <= {"merge", "split", "disappear"}
 
 
 def test_an_undone_edit_stays_as_a_row_and_the_next_detection_goes_without_it(edited) -> None:
