@@ -48,7 +48,7 @@ def test_an_edit_is_a_row_with_who_when_why_where_before_and_after(published):
         published.table("source").filter(pl.col("tile") == "east").select("label", "source_id").collect().iter_rows()
     )
     assert json.loads(row["source_ids"]) == [ids[1], ids[2]]
-    assert row["segmentation_run"] == published.live_run("segmentation", "east")
+    assert row["labels_run"] == published.live_run("segmentation", "east")
     (stored,) = region_rows(published).to_dicts()
     assert stored == row
     assert regions_from_rows(region_rows(published)) == [shape]
@@ -116,7 +116,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_written(published):
 
 def test_edits_before_any_segmentation_are_kept_for_the_first(lake):
     (row,) = add_regions(lake, "manual", [[on_sky(lake, 12.0, 13.0, 3.0)]], **WHO).to_dicts()
-    assert (row["status"], row["before"], row["segmentation_run"]) == ("", "[]", "")
+    assert (row["status"], row["before"], row["labels_run"]) == ("", "[]", "")
     assert len(stored_edits(lake, "east")[0]) == 1
 
 

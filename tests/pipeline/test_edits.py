@@ -197,7 +197,7 @@ def test_the_catalogue_is_that_of_the_edited_segments_and_keeps_its_identifiers(
     areas = np.bincount(labels.ravel())
     assert sources["area"].to_list() == [areas[label] for label in sources["label"]]
     # Every merge left one identifier, and the table of aliases says which the others became.
-    (first,) = region_rows(lake)["segmentation_run"].unique()
+    (first,) = region_rows(lake)["labels_run"].unique()
     detections = lake.table("run").filter(pl.col("product") == "source").sort("finished").collect()
     parent = next(row["run_id"] for row in detections.iter_rows(named=True) if first in row["inputs"])
     alias = lake.table("alias").filter(pl.col("kind") == "merge", pl.col("parent_run") == parent).collect()

@@ -408,7 +408,7 @@ def _planned(
     lake: "Lake", tile: str, edits: Sequence[Edit], role: str, *, is_strict: bool
 ) -> list[tuple[Edit, dict[str, Any]]]:
     """Return edits with what they do to the segmentation of today."""
-    blank = {"before": "[]", "after": "[]", "source_ids": "[]", "segmentation_run": "", "status": "", "message": ""}
+    blank = {"before": "[]", "after": "[]", "source_ids": "[]", "labels_run": "", "status": "", "message": ""}
     run = lake.live_runs("segmentation").get(tile)
     if role not in REPLAYED or run is None:
         return [(edit, dict(blank)) for edit in edits]
@@ -430,7 +430,7 @@ def _planned(
             "before": json.dumps(outcome.before),
             "after": json.dumps(outcome.after),
             "source_ids": json.dumps(known),
-            "segmentation_run": run,
+            "labels_run": run,
             "status": outcome.status,
             "message": outcome.reason,
         }
