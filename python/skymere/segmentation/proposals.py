@@ -219,7 +219,7 @@ def star_regions(
     move, a pixel apart, at 360 angles. The halo ends at the
     first ring whose median is below ``level_sigma``; medians are not moved by neighbours on less than half of a ring.
     A spike is a direction along which the light above that median, smoothed over 3 degrees and 5 pixels, stays above
-    ``spike_sigma`` without a gap from the halo on, in most of the outer halo, and farther than in the directions beside.
+    ``spike_sigma`` without a gap from the halo on, in most of the outer halo, and farther than beside it.
 
     Examples
     --------
