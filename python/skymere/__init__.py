@@ -22,6 +22,7 @@ _ROOMS = frozenset(
         "outliers",
         "pipeline",
         "psf",
+        "regions",
         "resample",
         "segmentation",
         "testing",

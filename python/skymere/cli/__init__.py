@@ -8,6 +8,7 @@ import skymere.cli.upkeep  # noqa: F401  (the commands of these three register t
 from skymere.cli._errors import Commands
 from skymere.cli.demo import demo
 from skymere.cli.doctor import doctor
+from skymere.cli.edit import edit_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
@@ -32,6 +33,7 @@ for command in (align, crmask, drizzle, blot):
 app.command()(info)
 app.command()(doctor)
 app.add_typer(lake_app, name="lake")
+app.add_typer(edit_app, name="edit")
 
 
 def main() -> None:

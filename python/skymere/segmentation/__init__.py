@@ -1,27 +1,65 @@
 """From an image to sources: filter, threshold, label, deblend, measure."""
 
 from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_radius
-from skymere.segmentation.detection import SEXTRACTOR, DeblendParams, DetectParams, deblend, detect, filtered_noise, label
+from skymere.segmentation.detection import (
+    SEXTRACTOR,
+    DeblendParams,
+    DetectParams,
+    deblend,
+    detect,
+    filtered_noise,
+    label,
+)
+from skymere.segmentation.edit import (
+    Edit,
+    EditKind,
+    EditOutcome,
+    EditStatus,
+    apply_edits,
+    edits_from_regions,
+    read_edits,
+)
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
 from skymere.segmentation.planes import MeasureImage, SourceFlag
+from skymere.segmentation.proposals import (
+    BlankParams,
+    StarParams,
+    blank_apertures,
+    border_regions,
+    distance_to,
+    star_regions,
+)
 
 __all__ = [
     "PYRAMID",
     "SEXTRACTOR",
     "ApertureFlux",
+    "BlankParams",
     "DeblendParams",
     "DetectParams",
+    "Edit",
+    "EditKind",
+    "EditOutcome",
+    "EditStatus",
     "MeasureImage",
     "MeasureParams",
     "SourceFlag",
+    "StarParams",
     "aperture_flux",
+    "apply_edits",
+    "blank_apertures",
+    "border_regions",
     "convolve",
     "deblend",
     "detect",
+    "distance_to",
+    "edits_from_regions",
     "filtered_noise",
     "gaussian_kernel",
     "kron_radius",
     "label",
     "measure",
+    "read_edits",
+    "star_regions",
 ]

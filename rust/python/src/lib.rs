@@ -6,6 +6,7 @@ mod errors;
 mod images;
 mod lake;
 mod outliers;
+mod regions;
 mod resample;
 mod segmentation;
 mod threads;
@@ -34,6 +35,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "align", align::fill)?;
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
+    add_room(m, "regions", regions::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "resample", resample::fill)?;
     add_room(m, "lake", lake::fill)?;

@@ -373,6 +373,48 @@ fn kron_radii<'py>(
     Ok(radii.into_pyarray(py))
 }
 
+/// Rows `label, y0, y1, x0, x1, area` of all labels; `y1`, `x1` are the last ones.
+#[pyfunction]
+fn extents(py: Python<'_>, labels: Image<'_, i32>) -> PyResult<Vec<[i64; 6]>> {
+    let labels = images::plane(py, "labels", &labels)?;
+    let found = threads::run(py, || core::extents(labels))?;
+    Ok(found
+        .iter()
+        .map(|(&label, e)| {
+            let [y0, y1, x0, x1, area] = [e.y[0], e.y[1], e.x[0], e.x[1], e.area].map(|v| v as i64);
+            [i64::from(label), y0, y1, x0, x1, area]
+        })
+        .collect())
+}
+
+/// Distance of every pixel to the nearest True pixel.
+#[pyfunction]
+fn distance_to<'py>(
+    py: Python<'py>,
+    mask: Image<'py, bool>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let mask = images::plane(py, "mask", &mask)?;
+    let found = threads::run(py, || Ok::<_, SegmentationError>(core::distance_to(mask)))?;
+    images::array(py, found)
+}
+
+/// Pixels `y, x` by decreasing value that are apart from each other.
+#[pyfunction]
+fn farthest_places(
+    py: Python<'_>,
+    distance: Image<'_, f32>,
+    threshold: f32,
+    separation: f64,
+    n_places: usize,
+) -> PyResult<Vec<[usize; 2]>> {
+    let distance = images::plane(py, "distance", &distance)?;
+    threads::run(py, || {
+        Ok::<_, SegmentationError>(core::farthest_places(
+            distance, threshold, separation, n_places,
+        ))
+    })
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(label, m)?)?;
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
@@ -381,5 +423,8 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(deblend, m)?)?;
     m.add_function(wrap_pyfunction!(measure, m)?)?;
     m.add_function(wrap_pyfunction!(sum_apertures, m)?)?;
-    m.add_function(wrap_pyfunction!(kron_radii, m)?)
+    m.add_function(wrap_pyfunction!(kron_radii, m)?)?;
+    m.add_function(wrap_pyfunction!(extents, m)?)?;
+    m.add_function(wrap_pyfunction!(distance_to, m)?)?;
+    m.add_function(wrap_pyfunction!(farthest_places, m)?)
 }

@@ -1,19 +1,19 @@
-"""detect: which pixel of a tile belongs to which source."""
+"""detect: which pixel of a tile belongs to which source, with the edits that people made."""
 
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.lake import Lake, Run
+from skymere.lake import Lake, Run, StoredEdit, outcome_rows, stored_edits
 from skymere.mosaic import detection_image
 from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import detect
+from skymere.regions import mask_from_regions
+from skymere.segmentation import apply_edits, detect
 
 __all__ = ["STAGE"]
 
@@ -30,18 +30,20 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         messages = lake.table("mosaic").select("message").unique().sort("message").collect()["message"].to_list()
         msg = f"no tile has a good pixel in any band: {messages}"
         raise NoDataError(msg)
-    return [
-        Task(
-            tile=tile,
-            inputs=[lake.reference("mosaic", tile)],
-            params=as_params(plan.detect),
-            work=partial(_work, plan, lake, tile),
-        )
-        for tile in tiles_with_mosaics(lake)
-    ]
+    return [_task(plan, lake, tile) for tile in tiles_with_mosaics(lake)]
 
 
-def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+def _task(plan: Plan, lake: Lake, tile: str) -> Task:
+    edits, regions = stored_edits(lake, tile)
+    return Task(
+        tile=tile,
+        inputs=[lake.reference("mosaic", tile), *regions],
+        params=as_params(plan.detect),
+        work=partial(_work, plan, lake, tile, edits),
+    )
+
+
+def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run) -> None:
     have = mosaic_rows(lake, tile)["band"].to_list()
     missing = sorted(set(plan.detect.bands) - set(have))
     if missing:
@@ -53,9 +55,16 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         min_exposures=plan.detect.min_exposures,
         params=plan.detect.background,
     )
-    segmentation = detect(image.data, error=image.error, mask=~np.isfinite(image.data), params=plan.detect.sources)
     grid = lake.tiles[tile].grid
-    run.annotate("", {"wcs": grid.cards(), **border_of(lake, tile, replace(segmentation, grid=grid), image)})
+    edits = [edit.edit for edit in stored if edit.band in ("", *bands)]
+    mask = ~np.isfinite(image.data)
+    # What is masked is not detected at all, so that it takes no part in deblending.
+    for edit in edits:
+        if edit.kind == "mask":
+            mask |= mask_from_regions(edit.regions, grid).mask
+    found = detect(image.data, error=image.error, mask=mask, grid=grid, params=plan.detect.sources)
+    segmentation, outcomes = apply_edits(found, edits)
+    run.annotate("", {"wcs": grid.cards(), **border_of(lake, tile, segmentation, image)})
     run.write("label", segmentation.labels)
     ny, nx = segmentation.shape
     row = {
@@ -70,7 +79,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         "nx": nx,
         "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
-    run.publish(run.frame([row]))
+    run.publish(run.frame([row]), items=outcome_rows(outcomes))
 
 
-STAGE = Stage(name="detect", reads=("mosaic",), writes=("segmentation",), tasks=tasks)
+STAGE = Stage(name="detect", reads=("mosaic", "region"), writes=("segmentation",), tasks=tasks)
