@@ -2,6 +2,7 @@
 
 from skymere.testing.acs import ACS_BANDS, AcsParams, AcsPointing, acs_distortion, simulate_acs
 from skymere.testing.apertures import true_aperture_fluxes
+from skymere.testing.deep_field import DeepField, DeepFieldParams, draw_deep_field
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
 from skymere.testing.limits import shift_limit
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -14,11 +15,14 @@ __all__ = [
     "AcsParams",
     "AcsPointing",
     "CameraParams",
+    "DeepField",
+    "DeepFieldParams",
     "Pointing",
     "SceneParams",
     "SurveyParams",
     "acs_distortion",
     "dithers",
+    "draw_deep_field",
     "draw_scene",
     "match_sources",
     "render_exposure",

@@ -42,7 +42,7 @@ class DeepFieldParams:
 
     shape: tuple[int, int] = (4096, 4096)
     scale_arcsec: float = 0.08
-    n_sources: int = 22_000
+    n_sources: int = 40_000
     star_fraction: float = 0.03
     count_slope: float = 0.3
     bright_sn: float = 5000.0
