@@ -4,6 +4,7 @@ from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_rad
 from skymere.segmentation.detection import DeblendParams, DetectParams, deblend, detect, filtered_noise, label
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 
 __all__ = [
@@ -13,11 +14,14 @@ __all__ = [
     "DetectParams",
     "MeasureImage",
     "MeasureParams",
+    "PeakDetection",
+    "PeakParams",
     "SourceFlag",
     "aperture_flux",
     "convolve",
     "deblend",
     "detect",
+    "detect_peaks",
     "filtered_noise",
     "gaussian_kernel",
     "kron_radius",

@@ -13,6 +13,10 @@ mod noise;
 mod overlap;
 mod segments;
 
+mod filtered_snr;
+mod peak_first;
+mod sums;
+
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
 pub use deblend::{Assignment, DeblendParams, deblend};
@@ -21,6 +25,10 @@ pub use kron::{KronParams, kron_radii};
 pub use label::{Connectivity, label};
 pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
 pub use noise::{Noise, filtered_noise};
+
+pub use filtered_snr::filtered_snr;
+pub use peak_first::{PeakParams, PeakSegments, peak_first};
+pub use sums::{SegmentSums, segment_sums};
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;
