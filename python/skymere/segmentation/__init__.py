@@ -6,6 +6,7 @@ from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
+from skymere.segmentation.significance import Significance, SignificanceParams, significance
 
 __all__ = [
     "PYRAMID",
@@ -16,6 +17,8 @@ __all__ = [
     "MeasureParams",
     "PeakDetection",
     "PeakParams",
+    "Significance",
+    "SignificanceParams",
     "SourceFlag",
     "aperture_flux",
     "convolve",
@@ -27,4 +30,5 @@ __all__ = [
     "kron_radius",
     "label",
     "measure",
+    "significance",
 ]
