@@ -4,6 +4,7 @@ from skymere.mosaic.cutouts import Cutout, cut_window
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
+from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
@@ -17,8 +18,10 @@ __all__ = [
     "DetectionImage",
     "DrizzlePlan",
     "ExposureFiles",
+    "FindParams",
     "FlagParams",
     "Flagged",
+    "FoundSources",
     "GridParams",
     "MosaicParams",
     "MosaicQuality",
@@ -33,6 +36,7 @@ __all__ = [
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
+    "find_sources",
     "flag_exposures",
     "iter_flagged",
     "make_grid",

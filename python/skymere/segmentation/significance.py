@@ -16,7 +16,7 @@ from skymere.segmentation.calibration import apply_calibration, chi_calibration,
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.planes import MeasureImage, parts_of
 
-__all__ = ["Significance", "SignificanceParams", "Statistic", "significance"]
+__all__ = ["BandPlanes", "Significance", "SignificanceParams", "Statistic", "significance", "usable_bands"]
 
 Statistic = Literal["chi_square", "stack", "max_snr"]
 
@@ -186,7 +186,7 @@ def significance(
     True
     """
     params = params or SignificanceParams()
-    usable, excluded, coverage = _usable(images, params)
+    usable, excluded, coverage = usable_bands(images, params)
     if not usable:
         msg = f"images: no band can be used: {excluded}"
         raise NoDataError(msg)
@@ -214,15 +214,15 @@ def significance(
     )
 
 
-_Planes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
+BandPlanes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]
 
 
-def _usable(
+def usable_bands(
     images: Mapping[str, MeasureImage | Mosaic | None], params: SignificanceParams
-) -> tuple[dict[str, _Planes], dict[str, str], dict[str, float]]:
+) -> tuple[dict[str, BandPlanes], dict[str, str], dict[str, float]]:
     """Return data [uJy where known], error and mask of the bands that can be used, why others cannot, and coverages."""
     excluded = {band: "missing" for band, image in images.items() if image is None}
-    planes: dict[str, _Planes] = {}
+    planes: dict[str, BandPlanes] = {}
     shape: tuple[int, int] | None = None
     for band, image in images.items():
         if image is None:
@@ -250,7 +250,7 @@ def _usable(
     return used, excluded, coverage
 
 
-def _planes(image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | None) -> _Planes:
+def _planes(image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | None) -> BandPlanes:
     parts = parts_of(image, name, shape=shape)
     variance = parts.variance
     if isinstance(image, Mosaic) and not np.isfinite(parts.data[image.covered] * image.variance[image.covered]).any():

@@ -1,0 +1,74 @@
+"""Pictures that show how good a detection is."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skymere.viewer.pictures import new_figure, save_figure
+
+__all__ = ["plot_background", "plot_purity"]
+
+
+def plot_background(
+    level: NDArray[np.float32], rms: NDArray[np.float32], path: str | Path, *, unit: str = "", title: str = ""
+) -> Path:
+    """Write the background of an image and its noise side by side; returns the path.
+
+    Parameters
+    ----------
+    level, rms : ndarray, float32, shape (ny, nx) [unit]
+        As `skymere.background.estimate_background` gives them; NaN is left white.
+    path : path-like
+        PNG to write.
+    unit : str, optional
+        Unit of both.
+    title : str, optional
+        Text above them.
+    """
+    figure = new_figure(13.0, 6.0)
+    for i, (image, name) in enumerate(((level, "background"), (rms, "rms"))):
+        axes = figure.add_subplot(1, 2, i + 1)
+        known = image[np.isfinite(image)]
+        low, high = np.percentile(known, [0.5, 99.5]) if known.size else (0.0, 1.0)
+        shown = axes.imshow(image, origin="lower", cmap="viridis", vmin=low, vmax=high)
+        axes.set(title=f"{title} {name} [{unit}]" if unit else f"{title} {name}", xticks=[], yticks=[])
+        figure.colorbar(shown, ax=axes, shrink=0.8)
+    return save_figure(figure, path)
+
+
+def plot_purity(found: ArrayLike, negative: ArrayLike, path: str | Path, *, threshold: float, title: str = "") -> Path:
+    """Write how many sources are found above each S/N, in the image and in its negative; returns the path.
+
+    Parameters
+    ----------
+    found, negative : array_like, float64, shape (n,)
+        Largest S/N of every source of the image, and of its negative, where all are noise.
+    path : path-like
+        PNG to write.
+    threshold : float
+        S/N of the detection.
+    title : str, optional
+        Text above.
+
+    Notes
+    -----
+    The purity above a S/N is ``1 - N_negative / N_positive``.
+    """
+    positive, false = (np.sort(np.asarray(v, np.float64)) for v in (found, negative))
+    top = max(10.0 * threshold, 1.2 * float(false[-1]) if false.size else 0.0)
+    edges = np.geomspace(threshold, top, 60)
+    above, wrong = (len(v) - np.searchsorted(v, edges) for v in (positive, false))
+    figure = new_figure(7.0, 5.5)
+    axes = figure.add_subplot()
+    axes.step(edges, np.where(above > 0, above, np.nan), where="post", color="C0", label="image")
+    axes.step(edges, np.where(wrong > 0, wrong, np.nan), where="post", color="C3", label="negative image")
+    axes.set(xscale="log", yscale="log", xlabel="largest S/N of the source", ylabel="sources above")
+    axes.legend(loc="lower left")
+    right = axes.twinx()
+    purity = np.where(above > 0, 1.0 - wrong / np.maximum(above, 1), np.nan)
+    right.plot(edges, purity, "--", color="0.3")
+    right.set(ylim=(-0.02, 1.02), ylabel="purity (dashed)")
+    whole = f"{len(positive)} sources, {len(false)} in the negative"
+    axes.set_title(f"{title}: {whole}" if title else whole)
+    return save_figure(figure, path)
