@@ -13,16 +13,14 @@ from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, Set
 from skymere.errors import InvalidInputError, SkymereError
 
 if TYPE_CHECKING:
+    from skymere.background import BackgroundParams
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
-    from skymere.segmentation import MeasureImage
 
 __all__ = ["detect"]
 
 _FILES = ("det_seg.fits", "det_cat.fits", "det_stack.fits", "det_snr.fits", "sources.parquet", "sources.fits")
 _PICTURES = ("segments.png", "background_{band}.png", "number_counts.png", "purity.png")
-# Radius of the aperture for whose size the noise correlation is stated [pix].
-_APERTURE_PIX = 5.0
 
 
 def detect(
@@ -91,7 +89,7 @@ def detect(
     mosaics, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
     found = find_sources(mosaics, params=settings)
     excluded = skipped | dict(found.excluded)
-    catalog = _measured(found, mosaics)
+    catalog = _measured(found)
     judge = settings.flux_band or list(found.planes)[-1]
     _write(found, catalog, judge, output)
     for name, why in excluded.items():
@@ -142,35 +140,16 @@ def _read(
     return mosaics, skipped
 
 
-def _measured(found: "FoundSources", mosaics: "list[Mosaic]") -> "SourceCatalog":
+def _measured(found: "FoundSources") -> "SourceCatalog":
     """Return the catalogue in all bands."""
     from skymere.segmentation import MeasureImage, measure
 
-    images: dict[str, Mosaic | MeasureImage] = {}
-    for mosaic in mosaics:
-        plane = found.planes.get(mosaic.band)
-        if plane is not None:
-            images[mosaic.band] = _with_correlation(plane, found.segmentation.labels == 0)
     stack = MeasureImage(
         data=found.stack.data,
         error=found.stack.error,
         zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
     )
-    return measure(found.segmentation, images, detection=stack)
-
-
-def _with_correlation(plane: "MeasureImage", sky: "np.ndarray") -> "MeasureImage":
-    """Return a band with the error and the correlation that its sky shows."""
-    from skymere.segmentation import measure_sky_noise
-
-    data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
-    noise = measure_sky_noise(data, sky, variance=np.square(error))
-    area = np.array([round(np.pi * _APERTURE_PIX**2)])
-    return replace(
-        plane,
-        error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
-        noise_correlation=float(noise.correlation(area)[0]),
-    )
+    return measure(found.segmentation, found.images(), detection=stack)
 
 
 def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:
@@ -189,7 +168,7 @@ def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: P
         table,
         stack=found.stack.data,
         snr=found.snr,
-        wcs=found.segmentation.grid.wcs,
+        wcs=found.grid.wcs,
         flux_unit="uJy" if is_known else "",
     )
     with write_whole(output / "sources.parquet") as staged:
@@ -202,10 +181,10 @@ def _draw(
     negative: "FoundSources",
     catalog: "SourceCatalog",
     mosaics: "list[Mosaic]",
-    background: object,
+    background: "BackgroundParams",
     output: Path,
 ) -> list[Path]:
-    from skymere.background import BackgroundParams, estimate_background
+    from skymere.background import estimate_background
     from skymere.viewer import plot_background, plot_number_counts, plot_purity, plot_rgb
 
     bands = list(found.planes)

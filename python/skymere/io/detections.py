@@ -95,10 +95,9 @@ def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, st
     units = units or {}
     columns = []
     for series in table:
-        values = series.to_numpy()
-        if series.dtype == pl.String:
-            values = series.fill_null("").to_numpy().astype(str)
-        kind = fits.ColDefs(np.rec.fromarrays([values], names=[series.name]))[0].format
+        is_text = series.dtype == pl.String
+        values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
+        kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
         columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
     hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))

@@ -21,12 +21,15 @@ from skymere.segmentation import (
     detect,
     detect_peaks,
     gaussian_kernel,
+    measure,
+    measure_sky_noise,
     significance,
     smoothing_noise,
     usable_bands,
 )
 from skymere.segmentation.kernels import freeze_kernel
 from skymere.segmentation.significance import Statistic
+from skymere.wcs import Grid
 
 __all__ = ["FindParams", "FoundSources", "Method", "find_sources"]
 
@@ -34,6 +37,8 @@ Method = Literal["threshold", "peaks"]
 
 # Positions of the corners of two grids may differ by so much [pix].
 _SAME_GRID_PIX = 1e-2
+# Radius of the aperture for whose size the noise correlation is stated [pix].
+_APERTURE_PIX = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +105,8 @@ class FoundSources:
     ----------
     segmentation : SegmentationMap
         The segments.
+    grid : Grid
+        Their pixels.
     snr : ndarray, float32, shape (ny, nx)
         What was searched: S/N of a pixel of the stack, or significance after the filter; NaN where nothing covers.
     stack : DetectionImage
@@ -119,6 +126,7 @@ class FoundSources:
     """
 
     segmentation: SegmentationMap
+    grid: Grid
     snr: NDArray[np.float32]
     stack: DetectionImage
     planes: Mapping[str, MeasureImage]
@@ -135,6 +143,36 @@ class FoundSources:
         largest = np.full(int(labels.max()) + 1, -np.inf)
         np.maximum.at(largest, labels[within], self.snr[within])
         return largest[ids]
+
+    def images(self) -> dict[str, MeasureImage]:
+        """Return the bands with the errors and the noise correlation that their sky shows, to be measured."""
+        area = np.array([round(np.pi * _APERTURE_PIX**2)])
+        sky = self.segmentation.labels == 0
+        images = {}
+        for band, plane in self.planes.items():
+            data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
+            noise = measure_sky_noise(data, sky, variance=np.square(error))
+            images[band] = replace(
+                plane,
+                error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
+                noise_correlation=float(noise.correlation(area)[0]),
+            )
+        return images
+
+    def flux_table(self, band: str = "") -> pl.DataFrame:
+        """Return what `skymere.io.write_detection` writes: peaks, areas and fluxes within the segments.
+
+        Parameters
+        ----------
+        band : str, optional
+            Band of the fluxes; empty = the last one.
+        """
+        if self.table is not None:
+            return self.table
+        name = band or list(self.planes)[-1]
+        fluxes = measure(self.segmentation, {name: self.images()[name]}, detection=name).table
+        renamed = {f"flux_iso_{name}": "flux", f"flux_iso_err_{name}": "flux_err"}
+        return fluxes.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
 
 
 def find_sources(
@@ -182,7 +220,7 @@ def find_sources(
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
     stack = _stack(planes)
     about = {"excluded": MappingProxyType(reasons), "coverage": MappingProxyType(dict(coverage))}
-    common = {"stack": stack, "planes": MappingProxyType(planes), **about}
+    common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
     if params.method == "peaks":
         return _peaks(planes, mosaics, params, common)
     sources = params.sources
@@ -282,5 +320,5 @@ def _stack(planes: Mapping[str, MeasureImage]) -> DetectionImage:
         weights = weights + weight
     with np.errstate(divide="ignore", invalid="ignore"):
         stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
-        error = (1.0 / np.sqrt(weights)).astype(np.float32)
-    return DetectionImage(data=stacked, error=error, bands=tuple(planes))
+        sigma = (1.0 / np.sqrt(weights)).astype(np.float32)
+    return DetectionImage(data=stacked, error=sigma, bands=tuple(planes))

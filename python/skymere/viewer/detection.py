@@ -64,7 +64,7 @@ def plot_purity(found: ArrayLike, negative: ArrayLike, path: str | Path, *, thre
     axes.step(edges, np.where(above > 0, above, np.nan), where="post", color="C0", label="image")
     axes.step(edges, np.where(wrong > 0, wrong, np.nan), where="post", color="C3", label="negative image")
     axes.set(xscale="log", yscale="log", xlabel="largest S/N of the source", ylabel="sources above")
-    axes.legend(loc="lower left")
+    axes.legend(loc="center right")
     right = axes.twinx()
     purity = np.where(above > 0, 1.0 - wrong / np.maximum(above, 1), np.nan)
     right.plot(edges, purity, "--", color="0.3")

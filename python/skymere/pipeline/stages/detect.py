@@ -7,13 +7,13 @@ from functools import partial
 import numpy as np
 
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.io import write_detection
 from skymere.lake import Lake, Run
-from skymere.mosaic import detection_image
+from skymere.mosaic import FoundSources, find_sources
 from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import detect
 
 __all__ = ["STAGE"]
 
@@ -48,29 +48,43 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         msg = f"detect.bands: {missing} have no mosaic in tile {tile}, it must be some of {have}"
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
-    image = detection_image(
-        load_mosaics(lake, tile, bands),
-        min_exposures=plan.detect.min_exposures,
-        params=plan.detect.background,
-    )
-    segmentation = detect(image.data, error=image.error, mask=~np.isfinite(image.data), params=plan.detect.sources)
+    found = find_sources(load_mosaics(lake, tile, bands), params=plan.detect)
+    segmentation = found.segmentation
+    for band, why in found.excluded.items():
+        run.warn(f"band {band} was not searched: {why}")
     grid = lake.tiles[tile].grid
-    run.annotate("", {"wcs": grid.cards(), **border_of(lake, tile, replace(segmentation, grid=grid), image)})
+    border = border_of(lake, tile, replace(segmentation, grid=grid), found.stack)
+    run.annotate(
+        "", {"wcs": grid.cards(), "excluded": dict(found.excluded), "coverage": dict(found.coverage), **border}
+    )
     run.write("label", segmentation.labels)
+    if plan.detect.write_fits:
+        _write_fits(plan, tile, found)
     ny, nx = segmentation.shape
     row = {
         "status": "ok",
-        "message": "",
-        "bands": json.dumps(bands),
+        "message": "; ".join(f"{band} was not searched: {why}" for band, why in found.excluded.items()),
+        "bands": json.dumps(list(found.planes)),
         "n_sources": segmentation.n_sources,
         "n_pixels": int(np.count_nonzero(segmentation.labels)),
-        "threshold": plan.detect.sources.threshold,
-        "noise_correlation": segmentation.params["noise_correlation"],
+        "threshold": found.threshold,
+        "noise_correlation": found.noise_correlation,
         "ny": ny,
         "nx": nx,
         "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
     run.publish(run.frame([row]))
+
+
+def _write_fits(plan: Plan, tile: str, found: FoundSources) -> None:
+    write_detection(
+        plan.path(plan.survey.pictures) / tile,
+        found.segmentation.labels,
+        found.flux_table(plan.detect.flux_band),
+        stack=found.stack.data,
+        snr=found.snr,
+        wcs=found.grid.wcs,
+    )
 
 
 STAGE = Stage(name="detect", reads=("mosaic",), writes=("segmentation",), tasks=tasks)
