@@ -1,6 +1,6 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.cutouts import Cutout, cut_window
+from skymere.mosaic.cutouts import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
@@ -14,6 +14,7 @@ from skymere.mosaic.sky_match import SkyPair
 
 __all__ = [
     "PRESETS",
+    "BandCutout",
     "Cutout",
     "DetectionImage",
     "DrizzlePlan",
@@ -33,12 +34,14 @@ __all__ = [
     "SkyParams",
     "SkySolution",
     "cut_window",
+    "cutouts",
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
     "find_sources",
     "flag_exposures",
     "iter_flagged",
+    "labels_on_grid",
     "make_grid",
     "measure_quality",
     "n_exposures",
