@@ -58,7 +58,7 @@ def test_all_files_are_written_and_agree(call, files, tmp_path, choice) -> None:
         assert sorted(table["id"]) == sorted(np.unique(labels[labels > 0])) == [1, 2, 3, 4]
         assert list(table.names) == ["id", "area", "x", "y", "ra", "dec", "flux", "flux_err"]
         for row in table:
-            assert labels[int(round(row["y"])), int(round(row["x"]))] == row["id"]
+            assert labels[round(row["y"]), round(row["x"])] == row["id"]
             assert row["area"] == np.count_nonzero(labels == row["id"])
         x, y = WCS(seg[1].header).all_world2pix(table["ra"], table["dec"], 1)
         np.testing.assert_allclose(x, table["x"] + 1, atol=1e-4)

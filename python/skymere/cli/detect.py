@@ -195,7 +195,6 @@ def _draw(
         if mosaic.band not in bands:
             continue
         bad = ~(mosaic.covered & np.isfinite(mosaic.data))
-        assert isinstance(background, BackgroundParams)
         sky = estimate_background(mosaic.data, mask=bad, params=background)
         shown = [np.where(bad, np.float32(np.nan), plane) for plane in (sky.level, sky.rms)]
         path = output / f"background_{mosaic.band}.png"
