@@ -125,6 +125,16 @@ def test_peaks_a_third_of_an_arcsec_apart_are_one_segment_and_twice_as_far_two()
         assert apart.segmentation.n_sources == 2
 
 
+def test_the_threshold_is_above_the_median_of_the_smoothed_image() -> None:
+    # A maximum of several bands has its median above 0.
+    image = 1.5 + smooth_noise(6, (200, 200), 0.0) + np.pad(blobs((30, 30, 20)), 68)
+    for level in (0.8, 1.5):
+        found = detect_peaks(image, scale_arcsec=0.06, params=PeakParams(detect_threshold=level, min_area=1))
+        assert found.threshold == pytest.approx(float(np.median(found.snr)) + level, abs=1e-6)
+        assert np.array_equal(found.segmentation.labels > 0, found.snr >= found.threshold) or level < 1.0
+        assert found.snr[found.segmentation.labels > 0].min() >= found.threshold
+
+
 def test_nine_pixels_vanish_and_ten_stay() -> None:
     image = np.zeros((40, 40), np.float32)
     image[5:8, 5:8] = 9.0

@@ -24,11 +24,10 @@ from skymere.segmentation import (
     measure,
     measure_sky_noise,
     significance,
-    smoothing_noise,
-    usable_bands,
 )
 from skymere.segmentation.kernels import freeze_kernel
-from skymere.segmentation.significance import Statistic
+from skymere.segmentation.peaks import smoothing_noise
+from skymere.segmentation.significance import Statistic, usable_bands
 from skymere.wcs import Grid
 
 __all__ = ["FindParams", "FoundSources", "Method", "find_sources"]

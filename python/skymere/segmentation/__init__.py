@@ -4,9 +4,9 @@ from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_rad
 from skymere.segmentation.detection import DeblendParams, DetectParams, deblend, detect, filtered_noise, label
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
-from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks, smoothing_noise
+from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
-from skymere.segmentation.significance import Significance, SignificanceParams, significance, usable_bands
+from skymere.segmentation.significance import Significance, SignificanceParams, significance
 from skymere.segmentation.sky_noise import SkyNoise, measure_sky_noise
 
 __all__ = [
@@ -34,6 +34,4 @@ __all__ = [
     "measure",
     "measure_sky_noise",
     "significance",
-    "smoothing_noise",
-    "usable_bands",
 ]
