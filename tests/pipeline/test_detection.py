@@ -49,7 +49,7 @@ def test_a_band_that_covers_too_little_is_named_in_the_row(finished: Path, tmp_p
     row = Lake.open(folder / "lake").table("segmentation").collect().row(0, named=True)
     # Its exposures leave more single coverage, which does not count.
     assert json.loads(row["bands"]) == ["f160w"]
-    assert row["message"].startswith("band f125w was not searched: coverage 0.9")
+    assert row["message"].startswith("f125w was not searched: coverage 0.9")
 
 
 def test_a_wrong_word_names_its_key(finished: Path, tmp_path: Path) -> None:
