@@ -1,6 +1,5 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.cutouts import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
@@ -11,6 +10,7 @@ from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
+from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
 
 __all__ = [
     "PRESETS",
