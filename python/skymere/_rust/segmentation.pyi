@@ -92,3 +92,16 @@ def distance_to(mask: NDArray[np.bool_]) -> NDArray[np.float32]: ...
 def farthest_places(
     distance: NDArray[np.float32], threshold: float, separation: float, n_places: int
 ) -> list[list[int]]: ...
+def peak_first(
+    data: NDArray[np.float32], *, threshold: float, reach: int, min_area: int
+) -> tuple[NDArray[np.int32], NDArray[np.uintp], NDArray[np.uintp]]: ...
+def filtered_snr(
+    data: NDArray[np.float32],
+    error: NDArray[np.float32] | None,
+    sigma: float,
+    mask: NDArray[np.bool_] | None,
+    kernel: NDArray[np.float32] | None,
+) -> NDArray[np.float32]: ...
+def segment_sums(
+    labels: NDArray[np.int32], data: NDArray[np.float32], variance: NDArray[np.float32]
+) -> dict[str, Any]: ...

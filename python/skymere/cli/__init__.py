@@ -7,6 +7,7 @@ import skymere.cli.exchange
 import skymere.cli.upkeep  # noqa: F401  (the commands of these three register themselves)
 from skymere.cli._errors import Commands
 from skymere.cli.demo import demo
+from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
 from skymere.cli.edit import edit_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
@@ -28,7 +29,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
-for command in (align, crmask, drizzle, blot):
+for command in (align, crmask, drizzle, blot, detect):
     app.command()(command)
 app.command()(info)
 app.command()(doctor)

@@ -1,7 +1,9 @@
 """Files to products and back."""
 
 from skymere.io._open import open_fits
+from skymere.io.bands import read_band
 from skymere.io.coordinates import DistortionFiles, read_gwcs
+from skymere.io.detections import write_detection, write_table
 from skymere.io.exposures import (
     ReadParams,
     chips_of,
@@ -30,6 +32,7 @@ __all__ = [
     "file_digest",
     "input_header",
     "open_fits",
+    "read_band",
     "read_blend_rules",
     "read_exposure",
     "read_exposures",
@@ -40,10 +43,12 @@ __all__ = [
     "read_mask",
     "read_mosaic",
     "read_psf_library",
+    "write_detection",
     "write_headerlet",
     "write_image",
     "write_mosaic",
     "write_shifts",
+    "write_table",
     "write_with_data",
     "write_with_wcs",
 ]

@@ -1,24 +1,28 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.cutouts import Cutout, cut_window
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
+from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
+from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
 
 __all__ = [
     "PRESETS",
+    "BandCutout",
     "Cutout",
     "DetectionImage",
     "DrizzlePlan",
     "ExposureFiles",
+    "FindParams",
     "FlagParams",
     "Flagged",
+    "FoundSources",
     "GridParams",
     "MosaicParams",
     "MosaicQuality",
@@ -30,11 +34,14 @@ __all__ = [
     "SkyParams",
     "SkySolution",
     "cut_window",
+    "cutouts",
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
+    "find_sources",
     "flag_exposures",
     "iter_flagged",
+    "labels_on_grid",
     "make_grid",
     "measure_quality",
     "n_exposures",

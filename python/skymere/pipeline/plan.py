@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 from skymere._params import build_params
-from skymere.background import BackgroundParams
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
-from skymere.mosaic import FlagParams, OverrideParams, QualityParams
+from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
 from skymere.psf import BuildParams
 from skymere.resample import DrizzleParams, NoiseParams
-from skymere.segmentation import DetectParams, MeasureParams
+from skymere.segmentation import MeasureParams
 
 __all__ = [
     "CutoutPlan",
@@ -159,26 +158,20 @@ class PsfPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectPlan:
-    """The detect stage.
+class DetectPlan(FindParams):
+    """The detect stage: the parameters of `skymere.mosaic.FindParams`, and two more.
 
     Parameters
     ----------
     bands : tuple of str
-        Bands whose inverse-variance stack is searched; empty = all.
-    min_exposures : int
-        A band counts only where at least this many exposures cover it, since nothing finds the cosmic rays of a single
-        one. Bands with fewer exposures count everywhere.
-    background : BackgroundParams
-        Mesh that is subtracted before.
-    sources : DetectParams
-        Thresholds and deblending.
+        Bands that are searched; empty = all.
+    write_fits : bool
+        Write ``<tile>/det_seg.fits``, ``det_cat.fits``, ``det_stack.fits`` and ``det_snr.fits`` beside the pictures,
+        too.
     """
 
     bands: tuple[str, ...] = ()
-    min_exposures: int = 2
-    background: BackgroundParams = field(default_factory=BackgroundParams)
-    sources: DetectParams = field(default_factory=DetectParams)
+    write_fits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

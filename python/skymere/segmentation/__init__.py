@@ -21,6 +21,7 @@ from skymere.segmentation.edit import (
 )
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 from skymere.segmentation.proposals import (
     BlankParams,
@@ -30,6 +31,8 @@ from skymere.segmentation.proposals import (
     distance_to,
     star_regions,
 )
+from skymere.segmentation.significance import Significance, SignificanceParams, significance
+from skymere.segmentation.sky_noise import SkyNoise, measure_sky_noise
 
 __all__ = [
     "PYRAMID",
@@ -44,6 +47,11 @@ __all__ = [
     "EditStatus",
     "MeasureImage",
     "MeasureParams",
+    "PeakDetection",
+    "PeakParams",
+    "Significance",
+    "SignificanceParams",
+    "SkyNoise",
     "SourceFlag",
     "StarParams",
     "aperture_flux",
@@ -55,6 +63,7 @@ __all__ = [
     "detect",
     "distance_to",
     "edits_from_regions",
+    "detect_peaks",
     "filtered_noise",
     "gaussian_kernel",
     "kron_radius",
@@ -62,4 +71,6 @@ __all__ = [
     "measure",
     "read_edits",
     "star_regions",
+    "measure_sky_noise",
+    "significance",
 ]

@@ -15,6 +15,8 @@ use crate::{errors, images, threads};
 type Image<'py, T> = PyReadonlyArray2<'py, T>;
 type Column<'py> = Bound<'py, PyArray1<f64>>;
 type Labels<'py> = (Bound<'py, PyArray2<i32>>, usize);
+type Positions<'py> = Bound<'py, PyArray1<usize>>;
+type PeakLabels<'py> = (Bound<'py, PyArray2<i32>>, Positions<'py>, Positions<'py>);
 
 fn checked<T>(py: Python<'_>, outcome: Result<T, SegmentationError>) -> PyResult<T> {
     outcome.map_err(|error| errors::from_room(py, &error))
@@ -415,6 +417,70 @@ fn farthest_places(
     })
 }
 
+/// Segments that grow from their peaks: labels, and the columns and rows of the peaks.
+#[pyfunction]
+#[pyo3(signature = (data, *, threshold, reach, min_area))]
+fn peak_first<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    threshold: f32,
+    reach: usize,
+    min_area: usize,
+) -> PyResult<PeakLabels<'py>> {
+    let params = core::PeakParams {
+        threshold,
+        reach,
+        min_area,
+    };
+    let data = images::plane(py, "data", &data)?;
+    let found = threads::run(py, || core::peak_first(data, &params))?;
+    Ok((
+        images::array(py, found.labels)?,
+        found.x.into_pyarray(py),
+        found.y.into_pyarray(py),
+    ))
+}
+
+/// The filtered image in units of its noise.
+#[pyfunction]
+fn filtered_snr<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    error: Option<Image<'py, f32>>,
+    sigma: f32,
+    mask: Option<Image<'py, bool>>,
+    kernel: Option<Image<'py, f32>>,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let kernel = kernel_of(py, kernel.as_ref())?;
+    let data = images::plane(py, "data", &data)?;
+    let error = images::optional_plane(py, "error", error.as_ref())?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let noise = error.map_or(Noise::Constant(sigma), Noise::Image);
+    let snr = threads::run(py, || core::filtered_snr(data, noise, mask, &kernel))?;
+    images::array(py, snr)
+}
+
+/// Sums of an image and its variance over every segment.
+#[pyfunction]
+fn segment_sums<'py>(
+    py: Python<'py>,
+    labels: Image<'py, i32>,
+    data: Image<'py, f32>,
+    variance: Image<'py, f32>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let labels = images::plane(py, "labels", &labels)?;
+    let data = images::plane(py, "data", &data)?;
+    let variance = images::plane(py, "variance", &variance)?;
+    let found = threads::run(py, || core::segment_sums(labels, data, variance))?;
+    let table = PyDict::new(py);
+    table.set_item("label", found.label.into_pyarray(py))?;
+    table.set_item("area", found.area.into_pyarray(py))?;
+    table.set_item("n_good", found.n_good.into_pyarray(py))?;
+    table.set_item("flux", found.flux.into_pyarray(py))?;
+    table.set_item("variance", found.variance.into_pyarray(py))?;
+    Ok(table)
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(label, m)?)?;
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
@@ -426,5 +492,8 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(kron_radii, m)?)?;
     m.add_function(wrap_pyfunction!(extents, m)?)?;
     m.add_function(wrap_pyfunction!(distance_to, m)?)?;
-    m.add_function(wrap_pyfunction!(farthest_places, m)?)
+    m.add_function(wrap_pyfunction!(farthest_places, m)?)?;
+    m.add_function(wrap_pyfunction!(peak_first, m)?)?;
+    m.add_function(wrap_pyfunction!(filtered_snr, m)?)?;
+    m.add_function(wrap_pyfunction!(segment_sums, m)?)
 }

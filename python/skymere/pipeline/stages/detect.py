@@ -1,19 +1,21 @@
 """detect: which pixel of a tile belongs to which source, with the edits that people made."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.io import write_detection
 from skymere.lake import Lake, Run, StoredEdit, outcome_rows, stored_edits
-from skymere.mosaic import detection_image
+from skymere.mosaic import FoundSources, find_sources
 from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.regions import mask_from_regions
-from skymere.segmentation import apply_edits, detect
+from skymere.segmentation import apply_edits
 
 __all__ = ["STAGE"]
 
@@ -50,36 +52,56 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         msg = f"detect.bands: {missing} have no mosaic in tile {tile}, it must be some of {have}"
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
-    image = detection_image(
-        load_mosaics(lake, tile, bands),
-        min_exposures=plan.detect.min_exposures,
-        params=plan.detect.background,
-    )
     grid = lake.tiles[tile].grid
     edits = [edit.edit for edit in stored if edit.band in ("", *bands)]
-    mask = ~np.isfinite(image.data)
     # What is masked is not detected at all, so that it takes no part in deblending.
-    for edit in edits:
-        if edit.kind == "mask":
-            mask |= mask_from_regions(edit.regions, grid).mask
-    found = detect(image.data, error=image.error, mask=mask, grid=grid, params=plan.detect.sources)
-    segmentation, outcomes = apply_edits(found, edits)
-    run.annotate("", {"wcs": grid.cards(), **border_of(lake, tile, segmentation, image)})
+    masked = [mask_from_regions(edit.regions, grid).mask for edit in edits if edit.kind == "mask"]
+    found = find_sources(
+        load_mosaics(lake, tile, bands),
+        params=plan.detect,
+        mask=np.logical_or.reduce(masked) if masked else None,
+    )
+    for band, why in found.excluded.items():
+        run.warn(f"band {band} was not searched: {why}")
+    segmentation, outcomes = apply_edits(replace(found.segmentation, grid=grid), edits)
+    run.annotate(
+        "",
+        {
+            "wcs": grid.cards(),
+            "excluded": dict(found.excluded),
+            "coverage": dict(found.coverage),
+            **border_of(lake, tile, segmentation, found.stack),
+        },
+    )
     run.write("label", segmentation.labels)
+    if plan.detect.write_fits:
+        # Edits change areas and fluxes, so that what was measured while detecting no longer holds.
+        _write_fits(plan, tile, replace(found, segmentation=segmentation, table=None if edits else found.table))
     ny, nx = segmentation.shape
     row = {
         "status": "ok",
-        "message": "",
-        "bands": json.dumps(bands),
+        "message": "; ".join(f"{band} was not searched: {why}" for band, why in found.excluded.items()),
+        "bands": json.dumps(list(found.planes)),
         "n_sources": segmentation.n_sources,
         "n_pixels": int(np.count_nonzero(segmentation.labels)),
-        "threshold": plan.detect.sources.threshold,
-        "noise_correlation": segmentation.params["noise_correlation"],
+        "threshold": found.threshold,
+        "noise_correlation": found.noise_correlation,
         "ny": ny,
         "nx": nx,
         "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
     run.publish(run.frame([row]), items=outcome_rows(outcomes))
+
+
+def _write_fits(plan: Plan, tile: str, found: FoundSources) -> None:
+    write_detection(
+        plan.path(plan.survey.pictures) / tile,
+        found.segmentation.labels,
+        found.flux_table(plan.detect.flux_band),
+        stack=found.stack.data,
+        snr=found.snr,
+        wcs=found.grid.wcs,
+    )
 
 
 STAGE = Stage(name="detect", reads=("mosaic", "region"), writes=("segmentation",), tasks=tasks)

@@ -16,6 +16,10 @@ mod overlap;
 mod saddles;
 mod segments;
 
+mod filtered_snr;
+mod peak_first;
+mod sums;
+
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
 pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
@@ -27,6 +31,10 @@ pub use label::{Connectivity, label};
 pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
 pub use noise::{Noise, filtered_noise};
 pub use saddles::SaddleParams;
+
+pub use filtered_snr::filtered_snr;
+pub use peak_first::{PeakParams, PeakSegments, peak_first};
+pub use sums::{SegmentSums, segment_sums};
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;

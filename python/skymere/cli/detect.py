@@ -1,0 +1,209 @@
+"""``skymere detect``: mosaics in; segments, catalogues and pictures out, without any lake."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import polars as pl
+import typer
+
+from skymere.cli._print import console, print_frame
+from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
+from skymere.errors import InvalidInputError, SkymereError
+
+if TYPE_CHECKING:
+    from skymere.background import BackgroundParams
+    from skymere.datamodels import Mosaic, SourceCatalog
+    from skymere.mosaic import FoundSources
+
+__all__ = ["detect"]
+
+_FILES = ("det_seg.fits", "det_cat.fits", "det_stack.fits", "det_snr.fits", "sources.parquet", "sources.fits")
+_PICTURES = ("segments.png", "background_{band}.png", "number_counts.png", "purity.png")
+
+
+def detect(
+    files: Annotated[
+        list[Path], typer.Argument(help="Mosaics on one grid: *_drz.fits with SCI and WHT, or images with --weight.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what is written.")] = Path("detection"),
+    band: Annotated[
+        list[str] | None, typer.Option(help="Name of the band of each file, in their order; else what the files say.")
+    ] = None,
+    weight: Annotated[
+        list[Path] | None, typer.Option(help="File of inverse variances of each image, in their order.")
+    ] = None,
+    rms: Annotated[list[Path] | None, typer.Option(help="File of errors of each image, in their order.")] = None,
+    zero_point: Annotated[
+        list[float] | None, typer.Option(help="AB magnitude of one unit of each image, in their order.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="What is searched: stack, chi_square or max_snr.")] = None,
+    method: Annotated[str | None, typer.Option(help="threshold, or peaks (as make_detect).")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold of the method.")] = None,
+    min_area: Annotated[int | None, typer.Option(help="Least number of pixels of a source.")] = None,
+    flux_band: Annotated[str | None, typer.Option(help="Band of det_cat.fits and of min_snr; else the last.")] = None,
+    skip_unusable: Annotated[
+        bool, typer.Option("--skip-unusable", help="Leave out files that cannot be used, and say so.")
+    ] = False,
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Write PNGs, too.")] = True,
+    params: ParamsOption = None,
+    set_: SetOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Detect sources in mosaics of one grid and measure them in all bands.
+
+    Writes det_seg.fits, det_cat.fits, det_stack.fits, det_snr.fits, the catalogue as sources.parquet and sources.fits,
+    and pictures: outlines of the segments, background and rms, number counts, purity from the negative image.
+
+    Example: `skymere detect f606w_drz.fits f814w_drz.fits -o detection --image chi_square`
+
+    Example: `skymere detect deep.fits --rms deep_rms.fits --method peaks --set peaks.min_snr=5`
+    """
+    from skymere._params import resolve_params
+    from skymere.mosaic import FindParams, find_sources
+
+    chosen = _given(params, set_, {"image": image, "method": method, "flux_band": flux_band})
+    is_peaks = chosen.get("method") == "peaks"
+    knobs = {
+        "peaks.detect_threshold" if is_peaks else "sources.threshold": threshold,
+        "peaks.min_area" if is_peaks else "sources.min_area": min_area,
+        "min_coverage": None if "min_coverage" in chosen else 0.6,
+        "unusable": None if "unusable" in chosen else ("record" if skip_unusable else "raise"),
+    }
+    said = {"image": image, "method": method, "flux_band": flux_band} | knobs
+    settings, rows = resolve_params(FindParams, _given(params, set_, said))
+    if dry_run:
+        _show(rows)
+        return
+    planned = [output / name for name in _FILES]
+    if pictures:
+        planned += [output / name for name in _PICTURES if "{" not in name]
+    _check_outputs(planned, overwrite=overwrite)
+    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point}
+    for name, values in lists.items():
+        if values and len(values) != len(files):
+            msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
+            raise InvalidInputError(msg)
+    mosaics, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
+    found = find_sources(mosaics, params=settings)
+    excluded = skipped | dict(found.excluded)
+    catalog = _measured(found)
+    judge = settings.flux_band or list(found.planes)[-1]
+    _write(found, catalog, judge, output)
+    for name, why in excluded.items():
+        console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
+    coverage = [{"band": b, "coverage": c, "used": b in found.planes} for b, c in found.coverage.items()]
+    print_frame(pl.DataFrame(coverage))
+    if pictures:
+        negative = find_sources(mosaics, params=replace(settings, unusable="record"), negative=True)
+        for path in _draw(found, negative, catalog, mosaics, settings.background, output):
+            console.print(f"  {path}", soft_wrap=True)
+        n = negative.segmentation.n_sources
+        console.print(f"{n} detections in the negative image")
+    ny, nx = found.segmentation.shape
+    console.print(f"{output}: {found.segmentation.n_sources} sources in {nx} x {ny} pixels", soft_wrap=True)
+
+
+def _read(
+    files: list[Path],
+    band: list[str] | None,
+    weight: list[Path] | None,
+    rms: list[Path] | None,
+    zero_point: list[float] | None,
+    *,
+    skip: bool,
+) -> "tuple[list[Mosaic], dict[str, str]]":
+    """Return the mosaics, and why files were skipped."""
+    from skymere.io import read_band
+
+    mosaics, skipped = [], {}
+    for i, path in enumerate(files):
+        try:
+            mosaics.append(
+                read_band(
+                    path,
+                    weight=weight[i] if weight else None,
+                    rms=rms[i] if rms else None,
+                    band=band[i] if band else "",
+                    zero_point_ab=zero_point[i] if zero_point else None,
+                )
+            )
+        except SkymereError as error:
+            if not skip:
+                raise
+            skipped[str(path)] = str(error)
+    if not mosaics:
+        msg = f"files: none can be used: {skipped}"
+        raise InvalidInputError(msg)
+    return mosaics, skipped
+
+
+def _measured(found: "FoundSources") -> "SourceCatalog":
+    """Return the catalogue in all bands."""
+    from skymere.segmentation import MeasureImage, measure
+
+    stack = MeasureImage(
+        data=found.stack.data,
+        error=found.stack.error,
+        zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
+    )
+    return measure(found.segmentation, found.images(), detection=stack)
+
+
+def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:
+    from skymere.io import write_detection, write_table
+    from skymere.lake import write_whole
+
+    table = found.table
+    if table is None:
+        of_band = {f"flux_iso_{band}": "flux", f"flux_iso_err_{band}": "flux_err"}
+        table = catalog.table.rename(of_band)
+    is_known = bool(np.isfinite(found.planes[band].zero_point_ab))
+    assert found.segmentation.grid is not None
+    write_detection(
+        output,
+        found.segmentation.labels,
+        table,
+        stack=found.stack.data,
+        snr=found.snr,
+        wcs=found.grid.wcs,
+        flux_unit="uJy" if is_known else "",
+    )
+    with write_whole(output / "sources.parquet") as staged:
+        catalog.table.write_parquet(staged)
+    write_table(catalog.table, output / "sources.fits")
+
+
+def _draw(
+    found: "FoundSources",
+    negative: "FoundSources",
+    catalog: "SourceCatalog",
+    mosaics: "list[Mosaic]",
+    background: "BackgroundParams",
+    output: Path,
+) -> list[Path]:
+    from skymere.background import estimate_background
+    from skymere.viewer import plot_background, plot_number_counts, plot_purity, plot_rgb
+
+    bands = list(found.planes)
+    images = [np.asarray(found.planes[b].data, np.float32) for b in reversed(bands)][:3]
+    title = f"{found.segmentation.n_sources} sources"
+    paths = [plot_rgb(images, output / "segments.png", labels=found.segmentation.labels, title=title)]
+    for mosaic in mosaics:
+        if mosaic.band not in bands:
+            continue
+        bad = ~(mosaic.covered & np.isfinite(mosaic.data))
+        sky = estimate_background(mosaic.data, mask=bad, params=background)
+        shown = [np.where(bad, np.float32(np.nan), plane) for plane in (sky.level, sky.rms)]
+        path = output / f"background_{mosaic.band}.png"
+        paths.append(plot_background(shown[0], shown[1], path, unit=mosaic.unit, title=mosaic.band))
+    known = [b for b in bands if np.isfinite(found.planes[b].zero_point_ab)]
+    if known:
+        scale = mosaics[0].grid.scale_arcsec
+        area = float(np.count_nonzero(np.isfinite(found.stack.data))) * (scale / 60.0) ** 2
+        paths.append(plot_number_counts(catalog.table, known, output / "number_counts.png", area_arcmin2=area))
+    picture = output / "purity.png"
+    paths.append(plot_purity(found.peak_snr(), negative.peak_snr(), picture, threshold=found.threshold))
+    return paths

@@ -1,0 +1,103 @@
+"""The files that `make_detect` writes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from astropy.io import fits
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from skymere.errors import InvalidInputError
+from skymere.io._open import write_whole
+from skymere.io.images import write_image
+
+__all__ = ["write_detection", "write_table"]
+
+_UNITS = {"area": "pix", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "flux": "uJy", "flux_err": "uJy"}
+_COLUMNS = ("id", "area", "x", "y", "ra", "dec", "flux", "flux_err")
+
+
+def write_detection(
+    folder: str | Path,
+    labels: NDArray[np.int32],
+    table: pl.DataFrame,
+    *,
+    stack: NDArray[np.float32],
+    snr: NDArray[np.float32],
+    wcs: WCS,
+    flux_unit: str = "uJy",
+) -> list[Path]:
+    """Write ``det_seg.fits``, ``det_cat.fits``, ``det_stack.fits`` and ``det_snr.fits``; returns their paths.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where; files of these names are replaced.
+    labels : ndarray, int32, shape (ny, nx)
+        Label of every pixel; 0 is sky.
+    table : polars.DataFrame
+        A row for every label: ``label``, ``area``, ``x``, ``y``, ``ra``, ``dec``, ``flux``, ``flux_err``; others are
+        not written.
+    stack : ndarray, float32, shape (ny, nx) [uJy]
+        Stack of the bands.
+    snr : ndarray, float32, shape (ny, nx)
+        The image that was searched.
+    wcs : astropy.wcs.WCS
+        Coordinates of all of them.
+    flux_unit : str, optional
+        FITS unit of the fluxes and the stack; empty = unknown.
+
+    Raises
+    ------
+    InvalidInputError
+        When the labels of the table are not those of the map, or a column is missing.
+    StorageError
+        When a file cannot be written.
+
+    Notes
+    -----
+    ``x`` and ``y`` are 0-based. The table has a row for each source, where `make_detect` has one row of arrays.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in _COLUMNS if name not in (*table.columns, "id")]
+    found = np.unique(labels)
+    if missing or not np.array_equal(np.sort(table["label"].to_numpy()), found[found > 0]):
+        msg = f"table: {table.height} labels for {np.count_nonzero(found > 0)} in the map; missing columns {missing}"
+        raise InvalidInputError(msg)
+    paths = [folder / f"det_{name}.fits" for name in ("seg", "cat", "stack", "snr")]
+    write_image(labels, paths[0], name="SEG", wcs=wcs)
+    write_table(table.rename({"label": "id"}).select(_COLUMNS), paths[1], units=_UNITS | {"flux": flux_unit})
+    write_image(stack, paths[2], wcs=wcs, keywords={"BUNIT": flux_unit})
+    write_image(snr, paths[3], wcs=wcs)
+    return paths
+
+
+def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:
+    """Write a data frame as a FITS table.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        Numbers, booleans and texts; null numbers become NaN.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    units : mapping of str to str, optional
+        FITS units of columns.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    units = units or {}
+    columns = []
+    for series in table:
+        is_text = series.dtype == pl.String
+        values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
+        kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
+        columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
+    hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
+    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))

@@ -1,0 +1,335 @@
+"""From mosaics of several bands to segments: any detection image, any method."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skymere._arrays import as_mask
+from skymere.background import BackgroundParams
+from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.errors import InvalidInputError, NoDataError
+from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background
+from skymere.segmentation import (
+    DetectParams,
+    MeasureImage,
+    PeakParams,
+    SignificanceParams,
+    detect,
+    detect_peaks,
+    gaussian_kernel,
+    measure,
+    measure_sky_noise,
+    significance,
+)
+from skymere.segmentation.kernels import freeze_kernel
+from skymere.segmentation.peaks import smoothing_noise
+from skymere.segmentation.significance import Statistic, usable_bands
+from skymere.wcs import Grid
+
+__all__ = ["FindParams", "FoundSources", "Method", "find_sources"]
+
+Method = Literal["threshold", "peaks"]
+
+# Positions of the corners of two grids may differ by so much [pix].
+_SAME_GRID_PIX = 1e-2
+# Radius of the aperture for whose size the noise correlation is stated [pix].
+_APERTURE_PIX = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindParams:
+    """Parameters of `find_sources`.
+
+    Parameters
+    ----------
+    image : str
+        What is searched: ``stack``, the inverse-variance mean of the bands; ``chi_square`` or ``max_snr`` of them, see
+        `skymere.segmentation.SignificanceParams`.
+    method : str
+        ``threshold``: `skymere.segmentation.detect`; ``peaks``: `skymere.segmentation.detect_peaks`.
+    min_exposures : int
+        A band counts only where at least this many exposures cover it, since nothing finds the cosmic rays of a single
+        one. Bands with fewer exposures count everywhere.
+    min_coverage : float
+        A band with a smaller fraction of the pixels that any band has is left out.
+    unusable : str
+        Whether a band that is blank or left out is recorded (``record``) or an error (``raise``).
+    flux_band : str
+        Band whose fluxes decide on ``peaks.min_snr``; empty = the last one.
+    background : BackgroundParams
+        Mesh that is subtracted before.
+    sources : DetectParams
+        Thresholds and deblending of ``threshold``.
+    peaks : PeakParams
+        Widths, thresholds and limits of ``peaks``.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    image: Statistic = "stack"
+    method: Method = "threshold"
+    min_exposures: int = 2
+    min_coverage: float = 0.0
+    unusable: Literal["record", "raise"] = "record"
+    flux_band: str = ""
+    background: BackgroundParams = field(default_factory=BackgroundParams)
+    sources: DetectParams = field(default_factory=DetectParams)
+    peaks: PeakParams = field(default_factory=PeakParams)
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            msg = f"method: {self.method!r} is not allowed, it must be one of {', '.join(get_args(Method))}"
+            raise InvalidInputError(msg)
+        self.significance()
+
+    def significance(self) -> SignificanceParams:
+        """Return how the bands are combined, without a filter."""
+        return SignificanceParams(
+            statistic=self.image, kernel=None, min_coverage=self.min_coverage, unusable=self.unusable
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundSources:
+    """What `find_sources` found.
+
+    Parameters
+    ----------
+    segmentation : SegmentationMap
+        The segments.
+    grid : Grid
+        Their pixels.
+    snr : ndarray, float32, shape (ny, nx)
+        What was searched: S/N of a pixel of the stack, or significance after the filter; NaN where nothing covers.
+    stack : DetectionImage
+        Inverse-variance stack of the bands.
+    planes : mapping of str to MeasureImage
+        The bands without their background [uJy where the zero point is known], with the error of the sky.
+    excluded : mapping of str to str
+        Bands that were left out, and why.
+    coverage : mapping of str to float
+        Fraction of the pixels of any band that each band has.
+    noise_correlation : float
+        Noise of the filtered image over that of independent pixels; the largest of the bands.
+    threshold : float
+        What was asked of a pixel of ``snr``, filtered.
+    table : polars.DataFrame or None
+        Of ``peaks``: see `skymere.segmentation.PeakDetection`.
+    """
+
+    segmentation: SegmentationMap
+    grid: Grid
+    snr: NDArray[np.float32]
+    stack: DetectionImage
+    planes: Mapping[str, MeasureImage]
+    excluded: Mapping[str, str]
+    coverage: Mapping[str, float]
+    noise_correlation: float
+    threshold: float
+    table: pl.DataFrame | None = None
+
+    def peak_snr(self) -> NDArray[np.float64]:
+        """Return the largest ``snr`` in each segment, in the order of `SegmentationMap.ids`."""
+        labels, ids = self.segmentation.labels, self.segmentation.ids
+        within = (labels > 0) & np.isfinite(self.snr)
+        largest = np.full(int(labels.max()) + 1, -np.inf)
+        np.maximum.at(largest, labels[within], self.snr[within])
+        return largest[ids]
+
+    def images(self) -> dict[str, MeasureImage]:
+        """Return the bands with the errors and the noise correlation that their sky shows, to be measured."""
+        area = np.array([round(np.pi * _APERTURE_PIX**2)])
+        sky = self.segmentation.labels == 0
+        images = {}
+        for band, plane in self.planes.items():
+            data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
+            noise = measure_sky_noise(data, sky, variance=np.square(error))
+            images[band] = replace(
+                plane,
+                error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
+                noise_correlation=float(noise.correlation(area)[0]),
+            )
+        return images
+
+    def flux_table(self, band: str = "") -> pl.DataFrame:
+        """Return what `skymere.io.write_detection` writes: peaks, areas and fluxes within the segments.
+
+        Parameters
+        ----------
+        band : str, optional
+            Band of the fluxes; empty = the last one.
+        """
+        if self.table is not None:
+            return self.table
+        name = band or list(self.planes)[-1]
+        fluxes = measure(self.segmentation, {name: self.images()[name]}, detection=name).table
+        renamed = {f"flux_iso_{name}": "flux", f"flux_iso_err_{name}": "flux_err"}
+        return fluxes.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
+
+
+def find_sources(
+    mosaics: Sequence[Mosaic],
+    *,
+    params: FindParams | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    negative: bool = False,
+) -> FoundSources:
+    """Find the sources of mosaics on one grid.
+
+    Parameters
+    ----------
+    mosaics : sequence of Mosaic
+        Bands of different names.
+    params : FindParams, optional
+        Detection image, method and their numbers.
+    mask : ndarray, bool, shape (ny, nx), optional
+        True = do not search.
+    negative : bool, optional
+        Search the negative images instead, where all that is found is noise.
+
+    Returns
+    -------
+    FoundSources
+        The same for any number of threads.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is none, bands have one name or different grids, some have no zero point and others have, or a band
+        cannot be used and that is to be an error.
+    NoDataError
+        When no band can be used.
+
+    Notes
+    -----
+    With ``peaks`` every band is smoothed by itself and divided by its noise before the bands are combined; the result
+    is scaled by what the smoothing leaves of white noise, so that ``detect_threshold`` means what it means in
+    `detect_peaks`.
+    """
+    params = params or FindParams()
+    names = _check(mosaics)
+    grid = mosaics[0].grid
+    images = {m.band: _plane(m, params, mask, negative=negative) for m in mosaics}
+    usable, excluded, coverage = usable_bands(images, params.significance())
+    reasons = dict(excluded) | {band: "no pixel is covered" for band, image in images.items() if image is None}
+    if not usable:
+        msg = f"mosaics: none of the bands {names} can be used: {reasons}"
+        raise NoDataError(msg)
+    planes = {band: image for band, image in images.items() if band in usable and image is not None}
+    stack = _stack(planes)
+    about = {"excluded": MappingProxyType(reasons), "coverage": MappingProxyType(dict(coverage))}
+    common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
+    if params.method == "peaks":
+        return _peaks(planes, mosaics, params, common)
+    sources = params.sources
+    if params.image == "stack":
+        found = detect(stack.data, error=stack.error, mask=~np.isfinite(stack.data), grid=grid, params=sources)
+        snr, correlation = stack.data / stack.error, float(found.params["noise_correlation"])
+    else:
+        together = significance(planes, params=replace(params.significance(), kernel=sources.kernel))
+        snr, correlation = together.data, max(together.noise.values())
+        split = None if sources.deblend is None else replace(sources.deblend, kernel=None)
+        filtered = replace(sources, kernel=None, threshold_noise="filtered", deblend=split)
+        found = detect(snr, error=1.0, mask=~np.isfinite(snr), grid=grid, params=filtered)
+    return FoundSources(
+        segmentation=found,
+        snr=snr,
+        noise_correlation=correlation,
+        threshold=sources.threshold,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def _peaks(
+    planes: Mapping[str, MeasureImage], mosaics: Sequence[Mosaic], params: FindParams, common: dict[str, object]
+) -> FoundSources:
+    flux_band = params.flux_band or list(planes)[-1]
+    if flux_band not in planes:
+        msg = f"flux_band: {flux_band!r} is not allowed, it must be one of {list(planes)}"
+        raise InvalidInputError(msg)
+    grid, peaks = mosaics[0].grid, params.peaks
+    fwhm_pix = peaks.conv_fwhm_arcsec / grid.scale_arcsec
+    kernel = freeze_kernel(gaussian_kernel(fwhm_pix)) if fwhm_pix > 0 else None
+    together = significance(planes, params=replace(params.significance(), kernel=kernel))
+    found = detect_peaks(
+        together.data * np.float32(smoothing_noise(fwhm_pix)),
+        grid=grid,
+        flux_image=planes[flux_band],
+        params=replace(peaks, conv_fwhm_arcsec=0.0),
+    )
+    told = {**found.segmentation.params, "conv_fwhm_arcsec": peaks.conv_fwhm_arcsec, "flux_band": flux_band}
+    return FoundSources(
+        segmentation=replace(found.segmentation, params=told),
+        snr=together.data,
+        noise_correlation=max(together.noise.values()),
+        threshold=found.threshold / smoothing_noise(fwhm_pix),
+        table=found.table,
+        **common,  # type: ignore[arg-type]
+    )
+
+
+def _check(mosaics: Sequence[Mosaic]) -> list[str]:
+    """Return the names of the bands, if they can be searched together."""
+    names = [m.band for m in mosaics]
+    if not names or len(set(names)) != len(names):
+        msg = f"mosaics: bands {names} are not allowed, at least one and each only once"
+        raise InvalidInputError(msg)
+    shapes = [m.shape for m in mosaics]
+    if len(set(shapes)) != 1:
+        msg = f"mosaics: shapes {dict(zip(names, shapes, strict=True))} are not allowed, they must be equal"
+        raise InvalidInputError(msg)
+    first = mosaics[0].grid
+    corners = first.corners()
+    for mosaic in mosaics[1:]:
+        x, y = first.pixels(*mosaic.grid.corners().T)
+        expected = first.pixels(*corners.T)
+        apart = float(np.max(np.hypot(x - expected[0], y - expected[1])))
+        if not apart < _SAME_GRID_PIX:
+            msg = f"mosaics: the grids of {names[0]} and {mosaic.band} differ by {apart:.3g} pixels, they must be one"
+            raise InvalidInputError(msg)
+    nameless = [m.band for m in mosaics if not np.isfinite(m.zero_point_ab)]
+    if nameless and len(mosaics) > 1:
+        msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
+        raise InvalidInputError(msg)
+    return names
+
+
+def _plane(
+    mosaic: Mosaic, params: FindParams, mask: NDArray[np.bool_] | None, *, negative: bool
+) -> MeasureImage | None:
+    """Return a band without its background [uJy where known], or None when nothing covers it."""
+    try:
+        data, k = subtract_background(mosaic, params=params.background)
+    except NoDataError:
+        return None
+    is_known = bool(np.isfinite(mosaic.zero_point_ab))
+    unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
+    good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
+    if mask is not None:
+        good &= ~as_mask(mask, "mask", shape=mosaic.shape)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
+    return MeasureImage(
+        data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
+    )
+
+
+def _stack(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+    total, weights = np.zeros(()), np.zeros(())
+    for plane in planes.values():
+        data, error = np.asarray(plane.data), np.asarray(plane.error, np.float64)
+        weight = np.where(np.isfinite(data) & (error > 0), error**-2.0, 0.0)
+        total = total + np.where(weight > 0, data, 0.0) * weight
+        weights = weights + weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
+        sigma = (1.0 / np.sqrt(weights)).astype(np.float32)
+    return DetectionImage(data=stacked, error=sigma, bands=tuple(planes))

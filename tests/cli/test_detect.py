@@ -1,0 +1,130 @@
+"""``skymere detect`` on files: what it writes, and how it says no."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from skymere.io import read_band
+from skymere.wcs import Grid, fits_cards
+
+SHAPE = (180, 200)
+GRID = Grid.tangent(53.0, -27.0, shape=SHAPE, scale_arcsec=0.06)
+
+
+def sky(seed: int) -> np.ndarray:
+    y, x = np.indices(SHAPE)
+    data = np.random.default_rng(seed).normal(0, 0.02, SHAPE)
+    for cx, cy in ((40, 50), (120, 60), (70, 130), (160, 140)):
+        data += 0.4 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 1.8**2))
+    return data.astype(np.float32)
+
+
+def image(path: Path, data: np.ndarray, *, wcs: bool = True, **keywords: object) -> Path:
+    header = fits.Header(fits_cards(GRID.wcs)) if wcs else fits.Header()
+    header.update(keywords)
+    fits.PrimaryHDU(data, header).writeto(path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Two bands with errors and with weights."""
+    weight = np.full(SHAPE, 2500.0, np.float32)
+    weight[:, :8] = 0
+    return {
+        "sci": image(tmp_path / "f125w.fits", sky(1), PHOTFLAM=2.2e-20, PHOTPLAM=12486.0),
+        "rms": image(tmp_path / "f125w_rms.fits", np.full(SHAPE, 0.02, np.float32), wcs=False),
+        "sci2": image(tmp_path / "f160w.fits", sky(2), PHOTFLAM=1.9e-20, PHOTPLAM=15369.0),
+        "wht2": image(tmp_path / "f160w_wht.fits", weight, wcs=False),
+    }
+
+
+@pytest.mark.parametrize("choice", [(), ("--method", "peaks", "--image", "max_snr", "--threshold", "0.8")])
+def test_all_files_are_written_and_agree(call, files, tmp_path, choice) -> None:
+    out = tmp_path / "det"
+    weights = ("--weight", tmp_path / "w1.fits", "--weight", files["wht2"])
+    image(tmp_path / "w1.fits", np.full(SHAPE, 2500.0, np.float32), wcs=False)
+    done = call("detect", files["sci"], files["sci2"], *weights, "-o", out, *choice)
+    assert done.exit_code == 0, done.output
+    names = {"det_seg.fits", "det_cat.fits", "det_stack.fits", "det_snr.fits", "sources.parquet", "sources.fits"}
+    pictures = {"segments.png", "background_f125w.png", "background_f160w.png", "number_counts.png", "purity.png"}
+    assert {p.name for p in out.iterdir()} == names | pictures
+    with fits.open(out / "det_seg.fits") as seg, fits.open(out / "det_cat.fits") as cat:
+        labels, table = seg[1].data, cat[1].data
+        assert sorted(table["id"]) == sorted(np.unique(labels[labels > 0])) == [1, 2, 3, 4]
+        assert list(table.names) == ["id", "area", "x", "y", "ra", "dec", "flux", "flux_err"]
+        for row in table:
+            assert labels[round(row["y"]), round(row["x"])] == row["id"]
+            assert row["area"] == np.count_nonzero(labels == row["id"])
+        x, y = WCS(seg[1].header).all_world2pix(table["ra"], table["dec"], 1)
+        np.testing.assert_allclose(x, table["x"] + 1, atol=1e-4)
+        np.testing.assert_allclose(y, table["y"] + 1, atol=1e-4)
+        assert cat[1].columns["flux"].unit == "uJy"
+    for name in ("det_stack.fits", "det_snr.fits"):
+        with fits.open(out / name) as hdus:
+            assert hdus[1].data.shape == SHAPE
+    catalog = pl.read_parquet(out / "sources.parquet")
+    assert {"flux_auto_f125w", "flux_auto_f160w"} <= set(catalog.columns)
+    with fits.open(out / "sources.fits") as hdus:
+        np.testing.assert_array_equal(hdus[1].data["label"], catalog["label"])
+    again = call("detect", files["sci"], "-o", out)
+    assert again.exit_code == 1
+    assert "--overwrite" in again.stderr
+
+
+def test_knobs_are_shown_and_set(call, files) -> None:
+    shown = call("detect", files["sci"], "--dry-run", "--method", "peaks", "--set", "peaks.conv_fwhm_arcsec=0.3")
+    assert shown.exit_code == 0
+    for line in ("peaks.conv_fwhm_arcsec", "0.3  (given)", "peaks.deblend_threshold_arcsec", "peaks.min_snr"):
+        assert line in shown.output
+
+
+def test_a_missing_band_is_an_error_or_said(call, files, tmp_path) -> None:
+    gone = tmp_path / "f105w.fits"
+    stopped = call("detect", files["sci"], gone, "-o", tmp_path / "a", "--no-pictures")
+    assert stopped.exit_code == 1
+    assert "f105w.fits" in stopped.stderr
+    assert not (tmp_path / "a" / "det_seg.fits").exists()
+    went_on = call("detect", files["sci"], gone, "-o", tmp_path / "b", "--no-pictures", "--skip-unusable")
+    assert went_on.exit_code == 0, went_on.output
+    assert "not used" in went_on.output
+    assert "f105w.fits" in went_on.output
+
+
+def test_bad_input_is_one_clear_line(call, files, tmp_path) -> None:
+    ones = np.ones(SHAPE, np.float32)
+    bad = {
+        "shape": (image(tmp_path / "s.fits", ones[1:], wcs=False), "shape (179, 200) is not allowed"),
+        "negative": (image(tmp_path / "n.fits", -ones, wcs=False), "negative values are not allowed"),
+    }
+    for path, message in bad.values():
+        done = call("detect", files["sci"], "--rms", path, "-o", tmp_path / "x")
+        assert done.exit_code == 1
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    zero = image(tmp_path / "z.fits", 0 * ones, wcs=False)
+    blank = image(tmp_path / "b.fits", ones * np.nan)
+    bare = image(tmp_path / "bare.fits", ones, wcs=False)
+    for arguments, message in (
+        ((files["sci"], "--weight", zero), "no pixel has a positive weight"),
+        ((blank,), "none of its 36000 pixels is finite"),
+        ((bare,), "WCS"),
+        ((files["sci"], "--weight", zero, "--rms", files["rms"]), "not allowed together"),
+        ((files["sci"], "--band", "a", "--band", "b"), "2 values for 1 files"),
+        ((files["sci"], "--image", "median"), "median"),
+    ):
+        done = call("detect", *arguments, "-o", tmp_path / "x")
+        assert done.exit_code == 1
+        assert message in done.stderr, done.stderr
+
+
+def test_an_image_with_errors_has_the_zero_point_of_its_header(files) -> None:
+    band = read_band(files["sci"], rms=files["rms"])
+    assert band.band == "f125w"
+    assert band.zero_point_ab == pytest.approx(26.25, abs=0.05)
+    np.testing.assert_allclose(band.weight, 2500.0, rtol=1e-5)
+    assert read_band(files["sci"], zero_point_ab=25.0, band="j").zero_point_ab == 25.0

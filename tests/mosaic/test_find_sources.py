@@ -1,0 +1,122 @@
+"""Every detection image with every method, and bands that cannot be used."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from skymere.background import BackgroundParams
+from skymere.datamodels import Mosaic
+from skymere.errors import InvalidInputError, NoDataError
+from skymere.mosaic import FindParams, detection_image, find_sources
+from skymere.segmentation import DetectParams, PeakParams, detect
+from skymere.wcs import Grid
+
+SHAPE = (260, 240)
+GRID = Grid.tangent(30.0, -10.0, shape=SHAPE, scale_arcsec=0.06)
+PLACES = [(40 + 60 * i, 50 + 55 * j) for i in range(4) for j in range(4)]
+MESH = BackgroundParams(box_size=64)
+
+
+def mosaic(band: str, sigma: float, *, heights: dict[int, float] | float = 12.0, seed: int = 0) -> Mosaic:
+    """Sixteen round sources on a sky of its own level; the heights are in sigma."""
+    rng = np.random.default_rng([seed, *band.encode()])
+    y, x = np.indices(SHAPE)
+    data = 3.0 + rng.normal(0, 1, SHAPE)
+    for i, (cx, cy) in enumerate(PLACES):
+        height = heights.get(i, 0.0) if isinstance(heights, dict) else heights
+        data += height * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 2.0**2))
+    ones = np.ones(SHAPE, np.float32)
+    return Mosaic(
+        band=band,
+        grid=GRID,
+        data=(sigma * data).astype(np.float32),
+        weight=ones * 5.0,
+        variance=ones * sigma**2,
+        context=ones[None].astype(np.int32),
+        exposure_ids=("a",),
+        zero_point_ab=25.0,
+    )
+
+
+def labels_at_sources(labels: np.ndarray) -> np.ndarray:
+    return np.array([labels[cy, cx] for cx, cy in PLACES])
+
+
+@pytest.mark.parametrize("method", ["threshold", "peaks"])
+@pytest.mark.parametrize("image", ["stack", "chi_square", "max_snr"])
+def test_every_image_and_method_finds_the_sources_and_nothing_in_the_negative(image: str, method: str) -> None:
+    bands = [mosaic("g", 1.0), mosaic("r", 2.0), mosaic("i", 0.5)]
+    params = FindParams(image=image, method=method, background=MESH, flux_band="r")
+    found = find_sources(bands, params=params)
+    at = labels_at_sources(found.segmentation.labels)
+    assert len(set(at)) == 16
+    assert at.min() > 0
+    assert found.segmentation.n_sources == 16
+    assert find_sources(bands, params=params, negative=True).segmentation.n_sources == 0
+    assert found.excluded == {}
+    assert set(found.coverage.values()) == {1.0}
+    table = found.flux_table("r")
+    assert sorted(table["label"].to_list()) == found.segmentation.ids.tolist()
+    # The light within the segment: 12 sigma x 2 pi 2^2, in uJy.
+    whole = 12.0 * 2.0 * 2 * np.pi * 4 * 10 ** (-0.4 * (25.0 - 23.9))
+    assert table["flux"].median() == pytest.approx(0.9 * whole, rel=0.12)
+    assert (table["flux"] / table["flux_err"]).min() > 10
+    assert found.peak_snr().min() > found.threshold
+
+
+def test_the_stack_with_thresholds_is_what_it_always_was() -> None:
+    bands = [mosaic("g", 1.0), mosaic("r", 2.0)]
+    image = detection_image(bands, params=MESH)
+    expected = detect(image.data, error=image.error, grid=GRID)
+    found = find_sources(bands, params=FindParams(background=MESH))
+    np.testing.assert_allclose(found.stack.data, image.data, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(found.segmentation.labels > 0, expected.labels > 0)
+
+
+def test_a_source_of_one_band_is_lost_in_the_stack_only() -> None:
+    heights = dict.fromkeys(range(16), 12.0) | {5: 0.0}
+    bands = [mosaic("blue", 1.0, heights=dict.fromkeys(range(16), 4.0))]
+    bands += [mosaic(f"red{i}", 0.3, heights=heights) for i in range(4)]
+    lost = {}
+    for image in ("stack", "chi_square", "max_snr"):
+        for method in ("threshold", "peaks"):
+            params = FindParams(image=image, method=method, background=MESH, peaks=PeakParams(min_snr=-100.0))
+            lost[image, method] = labels_at_sources(find_sources(bands, params=params).segmentation.labels)[5] == 0
+    assert lost == {key: key[0] == "stack" for key in lost}
+
+
+def test_a_blank_band_is_left_out_with_the_reason_or_an_error() -> None:
+    bands = [mosaic("g", 1.0), mosaic("r", 1.0)]
+    blank = replace(mosaic("i", 1.0), weight=np.zeros(SHAPE, np.float32))
+    part = mosaic("z", 1.0)
+    part.weight[:, 100:] = 0
+    for method in ("threshold", "peaks"):
+        params = FindParams(method=method, background=MESH, min_coverage=0.6, flux_band="g")
+        found = find_sources([*bands, blank, part], params=params)
+        assert list(found.planes) == ["g", "r"]
+        assert set(found.excluded) == {"i", "z"}
+        assert "below min_coverage 0.6" in found.excluded["z"]
+        with pytest.raises(InvalidInputError, match="z: coverage"):
+            find_sources([*bands, blank, part], params=replace(params, unusable="raise"))
+    with pytest.raises(NoDataError, match="none of the bands"):
+        find_sources([blank], params=params)
+
+
+def test_mosaics_that_do_not_belong_together_are_named() -> None:
+    one = mosaic("g", 1.0)
+    with pytest.raises(InvalidInputError, match="each only once"):
+        find_sources([one, one])
+    with pytest.raises(InvalidInputError, match="each only once"):
+        find_sources([])
+    other = Grid.tangent(30.0, -10.0 + 0.03 / 3600, shape=SHAPE, scale_arcsec=0.06)
+    with pytest.raises(InvalidInputError, match=r"g and r differ by 0\.5 pixels"):
+        find_sources([one, replace(mosaic("r", 1.0), grid=other)])
+    with pytest.raises(InvalidInputError, match="zero point"):
+        find_sources([one, replace(mosaic("r", 1.0), zero_point_ab=float("nan"))])
+    with pytest.raises(InvalidInputError, match="flux_band"):
+        find_sources([one], params=FindParams(method="peaks", flux_band="k"))
+    for name, value in {"method": "watershed", "image": "mean", "unusable": "skip", "min_coverage": -1.0}.items():
+        with pytest.raises(InvalidInputError):
+            FindParams(**{name: value})
+    assert FindParams(sources=DetectParams(threshold=5.0)).sources.threshold == 5.0
