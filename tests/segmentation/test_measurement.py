@@ -67,7 +67,7 @@ def test_columns_stand_in_order_and_have_their_units() -> None:
     )
     bare = MeasureImage(data=image, error=0.01)
     table = measure(detect(image, error=0.01, grid=grid), {"f160w": mosaic, "raw": bare}, detection="raw").table
-    assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "ra", "dec"]
+    assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "xy_cov", "ra"]
     for name in table.columns:
         if "_err" in name:
             assert table.columns.index(name) == table.columns.index(name.replace("_err", "")) + 1
@@ -79,6 +79,10 @@ def test_columns_stand_in_order_and_have_their_units() -> None:
     ra, dec = grid.sky(np.array([row["x"]]), np.array([row["y"]]))
     assert (row["ra"], row["dec"]) == (ra[0], dec[0])
     assert row["x_err"] > 0
+    # A quarter turn of the axes: east is -x.
+    assert row["ra_err"] == pytest.approx(0.06 * row["x_err"], rel=1e-3)
+    assert row["dec_err"] == pytest.approx(0.06 * row["y_err"], rel=1e-3)
+    assert row["ra_dec_cov"] == pytest.approx(-(0.06**2) * row["xy_cov"], rel=1e-2, abs=1e-6 * row["ra_err"] ** 2)
 
 
 def test_flags_say_what_is_wrong() -> None:

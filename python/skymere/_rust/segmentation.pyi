@@ -4,6 +4,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+class _NoiseParts(Protocol):
+    @property
+    def kernels(self) -> NDArray[np.float64]: ...
+    @property
+    def class_map(self) -> NDArray[np.uint8]: ...
+    @property
+    def weight(self) -> NDArray[np.float32] | None: ...
+
 class _ImageParts(Protocol):
     @property
     def data(self) -> NDArray[np.float32]: ...
@@ -13,6 +21,8 @@ class _ImageParts(Protocol):
     def mask(self) -> NDArray[np.bool_] | None: ...
     @property
     def noise_correlation(self) -> float: ...
+    @property
+    def noise(self) -> _NoiseParts | None: ...
     @property
     def scale(self) -> float: ...
 
@@ -60,6 +70,7 @@ def measure(
     detection: _ImageParts,
     kernel: NDArray[np.float32] | None,
     bands: Sequence[_ImageParts],
+    shapes: NDArray[np.float64] | None,
     *,
     aperture_radii: Sequence[float],
     kron_factor: float,

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog
 from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
-from skymere.segmentation.correlated import with_covariance
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.planes import MeasureImage, parts_of
+from skymere.segmentation.sky import sky_positions
 
 __all__ = ["MeasureParams", "measure"]
+
+_SHAPE = ("x", "y", "a", "b", "theta", "kron_radius")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,7 @@ def measure(
     images: Mapping[str, Mosaic | MeasureImage],
     *,
     detection: str | Mosaic | MeasureImage | None = None,
+    shapes: pl.DataFrame | None = None,
     params: MeasureParams | None = None,
 ) -> SourceCatalog:
     """Measure every segment in every band.
@@ -81,6 +85,9 @@ def measure(
     detection : str, Mosaic or MeasureImage, optional
         Image on which positions, ellipses, Kron radii and half-light radii are measured: the name of a band or another
         image, such as a stack of bands; the first band when absent.
+    shapes : polars.DataFrame, optional
+        Centres, ellipses and Kron radii to be kept instead of measured: columns ``label, x, y, a, b, theta,
+        kron_radius`` as in the table that is returned, with a row for every label.
     params : MeasureParams, optional
         Apertures and neighbours.
 
@@ -88,12 +95,13 @@ def measure(
     -------
     SourceCatalog
         Its ``table`` has one row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based;
-        ``ra``, ``dec`` [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``,
-        ``b`` [pix]; ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron
-        aperture in units of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band
-        ``flux_iso_{band}``, ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero
-        point is unknown], each followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and
-        ``flags_{band}``.
+        ``xy_cov`` [pix^2], the covariance of both errors; when the segmentation has a grid ``ra``, ``dec`` [deg] with
+        ``ra_err`` (on the sky, cos(dec) included), ``dec_err`` [arcsec] and their covariance ``ra_dec_cov``
+        [arcsec^2]; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``, ``b`` [pix]; ``theta`` [deg], from x towards
+        y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron aperture in units of a and b; ``r_half`` [pix];
+        ``flags``, see `SourceFlag`; and for every band ``flux_iso_{band}``, ``flux_auto_{band}``,
+        ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero point is unknown], each followed by its
+        ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and ``flags_{band}``.
 
     Raises
     ------
@@ -102,9 +110,11 @@ def measure(
 
     Notes
     -----
-    Errors are those of independent pixels times ``noise_correlation``; of the position,
-    ``x_err^2 = R^2 sum s^2 (x - x0)^2 / (sum f)^2`` over the segment. Where a mosaic has its noise covariance, R of a
-    flux is that of a circle of the aperture's area at the source's place.
+    Every flux and centre is a sum ``sum u d`` over pixels, with the overlaps of an aperture (and those of the pixels
+    that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
+    ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
+    covariance C (`skymere.datamodels.NoiseCovariance.sum_variance`).
+    Errors of fluxes hold for apertures that stay where they are.
 
     References
     ----------
@@ -139,24 +149,40 @@ def measure(
         detected,
         None if params.kernel is None else as_kernel(params.kernel),
         list(bands.values()),
+        None if shapes is None else _held(shapes, segmentation),
         aperture_radii=[0.5 * d for d in params.aperture_diameters_pix],
         kron_factor=params.kron_factor,
         kron_min_radius=params.kron_min_radius,
         kron_extent=params.kron_extent,
         neighbours=params.neighbours,
     )
-    found["bands"] = [
-        with_covariance(measured, image, found, params.aperture_diameters_pix)
-        for measured, image in zip(found["bands"], images.values(), strict=True)
-    ]
     return SourceCatalog(table=pl.DataFrame(_columns(found, list(bands), segmentation)), bands=tuple(bands))
+
+
+def _held(shapes: pl.DataFrame, segmentation: SegmentationMap) -> NDArray[np.float64]:
+    """Return the rows ``(x, y, a, b, theta, kron_radius)`` of the labels of a map, theta in radians."""
+    missing = [name for name in ("label", *_SHAPE) if name not in shapes.columns]
+    if missing:
+        msg = f"shapes: columns {missing} are missing from {shapes.columns}"
+        raise InvalidInputError(msg)
+    labels = np.unique(segmentation.labels)
+    wanted = pl.DataFrame({"label": labels[labels > 0]}, schema={"label": pl.Int64})
+    held = shapes.select(pl.col("label").cast(pl.Int64), *_SHAPE).unique("label")
+    rows = wanted.join(held, on="label", how="left", maintain_order="left")
+    values = rows.select(_SHAPE).cast(pl.Float64).to_numpy().copy()
+    unknown = ~np.isfinite(values).all(axis=1)
+    if unknown.any():
+        msg = f"shapes: label {rows['label'][int(np.argmax(unknown))]} has no complete row"
+        raise InvalidInputError(msg)
+    values[:, 4] = np.deg2rad(values[:, 4])
+    return np.ascontiguousarray(values)
 
 
 def _columns(found: dict[str, Any], bands: list[str], segmentation: SegmentationMap) -> dict[str, Any]:
     """Return the columns in the order of the table."""
-    columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err")}
+    columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err", "xy_cov")}
     if segmentation.grid is not None:
-        columns["ra"], columns["dec"] = segmentation.grid.sky(found["x"], found["y"])
+        columns |= sky_positions(segmentation.grid, found)
     columns |= {name: found[name] for name in ("area", "x2", "y2", "xy", "a", "b")}
     columns["theta"] = np.rad2deg(found["theta"])
     columns["elongation"] = found["a"] / found["b"]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_image, as_mask
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError
+from skymere.segmentation.correlated import NoiseParts, noise_parts
 
 __all__ = ["MeasureImage", "Parts", "SourceFlag", "parts_of"]
 
@@ -79,6 +80,7 @@ class Parts:
     variance: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
     noise_correlation: float
+    noise: NoiseParts | None
     scale: float
 
 
@@ -112,5 +114,6 @@ def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] 
         variance=variance,
         mask=mask,
         noise_correlation=image.noise_correlation,
+        noise=noise_parts(image),
         scale=_scale(image.zero_point_ab),
     )

@@ -44,6 +44,20 @@ impl Kernel {
         }
     }
 
+    /// Half widths along y and x.
+    pub(super) fn reach(&self) -> (usize, usize) {
+        (self.ny / 2, self.nx / 2)
+    }
+
+    /// What the pixels at the distances `(dy, dx)` count in the filtered one.
+    pub(super) fn taps(&self) -> impl Iterator<Item = (isize, isize, f64)> + Clone + '_ {
+        let (ry, rx) = (self.reach().0 as isize, self.reach().1 as isize);
+        self.values.iter().enumerate().map(move |(k, &value)| {
+            let (j, i) = ((k / self.nx) as isize, (k % self.nx) as isize);
+            (ry - j, rx - i, f64::from(value))
+        })
+    }
+
     fn map(&self, f: impl Fn(f32) -> f32) -> Self {
         Self {
             values: self.values.iter().copied().map(f).collect(),

@@ -5,9 +5,11 @@ use rayon::prelude::*;
 use super::SegmentationError;
 use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
+use super::correlation::{Correlation, Factors};
 use super::kron::{KronParams, half_light_radius, kron_radius};
 use super::label::Run;
 use super::moments::Ellipse;
+use super::position::{PositionErrors, Unfiltered, position_errors};
 use super::segments::Segments;
 use crate::image::{Image, Plane};
 
@@ -42,8 +44,27 @@ pub struct MeasureImage<'a> {
     pub mask: Option<Plane<'a, bool>>,
     /// Noise of a sum over that of independent pixels.
     pub noise_correlation: f64,
+    /// How the noise is correlated; it replaces `noise_correlation`.
+    pub correlation: Option<&'a Correlation<'a>>,
     /// Unit of the catalogue's fluxes per unit of the data.
     pub scale: f64,
+}
+
+/// Centre, ellipse and Kron radius of a source that were found before.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldShape {
+    /// Column of the centre [pix].
+    pub x: f64,
+    /// Row of the centre [pix].
+    pub y: f64,
+    /// Standard deviation along the major axis [pix].
+    pub a: f64,
+    /// Standard deviation along the minor axis [pix].
+    pub b: f64,
+    /// Angle of the major axis [rad].
+    pub theta: f64,
+    /// Radius of the Kron aperture in units of `a`.
+    pub kron_radius: f64,
 }
 
 /// Parameters of [`measure`].
@@ -91,6 +112,8 @@ pub struct Measurements {
     pub y: Vec<f64>,
     /// Its standard deviation.
     pub y_err: Vec<f64>,
+    /// Covariance of the errors of `x` and `y` [pix^2].
+    pub xy_cov: Vec<f64>,
     /// Number of pixels.
     pub area: Vec<i64>,
     /// Variance along x [pix^2].
@@ -127,8 +150,7 @@ struct Row {
     label: i32,
     area: i64,
     ellipse: Ellipse,
-    x_err: f64,
-    y_err: f64,
+    position: PositionErrors,
     kron_radius: f64,
     r_half: f64,
     flags: u32,
@@ -136,10 +158,11 @@ struct Row {
 }
 
 /// Measure every segment: shapes on the detection image filtered with `kernel`, the Kron radius on the detection image
-/// itself, fluxes in every band through the same segments and apertures.
+/// itself, fluxes in every band through the same segments and apertures. With `held`, one shape per label in their order,
+/// the apertures stay as they are given.
 ///
 /// # Errors
-/// When the shapes differ or a label is negative.
+/// When the shapes differ, a label is negative or the number of held shapes is not that of the labels.
 ///
 /// # Source
 /// Bertin & Arnouts 1996, A&AS 117, 393, section 6, with exact overlap of pixels and apertures.
@@ -148,13 +171,23 @@ pub fn measure(
     detection: &MeasureImage<'_>,
     kernel: &Kernel,
     bands: &[MeasureImage<'_>],
+    held: Option<&[HeldShape]>,
     params: &MeasureParams,
 ) -> Result<Measurements, SegmentationError> {
     let segments = Segments::of(labels)?;
+    let n = segments.labels().len();
+    if let Some(held) = held.filter(|shapes| shapes.len() != n) {
+        return Err(SegmentationError::Length {
+            name: "shapes",
+            found: held.len(),
+            expected: n,
+        });
+    }
     let filtered = convolve(detection.data, kernel, detection.mask, None)?;
     let job = Job {
         labels,
         filtered: &filtered,
+        kernel,
         detection: photometer(detection, labels, params.neighbours)?,
         bands: bands
             .iter()
@@ -162,11 +195,12 @@ pub fn measure(
             .collect::<Result<_, _>>()?,
         params,
     };
-    let rows: Vec<Row> = (0..segments.labels().len())
+    let rows: Vec<Row> = (0..n)
         .into_par_iter()
         .map_init(Footprint::default, |footprint, i| {
             crate::interrupt::poll();
-            job.row(segments.labels()[i], segments.runs(i), footprint)
+            let shape = held.map(|shapes| shapes[i]);
+            job.row(segments.labels()[i], segments.runs(i), shape, footprint)
         })
         .collect();
     let scales: Vec<f64> = bands.iter().map(|b| b.scale).collect();
@@ -185,6 +219,7 @@ fn photometer<'a>(
         labels: Some(labels),
         neighbours,
         noise_correlation: image.noise_correlation,
+        correlation: image.correlation,
     }
     .checked()
 }
@@ -192,6 +227,7 @@ fn photometer<'a>(
 struct Job<'a> {
     labels: Plane<'a, i32>,
     filtered: &'a Image<f32>,
+    kernel: &'a Kernel,
     detection: Photometer<'a>,
     bands: Vec<Photometer<'a>>,
     params: &'a MeasureParams,
@@ -203,11 +239,29 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 }
 
 impl Job<'_> {
-    fn row(&self, label: i32, runs: &[Run], footprint: &mut Footprint) -> Row {
-        let ellipse = self.ellipse(label, runs);
-        let (x_err, y_err) = self.position_errors(runs, &ellipse);
-        let kron = &self.params.kron;
-        let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
+    fn row(
+        &self,
+        label: i32,
+        runs: &[Run],
+        held: Option<HeldShape>,
+        footprint: &mut Footprint,
+    ) -> Row {
+        let saddle = self.highest_saddle(label, runs);
+        let ellipse = held.map_or_else(
+            || self.ellipse(runs, saddle),
+            |s| Ellipse::with_axes(s.x, s.y, s.a, s.b, s.theta),
+        );
+        let position = self.position_errors(runs, saddle, &ellipse);
+        // Only fluxes that go into the table need their errors.
+        let detection = Photometer {
+            variance: None,
+            correlation: None,
+            ..self.detection
+        };
+        let radius = held.map_or_else(
+            || self.kron_radius(&ellipse, label),
+            |shape| shape.kron_radius,
+        );
         let shape = self.labels.shape();
         let auto_aperture = Aperture {
             x: ellipse.x,
@@ -217,7 +271,7 @@ impl Job<'_> {
             theta: ellipse.theta,
         };
         footprint.lay(&auto_aperture, shape);
-        let detected = self.detection.sum(footprint, label);
+        let detected = detection.sum(footprint, label);
         let auto = self.band_sums(footprint, label);
         let circles: Vec<Vec<ApertureSum>> = self
             .params
@@ -248,17 +302,9 @@ impl Job<'_> {
             label,
             area: runs.iter().map(|r| (r.end - r.start) as i64).sum(),
             ellipse,
-            x_err,
-            y_err,
+            position,
             kron_radius: radius,
-            r_half: half_light_radius(
-                &self.detection,
-                centre,
-                label,
-                total,
-                auto_aperture.a,
-                footprint,
-            ),
+            r_half: half_light_radius(&detection, centre, label, total, auto_aperture.a, footprint),
             flags: self.flags(label, runs, &detected),
             bands,
         }
@@ -271,24 +317,52 @@ impl Job<'_> {
             .collect()
     }
 
+    fn kron_radius(&self, ellipse: &Ellipse, label: i32) -> f64 {
+        let kron = &self.params.kron;
+        kron.radius(kron_radius(&self.detection, ellipse, label, kron.extent))
+    }
+
+    /// Pixels of a segment and their filtered values.
+    fn valued<'b>(
+        &'b self,
+        runs: &'b [Run],
+    ) -> impl Iterator<Item = (usize, usize, f32)> + Clone + 'b {
+        let image = self.filtered.view();
+        pixels(runs).map(move |(x, y)| (x, y, image.row(y)[x]))
+    }
+
     /// Shape of a segment. The centre of a blended one is that of its core, the pixels above the highest saddle
     /// towards a touching segment: farther out the pixels were shared out among the blend.
     ///
     /// # Source
     /// `SExtractor` keeps the barycentre of the branch from before the faint pixels are shared out in the same way.
-    fn ellipse(&self, label: i32, runs: &[Run]) -> Ellipse {
-        let image = self.filtered.view();
-        let valued = pixels(runs).map(|(x, y)| (x, y, image.row(y)[x]));
+    fn ellipse(&self, runs: &[Run], saddle: Option<f32>) -> Ellipse {
+        let valued = self.valued(runs);
         let whole = Ellipse::of(valued.clone())
             .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
-        let core = self
-            .highest_saddle(label, runs)
-            .and_then(|saddle| Ellipse::of(valued.filter(|&(_, _, value)| value > saddle)));
+        let core = saddle.and_then(|s| Ellipse::of(valued.filter(|&(_, _, value)| value > s)));
         match (whole, core) {
             (Some(whole), Some(core)) => whole.about(core.x, core.y),
             (Some(whole), None) => whole,
             (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
         }
+    }
+
+    fn position_errors(
+        &self,
+        runs: &[Run],
+        saddle: Option<f32>,
+        ellipse: &Ellipse,
+    ) -> PositionErrors {
+        let unfiltered = Unfiltered {
+            photometer: &self.detection,
+            kernel: self.kernel,
+        };
+        let floor = saddle.unwrap_or(f32::NEG_INFINITY);
+        let core = self
+            .valued(runs)
+            .filter(move |&(_, _, value)| value > floor);
+        position_errors(&unfiltered, runs, core, (ellipse.x, ellipse.y))
     }
 
     /// Labels of the pixels around `(x, y)` and their places.
@@ -311,29 +385,6 @@ impl Job<'_> {
                     .map(move |(i, j, _)| here.min(image.row(j)[i]))
             })
             .reduce(f32::max)
-    }
-
-    /// Standard deviations of the centre from the noise of independent pixels: `sum s^2 (x - x0)^2 / (sum f)^2`.
-    fn position_errors(&self, runs: &[Run], ellipse: &Ellipse) -> (f64, f64) {
-        let nx = self.labels.shape().1;
-        let (mut flux, mut xx, mut yy) = (0.0, 0.0, 0.0);
-        for (x, y) in pixels(runs) {
-            let i = y * nx + x;
-            if self.detection.is_usable(i) {
-                let variance = self.detection.variance_of(i);
-                flux += f64::from(self.detection.data.pixels()[i]);
-                xx += variance * (x as f64 - ellipse.x).powi(2);
-                yy += variance * (y as f64 - ellipse.y).powi(2);
-            }
-        }
-        let error = |moment: f64| {
-            if flux > 0.0 {
-                self.detection.noise_correlation * moment.sqrt() / flux
-            } else {
-                f64::NAN
-            }
-        };
-        (error(xx), error(yy))
     }
 
     fn flags(&self, label: i32, runs: &[Run], auto: &ApertureSum) -> u32 {
@@ -374,6 +425,7 @@ fn band_row(
     let nx = image.data.shape().1;
     let (mut flux, mut variance, mut peak) = (0.0, 0.0, f64::NAN);
     let (mut n_good, mut n_bad) = (0_usize, 0_usize);
+    let mut factors = image.correlation.map(|_| Factors::around(runs, (0, 0)));
     for (x, y) in pixels(runs) {
         let i = y * nx + x;
         if image.is_usable(i) {
@@ -382,21 +434,24 @@ fn band_row(
             flux += value;
             variance += image.variance_of(i);
             peak = value.max(peak);
+            if let Some(factors) = &mut factors {
+                factors.add(x as isize, y as isize, 1.0);
+            }
         } else {
             n_bad += 1;
         }
     }
+    let error = factors.map_or_else(
+        || image.noise_correlation * variance.sqrt(),
+        |factors| image.variance_of_sum(&factors).sqrt(),
+    );
     let bad = n_bad as f64 / (n_bad + n_good) as f64;
     let has_flux = n_good > 0;
     let is_incomplete = auto.missing > 0.0 || circles.iter().any(|c| c.missing > 0.0);
     BandRow {
         iso: ApertureSum {
             flux: if has_flux { flux } else { f64::NAN },
-            error: if has_flux {
-                image.noise_correlation * variance.sqrt()
-            } else {
-                f64::NAN
-            },
+            error: if has_flux { error } else { f64::NAN },
             foreign: 0.0,
             bad,
             missing: bad,
@@ -446,9 +501,10 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
         table.flags.push(row.flags);
         for (column, value) in [
             (&mut table.x, e.x),
-            (&mut table.x_err, row.x_err),
+            (&mut table.x_err, row.position.x),
             (&mut table.y, e.y),
-            (&mut table.y_err, row.y_err),
+            (&mut table.y_err, row.position.y),
+            (&mut table.xy_cov, row.position.covariance),
             (&mut table.x2, e.x2),
             (&mut table.y2, e.y2),
             (&mut table.xy, e.xy),

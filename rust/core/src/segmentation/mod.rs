@@ -3,6 +3,7 @@
 mod aperture;
 mod clean;
 mod convolve;
+mod correlation;
 mod deblend;
 mod detect;
 mod kron;
@@ -11,15 +12,19 @@ mod measure;
 mod moments;
 mod noise;
 mod overlap;
+mod position;
 mod segments;
 
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
+pub use correlation::Correlation;
 pub use deblend::{Assignment, DeblendParams, deblend};
 pub use detect::{DetectParams, NoiseOf, detect};
 pub use kron::{KronParams, kron_radii};
 pub use label::{Connectivity, label};
-pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
+pub use measure::{
+    BandMeasurements, Flags, HeldShape, MeasureImage, MeasureParams, Measurements, measure,
+};
 pub use noise::{Noise, filtered_noise};
 
 use crate::error::{Kind, RoomError};
