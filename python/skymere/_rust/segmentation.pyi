@@ -20,6 +20,8 @@ class _ImageParts(Protocol):
     @property
     def mask(self) -> NDArray[np.bool_] | None: ...
     @property
+    def saturated(self) -> NDArray[np.bool_] | None: ...
+    @property
     def noise_correlation(self) -> float: ...
     @property
     def noise(self) -> _NoiseParts | None: ...
@@ -77,6 +79,7 @@ def measure(
     kron_min_radius: float,
     kron_extent: float,
     neighbours: str,
+    is_extended: bool,
 ) -> dict[str, Any]: ...
 def sum_apertures(
     image: _ImageParts,

@@ -188,6 +188,7 @@ struct ImageParts<'py> {
     data: Image<'py, f32>,
     variance: Option<Image<'py, f32>>,
     mask: Option<Image<'py, bool>>,
+    saturated: Option<Image<'py, bool>>,
     noise_correlation: f64,
     noise: Option<NoiseParts<'py>>,
     scale: f64,
@@ -207,6 +208,7 @@ impl ImageParts<'_> {
             data: images::plane(py, "data", &self.data)?,
             variance: images::optional_plane(py, "variance", self.variance.as_ref())?,
             mask: images::optional_plane(py, "mask", self.mask.as_ref())?,
+            saturated: images::optional_plane(py, "saturated", self.saturated.as_ref())?,
             noise_correlation: self.noise_correlation,
             correlation,
             scale: self.scale,
@@ -252,7 +254,7 @@ fn held_shapes(rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
 /// Shapes and fluxes of all segments: a dict of columns, and under `bands` a list of such dicts.
 #[pyfunction]
 #[pyo3(signature = (
-    labels, detection, kernel, bands, shapes, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours
+    labels, detection, kernel, bands, shapes, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended
 ))]
 fn measure<'py>(
     py: Python<'py>,
@@ -266,6 +268,7 @@ fn measure<'py>(
     kron_min_radius: f64,
     kron_extent: f64,
     neighbours: &str,
+    is_extended: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let params = MeasureParams {
         aperture_radii,
@@ -275,6 +278,7 @@ fn measure<'py>(
             extent: kron_extent,
         },
         neighbours: neighbours_of(neighbours),
+        is_extended,
     };
     let kernel = kernel_of(py, kernel.as_ref())?;
     let labels = images::plane(py, "labels", &labels)?;
@@ -320,11 +324,20 @@ fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
         ("theta", found.theta),
         ("kron_radius", found.kron_radius),
         ("r_half", found.r_half),
+        ("x_win", found.x_win),
+        ("x_win_err", found.x_win_err),
+        ("y_win", found.y_win),
+        ("y_win_err", found.y_win_err),
+        ("xy_win_cov", found.xy_win_cov),
+        ("r_20", found.r_20),
+        ("r_80", found.r_80),
     ];
     let table = numbers
         .map(|(name, column)| (name, column.into_pyarray(py)))
         .into_py_dict(py)?;
     table.set_item("label", found.label.into_pyarray(py))?;
+    table.set_item("x_peak", found.x_peak.into_pyarray(py))?;
+    table.set_item("y_peak", found.y_peak.into_pyarray(py))?;
     table.set_item("area", found.area.into_pyarray(py))?;
     table.set_item("flags", found.flags.into_pyarray(py))?;
     table.set_item("bands", bands)?;
@@ -349,6 +362,9 @@ fn band_columns(py: Python<'_>, band: BandMeasurements) -> PyResult<Bound<'_, Py
         named("flux_iso_err", band.flux_iso_err),
         named("flux_auto", band.flux_auto),
         named("flux_auto_err", band.flux_auto_err),
+        named("flux_auto_err_total", band.flux_auto_err_total),
+        named("flux_total", band.flux_total),
+        named("flux_total_err", band.flux_total_err),
     ]
     .into_iter()
     .chain(circles)

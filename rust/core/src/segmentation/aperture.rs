@@ -246,6 +246,16 @@ impl Mirror {
     pub(super) fn opposite(&self, x: isize, y: isize) -> (isize, isize) {
         (self.x - x, self.y - y)
     }
+
+    /// The smallest window, as columns and rows, that holds these and the pixels opposite to them.
+    pub(super) fn window(
+        &self,
+        (x0, x1): (isize, isize),
+        (y0, y1): (isize, isize),
+    ) -> [(isize, isize); 2] {
+        let both = |low: isize, high: isize, m: isize| (low.min(m - high), high.max(m - low));
+        [both(x0, x1, self.x), both(y0, y1, self.y)]
+    }
 }
 
 /// A pixel and the area that it shares with an aperture.
@@ -294,12 +304,14 @@ pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclu
 impl Footprint {
     /// Zeros for its pixels and those opposite to them.
     fn zeros(&self) -> Factors {
-        let range = |of: fn(&Share) -> isize, mirrored: isize| {
-            let low = self.shares.iter().map(of).min().unwrap_or(0);
-            let high = self.shares.iter().map(of).max().unwrap_or(-1);
-            (low.min(mirrored - high), high.max(mirrored - low))
+        let range = |of: fn(&Share) -> isize| {
+            (
+                self.shares.iter().map(of).min().unwrap_or(0),
+                self.shares.iter().map(of).max().unwrap_or(-1),
+            )
         };
-        Factors::zeros(range(|s| s.x, self.mirror.x), range(|s| s.y, self.mirror.y))
+        let [x, y] = self.mirror.window(range(|s| s.x), range(|s| s.y));
+        Factors::zeros(x, y)
     }
 
     fn overlap(&self, x: isize, y: isize) -> f64 {

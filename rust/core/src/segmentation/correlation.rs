@@ -153,6 +153,24 @@ impl Factors {
         }
     }
 
+    /// These factors plus `scale` times those of another window, in a window that holds both.
+    pub(super) fn united(&self, other: &Self, scale: f64) -> Self {
+        let end = |f: &Self| (f.x0 + f.width as isize - 1, f.y0 + f.height as isize - 1);
+        let ((ax, ay), (bx, by)) = (end(self), end(other));
+        let mut sum = Self::zeros(
+            (self.x0.min(other.x0), ax.max(bx)),
+            (self.y0.min(other.y0), ay.max(by)),
+        );
+        for (factors, scale) in [(self, 1.0), (other, scale)] {
+            for (k, &u) in factors.values.iter().enumerate() {
+                let x = factors.x0 + (k % factors.width) as isize;
+                let y = factors.y0 + (k / factors.width) as isize;
+                sum.add(x, y, scale * u);
+            }
+        }
+        sum
+    }
+
     /// Pixels that count: position in the window, index in an image of `shape`, factor.
     pub(super) fn counting(
         &self,

@@ -6,10 +6,11 @@ use super::SegmentationError;
 use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
 use super::correlation::{Correlation, Factors};
-use super::kron::{KronParams, half_light_radius, kron_radius};
+use super::extended::{Extended, ExtendedBand, Scratch, Source};
+use super::kron::{KronParams, kron_radius, light_radius};
 use super::label::Run;
 use super::moments::Ellipse;
-use super::position::{PositionErrors, Unfiltered, position_errors};
+use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
 use super::segments::Segments;
 use crate::image::{Image, Plane};
 
@@ -28,6 +29,10 @@ impl Flags {
     pub const EDGE: u32 = 8;
     /// Part of an aperture is bad or outside, and nothing could stand in for it.
     pub const APERTURE_INCOMPLETE: u32 = 16;
+    /// Pixels of the segment are saturated.
+    pub const SATURATED: u32 = 32;
+    /// The segment reaches the edge of the image.
+    pub const TILE_EDGE: u32 = 64;
 }
 
 /// Fraction of the Kron aperture that neighbours may hold before the source is flagged.
@@ -42,6 +47,8 @@ pub struct MeasureImage<'a> {
     pub variance: Option<Plane<'a, f32>>,
     /// True where a pixel must not be used.
     pub mask: Option<Plane<'a, bool>>,
+    /// True where a pixel is saturated; it is used all the same.
+    pub saturated: Option<Plane<'a, bool>>,
     /// Noise of a sum over that of independent pixels.
     pub noise_correlation: f64,
     /// How the noise is correlated; it replaces `noise_correlation`.
@@ -76,6 +83,8 @@ pub struct MeasureParams {
     pub kron: KronParams,
     /// What pixels of other sources count.
     pub neighbours: Neighbours,
+    /// Whether to measure windowed centroids, concentrations, total fluxes and the noise of the Kron aperture's shape.
+    pub is_extended: bool,
 }
 
 /// Fluxes in one band, one entry per source; errors are NaN without variances.
@@ -89,6 +98,12 @@ pub struct BandMeasurements {
     pub flux_auto: Vec<f64>,
     /// Its standard deviation.
     pub flux_auto_err: Vec<f64>,
+    /// The same with the noise of the aperture's shape; empty unless extended.
+    pub flux_auto_err_total: Vec<f64>,
+    /// Flux of the profile; empty unless extended.
+    pub flux_total: Vec<f64>,
+    /// Its standard deviation.
+    pub flux_total_err: Vec<f64>,
     /// Sums over the circles: one list per radius.
     pub flux_aper: Vec<Vec<f64>>,
     /// Their standard deviations.
@@ -132,6 +147,24 @@ pub struct Measurements {
     pub kron_radius: Vec<f64>,
     /// Radius of the circle with half of the Kron flux [pix].
     pub r_half: Vec<f64>,
+    /// Column of the brightest pixel of the segment.
+    pub x_peak: Vec<i64>,
+    /// Its row.
+    pub y_peak: Vec<i64>,
+    /// Column of the windowed centroid [pix]; this and the following are empty unless extended.
+    pub x_win: Vec<f64>,
+    /// Its standard deviation.
+    pub x_win_err: Vec<f64>,
+    /// Row of the windowed centroid [pix].
+    pub y_win: Vec<f64>,
+    /// Its standard deviation.
+    pub y_win_err: Vec<f64>,
+    /// Covariance of the errors of `x_win` and `y_win` [pix^2].
+    pub xy_win_cov: Vec<f64>,
+    /// Radius of the circle with 20 % of the Kron flux [pix].
+    pub r_20: Vec<f64>,
+    /// Radius of the circle with 80 % of the Kron flux [pix].
+    pub r_80: Vec<f64>,
     /// Bits of [`Flags`] on the detection image.
     pub flags: Vec<u32>,
     /// The bands in the order given.
@@ -153,6 +186,8 @@ struct Row {
     position: PositionErrors,
     kron_radius: f64,
     r_half: f64,
+    peak: (usize, usize),
+    extended: Option<Extended>,
     flags: u32,
     bands: Vec<BandRow>,
 }
@@ -193,14 +228,16 @@ pub fn measure(
             .iter()
             .map(|b| photometer(b, labels, params.neighbours))
             .collect::<Result<_, _>>()?,
+        saturated: detection.saturated,
+        band_saturated: bands.iter().map(|b| b.saturated).collect(),
         params,
     };
     let rows: Vec<Row> = (0..n)
         .into_par_iter()
-        .map_init(Footprint::default, |footprint, i| {
+        .map_init(Scratch::default, |scratch, i| {
             crate::interrupt::poll();
             let shape = held.map(|shapes| shapes[i]);
-            job.row(segments.labels()[i], segments.runs(i), shape, footprint)
+            job.row(segments.labels()[i], segments.runs(i), shape, scratch)
         })
         .collect();
     let scales: Vec<f64> = bands.iter().map(|b| b.scale).collect();
@@ -212,6 +249,10 @@ fn photometer<'a>(
     labels: Plane<'a, i32>,
     neighbours: Neighbours,
 ) -> Result<Photometer<'a>, SegmentationError> {
+    image
+        .saturated
+        .map(|s| s.of_shape("saturated", labels.shape()))
+        .transpose()?;
     Photometer {
         data: image.data.of_shape("data", labels.shape())?,
         variance: image.variance,
@@ -230,6 +271,8 @@ struct Job<'a> {
     kernel: &'a Kernel,
     detection: Photometer<'a>,
     bands: Vec<Photometer<'a>>,
+    saturated: Option<Plane<'a, bool>>,
+    band_saturated: Vec<Option<Plane<'a, bool>>>,
     params: &'a MeasureParams,
 }
 
@@ -239,13 +282,8 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 }
 
 impl Job<'_> {
-    fn row(
-        &self,
-        label: i32,
-        runs: &[Run],
-        held: Option<HeldShape>,
-        footprint: &mut Footprint,
-    ) -> Row {
+    fn row(&self, label: i32, runs: &[Run], held: Option<HeldShape>, scratch: &mut Scratch) -> Row {
+        let footprint = &mut scratch.footprint;
         let saddle = self.highest_saddle(label, runs);
         let ellipse = held.map_or_else(
             || self.ellipse(runs, saddle),
@@ -293,18 +331,52 @@ impl Job<'_> {
             .iter()
             .enumerate()
             .map(|(k, image)| {
-                band_row(image, runs, auto[k], circles.iter().map(|c| c[k]).collect())
+                let circles = circles.iter().map(|c| c[k]).collect();
+                let mut row = band_row(image, runs, auto[k], circles);
+                if is_saturated(self.band_saturated[k], runs) {
+                    row.flags |= Flags::SATURATED;
+                }
+                row
             })
             .collect();
-        let centre = (ellipse.x, ellipse.y);
-        let total = detected.flux;
+        let r_half = light_radius(
+            &detection,
+            (ellipse.x, ellipse.y),
+            label,
+            (detected.flux, 0.5),
+            auto_aperture.a,
+            footprint,
+        );
+        let extended = self.params.is_extended.then(|| {
+            scratch.footprint.lay(&auto_aperture, shape);
+            let source = Source {
+                label,
+                runs,
+                ellipse: &ellipse,
+                kron: &self.params.kron,
+                kron_radius: radius,
+                flux: detected.flux,
+                half_light_radius: r_half,
+                is_held: held.is_some(),
+            };
+            let unfiltered = self.unfiltered();
+            Extended::of(
+                &source,
+                &unfiltered,
+                &self.bands,
+                self.valued(runs),
+                scratch,
+            )
+        });
         Row {
             label,
             area: runs.iter().map(|r| (r.end - r.start) as i64).sum(),
             ellipse,
             position,
             kron_radius: radius,
-            r_half: half_light_radius(&detection, centre, label, total, auto_aperture.a, footprint),
+            r_half,
+            peak: self.peak(runs),
+            extended,
             flags: self.flags(label, runs, &detected),
             bands,
         }
@@ -336,11 +408,12 @@ impl Job<'_> {
     ///
     /// # Source
     /// `SExtractor` keeps the barycentre of the branch from before the faint pixels are shared out in the same way.
-    fn ellipse(&self, runs: &[Run], saddle: Option<f32>) -> Ellipse {
+    fn ellipse(&self, runs: &[Run], saddle: Option<Saddle>) -> Ellipse {
         let valued = self.valued(runs);
         let whole = Ellipse::of(valued.clone())
             .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
-        let core = saddle.and_then(|s| Ellipse::of(valued.filter(|&(_, _, value)| value > s)));
+        let core =
+            saddle.and_then(|s| Ellipse::of(valued.filter(move |&(_, _, value)| value > s.value)));
         match (whole, core) {
             (Some(whole), Some(core)) => whole.about(core.x, core.y),
             (Some(whole), None) => whole,
@@ -351,18 +424,34 @@ impl Job<'_> {
     fn position_errors(
         &self,
         runs: &[Run],
-        saddle: Option<f32>,
+        saddle: Option<Saddle>,
         ellipse: &Ellipse,
     ) -> PositionErrors {
-        let unfiltered = Unfiltered {
+        let centre = (ellipse.x, ellipse.y);
+        position_errors(&self.unfiltered(), runs, self.valued(runs), saddle, centre)
+    }
+
+    fn unfiltered(&self) -> Unfiltered<'_> {
+        Unfiltered {
             photometer: &self.detection,
             kernel: self.kernel,
-        };
-        let floor = saddle.unwrap_or(f32::NEG_INFINITY);
-        let core = self
-            .valued(runs)
-            .filter(move |&(_, _, value)| value > floor);
-        position_errors(&unfiltered, runs, core, (ellipse.x, ellipse.y))
+        }
+    }
+
+    /// Brightest usable pixel of a segment, the first of equals; its first pixel when none is usable.
+    fn peak(&self, runs: &[Run]) -> (usize, usize) {
+        let nx = self.labels.shape().1;
+        let first = runs.first().map_or((0, 0), |r| (r.start, r.y));
+        let usable = pixels(runs).filter(|&(x, y)| self.detection.is_usable(y * nx + x));
+        let brightest = usable.fold((f32::NEG_INFINITY, first), |best, (x, y)| {
+            let value = self.detection.data.row(y)[x];
+            if value > best.0 {
+                (value, (x, y))
+            } else {
+                best
+            }
+        });
+        brightest.1
     }
 
     /// Labels of the pixels around `(x, y)` and their places.
@@ -375,21 +464,32 @@ impl Job<'_> {
     }
 
     /// Highest value over which one can step from this segment into another one; None when it touches none.
-    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<f32> {
+    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<Saddle> {
         let image = self.filtered.view();
         pixels(runs)
             .flat_map(|(x, y)| {
                 let here = image.row(y)[x];
                 self.around(x, y)
                     .filter(move |&(_, _, owner)| owner != 0 && owner != label)
-                    .map(move |(i, j, _)| here.min(image.row(j)[i]))
+                    .map(move |(i, j, _)| {
+                        let there = image.row(j)[i];
+                        let (value, x, y) = if there < here {
+                            (there, i, j)
+                        } else {
+                            (here, x, y)
+                        };
+                        Saddle { value, x, y }
+                    })
             })
-            .reduce(f32::max)
+            .reduce(|best, s| if s.value > best.value { s } else { best })
     }
 
     fn flags(&self, label: i32, runs: &[Run], auto: &ApertureSum) -> u32 {
         let (ny, nx) = self.labels.shape();
         let mut flags = 0;
+        if is_saturated(self.saturated, runs) {
+            flags |= Flags::SATURATED;
+        }
         if auto.foreign + auto.bad > CROWDED_FRACTION {
             flags |= Flags::NEIGHBOUR;
         }
@@ -401,7 +501,7 @@ impl Job<'_> {
                 flags |= Flags::BAD_PIXELS;
             }
             if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
-                flags |= Flags::EDGE;
+                flags |= Flags::EDGE | Flags::TILE_EDGE;
             }
             for (i, j, owner) in self.around(x, y) {
                 if owner != 0 && owner != label {
@@ -414,6 +514,13 @@ impl Job<'_> {
         }
         flags
     }
+}
+
+fn is_saturated(saturated: Option<Plane<'_, bool>>, runs: &[Run]) -> bool {
+    saturated.is_some_and(|s| {
+        runs.iter()
+            .any(|r| s.row(r.y)[r.start..r.end].contains(&true))
+    })
 }
 
 fn band_row(
@@ -475,11 +582,19 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
             let k = table.bands.len();
             rows.iter().map(|row| scale * f(&row.bands[k])).collect()
         };
+        let extended = |f: &dyn Fn(&ExtendedBand) -> f64| -> Vec<f64> {
+            let k = table.bands.len();
+            let all = rows.iter().filter_map(|row| row.extended.as_ref());
+            all.map(|e| scale * f(&e.bands[k])).collect()
+        };
         let band = BandMeasurements {
             flux_iso: column(&|b| b.iso.flux),
             flux_iso_err: column(&|b| b.iso.error),
             flux_auto: column(&|b| b.auto.flux),
             flux_auto_err: column(&|b| b.auto.error),
+            flux_auto_err_total: extended(&|b| b.auto_error),
+            flux_total: extended(&|b| b.total.flux),
+            flux_total_err: extended(&|b| b.total.error),
             flux_aper: (0..n_circles)
                 .map(|c| column(&|b| b.circles[c].flux))
                 .collect(),
@@ -499,6 +614,21 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
         table.label.push(row.label);
         table.area.push(row.area);
         table.flags.push(row.flags);
+        table.x_peak.push(row.peak.0 as i64);
+        table.y_peak.push(row.peak.1 as i64);
+        if let Some(e) = &row.extended {
+            for (column, value) in [
+                (&mut table.x_win, e.window.x),
+                (&mut table.x_win_err, e.window.errors.x),
+                (&mut table.y_win, e.window.y),
+                (&mut table.y_win_err, e.window.errors.y),
+                (&mut table.xy_win_cov, e.window.errors.covariance),
+                (&mut table.r_20, e.radii[0]),
+                (&mut table.r_80, e.radii[1]),
+            ] {
+                column.push(value);
+            }
+        }
         for (column, value) in [
             (&mut table.x, e.x),
             (&mut table.x_err, row.position.x),

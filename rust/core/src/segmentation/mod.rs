@@ -6,6 +6,7 @@ mod convolve;
 mod correlation;
 mod deblend;
 mod detect;
+mod extended;
 mod kron;
 mod label;
 mod measure;
@@ -14,6 +15,10 @@ mod noise;
 mod overlap;
 mod position;
 mod segments;
+mod sersic_growth;
+mod shape_noise;
+mod total;
+mod window;
 
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
