@@ -59,7 +59,17 @@ impl Extended {
     ) -> Self {
         let detection = unfiltered.photometer;
         let (label, ellipse) = (source.label, source.ellipse);
-        let auto_errors = auto_errors(source, unfiltered, bands, valued, &scratch.footprint);
+        let noise = shape_noise(source, unfiltered, valued);
+        let auto_errors: Vec<f64> = bands
+            .iter()
+            .map(|band| {
+                let held = band.factors(&scratch.footprint, label);
+                match &noise {
+                    Some(noise) => noise.flux_error(band, &held),
+                    None => band.variance_of_sum(&held).sqrt(),
+                }
+            })
+            .collect();
         let centre = (ellipse.x, ellipse.y);
         let without_errors = Photometer {
             variance: None,
@@ -85,7 +95,13 @@ impl Extended {
         scratch
             .annuli
             .lay(ellipse, source.kron_radius, detection.data.shape());
-        let totals = totals(&scratch.annuli, detection, bands, label);
+        let totals = totals(
+            &scratch.annuli,
+            detection,
+            bands,
+            (label, ellipse),
+            noise.as_ref(),
+        );
         let bands = auto_errors.into_iter().zip(totals);
         Self {
             window,
@@ -97,32 +113,21 @@ impl Extended {
     }
 }
 
-/// Errors of the Kron fluxes in all bands, with that of the shape unless it is held.
-fn auto_errors(
+/// How the shape of a source moves with the pixels; None when it is held or nothing is known about its noise.
+fn shape_noise<'a>(
     source: &Source<'_>,
-    unfiltered: &Unfiltered<'_>,
-    bands: &[Photometer<'_>],
+    unfiltered: &Unfiltered<'a>,
     valued: impl Iterator<Item = (usize, usize, f32)> + Clone,
-    footprint: &Footprint,
-) -> Vec<f64> {
-    let noise = if source.is_held || unfiltered.photometer.variance.is_none() {
-        None
-    } else {
-        ShapeNoise::new(
-            unfiltered,
-            source.runs,
-            valued,
-            source.ellipse,
-            source.label,
-            (source.kron, source.kron_radius),
-        )
-    };
-    let error = |band: &Photometer<'_>| {
-        let held = band.factors(footprint, source.label);
-        match &noise {
-            Some(noise) => noise.flux_error(band, &held),
-            None => band.variance_of_sum(&held).sqrt(),
-        }
-    };
-    bands.iter().map(error).collect()
+) -> Option<ShapeNoise<'a>> {
+    if source.is_held || unfiltered.photometer.variance.is_none() {
+        return None;
+    }
+    ShapeNoise::new(
+        unfiltered,
+        source.runs,
+        valued,
+        source.ellipse,
+        source.label,
+        (source.kron, source.kron_radius),
+    )
 }

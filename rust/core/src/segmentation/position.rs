@@ -80,24 +80,17 @@ pub(super) struct Saddle {
     pub y: usize,
 }
 
-/// Flux and centre of the pixels above a floor; None when they do not weigh.
-fn centroid(
-    valued: impl Iterator<Item = (usize, usize, f32)>,
-    floor: f32,
-) -> Option<(f64, f64, f64)> {
-    let (mut flux, mut mx, mut my) = (0.0, 0.0, 0.0);
-    for (x, y, value) in valued.filter(|&(_, _, value)| value > floor && value.is_finite()) {
-        let value = f64::from(value);
-        flux += value;
-        mx += value * x as f64;
-        my += value * y as f64;
-    }
-    (flux > 0.0).then(|| (flux, mx / flux, my / flux))
+/// Height of the standard normal distribution, and its integral by the logistic function closest to it.
+fn normal(z: f64) -> (f64, f64) {
+    let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    (density, 1.0 / (1.0 + (-1.702 * z).exp()))
 }
 
-/// Errors of the centre `(x0, y0)` of the pixels `(x, y, filtered value)` of a segment that lie above a saddle: its
-/// derivatives by the filtered pixels are `(x - x0) / sum f`, and it moves with the noise of the saddle, by the slope
-/// between one standard deviation below and above.
+/// Errors of the centre `(x0, y0)` of the pixels `(x, y, filtered value)` of a segment.
+///
+/// Its derivatives by the filtered pixels `f` are `(x - x0) / sum f`. Where only those above a saddle `s` count, one may
+/// also come in or drop out: the mean of `f H(f - s)` over noise of width `sigma` changes by
+/// `Phi(z) + s / sigma phi(z)` with `f`, `z = (f - s) / sigma`, and by `-s / sigma phi(z)` with `s`, the value of a pixel.
 pub(super) fn position_errors(
     unfiltered: &Unfiltered<'_>,
     runs: &[Run],
@@ -106,29 +99,45 @@ pub(super) fn position_errors(
     (x0, y0): (f64, f64),
 ) -> PositionErrors {
     let image = unfiltered.photometer;
-    let floor = saddle.map_or(f32::NEG_INFINITY, |s| s.value);
-    let Some((flux, _, _)) = centroid(valued.clone(), floor) else {
+    let Some(variance) = image.variance else {
         return PositionErrors::UNKNOWN;
     };
-    if image.variance.is_none() {
+    let nx = variance.shape().1;
+    let floor = saddle.map_or(f32::NEG_INFINITY, |s| s.value);
+    let finite = valued.filter(|&(_, _, value)| value.is_finite());
+    let core = finite.clone().filter(|&(_, _, value)| value > floor);
+    let flux: f64 = core.clone().map(|(_, _, value)| f64::from(value)).sum();
+    if flux <= 0.0 {
         return PositionErrors::UNKNOWN;
     }
     let mut along_x = unfiltered.zeros(runs);
     let mut along_y = along_x.clone();
-    for (x, y, value) in valued.clone() {
-        if value > floor && value.is_finite() {
+    if let Some(saddle) = saddle {
+        let mut level = along_x.clone();
+        unfiltered.add(&mut level, saddle.x, saddle.y, 1.0);
+        // The filter's noise at other pixels is taken as that at the saddle times the ratio of the pixels' own.
+        let at_saddle = f64::from(variance.row(saddle.y)[saddle.x]);
+        let relative = (image.variance_of_sum(&level) / at_saddle).sqrt();
+        let (mut by_x, mut by_y) = (0.0, 0.0);
+        for (x, y, value) in finite {
+            let sigma = relative * f64::from(variance.pixels()[y * nx + x]).sqrt();
+            let (density, above) = normal((f64::from(value) - f64::from(floor)) / sigma);
+            let crossing = f64::from(floor) / sigma * density;
+            let (dx, dy) = ((x as f64 - x0) / flux, (y as f64 - y0) / flux);
+            if !crossing.is_finite() {
+                continue;
+            }
+            unfiltered.add(&mut along_x, x, y, dx * (above + crossing));
+            unfiltered.add(&mut along_y, x, y, dy * (above + crossing));
+            by_x -= dx * crossing;
+            by_y -= dy * crossing;
+        }
+        along_x = along_x.plus(by_x, &level);
+        along_y = along_y.plus(by_y, &level);
+    } else {
+        for (x, y, _) in core {
             unfiltered.add(&mut along_x, x, y, (x as f64 - x0) / flux);
             unfiltered.add(&mut along_y, x, y, (y as f64 - y0) / flux);
-        }
-    }
-    if let Some(saddle) = saddle {
-        let mut level = unfiltered.zeros(runs);
-        unfiltered.add(&mut level, saddle.x, saddle.y, 1.0);
-        let sigma = image.variance_of_sum(&level).sqrt();
-        let at = |sign: f64| centroid(valued.clone(), (f64::from(floor) + sign * sigma) as f32);
-        if let (Some((_, xu, yu)), Some((_, xl, yl))) = (at(1.0), at(-1.0)) {
-            along_x = along_x.plus((xu - xl) / (2.0 * sigma), &level);
-            along_y = along_y.plus((yu - yl) / (2.0 * sigma), &level);
         }
     }
     PositionErrors::of(image, &along_x, &along_y)

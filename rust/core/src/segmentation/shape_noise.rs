@@ -7,13 +7,19 @@ use super::label::Run;
 use super::moments::Ellipse;
 use super::position::Unfiltered;
 
-/// Half width of the ring in which the light at an aperture's edge is averaged, in units of the aperture's radius.
-const RING: f64 = 0.1;
+/// Half width of the ring in which the light at an aperture's edge is averaged, in units of the aperture's radius, and at
+/// least [pix].
+const RING: (f64, f64) = (0.1, 0.5);
 /// Slope of the logistic function that is closest to the normal distribution.
 const LOGISTIC: f64 = 1.702;
 
-/// Squared elliptical radius and its derivatives by the moments `x2, y2, xy`.
-fn radius(ellipse: &Ellipse, dx: f64, dy: f64) -> (f64, [f64; 3]) {
+/// Half width of the ring along the edge of an ellipse at a radius, in units of the ellipse.
+pub(super) fn half_ring(ellipse: &Ellipse, radius: f64) -> f64 {
+    (RING.0 * radius).max(RING.1 / (ellipse.a * ellipse.b).sqrt())
+}
+
+/// Elliptical radius and its derivatives by the moments `x2, y2, xy`.
+pub(super) fn radius(ellipse: &Ellipse, dx: f64, dy: f64) -> (f64, [f64; 3]) {
     let det = ellipse.x2 * ellipse.y2 - ellipse.xy * ellipse.xy;
     let r2 = ellipse.radius_squared(dx, dy);
     let by = [
@@ -84,7 +90,7 @@ impl<'a> ShapeNoise<'a> {
         let extent = params.extent;
         let (mut light, mut moment) = (0.0, 0.0);
         let (mut slope, mut edge) = ([0.0; 3], [0.0; 3]);
-        let ring = RING * extent;
+        let ring = half_ring(ellipse, extent);
         for (i, _, r, by) in within(detection, ellipse, label, extent + ring) {
             let value = f64::from(detection.data.pixels()[i]);
             if r <= extent {
@@ -147,7 +153,7 @@ impl<'a> ShapeNoise<'a> {
     }
 
     /// Derivatives by the pixels of `by_first` times the first moment plus `by` times the second ones.
-    fn shape_factors(&self, by_first: f64, by: [f64; 3]) -> Factors {
+    pub(super) fn shape_factors(&self, by_first: f64, by: [f64; 3]) -> Factors {
         let mut factors = zeros(&self.ellipse, 0.0);
         factors = factors.united(&self.kron, by_first);
         for k in 0..3 {
@@ -162,7 +168,7 @@ impl<'a> ShapeNoise<'a> {
     /// `dF/dm` and `dF/dr1`, which the light in a ring along the aperture's edge gives, and those with the pixels of the
     /// detection image. Where the radius is near its least value, it moves with the probability that it is above.
     pub(super) fn flux_error(&self, band: &Photometer<'_>, held: &Factors) -> f64 {
-        let (k, ring) = (self.radius, RING * self.radius);
+        let (k, ring) = (self.radius, half_ring(&self.ellipse, self.radius));
         let (mut by_radius, mut by) = (0.0, [0.0; 3]);
         for (i, _, r, slope) in within(band, &self.ellipse, self.label, k + ring) {
             if (r - k).abs() < ring {

@@ -5,6 +5,7 @@ use super::correlation::Factors;
 use super::moments::Ellipse;
 use super::overlap::Outline;
 use super::sersic_growth::{Growth, LN_N, growth};
+use super::shape_noise::{ShapeNoise, half_ring, radius};
 
 /// The inner disc and the annuli around it.
 const N_ZONES: usize = 10;
@@ -19,11 +20,16 @@ const MAX_MISSING: f64 = 0.5;
 const LN_END: f64 = 2.079_441_541_679_836;
 /// Real profiles differ from a Sersic one by about this fraction of a zone's flux.
 const PROFILE_SCATTER: f64 = 0.01;
+/// Where a part of a zone belongs to other sources their wings reach into the rest: times that part, the fraction by
+/// which its flux may be off.
+const CONTAMINATION: f64 = 2.0;
 /// Without variances every zone is trusted to this fraction of all light.
 const UNKNOWN_NOISE: f64 = 0.003;
 /// Weak priors: mean and width of the logarithms of the half-light radius, in units of the ellipse, and of the index.
-const PRIOR_RADIUS: (f64, f64) = (0.53, 1.5);
-const PRIOR_INDEX: (f64, f64) = (0.18, 0.6);
+const PRIOR_RADIUS: (f64, f64) = (0.53, 0.5);
+const PRIOR_INDEX: (f64, f64) = (0.18, 0.4);
+/// Step for second derivatives, wider than the cells of the table of growth curves.
+const CURVATURE_STEP: f64 = 0.06;
 const LN_RADIUS: (f64, f64) = (-1.6, 3.4);
 const MAX_STEPS: usize = 40;
 
@@ -36,6 +42,15 @@ struct Share {
     y: isize,
     zone: usize,
     overlap: f64,
+}
+
+/// A pixel that counts for a zone, by itself or for the one opposite to it.
+struct Counting {
+    i: usize,
+    at: (isize, isize),
+    zone: usize,
+    overlap: f64,
+    is_own: bool,
 }
 
 /// The zones of a source; used again for the next one, so that its memory is kept.
@@ -55,6 +70,8 @@ struct Light {
     variance: Zones,
     /// What makes up for the part that is missing; 0 for zones that do not count.
     scale: Zones,
+    /// Square of the fraction by which the flux may differ from that of a profile.
+    scatter: Zones,
 }
 
 /// A fitted profile.
@@ -83,6 +100,7 @@ impl Annuli {
             .map(|r| std::f64::consts::PI * r * r * ellipse.a * ellipse.b);
         self.area = std::array::from_fn(|k| discs[k] - if k == 0 { 0.0 } else { discs[k - 1] });
         let [reach_x, reach_y] = outlines[N_ZONES - 1].reach();
+        let unit = Outline::new(ellipse.a, ellipse.b, ellipse.theta);
         let rows = touched(ellipse.y, reach_y, shape.0);
         let columns = touched(ellipse.x, reach_x, shape.1);
         self.window = self.mirror.window(
@@ -93,7 +111,9 @@ impl Annuli {
             for x in columns.clone() {
                 let (dx, dy) = (x as f64 - ellipse.x, y as f64 - ellipse.y);
                 let mut within = 0.0;
-                for (zone, outline) in outlines.iter().enumerate() {
+                let inner = unit.radius(dx, dy) - unit.half_diagonal();
+                let first = self.outer.partition_point(|&r| r <= inner);
+                for (zone, outline) in outlines.iter().enumerate().skip(first) {
                     let overlap = outline.overlap(dx, dy);
                     if overlap > within {
                         self.shares.push(Share {
@@ -117,17 +137,26 @@ impl Annuli {
         &'a self,
         image: &'a Photometer<'_>,
         label: i32,
-    ) -> impl Iterator<Item = (usize, (isize, isize), usize, f64)> + 'a {
+    ) -> impl Iterator<Item = Counting> + 'a {
         self.shares.iter().filter_map(move |share| {
             let here = image.index(share.x, share.y);
             let state = here.map_or(State::Bad, |i| image.state(i, label));
             match (state, here) {
-                (State::Good, Some(i)) => Some((i, (share.x, share.y), share.zone, share.overlap)),
+                (State::Good, Some(i)) => Some(Counting {
+                    i,
+                    at: (share.x, share.y),
+                    zone: share.zone,
+                    overlap: share.overlap,
+                    is_own: true,
+                }),
                 _ => image
                     .stand_in(&self.mirror, share.x, share.y, state, label)
-                    .map(|i| {
-                        let at = self.mirror.opposite(share.x, share.y);
-                        (i, at, share.zone, share.overlap)
+                    .map(|i| Counting {
+                        i,
+                        at: self.mirror.opposite(share.x, share.y),
+                        zone: share.zone,
+                        overlap: share.overlap,
+                        is_own: false,
                     }),
             }
         })
@@ -135,10 +164,14 @@ impl Annuli {
 
     fn light(&self, image: &Photometer<'_>, label: i32) -> Light {
         let mut light = Light::default();
-        let mut used = [0.0; N_ZONES];
-        for (i, _, zone, overlap) in self.counting(image, label) {
-            light.flux[zone] += overlap * f64::from(image.data.pixels()[i]);
-            light.variance[zone] += overlap * overlap * image.variance_of(i);
+        let (mut used, mut own) = ([0.0; N_ZONES], [0.0; N_ZONES]);
+        for p in self.counting(image, label) {
+            let (zone, overlap) = (p.zone, p.overlap);
+            if p.is_own {
+                own[zone] += overlap;
+            }
+            light.flux[zone] += overlap * f64::from(image.data.pixels()[p.i]);
+            light.variance[zone] += overlap * overlap * image.variance_of(p.i);
             used[zone] += overlap;
         }
         let correlation = image.noise_correlation.powi(2);
@@ -156,16 +189,44 @@ impl Annuli {
             } else {
                 (UNKNOWN_NOISE * whole).powi(2)
             };
-            light.variance[k] = noise + (PROFILE_SCATTER * light.flux[k]).powi(2);
+            let replaced = (1.0 - own[k] / self.area[k]).max(0.0);
+            light.scatter[k] = PROFILE_SCATTER.powi(2) + (CONTAMINATION * replaced).powi(2);
+            light.variance[k] = noise + light.scatter[k] * light.flux[k].powi(2);
         }
         light
+    }
+
+    /// Derivatives of what a band holds in the zones by the second moments of the ellipse: those of the light along
+    /// their edges.
+    fn slopes(&self, image: &Photometer<'_>, label: i32, ellipse: &Ellipse) -> [[f64; 3]; N_ZONES] {
+        let rings = self.outer.map(|r| half_ring(ellipse, r));
+        let mut slopes = [[0.0; 3]; N_ZONES];
+        for p in self.counting(image, label) {
+            let (x, y) = p.at;
+            let (r, by) = radius(ellipse, x as f64 - ellipse.x, y as f64 - ellipse.y);
+            let light = p.overlap * f64::from(image.data.pixels()[p.i]);
+            // Rings of edges farther than two zones away do not reach here.
+            let next = self.outer.partition_point(|&e| e < r);
+            for k in next.saturating_sub(3)..(next + 3).min(N_ZONES) {
+                if (r - self.outer[k]).abs() < rings[k] {
+                    for (m, by) in by.iter().enumerate() {
+                        let slope = light * by / (2.0 * rings[k]);
+                        slopes[k][m] -= slope;
+                        if k + 1 < N_ZONES {
+                            slopes[k + 1][m] += slope;
+                        }
+                    }
+                }
+            }
+        }
+        slopes
     }
 
     /// Factors of the pixels for derivatives by the fluxes of the zones.
     fn factors(&self, image: &Photometer<'_>, label: i32, by_zone: &Zones) -> Factors {
         let mut factors = Factors::zeros(self.window[0], self.window[1]);
-        for (_, (x, y), zone, overlap) in self.counting(image, label) {
-            factors.add(x, y, by_zone[zone] * overlap);
+        for p in self.counting(image, label) {
+            factors.add(p.at.0, p.at.1, by_zone[p.zone] * p.overlap);
         }
         factors
     }
@@ -240,6 +301,26 @@ fn sums(outer: &Zones, light: &Light, unit: f64, p: [f64; 3]) -> Sums {
     out
 }
 
+/// Curvature of the log-posterior with the second derivatives of the profile, which count where it does not fit; None
+/// where that is not positive definite.
+fn curvature(outer: &Zones, light: &Light, unit: f64, p: [f64; 3]) -> Option<[[f64; 3]; 3]> {
+    let mut found = [[0.0; 3]; 3];
+    for j in 0..3 {
+        let at = |sign: f64| {
+            let mut q = p;
+            q[j] += sign * CURVATURE_STEP;
+            sums(outer, light, unit, q).gradient
+        };
+        let (up, down) = (at(1.0), at(-1.0));
+        for i in 0..3 {
+            found[i][j] += 0.25 * (down[i] - up[i]) / CURVATURE_STEP;
+            found[j][i] += 0.25 * (down[i] - up[i]) / CURVATURE_STEP;
+        }
+    }
+    let minor = found[0][0] * found[1][1] - found[0][1] * found[1][0];
+    (found[0][0] > 0.0 && minor > 0.0 && solve(&found, [1.0; 3]).is_some()).then_some(found)
+}
+
 /// The likeliest profile by Levenberg-Marquardt steps; None when there is too little light.
 ///
 /// # Source
@@ -281,11 +362,16 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
             }
         }
     }
+    let curvature = curvature(outer, light, unit, p).unwrap_or(here.curvature);
+    let zones = zone_growth(outer, p[1], p[2]);
     let mut gain = [[0.0; 3]; N_ZONES];
     for k in 0..N_ZONES {
         if light.scale[k] > 0.0 {
-            let weight = unit / light.variance[k];
-            gain[k] = solve(&here.curvature, here.slopes[k].map(|s| s * weight))?;
+            // That scatter makes the weight of a zone depend on its flux.
+            let residual = light.flux[k] - unit * p[0] * zones[k].value;
+            let drift = 2.0 * light.scatter[k] * light.flux[k] / light.variance[k];
+            let weight = unit / light.variance[k] * (1.0 - residual * drift);
+            gain[k] = solve(&curvature, here.slopes[k].map(|s| s * weight))?;
             gain[k][0] *= unit;
         }
     }
@@ -312,23 +398,37 @@ impl Total {
 }
 
 /// Total fluxes of a source in all bands: the profile is fitted to the detection image and scaled to every band, so
-/// colours are those of one profile.
+/// colours are those of one profile. With `noise` the errors hold for ellipses that are measured anew.
 pub(super) fn totals(
     annuli: &Annuli,
     detection: &Photometer<'_>,
     bands: &[Photometer<'_>],
-    label: i32,
+    (label, ellipse): (i32, &Ellipse),
+    noise: Option<&ShapeNoise<'_>>,
 ) -> Vec<Total> {
     let detected = annuli.light(detection, label);
     let Some(profile) = fit(&annuli.outer, &detected) else {
         return vec![Total::UNKNOWN; bands.len()];
     };
     let total = |band: &Photometer<'_>| {
-        if is_same(band, detection) {
-            profile.own_total(annuli, &detected, detection, label)
+        let (flux, own, of_shape) = if is_same(band, detection) {
+            profile.own_total(&detected)
         } else {
-            profile.scaled_total(annuli, &detected, detection, band, label)
+            profile.scaled_total(annuli, &detected, &annuli.light(band, label))
+        };
+        let mut shape = annuli.factors(detection, label, &of_shape);
+        if let Some(noise) = noise {
+            let slopes = annuli.slopes(band, label, ellipse);
+            let by = std::array::from_fn(|m| (0..N_ZONES).map(|k| own[k] * slopes[k][m]).sum());
+            shape = shape.united(&noise.shape_factors(0.0, by), 1.0);
         }
+        let own = annuli.factors(band, label, &own);
+        let error = if is_same(band, detection) {
+            error_of(band, &own.united(&shape, 1.0))
+        } else {
+            error_of(band, &own).hypot(error_of(detection, &shape))
+        };
+        Total { flux, error }
     };
     bands.iter().map(total).collect()
 }
@@ -343,36 +443,25 @@ fn error_of(image: &Photometer<'_>, factors: &Factors) -> f64 {
 }
 
 impl Profile {
-    /// Total of the image that the profile was fitted to.
-    fn own_total(
-        &self,
-        annuli: &Annuli,
-        light: &Light,
-        image: &Photometer<'_>,
-        label: i32,
-    ) -> Total {
+    /// Total of the image that the profile was fitted to, its derivatives by the zones, and none by those of another.
+    fn own_total(&self, light: &Light) -> (f64, Zones, Zones) {
         let end = growth(LN_END, self.ln_index);
         let by_zone = std::array::from_fn(|k| {
             let [amplitude, _, index] = self.gain[k];
             light.scale[k] * (end.value * amplitude + self.amplitude * end.by_ln_n * index)
         });
-        Total {
-            flux: self.amplitude * end.value,
-            error: error_of(image, &annuli.factors(image, label, &by_zone)),
-        }
+        (self.amplitude * end.value, by_zone, [0.0; N_ZONES])
     }
 
-    /// Total of another band: the amplitude of the same profile, with the noise of both images.
+    /// Total of another band, the amplitude of the same profile, and its derivatives by the zones of that band and of
+    /// the detection image.
     fn scaled_total(
         &self,
         annuli: &Annuli,
         detected: &Light,
-        detection: &Photometer<'_>,
-        band: &Photometer<'_>,
-        label: i32,
-    ) -> Total {
+        light: &Light,
+    ) -> (f64, Zones, Zones) {
         let end = growth(LN_END, self.ln_index);
-        let light = annuli.light(band, label);
         let zones = zone_growth(&annuli.outer, self.ln_radius, self.ln_index);
         let weight: Zones = std::array::from_fn(|k| {
             if light.scale[k] > 0.0 && light.variance[k] > 0.0 {
@@ -384,9 +473,6 @@ impl Profile {
         let sum =
             |f: &dyn Fn(usize) -> f64| -> f64 { (0..N_ZONES).map(|k| weight[k] * f(k)).sum() };
         let norm = sum(&|k| zones[k].value.powi(2));
-        if norm <= 0.0 {
-            return Total::UNKNOWN;
-        }
         let amplitude = sum(&|k| zones[k].value * light.flux[k]) / norm;
         let slope = |by: &dyn Fn(&Growth) -> f64| {
             sum(&|k| by(&zones[k]) * (light.flux[k] - 2.0 * amplitude * zones[k].value)) / norm
@@ -399,12 +485,7 @@ impl Profile {
             let [_, radius, index] = self.gain[k];
             detected.scale[k] * (by_radius * radius + by_index * index)
         });
-        let noise = error_of(band, &annuli.factors(band, label, &own));
-        let shape = error_of(detection, &annuli.factors(detection, label, &of_shape));
-        Total {
-            flux: amplitude * end.value,
-            error: noise.hypot(shape),
-        }
+        (amplitude * end.value, own, of_shape)
     }
 }
 
@@ -448,7 +529,7 @@ mod tests {
         let ellipse = Ellipse::with_axes(150.0, 150.0, 7.0, 7.0, 0.0);
         let mut annuli = Annuli::default();
         annuli.lay(&ellipse, 3.5, (n, n));
-        let found = totals(&annuli, &detection, &[detection, band], 0);
+        let found = totals(&annuli, &detection, &[detection, band], (0, &ellipse), None);
         assert!((found[0].flux / 1000.0 - 1.0).abs() < 0.02, "{found:?}");
         assert!(
             (found[1].flux / found[0].flux - 0.25).abs() < 0.002,
