@@ -5,6 +5,7 @@ import pytest
 
 from skymere.segmentation import DetectParams, SourceFlag, detect, measure
 from skymere.testing import SceneParams
+
 from .drizzled import BAND, Field, make_field
 
 HELD = ("flux_iso", "flux_aper1", "flux_aper2", "flux_auto", "flux_total")

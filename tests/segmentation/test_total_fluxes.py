@@ -1,5 +1,7 @@
 """Total fluxes of simulated galaxies and stars against their truth and against sep's AUTO."""
 
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 import pytest
@@ -65,7 +67,7 @@ def matched(seed: int, scene: SceneParams) -> pl.DataFrame:
 
 
 def check(sources: pl.DataFrame, edges: tuple[float, ...]) -> None:
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         in_bin = sources.filter(pl.col("s_n").is_between(low, high), pl.col("sep").is_finite())
         for kind in ("all", "star", "exponential", "de Vaucouleurs"):
             chosen = in_bin if kind == "all" else in_bin.filter(pl.col("kind") == kind)
