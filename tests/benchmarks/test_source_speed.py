@@ -45,7 +45,9 @@ def _by_skymere(image: np.ndarray) -> int:
     data = image - sky.level
     segmentation = detect(data, error=sky.rms_global, params=SEXTRACTOR)
     picture = MeasureImage(data=data, error=sky.rms_global)
-    return measure(segmentation, {"r": picture}, params=MeasureParams(aperture_diameters_pix=())).table.height
+    return measure(
+        segmentation, {"r": picture}, params=MeasureParams(aperture_diameters_pix=(), extended=False)
+    ).table.height
 
 
 def _interleaved(

@@ -179,10 +179,10 @@ def test_a_store_without_links_is_broken(lake, monkeypatch):
 
 
 def test_a_missing_or_changed_schema_is_broken(lake):
-    copy = lake.path / "schemas" / "source-1.0.0.yaml"
+    copy = lake.path / "schemas" / "source-1.1.0.yaml"
     text = copy.read_text()
     copy.write_text(text.replace("deg", "rad"))
-    assert "is not the source/1.0.0" in broken(examine(lake.path))["schemas"]
+    assert "is not the source/1.1.0" in broken(examine(lake.path))["schemas"]
     copy.unlink()
     assert "has no schema" in broken(examine(lake.path))["schemas"]
     copy.write_text(text)

@@ -72,7 +72,7 @@ ON_DISK = {
         t, "flags", lambda f, v: (f.with_nullable(True), v)
     ),
     "column _healpix_29: expected sorted rows, found .* in row 1": lambda t: t.take(list(range(len(t)))[::-1]),
-    "expected the metadata of source/1.0.0": lambda t: t.replace_schema_metadata({}),
+    "expected the metadata of source/1.1.0": lambda t: t.replace_schema_metadata({}),
 }  # fmt: skip
 
 

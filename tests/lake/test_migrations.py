@@ -22,7 +22,7 @@ def column(name, datatype="float", *, nullable=True, unit="arcsec"):
 
 
 def with_version(text, version):
-    return text.replace('current: "1.0.0"', f'current: "{version}"')
+    return text.replace('current: "1.1.0"', f'current: "{version}"')
 
 
 def changed(text, old, new):
@@ -32,7 +32,7 @@ def changed(text, old, new):
 
 # A minor version has more columns, also of each band.
 MORE = column("z_spec", unit="") + column("kind", "string", unit="") + column("colour_{band}", unit="")
-MINOR = {"source-1.1.0.yaml": with_version(V1, "1.1.0") + MORE}
+MINOR = {"source-1.2.0.yaml": with_version(V1, "1.2.0") + MORE}
 # A major one has another name and unit for one of them, a new one without null, and other fluxes.
 R_HALF = '{name: r_half, "@id": "#source.r_half", datatype: float, nullable: true, ivoa:unit: "pix"'
 R_EFF = '{name: r_eff, "@id": "#source.r_eff", datatype: float, nullable: true, ivoa:unit: "arcsec"'
@@ -49,7 +49,7 @@ def in_arcsec_and_njy(rows):
 
 @pytest.fixture(scope="module")
 def made(survey, tmp_path_factory):
-    """A lake of version 1.0.0 with sources and their cutouts in both tiles, a second version of one, and a release."""
+    """A lake of version 1.1.0 with sources and their cutouts in both tiles, a second version of one, and a release."""
     lake = survey.create(tmp_path_factory.mktemp("made") / "lake")
     for tile in ("east", "west"):
         for product in ("mosaic", "segmentation", "source", "cutout"):

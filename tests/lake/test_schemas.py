@@ -90,7 +90,8 @@ def test_patterns_become_the_columns_of_each_band():
     ],
 )
 def test_faulty_schema_files_are_refused(change, message):
-    text = load_schema("source").text
+    # Strings that a later version adds may be null.
+    text = load_schema("source", "1.0.0").text
     assert change[0] in text
     with pytest.raises(FormatError, match=message):
         parse_schema(text.replace(*change), "a file")
@@ -206,9 +207,9 @@ def test_a_delta_table_with_a_foreign_column_is_refused_when_read(lake, survey):
 def test_the_lake_keeps_the_schemas_it_used(lake, survey):
     publish_good(lake, survey)
     copies = {path.name for path in (lake.path / "schemas").iterdir()}
-    assert copies == {"source-1.0.0.yaml", "run-1.0.0.yaml"}
-    assert (lake.path / "schemas/source-1.0.0.yaml").read_text() == load_schema("source").text
-    (lake.path / "schemas/source-1.0.0.yaml").write_text("other")
+    assert copies == {"source-1.1.0.yaml", "run-1.0.0.yaml"}
+    assert (lake.path / "schemas/source-1.1.0.yaml").read_text() == load_schema("source").text
+    (lake.path / "schemas/source-1.1.0.yaml").write_text("other")
     with (
         lake.run(stage="s", tile="east", product="source", inputs=[], params={"n": 2}) as run,
         pytest.raises(SchemaError, match="never change"),

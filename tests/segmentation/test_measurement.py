@@ -67,9 +67,9 @@ def test_columns_stand_in_order_and_have_their_units() -> None:
     )
     bare = MeasureImage(data=image, error=0.01)
     table = measure(detect(image, error=0.01, grid=grid), {"f160w": mosaic, "raw": bare}, detection="raw").table
-    assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "ra", "dec"]
+    assert table.columns[:7] == ["label", "x", "x_err", "y", "y_err", "xy_cov", "ra"]
     for name in table.columns:
-        if "_err" in name:
+        if "_err" in name and "_err_total" not in name:
             assert table.columns.index(name) == table.columns.index(name.replace("_err", "")) + 1
     row = table.row(0, named=True)
     assert row["flux_auto_f160w"] == pytest.approx(row["flux_auto_raw"] * 10 ** (-0.4 * (25.9 - 23.9)), rel=1e-6)
@@ -79,6 +79,10 @@ def test_columns_stand_in_order_and_have_their_units() -> None:
     ra, dec = grid.sky(np.array([row["x"]]), np.array([row["y"]]))
     assert (row["ra"], row["dec"]) == (ra[0], dec[0])
     assert row["x_err"] > 0
+    # A quarter turn of the axes: east is -x.
+    assert row["ra_err"] == pytest.approx(0.06 * row["x_err"], rel=1e-3)
+    assert row["dec_err"] == pytest.approx(0.06 * row["y_err"], rel=1e-3)
+    assert row["ra_dec_cov"] == pytest.approx(-(0.06**2) * row["xy_cov"], rel=1e-2, abs=1e-6 * row["ra_err"] ** 2)
 
 
 def test_flags_say_what_is_wrong() -> None:
@@ -197,3 +201,85 @@ def test_wrong_input_is_named() -> None:
         MeasureParams(aperture_diameters_pix=(3.0, -1.0))
     with pytest.raises(InvalidInputError, match="noise_correlation"):
         MeasureImage(data=np.ones((3, 3)), noise_correlation=0.0)
+
+
+def test_held_shapes_stay_as_they_are_given() -> None:
+    image = gaussian((121, 131), 61.3, 58.7, a=6.0, b=3.0, theta=30.0, flux=1e4)
+    other = gaussian((121, 131), 30.0, 90.0, a=2.0, b=2.0, theta=0.0, flux=3e3)
+    found = detect(image + other, error=0.02)
+    pictures = {"r": MeasureImage(data=image + other, error=0.02)}
+    table = measure(found, pictures).table
+    noisy = {"r": MeasureImage(data=image + other + np.random.default_rng(1).normal(0, 1, image.shape), error=1.0)}
+    held = measure(found, noisy, shapes=table.reverse()).table
+    for name in ("label", "x", "y", "a", "b", "theta", "kron_radius"):
+        np.testing.assert_allclose(held[name], table[name], rtol=1e-12)
+    again = aperture_flux(
+        noisy["r"],
+        table["x"],
+        table["y"],
+        a=table["a"] * table["kron_radius"],
+        b=table["b"] * table["kron_radius"],
+        theta=table["theta"],
+        segmentation=found,
+        label=table["label"],
+    )
+    np.testing.assert_allclose(held["flux_auto_r"], again.flux, rtol=1e-9)
+    np.testing.assert_allclose(held["flux_auto_err_r"], again.flux_err, rtol=1e-9)
+    # A held aperture has no noise of its own.
+    np.testing.assert_allclose(held["flux_auto_err_total_r"], held["flux_auto_err_r"], rtol=1e-9)
+    with pytest.raises(InvalidInputError, match=r"columns \['kron_radius'\] are missing"):
+        measure(found, pictures, shapes=table.drop("kron_radius"))
+    with pytest.raises(InvalidInputError, match="label 2 has no complete row"):
+        measure(found, pictures, shapes=table.head(1))
+
+
+def test_saturated_pixels_and_the_edge_of_the_image_are_flagged() -> None:
+    image = gaussian((120, 160), 40.0, 60.0, a=3.0, b=3.0, theta=0.0, flux=1e4)
+    image += gaussian((120, 160), 100.0, 60.0, a=3.0, b=3.0, theta=0.0, flux=2e3)
+    image += gaussian((120, 160), 70.0, 1.0, a=3.0, b=3.0, theta=0.0, flux=4e3)
+    found = detect(image, error=0.05)
+    mask = image > 100.0
+    for saturated in (100.0, mask):
+        table = measure(
+            found, {"r": MeasureImage(data=image, error=0.05)}, saturated={"r": saturated}, detection="r"
+        ).table
+        assert [bool(f & SourceFlag.SATURATED) for f in table["flags_r"]] == [True, False, False]
+    bare = MeasureImage(data=image, error=0.05, saturated=100.0)
+    flags = measure(found, {"r": bare}).table.sort("y")["flags"].to_list()
+    assert flags[0] & SourceFlag.TILE_EDGE
+    assert flags[0] & SourceFlag.EDGE
+    assert not flags[1] & SourceFlag.TILE_EDGE
+    assert any(f & SourceFlag.SATURATED for f in flags[1:])
+    with pytest.raises(InvalidInputError, match=r"\['g'\] are no bands"):
+        measure(found, {"r": bare}, saturated={"g": 1.0})
+
+
+def test_a_lone_galaxy_has_its_windowed_centre_peak_concentration_and_magnitude() -> None:
+    image = gaussian((121, 131), 61.3, 58.7, a=4.0, b=4.0, theta=0.0, flux=1e4)
+    picture = MeasureImage(data=image, error=0.02, zero_point_ab=25.0)
+    row = measure(detect(image, error=0.02), {"r": picture}).table.row(0, named=True)
+    assert (row["x_win"], row["y_win"]) == pytest.approx((61.3, 58.7), abs=1e-4)
+    assert (row["x_peak"], row["y_peak"]) == (61, 59)
+    # A Gaussian holds the fraction f within sigma sqrt(-2 ln(1 - f)).
+    expected = 5 * np.log10(np.sqrt(np.log(1 - 0.8) / np.log(1 - 0.2)))
+    assert row["concentration"] == pytest.approx(expected, rel=5e-3)
+    assert row["mag_auto_r"] == pytest.approx(25.0 - 2.5 * np.log10(1e4), abs=5e-3)
+    assert row["mag_auto_err_r"] == pytest.approx(1.0857 * row["flux_auto_err_total_r"] / row["flux_auto_r"], rel=1e-4)
+    core = measure(detect(image, error=0.02), {"r": picture}, params=MeasureParams(extended=False)).table
+    assert not {"x_win", "r_20", "concentration", "flux_total_r", "flux_auto_err_total_r"} & set(core.columns)
+
+
+def test_the_pull_of_windowed_centroids_is_one() -> None:
+    rng = np.random.default_rng(12)
+    image = gaussian((81, 81), 40.2, 39.7, a=3.0, b=2.0, theta=25.0, flux=1500.0)
+    found = detect(image, error=1.0)
+    clean = measure(found, {"r": MeasureImage(data=image, error=1.0)}).table.row(0, named=True)
+    rows = [
+        measure(found, {"r": MeasureImage(data=image + rng.normal(0, 1, image.shape), error=1.0)}).table.row(
+            0, named=True
+        )
+        for _ in range(400)
+    ]
+    pulls = [(r[c] - clean[c]) / r[f"{c}_err"] for r in rows for c in ("x_win", "y_win")]
+    print(f"pull of windowed centroids: {np.std(pulls):.3f}")
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.07)

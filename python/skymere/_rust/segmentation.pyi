@@ -4,6 +4,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+class _NoiseParts(Protocol):
+    @property
+    def kernels(self) -> NDArray[np.float64]: ...
+    @property
+    def class_map(self) -> NDArray[np.uint8]: ...
+    @property
+    def weight(self) -> NDArray[np.float32] | None: ...
+
 class _ImageParts(Protocol):
     @property
     def data(self) -> NDArray[np.float32]: ...
@@ -12,7 +20,11 @@ class _ImageParts(Protocol):
     @property
     def mask(self) -> NDArray[np.bool_] | None: ...
     @property
+    def saturated(self) -> NDArray[np.bool_] | None: ...
+    @property
     def noise_correlation(self) -> float: ...
+    @property
+    def noise(self) -> _NoiseParts | None: ...
     @property
     def scale(self) -> float: ...
 
@@ -63,12 +75,14 @@ def measure(
     detection: _ImageParts,
     kernel: NDArray[np.float32] | None,
     bands: Sequence[_ImageParts],
+    shapes: NDArray[np.float64] | None,
     *,
     aperture_radii: Sequence[float],
     kron_factor: float,
     kron_min_radius: float,
     kron_extent: float,
     neighbours: str,
+    is_extended: bool,
 ) -> dict[str, Any]: ...
 def sum_apertures(
     image: _ImageParts,

@@ -96,7 +96,9 @@ class NoiseCovariance:
         sums = np.sqrt(np.maximum(self.kernels.sum(axis=(1, 2)), 0.0))
         return {name: float(value) for name, value in zip(self.classes, sums, strict=True)}
 
-    def sum_variance(self, weights: ArrayLike, variance: ArrayLike, *, y0: ArrayLike, x0: ArrayLike) -> Any:
+    def sum_variance(
+        self, weights: ArrayLike, variance: ArrayLike, *, y0: ArrayLike, x0: ArrayLike, weight: ArrayLike | None = None
+    ) -> Any:
         """Return the variance of weighted sums of pixels, ``sum_i u_i D_i``.
 
         Parameters
@@ -107,6 +109,8 @@ class NoiseCovariance:
             Variance of each pixel alone; a factor of 0 leaves a pixel out, whatever its variance is.
         y0, x0 : array_like of int, shape (...)
             Row and column of the stamps' first pixels in the mosaic. Pixels beyond the mosaic do not count.
+        weight : array_like, float64, shape (..., h, w), optional
+            The mosaic's weights W, of whose inverse the variance of the background is a multiple.
 
         Returns
         -------
@@ -120,18 +124,24 @@ class NoiseCovariance:
 
         Notes
         -----
-        ``sum_ij u_i s_i u_j s_j (K_c(i)(j - i) + K_c(j)(j - i)) / 2``.
+        ``sum_ij u_i u_j C_ij (K_c(i)(j - i) + K_c(j)(j - i)) / 2`` with ``C_ij = s_i s_j``, or with the weights
+        ``(s_i^2 W_i + s_j^2 W_j) / 2 / sqrt(W_i W_j)``: ``s^2 W`` changes with the sources' own noise, of which a pixel
+        has the mean over the input it shares with others, ``1 / W`` with the number of exposures. `measure` uses the
+        latter; under bright stars ``s_i s_j`` is up to 6 % low.
         """
         u = np.asarray(weights, dtype=np.float64)
         if u.ndim < 2:
             msg = f"weights: shape {u.shape} is not allowed, it must be (..., h, w)"
             raise InvalidInputError(msg)
         u, v = np.broadcast_arrays(u, np.asarray(variance, dtype=np.float64))
-        scaled = np.where(u == 0.0, 0.0, u * np.sqrt(np.where(u == 0.0, 1.0, v)))
+        spread = v if weight is None else 1.0 / np.asarray(weight, dtype=np.float64)
+        v, spread = (np.where(u == 0.0, 1.0, values) for values in (v, spread))
+        plain, noisy = u * np.sqrt(spread), u * v / np.sqrt(spread)
         classes = self._classes_at(np.asarray(y0), np.asarray(x0), u.shape)
         # One row of zeros, for pixels that are in no class.
         kernels = np.concatenate([self.kernels, np.zeros_like(self.kernels[:1])])
-        scaled = np.where(classes == len(self.classes), 0.0, scaled)
+        is_out = classes == len(self.classes)
+        plain, noisy = np.where(is_out, 0.0, plain), np.where(is_out, 0.0, noisy)
         h, w, n = *u.shape[-2:], self.reach_pix
         total = np.zeros(u.shape[:-2])
         for dy in range(-min(n, h - 1), min(n, h - 1) + 1):
@@ -139,7 +149,8 @@ class NoiseCovariance:
                 here = np.s_[..., max(-dy, 0) : h - max(dy, 0), max(-dx, 0) : w - max(dx, 0)]
                 there = np.s_[..., max(dy, 0) : h - max(-dy, 0), max(dx, 0) : w - max(-dx, 0)]
                 factor = kernels[:, n + dy, n + dx][classes[here]]
-                total += np.einsum("...ij,...ij->...", scaled[here] * factor, scaled[there])
+                total += 0.5 * np.einsum("...ij,...ij->...", noisy[here] * factor, plain[there])
+                total += 0.5 * np.einsum("...ij,...ij->...", plain[here] * factor, noisy[there])
         return np.maximum(total, 0.0)[()]
 
     def aperture_factor(self, radius_pix: ArrayLike, *, y: ArrayLike, x: ArrayLike) -> NDArray[np.float64]:

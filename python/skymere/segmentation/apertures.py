@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError
-from skymere.segmentation.correlated import noise_ratio
 from skymere.segmentation.planes import MeasureImage, parts_of
 
 __all__ = ["ApertureFlux", "Neighbours", "aperture_flux", "check_neighbours", "kron_radius"]
@@ -111,8 +110,9 @@ def aperture_flux(
 
     Notes
     -----
-    ``flux = sum o d`` and ``flux_err^2 = R^2 sum o^2 s^2`` with overlap ``o`` and noise correlation ``R``: where the
-    mosaic has its noise covariance, that of a circle of the aperture's area at its place.
+    ``flux = sum u d`` and ``flux_err^2 = R^2 sum u^2 s^2`` with noise correlation ``R``; ``u`` is the overlap of a
+    pixel and that of the pixel opposite to it where it stands in for that one. Where the mosaic has its noise
+    covariance C, ``flux_err^2 = sum_ij u_i u_j C_ij`` (see `skymere.datamodels.NoiseCovariance.sum_variance`).
 
     Examples
     --------
@@ -127,7 +127,6 @@ def aperture_flux(
     parts = parts_of(image, "image", shape=None if segmentation is None else segmentation.shape)
     labels = None if segmentation is None else segmentation.labels
     flux, error, foreign, bad, missing = _rust.sum_apertures(parts, labels, rows, owner, neighbours=neighbours)
-    error = error * noise_ratio(image, np.sqrt(rows[:, 2] * rows[:, 3]), y=rows[:, 1], x=rows[:, 0])
     return ApertureFlux(
         flux=flux * parts.scale, flux_err=error * parts.scale, foreign=foreign, bad=bad, missing=missing
     )

@@ -6,16 +6,21 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import ArrayLike, NDArray
 
 from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog
 from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
-from skymere.segmentation.correlated import with_covariance
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
-from skymere.segmentation.planes import MeasureImage, parts_of
+from skymere.segmentation.magnitudes import magnitudes
+from skymere.segmentation.planes import MeasureImage, Parts, parts_of
+from skymere.segmentation.sky import sky_positions
 
 __all__ = ["MeasureParams", "measure"]
+
+_EXTENDED = {"flux_auto_err_total", "flux_total", "flux_total_err"}
+_SHAPE = ("x", "y", "a", "b", "theta", "kron_radius")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,9 @@ class MeasureParams:
         What pixels of other sources count; see `aperture_flux`.
     kernel : tuple of tuple of float, or None
         Filter of the detection image for positions and ellipses, best that of the detection; None is none.
+    extended : bool
+        Whether to measure what takes longer than all the rest: windowed centroids, concentrations, total fluxes and
+        the noise that the shape of the Kron aperture has.
 
     Raises
     ------
@@ -49,6 +57,7 @@ class MeasureParams:
     kron_extent: float = 6.0
     neighbours: Neighbours = "mirror"
     kernel: KernelValues | None = PYRAMID
+    extended: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "aperture_diameters_pix", tuple(float(d) for d in self.aperture_diameters_pix))
@@ -68,6 +77,8 @@ def measure(
     images: Mapping[str, Mosaic | MeasureImage],
     *,
     detection: str | Mosaic | MeasureImage | None = None,
+    shapes: pl.DataFrame | None = None,
+    saturated: Mapping[str, ArrayLike] | None = None,
     params: MeasureParams | None = None,
 ) -> SourceCatalog:
     """Measure every segment in every band.
@@ -81,6 +92,11 @@ def measure(
     detection : str, Mosaic or MeasureImage, optional
         Image on which positions, ellipses, Kron radii and half-light radii are measured: the name of a band or another
         image, such as a stack of bands; the first band when absent.
+    shapes : polars.DataFrame, optional
+        Centres, ellipses and Kron radii to be kept instead of measured: columns ``label, x, y, a, b, theta,
+        kron_radius`` as in the table that is returned, with a row for every label.
+    saturated : mapping of str to array_like, optional
+        By band, the mask of saturated pixels or the level [unit of the data] from which they are.
     params : MeasureParams, optional
         Apertures and neighbours.
 
@@ -88,12 +104,19 @@ def measure(
     -------
     SourceCatalog
         Its ``table`` has one row per label, increasing. ``label``; ``x``, ``x_err``, ``y``, ``y_err`` [pix], 0-based;
-        ``ra``, ``dec`` [deg] when the segmentation has a grid; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``,
-        ``b`` [pix]; ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron
-        aperture in units of a and b; ``r_half`` [pix]; ``flags``, see `SourceFlag`; and for every band
-        ``flux_iso_{band}``, ``flux_auto_{band}``, ``flux_aper1_{band}`` ... [uJy, or the image's unit when its zero
-        point is unknown], each followed by its ``*_err_{band}``, ``peak_{band}`` [as the fluxes, per pixel] and
-        ``flags_{band}``.
+        ``xy_cov`` [pix^2], the covariance of both errors; when the segmentation has a grid ``ra``, ``dec`` [deg] with
+        ``ra_err`` (on the sky, cos(dec) included), ``dec_err`` [arcsec] and their covariance ``ra_dec_cov``
+        [arcsec^2]; ``x_win``, ``y_win`` [pix], centroid in a Gaussian window, with errors and ``xy_win_cov``;
+        ``x_peak``, ``y_peak`` [pix], brightest pixel; ``area`` [pix]; ``x2``, ``y2``, ``xy`` [pix^2]; ``a``, ``b``
+        [pix]; ``theta`` [deg], from x towards y; ``elongation`` = a / b; ``kron_radius``, radius of the Kron aperture
+        in units of a and b; ``r_half``, ``r_20``, ``r_80`` [pix], circles with 50, 20 and 80 % of the Kron flux;
+        ``concentration`` = 5 log10(r_80 / r_20); ``flags``, see `SourceFlag`.
+
+        For every band ``flux_iso_{band}``, ``flux_auto_{band}``, ``flux_total_{band}``, ``flux_aper1_{band}`` ... [uJy,
+        or the image's unit when its zero point is unknown], each followed by its ``*_err_{band}``;
+        ``flux_auto_err_total_{band}``, the error with the noise of the Kron aperture's shape; ``peak_{band}`` [as the
+        fluxes, per pixel]; where the zero point is known ``mag_auto_{band}``, ``mag_total_{band}`` [AB] with errors,
+        NaN for fluxes that are not positive; ``flags_{band}``.
 
     Raises
     ------
@@ -102,13 +125,20 @@ def measure(
 
     Notes
     -----
-    Errors are those of independent pixels times ``noise_correlation``; of the position,
-    ``x_err^2 = R^2 sum s^2 (x - x0)^2 / (sum f)^2`` over the segment. Where a mosaic has its noise covariance, R of a
-    flux is that of a circle of the aperture's area at the source's place.
+    Every flux and centre is a sum ``sum u d`` over pixels, with the overlaps of an aperture (and those of the pixels
+    that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
+    ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
+    covariance C (`skymere.datamodels.NoiseCovariance.sum_variance`).
+    Errors of fluxes hold for apertures that stay where they are. ``flux_auto_err_total`` adds what the second moments
+    and the first Kron moment do to the flux, each with its derivatives by the pixels.
+
+    ``flux_total`` is that of a Sersic profile out to 8 half-light radii, fitted to the light in ten elliptical zones
+    out to 1.6 Kron radii on the detection image, with weak priors on radius and index, and scaled to each band. The
+    window of ``x_win`` has a full width at half maximum of ``2 r_half``.
 
     References
     ----------
-    Bertin & Arnouts 1996, A&AS 117, 393, section 6.
+    Bertin & Arnouts 1996, A&AS 117, 393, section 6. Conselice 2003, ApJS 147, 1, for the concentration.
 
     Examples
     --------
@@ -125,7 +155,14 @@ def measure(
         msg = "images: at least one band is needed"
         raise InvalidInputError(msg)
     shape = segmentation.shape
-    bands = {band: parts_of(image, f"images[{band!r}]", shape=shape) for band, image in images.items()}
+    saturated = dict(saturated or {})
+    if not saturated.keys() <= images.keys():
+        msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
+        raise InvalidInputError(msg)
+    bands = {
+        band: parts_of(image, f"images[{band!r}]", shape=shape, saturated=saturated.get(band))
+        for band, image in images.items()
+    }
     chosen = next(iter(images)) if detection is None else detection
     if isinstance(chosen, str):
         if chosen not in bands:
@@ -139,30 +176,58 @@ def measure(
         detected,
         None if params.kernel is None else as_kernel(params.kernel),
         list(bands.values()),
+        None if shapes is None else _held(shapes, segmentation),
         aperture_radii=[0.5 * d for d in params.aperture_diameters_pix],
         kron_factor=params.kron_factor,
         kron_min_radius=params.kron_min_radius,
         kron_extent=params.kron_extent,
         neighbours=params.neighbours,
+        is_extended=params.extended,
     )
-    found["bands"] = [
-        with_covariance(measured, image, found, params.aperture_diameters_pix)
-        for measured, image in zip(found["bands"], images.values(), strict=True)
-    ]
-    return SourceCatalog(table=pl.DataFrame(_columns(found, list(bands), segmentation)), bands=tuple(bands))
+    return SourceCatalog(table=pl.DataFrame(_columns(found, bands, segmentation, params)), bands=tuple(bands))
 
 
-def _columns(found: dict[str, Any], bands: list[str], segmentation: SegmentationMap) -> dict[str, Any]:
+def _held(shapes: pl.DataFrame, segmentation: SegmentationMap) -> NDArray[np.float64]:
+    """Return the rows ``(x, y, a, b, theta, kron_radius)`` of the labels of a map, theta in radians."""
+    missing = [name for name in ("label", *_SHAPE) if name not in shapes.columns]
+    if missing:
+        msg = f"shapes: columns {missing} are missing from {shapes.columns}"
+        raise InvalidInputError(msg)
+    labels = np.unique(segmentation.labels)
+    wanted = pl.DataFrame({"label": labels[labels > 0]}, schema={"label": pl.Int64})
+    held = shapes.select(pl.col("label").cast(pl.Int64), *_SHAPE).unique("label")
+    rows = wanted.join(held, on="label", how="left", maintain_order="left")
+    values = rows.select(_SHAPE).cast(pl.Float64).to_numpy().copy()
+    unknown = ~np.isfinite(values).all(axis=1)
+    if unknown.any():
+        msg = f"shapes: label {rows['label'][int(np.argmax(unknown))]} has no complete row"
+        raise InvalidInputError(msg)
+    values[:, 4] = np.deg2rad(values[:, 4])
+    return np.ascontiguousarray(values)
+
+
+def _columns(
+    found: dict[str, Any], bands: Mapping[str, Parts], segmentation: SegmentationMap, params: MeasureParams
+) -> dict[str, Any]:
     """Return the columns in the order of the table."""
-    columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err")}
+    columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err", "xy_cov")}
     if segmentation.grid is not None:
-        columns["ra"], columns["dec"] = segmentation.grid.sky(found["x"], found["y"])
+        columns |= sky_positions(segmentation.grid, found)
+    if params.extended:
+        columns |= {name: found[name] for name in ("x_win", "x_win_err", "y_win", "y_win_err", "xy_win_cov")}
+    columns |= {name: found[name] for name in ("x_peak", "y_peak")}
     columns |= {name: found[name] for name in ("area", "x2", "y2", "xy", "a", "b")}
     columns["theta"] = np.rad2deg(found["theta"])
     columns["elongation"] = found["a"] / found["b"]
     columns |= {name: found[name] for name in ("kron_radius", "r_half")}
+    if params.extended:
+        columns |= {name: found[name] for name in ("r_20", "r_80")}
+        columns["concentration"] = 5.0 * np.log10(found["r_80"] / found["r_20"])
     columns["flags"] = found["flags"].astype(np.int32)
-    for band, measured in zip(bands, found["bands"], strict=True):
-        columns |= {f"{name}_{band}": column for name, column in measured.items() if name != "flags"}
+    for (band, parts), measured in zip(bands.items(), found["bands"], strict=True):
+        fluxes = {name: column for name, column in measured.items() if params.extended or name not in _EXTENDED}
+        if parts.has_zero_point:
+            fluxes |= magnitudes(fluxes)
+        columns |= {f"{name}_{band}": column for name, column in fluxes.items() if name != "flags"}
         columns[f"flags_{band}"] = measured["flags"].astype(np.int32)
     return columns

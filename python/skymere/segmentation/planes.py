@@ -9,12 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_image, as_mask
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError
+from skymere.segmentation.correlated import NoiseParts, noise_parts
 
 __all__ = ["MeasureImage", "Parts", "SourceFlag", "parts_of"]
 
 
 class SourceFlag(IntFlag):
-    """Bits of the column ``flags``; ``flags_{band}`` has BAD_PIXELS and APERTURE_INCOMPLETE of its band."""
+    """Bits of the column ``flags``; ``flags_{band}`` has BAD_PIXELS, APERTURE_INCOMPLETE and SATURATED of its band."""
 
     NEIGHBOUR = 1
     """More than a tenth of the Kron aperture belongs to other sources or is bad."""
@@ -26,6 +27,10 @@ class SourceFlag(IntFlag):
     """The segment reaches the edge of the image or of what is covered."""
     APERTURE_INCOMPLETE = 16
     """Part of an aperture is bad or outside, and no pixel opposite to it could stand in."""
+    SATURATED = 32
+    """Pixels of the segment are saturated."""
+    TILE_EDGE = 64
+    """The segment reaches the outer edge of the image, that of its tile in a lake."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +45,8 @@ class MeasureImage:
         1 sigma of every pixel; without it all errors are NaN. Pixels whose error is not finite do not count.
     mask : array_like, bool, shape (ny, nx), optional
         True = do not use (saturated, bad).
+    saturated : array_like, bool, shape (ny, nx), or float, optional [unit]
+        True = saturated, or the level from which pixels are: they are used, and their sources flagged.
     noise_correlation : float, optional
         Noise of a sum of pixels over that of independent ones; multiplies every error.
     zero_point_ab : float, optional
@@ -54,6 +61,7 @@ class MeasureImage:
     data: ArrayLike
     error: ArrayLike | None = None
     mask: ArrayLike | None = None
+    saturated: ArrayLike | None = None
     noise_correlation: float = 1.0
     zero_point_ab: float = float("nan")
 
@@ -66,6 +74,8 @@ class MeasureImage:
             object.__setattr__(self, "error", as_image(error, "error", shape=shape))
         if self.mask is not None:
             object.__setattr__(self, "mask", as_mask(self.mask, "mask", shape=shape))
+        if self.saturated is not None:
+            object.__setattr__(self, "saturated", saturated_pixels(data, self.saturated))
         if not (self.noise_correlation > 0 and np.isfinite(self.noise_correlation)):
             msg = f"noise_correlation: {self.noise_correlation} is not allowed, it must be positive"
             raise InvalidInputError(msg)
@@ -75,18 +85,41 @@ class MeasureImage:
 class Parts:
     """What the kernels take of an image; ``scale`` is uJy per unit, or 1 when the zero point is unknown."""
 
+    has_zero_point: bool
+
     data: NDArray[np.float32]
     variance: NDArray[np.float32] | None
     mask: NDArray[np.bool_] | None
+    saturated: NDArray[np.bool_] | None
     noise_correlation: float
+    noise: NoiseParts | None
     scale: float
+
+
+def saturated_pixels(data: NDArray[np.float32], saturated: ArrayLike) -> NDArray[np.bool_]:
+    """Return the saturated pixels of an image, given as a mask or as a level.
+
+    Raises
+    ------
+    InvalidInputError
+        When the mask has another shape.
+    """
+    if np.ndim(saturated) == 0:
+        return np.asarray(data >= np.float32(saturated))  # type: ignore[arg-type]
+    return as_mask(saturated, "saturated", shape=(data.shape[0], data.shape[1]))
 
 
 def _scale(zero_point_ab: float) -> float:
     return float(10.0 ** (-0.4 * (zero_point_ab - 23.9))) if np.isfinite(zero_point_ab) else 1.0
 
 
-def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] | None = None) -> Parts:
+def parts_of(
+    image: Mosaic | MeasureImage,
+    name: str,
+    *,
+    shape: tuple[int, int] | None = None,
+    saturated: ArrayLike | None = None,
+) -> Parts:
     """Return what the kernels take of an image.
 
     Raises
@@ -98,6 +131,8 @@ def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] 
         msg = f"{name}: {type(image).__name__} is not allowed, it must be a Mosaic or a MeasureImage"
         raise InvalidInputError(msg)
     data = as_image(image.data, name, shape=shape)
+    if saturated is None and isinstance(image, MeasureImage):
+        saturated = image.saturated
     variance: NDArray[np.float32] | None = None
     mask: NDArray[np.bool_] | None = None
     if isinstance(image, Mosaic):
@@ -108,9 +143,12 @@ def parts_of(image: Mosaic | MeasureImage, name: str, *, shape: tuple[int, int] 
         if image.mask is not None:
             mask = np.asarray(image.mask, dtype=np.bool_)
     return Parts(
+        has_zero_point=bool(np.isfinite(image.zero_point_ab)),
         data=data,
         variance=variance,
         mask=mask,
+        saturated=None if saturated is None else saturated_pixels(data, saturated),
         noise_correlation=image.noise_correlation,
+        noise=noise_parts(image),
         scale=_scale(image.zero_point_ab),
     )

@@ -111,6 +111,7 @@ proptest! {
             labels: None,
             neighbours: Neighbours::Mirror,
             noise_correlation: 1.0,
+            correlation: None,
         };
         let area = std::f64::consts::PI * a * a * ratio;
         let sums = sum_apertures(&photometer, &[x, y, a, a * ratio, theta], &[0]).unwrap();

@@ -1,13 +1,15 @@
 //! `skymere._rust.segmentation`.
 
-use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use skymere_core::image::Plane;
 use skymere_core::segmentation::{
-    self as core, Assignment, BandMeasurements, Connectivity, DeblendParams, Deblending,
-    DetectParams, Kernel, KronParams, MeasureParams, Measurements, Neighbours, Noise, NoiseOf,
-    Photometer, SaddleParams, SegmentationError, Spacing,
+    self as core, Assignment, BandMeasurements, Connectivity, Correlation, DeblendParams,
+    Deblending, DetectParams, HeldShape, Kernel, KronParams, MeasureParams, Measurements,
+    Neighbours, Noise, NoiseOf, Photometer, SaddleParams, SegmentationError, Spacing,
 };
 
 use crate::{errors, images, threads};
@@ -201,23 +203,56 @@ fn deblend<'py>(
     Ok((images::array(py, labels)?, n))
 }
 
+/// How the noise of an image is correlated, as Python hands it over.
+#[derive(FromPyObject)]
+struct NoiseParts<'py> {
+    kernels: PyReadonlyArray3<'py, f64>,
+    class_map: Image<'py, u8>,
+    weight: Option<Image<'py, f32>>,
+}
+
+impl NoiseParts<'_> {
+    fn view(&self, py: Python<'_>) -> PyResult<Correlation<'_>> {
+        let (n_classes, _, side) = self.kernels.as_array().dim();
+        let class_map = images::plane(py, "class_map", &self.class_map)?;
+        let weight = images::optional_plane(py, "weight", self.weight.as_ref())?;
+        let kernels = self.kernels.as_slice()?;
+        checked(
+            py,
+            Correlation::new(kernels, (n_classes, side), class_map, weight),
+        )
+    }
+}
+
 /// An image with what belongs to it, as Python hands it over.
 #[derive(FromPyObject)]
 struct ImageParts<'py> {
     data: Image<'py, f32>,
     variance: Option<Image<'py, f32>>,
     mask: Option<Image<'py, bool>>,
+    saturated: Option<Image<'py, bool>>,
     noise_correlation: f64,
+    noise: Option<NoiseParts<'py>>,
     scale: f64,
 }
 
 impl ImageParts<'_> {
-    fn view(&self, py: Python<'_>) -> PyResult<core::MeasureImage<'_>> {
+    fn correlation(&self, py: Python<'_>) -> PyResult<Option<Correlation<'_>>> {
+        self.noise.as_ref().map(|noise| noise.view(py)).transpose()
+    }
+
+    fn view<'a>(
+        &'a self,
+        py: Python<'_>,
+        correlation: Option<&'a Correlation<'a>>,
+    ) -> PyResult<core::MeasureImage<'a>> {
         Ok(core::MeasureImage {
             data: images::plane(py, "data", &self.data)?,
             variance: images::optional_plane(py, "variance", self.variance.as_ref())?,
             mask: images::optional_plane(py, "mask", self.mask.as_ref())?,
+            saturated: images::optional_plane(py, "saturated", self.saturated.as_ref())?,
             noise_correlation: self.noise_correlation,
+            correlation,
             scale: self.scale,
         })
     }
@@ -225,10 +260,11 @@ impl ImageParts<'_> {
     fn photometer<'a>(
         &'a self,
         py: Python<'_>,
+        correlation: Option<&'a Correlation<'a>>,
         labels: Option<Plane<'a, i32>>,
         neighbours: &str,
     ) -> PyResult<Photometer<'a>> {
-        let image = self.view(py)?;
+        let image = self.view(py, correlation)?;
         Ok(Photometer {
             data: image.data,
             variance: image.variance,
@@ -236,14 +272,31 @@ impl ImageParts<'_> {
             labels,
             neighbours: neighbours_of(neighbours),
             noise_correlation: image.noise_correlation,
+            correlation: image.correlation,
         })
     }
+}
+
+/// Rows `(x, y, a, b, theta, kron_radius)`.
+fn held_shapes(rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
+    let shape = |row: &[f64; 6]| {
+        let &[x, y, a, b, theta, kron_radius] = row;
+        HeldShape {
+            x,
+            y,
+            a,
+            b,
+            theta,
+            kron_radius,
+        }
+    };
+    Ok(rows.as_slice()?.as_chunks().0.iter().map(shape).collect())
 }
 
 /// Shapes and fluxes of all segments: a dict of columns, and under `bands` a list of such dicts.
 #[pyfunction]
 #[pyo3(signature = (
-    labels, detection, kernel, bands, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours
+    labels, detection, kernel, bands, shapes, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended
 ))]
 fn measure<'py>(
     py: Python<'py>,
@@ -251,11 +304,13 @@ fn measure<'py>(
     detection: ImageParts<'py>,
     kernel: Option<Image<'py, f32>>,
     bands: Vec<ImageParts<'py>>,
+    shapes: Option<PyReadonlyArray2<'py, f64>>,
     aperture_radii: Vec<f64>,
     kron_factor: f64,
     kron_min_radius: f64,
     kron_extent: f64,
     neighbours: &str,
+    is_extended: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let params = MeasureParams {
         aperture_radii,
@@ -265,16 +320,31 @@ fn measure<'py>(
             extent: kron_extent,
         },
         neighbours: neighbours_of(neighbours),
+        is_extended,
     };
     let kernel = kernel_of(py, kernel.as_ref())?;
     let labels = images::plane(py, "labels", &labels)?;
-    let detection = detection.view(py)?;
+    let held = shapes.as_ref().map(held_shapes).transpose()?;
+    let correlation = detection.correlation(py)?;
+    let detection = detection.view(py, correlation.as_ref())?;
+    let correlations = bands
+        .iter()
+        .map(|b| b.correlation(py))
+        .collect::<PyResult<Vec<_>>>()?;
     let bands = bands
         .iter()
-        .map(|b| b.view(py))
+        .zip(&correlations)
+        .map(|(b, correlation)| b.view(py, correlation.as_ref()))
         .collect::<PyResult<Vec<_>>>()?;
     let found = threads::run(py, || {
-        core::measure(labels, &detection, &kernel, &bands, &params)
+        core::measure(
+            labels,
+            &detection,
+            &kernel,
+            &bands,
+            held.as_deref(),
+            &params,
+        )
     })?;
     columns(py, found)
 }
@@ -287,6 +357,7 @@ fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
         ("x_err", found.x_err),
         ("y", found.y),
         ("y_err", found.y_err),
+        ("xy_cov", found.xy_cov),
         ("x2", found.x2),
         ("y2", found.y2),
         ("xy", found.xy),
@@ -295,11 +366,20 @@ fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
         ("theta", found.theta),
         ("kron_radius", found.kron_radius),
         ("r_half", found.r_half),
+        ("x_win", found.x_win),
+        ("x_win_err", found.x_win_err),
+        ("y_win", found.y_win),
+        ("y_win_err", found.y_win_err),
+        ("xy_win_cov", found.xy_win_cov),
+        ("r_20", found.r_20),
+        ("r_80", found.r_80),
     ];
     let table = numbers
         .map(|(name, column)| (name, column.into_pyarray(py)))
         .into_py_dict(py)?;
     table.set_item("label", found.label.into_pyarray(py))?;
+    table.set_item("x_peak", found.x_peak.into_pyarray(py))?;
+    table.set_item("y_peak", found.y_peak.into_pyarray(py))?;
     table.set_item("area", found.area.into_pyarray(py))?;
     table.set_item("flags", found.flags.into_pyarray(py))?;
     table.set_item("bands", bands)?;
@@ -324,6 +404,9 @@ fn band_columns(py: Python<'_>, band: BandMeasurements) -> PyResult<Bound<'_, Py
         named("flux_iso_err", band.flux_iso_err),
         named("flux_auto", band.flux_auto),
         named("flux_auto_err", band.flux_auto_err),
+        named("flux_auto_err_total", band.flux_auto_err_total),
+        named("flux_total", band.flux_total),
+        named("flux_total_err", band.flux_total_err),
     ]
     .into_iter()
     .chain(circles)
@@ -345,7 +428,8 @@ fn sum_apertures<'py>(
     neighbours: &str,
 ) -> PyResult<[Column<'py>; 5]> {
     let labels = images::optional_plane(py, "labels", labels.as_ref())?;
-    let photometer = image.photometer(py, labels, neighbours)?;
+    let correlation = image.correlation(py)?;
+    let photometer = image.photometer(py, correlation.as_ref(), labels, neighbours)?;
     let (apertures, owner) = (apertures.as_slice()?, owner.as_slice()?);
     let sums = threads::run(py, || core::sum_apertures(&photometer, apertures, owner))?;
     Ok(
@@ -367,7 +451,7 @@ fn kron_radii<'py>(
     neighbours: &str,
 ) -> PyResult<Column<'py>> {
     let labels = images::optional_plane(py, "labels", labels.as_ref())?;
-    let photometer = image.photometer(py, labels, neighbours)?;
+    let photometer = image.photometer(py, None, labels, neighbours)?;
     let (ellipses, owner) = (ellipses.as_slice()?, owner.as_slice()?);
     let radii = threads::run(py, || {
         core::kron_radii(&photometer, ellipses, owner, extent)

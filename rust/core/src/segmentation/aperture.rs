@@ -1,6 +1,7 @@
 //! Sums over elliptical apertures with exact overlap.
 
 use super::SegmentationError;
+use super::correlation::{Correlation, Factors};
 use super::overlap::Outline;
 use crate::image::Plane;
 use rayon::prelude::*;
@@ -61,6 +62,8 @@ pub struct Photometer<'a> {
     pub neighbours: Neighbours,
     /// Noise of a sum over that of independent pixels.
     pub noise_correlation: f64,
+    /// How the noise is correlated; it replaces `noise_correlation`.
+    pub correlation: Option<&'a Correlation<'a>>,
 }
 
 /// Why a pixel counts or not.
@@ -85,6 +88,7 @@ impl Photometer<'_> {
         self.labels
             .map(|l| l.of_shape("labels", shape))
             .transpose()?;
+        self.correlation.map(|c| c.check(shape)).transpose()?;
         Ok(self)
     }
 
@@ -143,6 +147,41 @@ impl Photometer<'_> {
         self.variance.map_or(f64::NAN, |v| f64::from(v.pixels()[i]))
     }
 
+    /// Variance of the sum of pixels times factors; NaN without variances.
+    pub(super) fn variance_of_sum(&self, factors: &Factors) -> f64 {
+        match (self.variance, self.correlation) {
+            (Some(variance), Some(correlation)) => correlation.variance(factors, variance),
+            (Some(variance), None) => {
+                let independent: f64 = factors
+                    .counting(variance.shape())
+                    .map(|(_, i, u)| u * u * f64::from(variance.pixels()[i]))
+                    .filter(|v| v.is_finite())
+                    .sum();
+                self.noise_correlation.powi(2) * independent
+            }
+            (None, _) => f64::NAN,
+        }
+    }
+
+    /// What every pixel counts in [`Photometer::sum`].
+    pub(super) fn factors(&self, footprint: &Footprint, label: i32) -> Factors {
+        let mut factors = footprint.zeros();
+        for &Share { x, y, overlap } in &footprint.shares {
+            let here = self.index(x, y);
+            let state = here.map_or(State::Bad, |i| self.state(i, label));
+            if state == State::Good {
+                factors.add(x, y, overlap);
+            } else if self
+                .stand_in(&footprint.mirror, x, y, state, label)
+                .is_some()
+            {
+                let (x, y) = footprint.mirror.opposite(x, y);
+                factors.add(x, y, overlap);
+            }
+        }
+        factors
+    }
+
     /// Sum over an aperture of the source `label`.
     pub(super) fn sum(&self, footprint: &Footprint, label: i32) -> ApertureSum {
         let (mut flux, mut variance, mut used) = (0.0, 0.0, 0.0);
@@ -175,13 +214,13 @@ impl Photometer<'_> {
         let area = footprint.area;
         missing += footprint.outside;
         bad += footprint.outside;
+        let error = match self.correlation {
+            Some(_) => self.variance_of_sum(&self.factors(footprint, label)).sqrt(),
+            None => self.noise_correlation * variance.sqrt(),
+        };
         ApertureSum {
             flux: if used > 0.0 { flux } else { f64::NAN },
-            error: if used > 0.0 {
-                self.noise_correlation * variance.sqrt()
-            } else {
-                f64::NAN
-            },
+            error: if used > 0.0 { error } else { f64::NAN },
             foreign: foreign / area,
             bad: bad / area,
             missing: missing / area,
@@ -206,6 +245,16 @@ impl Mirror {
 
     pub(super) fn opposite(&self, x: isize, y: isize) -> (isize, isize) {
         (self.x - x, self.y - y)
+    }
+
+    /// The smallest window, as columns and rows, that holds these and the pixels opposite to them.
+    pub(super) fn window(
+        &self,
+        (x0, x1): (isize, isize),
+        (y0, y1): (isize, isize),
+    ) -> [(isize, isize); 2] {
+        let both = |low: isize, high: isize, m: isize| (low.min(m - high), high.max(m - low));
+        [both(x0, x1, self.x), both(y0, y1, self.y)]
     }
 }
 
@@ -253,6 +302,18 @@ pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclu
 }
 
 impl Footprint {
+    /// Zeros for its pixels and those opposite to them.
+    fn zeros(&self) -> Factors {
+        let range = |of: fn(&Share) -> isize| {
+            (
+                self.shares.iter().map(of).min().unwrap_or(0),
+                self.shares.iter().map(of).max().unwrap_or(-1),
+            )
+        };
+        let [x, y] = self.mirror.window(range(|s| s.x), range(|s| s.y));
+        Factors::zeros(x, y)
+    }
+
     fn overlap(&self, x: isize, y: isize) -> f64 {
         self.outline.overlap(x as f64 - self.x, y as f64 - self.y)
     }

@@ -51,6 +51,24 @@ impl Kernel {
         }
     }
 
+    /// Half widths along y and x.
+    pub(super) fn reach(&self) -> (usize, usize) {
+        (self.ny / 2, self.nx / 2)
+    }
+
+    /// What the pixels at the distances `(dy, dx)` count in the filtered one.
+    pub(super) fn taps(&self) -> impl Iterator<Item = (isize, isize, f64)> + Clone + '_ {
+        let (ry, rx) = (self.reach().0 as isize, self.reach().1 as isize);
+        (0..self.ny * self.nx).map(move |k| {
+            let (j, i) = (k / self.nx, k % self.nx);
+            let value = match &self.taps {
+                Taps::Full(values) => f64::from(values[k]),
+                Taps::Product { column, row } => f64::from(column[j]) * f64::from(row[i]),
+            };
+            (ry - j as isize, rx - i as isize, value)
+        })
+    }
+
     fn squared(&self) -> Self {
         let squares = |values: &[f32]| values.iter().map(|k| k * k).collect();
         Self {

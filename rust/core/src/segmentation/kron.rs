@@ -87,15 +87,15 @@ const MAX_STEPS: usize = 20;
 /// Fraction of the radius to which it is found.
 const ACCURACY: f64 = 1e-4;
 
-/// Smallest radius of a circle around `(x, y)` that holds half of `total`; NaN when none up to `max_radius` does.
+/// Smallest radius of a circle around `(x, y)` that holds a fraction of a flux; NaN when none up to `max_radius` does.
 ///
 /// # Source
 /// The root is found by the Illinois variant of false position, Dowell & Jarratt 1971, BIT 11, 168.
-pub(super) fn half_light_radius(
+pub(super) fn light_radius(
     photometer: &Photometer<'_>,
     (x, y): (f64, f64),
     label: i32,
-    total: f64,
+    (total, fraction): (f64, f64),
     max_radius: f64,
     footprint: &mut Footprint,
 ) -> f64 {
@@ -103,7 +103,7 @@ pub(super) fn half_light_radius(
         return f64::NAN;
     }
     let shape = photometer.data.shape();
-    let mut above_half = |radius: f64| {
+    let mut above = |radius: f64| {
         let circle = Aperture {
             x,
             y,
@@ -114,28 +114,28 @@ pub(super) fn half_light_radius(
         footprint.lay(&circle, shape);
         let flux = photometer.sum(footprint, label).flux;
         if flux.is_nan() {
-            -0.5
+            -fraction
         } else {
-            flux / total - 0.5
+            flux / total - fraction
         }
     };
-    let (mut low, mut f_low) = (0.0, -0.5);
+    let (mut low, mut f_low) = (0.0, -fraction);
     let mut high = FIRST_RADIUS;
-    let mut f_high = above_half(high);
+    let mut f_high = above(high);
     while f_high < 0.0 {
         if high >= max_radius {
             return f64::NAN;
         }
         (low, f_low) = (high, f_high);
         high = (high * GROWTH).min(max_radius);
-        f_high = above_half(high);
+        f_high = above(high);
     }
     for _ in 0..MAX_STEPS {
         if high - low < ACCURACY * high || f_high == 0.0 {
             break;
         }
         let radius = (high - f_high * (high - low) / (f_high - f_low)).clamp(low, high);
-        let f = above_half(radius);
+        let f = above(radius);
         if f.abs() < 0.1 * ACCURACY {
             return radius;
         }

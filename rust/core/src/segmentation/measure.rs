@@ -5,9 +5,12 @@ use rayon::prelude::*;
 use super::SegmentationError;
 use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
-use super::kron::{KronParams, half_light_radius, kron_radius};
+use super::correlation::{Correlation, Factors};
+use super::extended::{Extended, ExtendedBand, Scratch, Source};
+use super::kron::{KronParams, kron_radius, light_radius};
 use super::label::Run;
 use super::moments::Ellipse;
+use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
 use super::segments::Segments;
 use crate::image::{Image, Plane};
 
@@ -26,6 +29,10 @@ impl Flags {
     pub const EDGE: u32 = 8;
     /// Part of an aperture is bad or outside, and nothing could stand in for it.
     pub const APERTURE_INCOMPLETE: u32 = 16;
+    /// Pixels of the segment are saturated.
+    pub const SATURATED: u32 = 32;
+    /// The segment reaches the edge of the image.
+    pub const TILE_EDGE: u32 = 64;
 }
 
 /// Fraction of the Kron aperture that neighbours may hold before the source is flagged.
@@ -40,10 +47,31 @@ pub struct MeasureImage<'a> {
     pub variance: Option<Plane<'a, f32>>,
     /// True where a pixel must not be used.
     pub mask: Option<Plane<'a, bool>>,
+    /// True where a pixel is saturated; it is used all the same.
+    pub saturated: Option<Plane<'a, bool>>,
     /// Noise of a sum over that of independent pixels.
     pub noise_correlation: f64,
+    /// How the noise is correlated; it replaces `noise_correlation`.
+    pub correlation: Option<&'a Correlation<'a>>,
     /// Unit of the catalogue's fluxes per unit of the data.
     pub scale: f64,
+}
+
+/// Centre, ellipse and Kron radius of a source that were found before.
+#[derive(Clone, Copy, Debug)]
+pub struct HeldShape {
+    /// Column of the centre [pix].
+    pub x: f64,
+    /// Row of the centre [pix].
+    pub y: f64,
+    /// Standard deviation along the major axis [pix].
+    pub a: f64,
+    /// Standard deviation along the minor axis [pix].
+    pub b: f64,
+    /// Angle of the major axis [rad].
+    pub theta: f64,
+    /// Radius of the Kron aperture in units of `a`.
+    pub kron_radius: f64,
 }
 
 /// Parameters of [`measure`].
@@ -55,6 +83,8 @@ pub struct MeasureParams {
     pub kron: KronParams,
     /// What pixels of other sources count.
     pub neighbours: Neighbours,
+    /// Whether to measure windowed centroids, concentrations, total fluxes and the noise of the Kron aperture's shape.
+    pub is_extended: bool,
 }
 
 /// Fluxes in one band, one entry per source; errors are NaN without variances.
@@ -68,6 +98,12 @@ pub struct BandMeasurements {
     pub flux_auto: Vec<f64>,
     /// Its standard deviation.
     pub flux_auto_err: Vec<f64>,
+    /// The same with the noise of the aperture's shape; empty unless extended.
+    pub flux_auto_err_total: Vec<f64>,
+    /// Flux of the profile; empty unless extended.
+    pub flux_total: Vec<f64>,
+    /// Its standard deviation.
+    pub flux_total_err: Vec<f64>,
     /// Sums over the circles: one list per radius.
     pub flux_aper: Vec<Vec<f64>>,
     /// Their standard deviations.
@@ -91,6 +127,8 @@ pub struct Measurements {
     pub y: Vec<f64>,
     /// Its standard deviation.
     pub y_err: Vec<f64>,
+    /// Covariance of the errors of `x` and `y` [pix^2].
+    pub xy_cov: Vec<f64>,
     /// Number of pixels.
     pub area: Vec<i64>,
     /// Variance along x [pix^2].
@@ -109,6 +147,24 @@ pub struct Measurements {
     pub kron_radius: Vec<f64>,
     /// Radius of the circle with half of the Kron flux [pix].
     pub r_half: Vec<f64>,
+    /// Column of the brightest pixel of the segment.
+    pub x_peak: Vec<i64>,
+    /// Its row.
+    pub y_peak: Vec<i64>,
+    /// Column of the windowed centroid [pix]; this and the following are empty unless extended.
+    pub x_win: Vec<f64>,
+    /// Its standard deviation.
+    pub x_win_err: Vec<f64>,
+    /// Row of the windowed centroid [pix].
+    pub y_win: Vec<f64>,
+    /// Its standard deviation.
+    pub y_win_err: Vec<f64>,
+    /// Covariance of the errors of `x_win` and `y_win` [pix^2].
+    pub xy_win_cov: Vec<f64>,
+    /// Radius of the circle with 20 % of the Kron flux [pix].
+    pub r_20: Vec<f64>,
+    /// Radius of the circle with 80 % of the Kron flux [pix].
+    pub r_80: Vec<f64>,
     /// Bits of [`Flags`] on the detection image.
     pub flags: Vec<u32>,
     /// The bands in the order given.
@@ -127,19 +183,21 @@ struct Row {
     label: i32,
     area: i64,
     ellipse: Ellipse,
-    x_err: f64,
-    y_err: f64,
+    position: PositionErrors,
     kron_radius: f64,
     r_half: f64,
+    peak: (usize, usize),
+    extended: Option<Extended>,
     flags: u32,
     bands: Vec<BandRow>,
 }
 
 /// Measure every segment: shapes on the detection image filtered with `kernel`, the Kron radius on the detection image
-/// itself, fluxes in every band through the same segments and apertures.
+/// itself, fluxes in every band through the same segments and apertures. With `held`, one shape per label in their order,
+/// the apertures stay as they are given.
 ///
 /// # Errors
-/// When the shapes differ or a label is negative.
+/// When the shapes differ, a label is negative or the number of held shapes is not that of the labels.
 ///
 /// # Source
 /// Bertin & Arnouts 1996, A&AS 117, 393, section 6, with exact overlap of pixels and apertures.
@@ -148,25 +206,38 @@ pub fn measure(
     detection: &MeasureImage<'_>,
     kernel: &Kernel,
     bands: &[MeasureImage<'_>],
+    held: Option<&[HeldShape]>,
     params: &MeasureParams,
 ) -> Result<Measurements, SegmentationError> {
     let segments = Segments::of(labels)?;
+    let n = segments.labels().len();
+    if let Some(held) = held.filter(|shapes| shapes.len() != n) {
+        return Err(SegmentationError::Length {
+            name: "shapes",
+            found: held.len(),
+            expected: n,
+        });
+    }
     let filtered = convolve(detection.data, kernel, detection.mask, None)?;
     let job = Job {
         labels,
         filtered: &filtered,
+        kernel,
         detection: photometer(detection, labels, params.neighbours)?,
         bands: bands
             .iter()
             .map(|b| photometer(b, labels, params.neighbours))
             .collect::<Result<_, _>>()?,
+        saturated: detection.saturated,
+        band_saturated: bands.iter().map(|b| b.saturated).collect(),
         params,
     };
-    let rows: Vec<Row> = (0..segments.labels().len())
+    let rows: Vec<Row> = (0..n)
         .into_par_iter()
-        .map_init(Footprint::default, |footprint, i| {
+        .map_init(Scratch::default, |scratch, i| {
             crate::interrupt::poll();
-            job.row(segments.labels()[i], segments.runs(i), footprint)
+            let shape = held.map(|shapes| shapes[i]);
+            job.row(segments.labels()[i], segments.runs(i), shape, scratch)
         })
         .collect();
     let scales: Vec<f64> = bands.iter().map(|b| b.scale).collect();
@@ -178,6 +249,10 @@ fn photometer<'a>(
     labels: Plane<'a, i32>,
     neighbours: Neighbours,
 ) -> Result<Photometer<'a>, SegmentationError> {
+    image
+        .saturated
+        .map(|s| s.of_shape("saturated", labels.shape()))
+        .transpose()?;
     Photometer {
         data: image.data.of_shape("data", labels.shape())?,
         variance: image.variance,
@@ -185,6 +260,7 @@ fn photometer<'a>(
         labels: Some(labels),
         neighbours,
         noise_correlation: image.noise_correlation,
+        correlation: image.correlation,
     }
     .checked()
 }
@@ -192,8 +268,11 @@ fn photometer<'a>(
 struct Job<'a> {
     labels: Plane<'a, i32>,
     filtered: &'a Image<f32>,
+    kernel: &'a Kernel,
     detection: Photometer<'a>,
     bands: Vec<Photometer<'a>>,
+    saturated: Option<Plane<'a, bool>>,
+    band_saturated: Vec<Option<Plane<'a, bool>>>,
     params: &'a MeasureParams,
 }
 
@@ -203,11 +282,24 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 }
 
 impl Job<'_> {
-    fn row(&self, label: i32, runs: &[Run], footprint: &mut Footprint) -> Row {
-        let ellipse = self.ellipse(label, runs);
-        let (x_err, y_err) = self.position_errors(runs, &ellipse);
-        let kron = &self.params.kron;
-        let radius = kron.radius(kron_radius(&self.detection, &ellipse, label, kron.extent));
+    fn row(&self, label: i32, runs: &[Run], held: Option<HeldShape>, scratch: &mut Scratch) -> Row {
+        let footprint = &mut scratch.footprint;
+        let saddle = self.highest_saddle(label, runs);
+        let ellipse = held.map_or_else(
+            || self.ellipse(runs, saddle),
+            |s| Ellipse::with_axes(s.x, s.y, s.a, s.b, s.theta),
+        );
+        let position = self.position_errors(runs, saddle, &ellipse);
+        // Only fluxes that go into the table need their errors.
+        let detection = Photometer {
+            variance: None,
+            correlation: None,
+            ..self.detection
+        };
+        let radius = held.map_or_else(
+            || self.kron_radius(&ellipse, label),
+            |shape| shape.kron_radius,
+        );
         let shape = self.labels.shape();
         let auto_aperture = Aperture {
             x: ellipse.x,
@@ -217,7 +309,7 @@ impl Job<'_> {
             theta: ellipse.theta,
         };
         footprint.lay(&auto_aperture, shape);
-        let detected = self.detection.sum(footprint, label);
+        let detected = detection.sum(footprint, label);
         let auto = self.band_sums(footprint, label);
         let circles: Vec<Vec<ApertureSum>> = self
             .params
@@ -239,26 +331,52 @@ impl Job<'_> {
             .iter()
             .enumerate()
             .map(|(k, image)| {
-                band_row(image, runs, auto[k], circles.iter().map(|c| c[k]).collect())
+                let circles = circles.iter().map(|c| c[k]).collect();
+                let mut row = band_row(image, runs, auto[k], circles);
+                if is_saturated(self.band_saturated[k], runs) {
+                    row.flags |= Flags::SATURATED;
+                }
+                row
             })
             .collect();
-        let centre = (ellipse.x, ellipse.y);
-        let total = detected.flux;
+        let r_half = light_radius(
+            &detection,
+            (ellipse.x, ellipse.y),
+            label,
+            (detected.flux, 0.5),
+            auto_aperture.a,
+            footprint,
+        );
+        let extended = self.params.is_extended.then(|| {
+            scratch.footprint.lay(&auto_aperture, shape);
+            let source = Source {
+                label,
+                runs,
+                ellipse: &ellipse,
+                kron: &self.params.kron,
+                kron_radius: radius,
+                flux: detected.flux,
+                half_light_radius: r_half,
+                is_held: held.is_some(),
+            };
+            let unfiltered = self.unfiltered();
+            Extended::of(
+                &source,
+                &unfiltered,
+                &self.bands,
+                self.valued(runs),
+                scratch,
+            )
+        });
         Row {
             label,
             area: runs.iter().map(|r| (r.end - r.start) as i64).sum(),
             ellipse,
-            x_err,
-            y_err,
+            position,
             kron_radius: radius,
-            r_half: half_light_radius(
-                &self.detection,
-                centre,
-                label,
-                total,
-                auto_aperture.a,
-                footprint,
-            ),
+            r_half,
+            peak: self.peak(runs),
+            extended,
             flags: self.flags(label, runs, &detected),
             bands,
         }
@@ -271,24 +389,69 @@ impl Job<'_> {
             .collect()
     }
 
+    fn kron_radius(&self, ellipse: &Ellipse, label: i32) -> f64 {
+        let kron = &self.params.kron;
+        kron.radius(kron_radius(&self.detection, ellipse, label, kron.extent))
+    }
+
+    /// Pixels of a segment and their filtered values.
+    fn valued<'b>(
+        &'b self,
+        runs: &'b [Run],
+    ) -> impl Iterator<Item = (usize, usize, f32)> + Clone + 'b {
+        let image = self.filtered.view();
+        pixels(runs).map(move |(x, y)| (x, y, image.row(y)[x]))
+    }
+
     /// Shape of a segment. The centre of a blended one is that of its core, the pixels above the highest saddle
     /// towards a touching segment: farther out the pixels were shared out among the blend.
     ///
     /// # Source
     /// `SExtractor` keeps the barycentre of the branch from before the faint pixels are shared out in the same way.
-    fn ellipse(&self, label: i32, runs: &[Run]) -> Ellipse {
-        let image = self.filtered.view();
-        let valued = pixels(runs).map(|(x, y)| (x, y, image.row(y)[x]));
+    fn ellipse(&self, runs: &[Run], saddle: Option<Saddle>) -> Ellipse {
+        let valued = self.valued(runs);
         let whole = Ellipse::of(valued.clone())
             .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
-        let core = self
-            .highest_saddle(label, runs)
-            .and_then(|saddle| Ellipse::of(valued.filter(|&(_, _, value)| value > saddle)));
+        let core =
+            saddle.and_then(|s| Ellipse::of(valued.filter(move |&(_, _, value)| value > s.value)));
         match (whole, core) {
             (Some(whole), Some(core)) => whole.about(core.x, core.y),
             (Some(whole), None) => whole,
             (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
         }
+    }
+
+    fn position_errors(
+        &self,
+        runs: &[Run],
+        saddle: Option<Saddle>,
+        ellipse: &Ellipse,
+    ) -> PositionErrors {
+        let centre = (ellipse.x, ellipse.y);
+        position_errors(&self.unfiltered(), runs, self.valued(runs), saddle, centre)
+    }
+
+    fn unfiltered(&self) -> Unfiltered<'_> {
+        Unfiltered {
+            photometer: &self.detection,
+            kernel: self.kernel,
+        }
+    }
+
+    /// Brightest usable pixel of a segment, the first of equals; its first pixel when none is usable.
+    fn peak(&self, runs: &[Run]) -> (usize, usize) {
+        let nx = self.labels.shape().1;
+        let first = runs.first().map_or((0, 0), |r| (r.start, r.y));
+        let usable = pixels(runs).filter(|&(x, y)| self.detection.is_usable(y * nx + x));
+        let brightest = usable.fold((f32::NEG_INFINITY, first), |best, (x, y)| {
+            let value = self.detection.data.row(y)[x];
+            if value > best.0 {
+                (value, (x, y))
+            } else {
+                best
+            }
+        });
+        brightest.1
     }
 
     /// Labels of the pixels around `(x, y)` and their places.
@@ -301,44 +464,32 @@ impl Job<'_> {
     }
 
     /// Highest value over which one can step from this segment into another one; None when it touches none.
-    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<f32> {
+    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<Saddle> {
         let image = self.filtered.view();
         pixels(runs)
             .flat_map(|(x, y)| {
                 let here = image.row(y)[x];
                 self.around(x, y)
                     .filter(move |&(_, _, owner)| owner != 0 && owner != label)
-                    .map(move |(i, j, _)| here.min(image.row(j)[i]))
+                    .map(move |(i, j, _)| {
+                        let there = image.row(j)[i];
+                        let (value, x, y) = if there < here {
+                            (there, i, j)
+                        } else {
+                            (here, x, y)
+                        };
+                        Saddle { value, x, y }
+                    })
             })
-            .reduce(f32::max)
-    }
-
-    /// Standard deviations of the centre from the noise of independent pixels: `sum s^2 (x - x0)^2 / (sum f)^2`.
-    fn position_errors(&self, runs: &[Run], ellipse: &Ellipse) -> (f64, f64) {
-        let nx = self.labels.shape().1;
-        let (mut flux, mut xx, mut yy) = (0.0, 0.0, 0.0);
-        for (x, y) in pixels(runs) {
-            let i = y * nx + x;
-            if self.detection.is_usable(i) {
-                let variance = self.detection.variance_of(i);
-                flux += f64::from(self.detection.data.pixels()[i]);
-                xx += variance * (x as f64 - ellipse.x).powi(2);
-                yy += variance * (y as f64 - ellipse.y).powi(2);
-            }
-        }
-        let error = |moment: f64| {
-            if flux > 0.0 {
-                self.detection.noise_correlation * moment.sqrt() / flux
-            } else {
-                f64::NAN
-            }
-        };
-        (error(xx), error(yy))
+            .reduce(|best, s| if s.value > best.value { s } else { best })
     }
 
     fn flags(&self, label: i32, runs: &[Run], auto: &ApertureSum) -> u32 {
         let (ny, nx) = self.labels.shape();
         let mut flags = 0;
+        if is_saturated(self.saturated, runs) {
+            flags |= Flags::SATURATED;
+        }
         if auto.foreign + auto.bad > CROWDED_FRACTION {
             flags |= Flags::NEIGHBOUR;
         }
@@ -350,7 +501,7 @@ impl Job<'_> {
                 flags |= Flags::BAD_PIXELS;
             }
             if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
-                flags |= Flags::EDGE;
+                flags |= Flags::EDGE | Flags::TILE_EDGE;
             }
             for (i, j, owner) in self.around(x, y) {
                 if owner != 0 && owner != label {
@@ -365,6 +516,13 @@ impl Job<'_> {
     }
 }
 
+fn is_saturated(saturated: Option<Plane<'_, bool>>, runs: &[Run]) -> bool {
+    saturated.is_some_and(|s| {
+        runs.iter()
+            .any(|r| s.row(r.y)[r.start..r.end].contains(&true))
+    })
+}
+
 fn band_row(
     image: &Photometer<'_>,
     runs: &[Run],
@@ -374,6 +532,7 @@ fn band_row(
     let nx = image.data.shape().1;
     let (mut flux, mut variance, mut peak) = (0.0, 0.0, f64::NAN);
     let (mut n_good, mut n_bad) = (0_usize, 0_usize);
+    let mut factors = image.correlation.map(|_| Factors::around(runs, (0, 0)));
     for (x, y) in pixels(runs) {
         let i = y * nx + x;
         if image.is_usable(i) {
@@ -382,21 +541,24 @@ fn band_row(
             flux += value;
             variance += image.variance_of(i);
             peak = value.max(peak);
+            if let Some(factors) = &mut factors {
+                factors.add(x as isize, y as isize, 1.0);
+            }
         } else {
             n_bad += 1;
         }
     }
+    let error = factors.map_or_else(
+        || image.noise_correlation * variance.sqrt(),
+        |factors| image.variance_of_sum(&factors).sqrt(),
+    );
     let bad = n_bad as f64 / (n_bad + n_good) as f64;
     let has_flux = n_good > 0;
     let is_incomplete = auto.missing > 0.0 || circles.iter().any(|c| c.missing > 0.0);
     BandRow {
         iso: ApertureSum {
             flux: if has_flux { flux } else { f64::NAN },
-            error: if has_flux {
-                image.noise_correlation * variance.sqrt()
-            } else {
-                f64::NAN
-            },
+            error: if has_flux { error } else { f64::NAN },
             foreign: 0.0,
             bad,
             missing: bad,
@@ -420,11 +582,19 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
             let k = table.bands.len();
             rows.iter().map(|row| scale * f(&row.bands[k])).collect()
         };
+        let extended = |f: &dyn Fn(&ExtendedBand) -> f64| -> Vec<f64> {
+            let k = table.bands.len();
+            let all = rows.iter().filter_map(|row| row.extended.as_ref());
+            all.map(|e| scale * f(&e.bands[k])).collect()
+        };
         let band = BandMeasurements {
             flux_iso: column(&|b| b.iso.flux),
             flux_iso_err: column(&|b| b.iso.error),
             flux_auto: column(&|b| b.auto.flux),
             flux_auto_err: column(&|b| b.auto.error),
+            flux_auto_err_total: extended(&|b| b.auto_error),
+            flux_total: extended(&|b| b.total.flux),
+            flux_total_err: extended(&|b| b.total.error),
             flux_aper: (0..n_circles)
                 .map(|c| column(&|b| b.circles[c].flux))
                 .collect(),
@@ -444,11 +614,27 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
         table.label.push(row.label);
         table.area.push(row.area);
         table.flags.push(row.flags);
+        table.x_peak.push(row.peak.0 as i64);
+        table.y_peak.push(row.peak.1 as i64);
+        if let Some(e) = &row.extended {
+            for (column, value) in [
+                (&mut table.x_win, e.window.x),
+                (&mut table.x_win_err, e.window.errors.x),
+                (&mut table.y_win, e.window.y),
+                (&mut table.y_win_err, e.window.errors.y),
+                (&mut table.xy_win_cov, e.window.errors.covariance),
+                (&mut table.r_20, e.radii[0]),
+                (&mut table.r_80, e.radii[1]),
+            ] {
+                column.push(value);
+            }
+        }
         for (column, value) in [
             (&mut table.x, e.x),
-            (&mut table.x_err, row.x_err),
+            (&mut table.x_err, row.position.x),
             (&mut table.y, e.y),
-            (&mut table.y_err, row.y_err),
+            (&mut table.y_err, row.position.y),
+            (&mut table.xy_cov, row.position.covariance),
             (&mut table.x2, e.x2),
             (&mut table.y2, e.y2),
             (&mut table.xy, e.xy),

@@ -3,9 +3,11 @@
 mod aperture;
 mod clean;
 mod convolve;
+mod correlation;
 mod deblend;
 mod detect;
 mod distance;
+mod extended;
 mod extent;
 mod kron;
 mod label;
@@ -13,8 +15,13 @@ mod measure;
 mod moments;
 mod noise;
 mod overlap;
+mod position;
 mod saddles;
 mod segments;
+mod sersic_growth;
+mod shape_noise;
+mod total;
+mod window;
 
 mod filtered_snr;
 mod peak_first;
@@ -22,13 +29,16 @@ mod sums;
 
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
+pub use correlation::Correlation;
 pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
 pub use detect::{DetectParams, NoiseOf, detect};
 pub use distance::{distance_to, farthest_places};
 pub use extent::{Extent, extents};
 pub use kron::{KronParams, kron_radii};
 pub use label::{Connectivity, label};
-pub use measure::{BandMeasurements, Flags, MeasureImage, MeasureParams, Measurements, measure};
+pub use measure::{
+    BandMeasurements, Flags, HeldShape, MeasureImage, MeasureParams, Measurements, measure,
+};
 pub use noise::{Noise, filtered_noise};
 pub use saddles::SaddleParams;
 

@@ -32,6 +32,17 @@ impl Outline {
         outline
     }
 
+    /// Distance of a point from the centre in units of the ellipse.
+    pub(super) fn radius(&self, dx: f64, dy: f64) -> f64 {
+        let [u, v] = self.map([dx, dy]);
+        (u * u + v * v).sqrt()
+    }
+
+    /// Largest length of half a pixel's diagonal in units of the ellipse.
+    pub(super) fn half_diagonal(&self) -> f64 {
+        self.half_diagonal
+    }
+
     /// Half widths along x and y.
     pub(super) fn reach(&self) -> Point {
         self.reach
