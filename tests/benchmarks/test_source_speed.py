@@ -10,10 +10,9 @@ from scipy import ndimage
 
 import skymere
 from skymere.background import estimate_background
-from skymere.segmentation import DetectParams, MeasureImage, MeasureParams, detect, gaussian_kernel, label, measure
+from skymere.segmentation import SEXTRACTOR, MeasureImage, MeasureParams, detect, gaussian_kernel, label, measure
 
 SIZE, N_SOURCES, REPEATS = 4096, 15_000, 7
-SEXTRACTOR = DetectParams(threshold=1.5, threshold_noise="unfiltered")
 
 
 def _field() -> np.ndarray:

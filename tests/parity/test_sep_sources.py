@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 
 from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import SegmentationMap
-from skymere.segmentation import DeblendParams, DetectParams, MeasureImage, aperture_flux, detect, kron_radius, measure
+from skymere.segmentation import SEXTRACTOR, MeasureImage, aperture_flux, detect, kron_radius, measure
 
 RNG = np.random.default_rng(2)
 IMAGE = RNG.normal(0, 1, (600, 500)).astype(np.float32)
@@ -77,8 +77,7 @@ def test_the_background_is_that_of_sep(
 def test_detections_of_the_sep_image_are_those_of_sep(sep_image: np.ndarray) -> None:
     sky = estimate_background(sep_image)
     data = sep_image - sky.level
-    params = DetectParams(threshold=1.5, threshold_noise="unfiltered", deblend=DeblendParams(assignment="random"))
-    table = measure(detect(data, error=sky.rms_global, params=params), {"r": MeasureImage(data=data)}).table
+    table = measure(detect(data, error=sky.rms_global, params=SEXTRACTOR), {"r": MeasureImage(data=data)}).table
     theirs = sep.extract(data, 1.5, err=sky.rms_global)
     offset, nearest = KDTree(np.column_stack([table["x"], table["y"]])).query(
         np.column_stack([theirs["x"], theirs["y"]])

@@ -1,6 +1,6 @@
 """Sources against SExtractor 2.25.0's catalogues of real images; run with ``-s`` to see the numbers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,7 @@ from scipy.spatial import KDTree
 from skymere.background import estimate_background
 from skymere.datamodels import SegmentationMap
 from skymere.segmentation import (
-    DeblendParams,
-    DetectParams,
+    SEXTRACTOR,
     MeasureImage,
     aperture_flux,
     detect,
@@ -22,9 +21,6 @@ from skymere.segmentation import (
     measure,
 )
 
-SEXTRACTOR = DetectParams(
-    threshold=1.5, threshold_noise="unfiltered", min_area=5, deblend=DeblendParams(assignment="random"), clean=1.0
-)
 MATCH_PIX = 1.0
 
 # Sources of the F140W catalogue with S/N > 20 and no counterpart within a pixel, by SExtractor's NUMBER, and why.
@@ -155,7 +151,7 @@ def test_f140w_sources_are_those_of_sextractor(f140w: Field) -> None:
 
 
 def test_f140w_detected_pixels_are_those_of_sextractor(f140w: Field) -> None:
-    params = DetectParams(threshold=1.5, threshold_noise="unfiltered", deblend=None, clean=None)
+    params = replace(SEXTRACTOR, deblend=None, clean=None)
     ours = detect(f140w.data, error=f140w.error, params=params).labels > 0
     theirs = f140w.segments > 0
     usable = np.isfinite(f140w.data)
@@ -169,7 +165,7 @@ def test_what_is_left_of_the_f140w_auto_difference_is_sextractors_blanking(f140w
 
     Mirrored noise peaks lower its fluxes; with the same pixels masked most of the difference goes away.
     """
-    every_group = DetectParams(threshold=1.5, threshold_noise="unfiltered", min_area=1, deblend=None, clean=None)
+    every_group = replace(SEXTRACTOR, min_area=1, deblend=None, clean=None)
     groups = label(detect(f140w.data, error=f140w.error, params=every_group).labels > 0).labels
     is_small = np.bincount(groups.ravel()) < SEXTRACTOR.min_area
     blanked = is_small[groups] & (groups > 0)
@@ -180,7 +176,7 @@ def test_what_is_left_of_the_f140w_auto_difference_is_sextractors_blanking(f140w
 
 def test_blends_split_as_in_sextractor(f140w: Field) -> None:
     """Every blend with a source of S/N > 20 has as many sources of S/N > 10 as in SExtractor's map."""
-    params = DetectParams(threshold=1.5, threshold_noise="unfiltered", deblend=None, clean=None)
+    params = replace(SEXTRACTOR, deblend=None, clean=None)
     blends = detect(f140w.data, error=f140w.error, params=params).labels
     ours = detect(f140w.data, error=f140w.error, params=SEXTRACTOR)
     table = measure(ours, {"x": MeasureImage(data=f140w.data, error=f140w.error)}).table

@@ -1,6 +1,8 @@
 """Labels, thresholds, deblending and cleaning."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,7 +12,16 @@ from scipy import ndimage
 import skymere
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.segmentation import DeblendParams, DetectParams, deblend, detect, filtered_noise, gaussian_kernel, label
+from skymere.segmentation import (
+    PYRAMID,
+    DeblendParams,
+    DetectParams,
+    deblend,
+    detect,
+    filtered_noise,
+    gaussian_kernel,
+    label,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,14 +92,14 @@ def test_noise_alone_gives_no_detection_at_the_default_threshold() -> None:
 def test_the_threshold_counts_in_sigmas_of_the_filtered_image() -> None:
     noise = np.random.default_rng(0).normal(0, 1, (1024, 1024)).astype(np.float32)
     error = np.random.default_rng(1).uniform(0.5, 2.0, noise.shape).astype(np.float32)
-    params = DetectParams(threshold=1.0, min_area=1, deblend=None, clean=None)
+    params = DetectParams(threshold=1.0, min_area=1, deblend=None)
     inside = detect(noise * error, error=error, params=params).labels[4:-4, 4:-4] > 0
     assert inside.mean() == pytest.approx(0.158655, abs=0.004)
 
 
 def test_at_the_edge_the_filter_is_renormalised() -> None:
     noise = np.random.default_rng(0).normal(0, 1, (4, 400_000)).astype(np.float32)
-    params = DetectParams(threshold=1.0, min_area=1, deblend=None, clean=None)
+    params = DetectParams(threshold=1.0, min_area=1, deblend=None)
     edge = detect(noise, error=1.0, params=params).labels[0] > 0
     assert edge.mean() == pytest.approx(0.158655, abs=0.004)
 
@@ -146,7 +157,7 @@ def test_a_constant_error_equals_an_error_image() -> None:
 def test_bad_pixels_are_not_detected_and_do_not_dim_their_neighbours() -> None:
     image = np.zeros((40, 40), dtype=np.float32)
     image[15:25, 15:25] = 10.0
-    params = DetectParams(threshold=9.9, threshold_noise="unfiltered", deblend=None, clean=None)
+    params = DetectParams(threshold=9.9, extent=None, threshold_noise="unfiltered", kernel=PYRAMID, deblend=None)
     whole = detect(image, error=1.0, params=params).labels
     assert whole.sum() == 64
     mask = np.zeros(image.shape, dtype=bool)
@@ -167,7 +178,7 @@ def test_nine_pixels_vanish_and_ten_stay_at_a_least_area_of_ten() -> None:
     image = np.zeros((30, 60), dtype=np.float32)
     image[5:8, 5:8] = 10.0
     image[5:7, 30:35] = 10.0
-    params = DetectParams(kernel=None, min_area=10, deblend=None, clean=None)
+    params = DetectParams(kernel=None, min_area=10, deblend=None)
     found = detect(image, error=1.0, params=params)
     assert found.n_sources == 1
     assert found.labels[5, 30] == 1
@@ -179,38 +190,79 @@ def two_peaks(separation: float, ratio: float = 0.5) -> np.ndarray:
     return (100 * np.exp(-r2[0] / 18) + 100 * ratio * np.exp(-r2[1] / 18)).astype(np.float32)
 
 
-@pytest.mark.parametrize("assignment", ["likeliest", "random"])
-def test_two_peaks_are_split_and_one_is_not(assignment: str) -> None:
-    params = DetectParams(deblend=DeblendParams(assignment=assignment), clean=None)
+LEVELS = DeblendParams(method="levels", contrast=0.005)
+PARTS = [
+    DeblendParams(),
+    DeblendParams(kernel=None),
+    *(replace(LEVELS, assignment=assignment) for assignment in ("likeliest", "random")),
+    *(replace(LEVELS, spacing=spacing) for spacing in ("linear", "sinh")),
+]
+
+
+@pytest.mark.parametrize("parts", PARTS, ids=lambda p: f"{p.method}-{p.spacing}-{p.assignment}-{p.kernel is None}")
+def test_two_peaks_are_split_and_one_is_not(parts: DeblendParams) -> None:
+    params = DetectParams(deblend=parts)
     assert detect(two_peaks(14.0), error=0.5, params=params).n_sources == 2
     assert detect(two_peaks(3.0), error=0.5, params=params).n_sources == 1
     assert detect(two_peaks(14.0, 0.0), error=0.5, params=params).n_sources == 1
 
 
-def test_deblending_keeps_the_pixels_and_follows_the_contrast() -> None:
+@pytest.mark.parametrize("params", [DeblendParams(), LEVELS], ids=["saddles", "levels"])
+def test_deblending_keeps_the_pixels_and_follows_the_contrast(params: DeblendParams) -> None:
     image = two_peaks(14.0, 0.2)
-    whole = detect(image, error=0.5, params=DetectParams(deblend=None, clean=None))
-    parts = deblend(image, whole)
+    whole = detect(image, error=0.5, params=DetectParams(deblend=None))
+    parts = deblend(image, whole, params=params)
     assert np.array_equal(parts.labels > 0, whole.labels > 0)
     assert parts.n_sources == 2
-    assert deblend(image, whole, params=DeblendParams(contrast=0.5)).n_sources == 1
-    assert deblend(image, whole, params=DeblendParams(n_levels=1)).n_sources == 1
+    assert deblend(image, whole, params=replace(params, contrast=0.5)).n_sources == 1
+    assert deblend(image, whole, params=replace(LEVELS, n_levels=1)).n_sources == 1
+
+
+def test_a_peak_must_stand_out_of_the_noise_above_its_saddle() -> None:
+    image = two_peaks(10.0, 0.2)
+    whole = detect(image, error=0.5, params=DetectParams(deblend=None))
+    saddle = deblend(image, whole, sigma=0.1)
+    assert saddle.n_sources == 2
+    # The lower peak is some 2 above its saddle.
+    assert deblend(image, whole, sigma=0.1, params=DeblendParams(min_prominence=1000.0)).n_sources == 1
+    assert deblend(image, whole, sigma=10.0).n_sources == 1
+
+
+def test_a_bump_that_the_symmetry_of_its_neighbour_explains_is_no_source() -> None:
+    y, x = np.mgrid[:120, :120]
+    ring = 100 * np.exp(-((x - 60.0) ** 2 + (y - 60.0) ** 2) / 18)
+    arms = [6 * np.exp(-((x - 60.0 - dx) ** 2 + (y - 60.0) ** 2) / 8) for dx in (-14.0, 14.0)]
+    symmetric = (ring + arms[0] + arms[1]).astype(np.float32)
+    assert detect(symmetric, error=0.5).n_sources == 1
+    assert detect((ring + arms[1]).astype(np.float32), error=0.5).n_sources == 2
+
+
+def test_what_is_no_part_of_a_source_and_too_faint_itself_is_sky() -> None:
+    y, x = np.mgrid[:80, :120]
+    bright = 60 * np.exp(-((x - 40.0) ** 2 + (y - 40.0) ** 2) / 18)
+    faint = 1.9 * np.exp(-((x - 58.0) ** 2 + (y - 40.0) ** 2) / 18)
+    image = (bright + faint).astype(np.float32)
+    params = DetectParams(threshold=8.0, extent=0.05, threshold_noise="filtered")
+    whole = detect(image, error=1.0, params=replace(params, deblend=None))
+    found = detect(image, error=1.0, params=params)
+    assert (whole.labels[40, 58], found.n_sources, found.labels[40, 58]) == (1, 1, 0)
 
 
 def test_a_split_leaves_no_source_below_the_least_area() -> None:
-    for seed in range(4):
-        found = detect(field(seed=seed), error=1.0, params=DetectParams(min_area=12, clean=None))
+    for seed, parts in product(range(4), (DeblendParams(), LEVELS)):
+        found = detect(field(seed=seed), error=1.0, params=DetectParams(min_area=12, deblend=parts))
         assert np.bincount(found.labels.ravel())[1:].min() >= 12
 
 
-def test_a_large_segment_with_many_peaks_is_split_in_bounded_time() -> None:
+@pytest.mark.parametrize("params", [DeblendParams(), LEVELS], ids=["saddles", "levels"])
+def test_a_large_segment_with_many_peaks_is_split_in_bounded_time(params: DeblendParams) -> None:
     rng = np.random.default_rng(4)
     image = np.full((1000, 1000), 5.0)
     y, x = np.mgrid[-12:13, -12:13]
     for cy, cx in zip(rng.integers(20, 980, 500), rng.integers(20, 980, 500), strict=True):
         image[cy - 12 : cy + 13, cx - 12 : cx + 13] += 200 * np.exp(-(x**2 + y**2) / 18)
     whole = SegmentationMap(labels=np.ones(image.shape, dtype=np.int32))
-    found = deblend(image.astype(np.float32), whole, params=DeblendParams(contrast=1e-5))
+    found = deblend(image.astype(np.float32), whole, params=replace(params, contrast=1e-5))
     assert 380 < found.n_sources <= 500
     assert (found.labels > 0).all()
 
@@ -221,8 +273,9 @@ def test_cleaning_removes_what_the_wing_of_a_neighbour_explains(height: float, i
     image = (1000.0 * np.exp(-((x - 100.0) ** 2 + (y - 100.0) ** 2) / 32)).astype(np.float32)
     image[98:103, 123:128] += height
     # Without noise the threshold is 4 x 0.375; the wing 25 pixels away is about 0.5.
-    assert detect(image, error=1.0, params=DetectParams(clean=None)).n_sources == 2
-    found = detect(image, error=1.0)
+    params = DetectParams(threshold=4.0, extent=None, kernel=PYRAMID, deblend=LEVELS)
+    assert detect(image, error=1.0, params=params).n_sources == 2
+    found = detect(image, error=1.0, params=replace(params, clean=1.0))
     assert found.n_sources == 1 + is_kept
     assert (found.labels[100, 125] > 0) == is_kept
 

@@ -7,6 +7,7 @@ import skymere
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError
 from skymere.segmentation import (
+    PYRAMID,
     DetectParams,
     MeasureImage,
     MeasureParams,
@@ -94,7 +95,7 @@ def test_flags_say_what_is_wrong() -> None:
     mask = np.zeros(image.shape, dtype=bool)
     mask[60, 102] = True
     mask[100, [119, 141]] = True
-    found = detect(image, error=0.05, params=DetectParams(clean=None))
+    found = detect(image, error=0.05, params=DetectParams(extent=None, kernel=PYRAMID))
     table = measure(found, {"r": MeasureImage(data=image, error=0.05, mask=mask)}).table
     by_x = {round(row["x"] / 5) * 5: SourceFlag(row["flags"]) for row in table.iter_rows(named=True)}
     assert by_x[30] & SourceFlag.BLENDED

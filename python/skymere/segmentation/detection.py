@@ -16,6 +16,9 @@ from skymere.wcs import Grid
 __all__ = ["SEXTRACTOR", "DeblendParams", "DetectParams", "deblend", "detect", "filtered_noise", "label"]
 
 
+# Gaussians of 2.5 and 3.5 pixels FWHM: a point source of a well-sampled mosaic, and a small galaxy.
+_SHARP, _WIDE = (freeze_kernel(gaussian_kernel(fwhm_pix)) for fwhm_pix in (2.5, 3.5))
+
 ThresholdNoise = Literal["measured", "filtered", "unfiltered"]
 
 
@@ -63,7 +66,7 @@ class DeblendParams:
 
     method: Literal["saddles", "levels"] = "saddles"
     contrast: float = 0.0005
-    kernel: KernelValues | None = freeze_kernel(gaussian_kernel(2.5))
+    kernel: KernelValues | None = _SHARP
     min_prominence: float = 0.75
     n_levels: int = 32
     spacing: Literal["exponential", "linear", "sinh"] = "exponential"
@@ -119,7 +122,7 @@ class DetectParams:
     threshold : float
         Least value of the brightest pixel of a source in the filtered image [sigma].
     extent : float or None
-        Least value of the other pixels of a source [sigma]; None is ``threshold``, as in SExtractor.
+        Least value of the other pixels of a source [sigma]; never above ``threshold``, which None is (SExtractor).
     threshold_noise : str
         Whose sigma: ``measured``, that of the filtered pixel, correlated noise included: what the errors say of
         independent pixels times `filtered_noise` where that is above 1; ``filtered``, that of independent pixels;
@@ -142,10 +145,10 @@ class DetectParams:
         When a value is not allowed.
     """
 
-    threshold: float = 4.0
+    threshold: float = 5.0
     extent: float | None = 3.0
     threshold_noise: ThresholdNoise = "measured"
-    kernel: KernelValues | None = freeze_kernel(gaussian_kernel(3.5))
+    kernel: KernelValues | None = _WIDE
     connectivity: int = 8
     min_area: int = 5
     deblend: DeblendParams | None = DeblendParams()
@@ -155,8 +158,8 @@ class DetectParams:
         if not (self.threshold > 0 and np.isfinite(self.threshold)):
             msg = f"threshold: {self.threshold} is not allowed, it must be positive"
             raise InvalidInputError(msg)
-        if self.extent is not None and not 0 < self.extent <= self.threshold:
-            msg = f"extent: {self.extent} is not allowed, it must be positive and at most threshold = {self.threshold}"
+        if self.extent is not None and not self.extent > 0:
+            msg = f"extent: {self.extent} is not allowed, it must be positive"
             raise InvalidInputError(msg)
         if self.threshold_noise not in get_args(ThresholdNoise):
             allowed = ", ".join(get_args(ThresholdNoise))
@@ -367,7 +370,7 @@ def detect(
         *inputs,
         kernel,
         threshold=params.threshold * correlation,
-        extent=(params.threshold if params.extent is None else params.extent) * correlation,
+        extent=min(params.threshold, params.extent or params.threshold) * correlation,
         is_filtered=params.threshold_noise != "unfiltered",
         connectivity=params.connectivity,
         min_area=params.min_area,
