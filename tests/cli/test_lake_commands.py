@@ -76,7 +76,7 @@ def test_ls_lists_what_there_is(call, full):
 def test_show_gives_versions_tiles_and_rows(call, full):
     done = call("lake", "show", full.path, "source")
     assert done.exit_code == 0, done.output
-    for words in ("Versions of source", "source/1.0.0", "east", "west", full.live_run("source", "west"), "source_id"):
+    for words in ("Versions of source", "source/1.1.0", "east", "west", full.live_run("source", "west"), "source_id"):
         assert words in done.stdout
 
 

@@ -139,7 +139,7 @@ def edited(
     exposures = simulate_survey(folder, params=SURVEY, n_workers=1)
     held_back = folder / "held_back.fits"
     exposures[-1].rename(held_back)
-    done = {"first": stages_done(run(folder, 4.0, "A"))}
+    done = {"first": stages_done(run(folder, 5.0, "A"))}
     lake = Lake.open(folder / "lake")
     field = Field(lake)
     edits: dict[str, tuple[str, list[Region]]] = {}
@@ -153,10 +153,10 @@ def edited(
         group = [Point(centre=field.sky(x, y)), Point(centre=field.sky(x + 3, y))][: 2 if role == "split" else 1]
         rows = add_regions(lake, role, [group], **WHO)
         edits[rows["edit_id"][0]] = (role, group)
-    done["edited"] = stages_done(run(folder, 4.0, "B"))
-    done["again"] = stages_done(run(folder, 4.0, "B"))
+    done["edited"] = stages_done(run(folder, 5.0, "B"))
+    done["again"] = stages_done(run(folder, 5.0, "B"))
     held_back.rename(exposures[-1])
-    done["deeper"] = stages_done(run(folder, 3.2, "C"))
+    done["deeper"] = stages_done(run(folder, 4.2, "C"))
     return folder, edits, done
 
 
@@ -175,7 +175,7 @@ def test_50_edits_land_on_the_same_sky_of_a_deeper_detection_or_say_why_not(edit
         assert outcomes[name].status == "nothing_to_act_on"
         assert outcomes[name].reason
     row = lake.table("segmentation").collect().row(0, named=True)
-    assert row["threshold"] == 3.2
+    assert row["threshold"] == 4.2
     mosaic = lake.table("mosaic").collect().row(0, named=True)
     assert len(json.loads(mosaic["exposure_ids"])) == 5
 
@@ -217,7 +217,7 @@ def test_an_undone_edit_stays_as_a_row_and_the_next_detection_goes_without_it(ed
     applied = {outcome.edit_id for outcome in replay_outcomes(lake, "field") if outcome.status == "applied"}
     name, (_, regions) = next((n, e) for n, e in edits.items() if e[0] == "merge" and n in applied)
     retract_edits(lake, [name], author="Bo", reason="two after all")
-    assert {"detect", "measure"} <= stages_done(run(folder, 3.2, "D"))
+    assert {"detect", "measure"} <= stages_done(run(folder, 4.2, "D"))
     assert name not in {outcome.edit_id for outcome in replay_outcomes(lake, "field")}
     stamp = stamp_region(regions[0], lake.tiles["field"].grid)
     under = load_segmentation(lake, "field").labels[stamp.window][stamp.inside]

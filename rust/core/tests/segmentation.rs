@@ -4,8 +4,8 @@
 use proptest::prelude::*;
 use skymere_core::image::{Image, Plane};
 use skymere_core::segmentation::{
-    Assignment, Connectivity, DeblendParams, DetectParams, Kernel, Neighbours, Noise, NoiseOf,
-    Photometer, detect, label, sum_apertures,
+    Assignment, Connectivity, DeblendParams, Deblending, DetectParams, Kernel, Neighbours, Noise,
+    NoiseOf, Photometer, SaddleParams, Spacing, detect, label, sum_apertures,
 };
 
 /// Labels by flood fill in raster order.
@@ -69,18 +69,27 @@ proptest! {
         pixels in pixels(130 * 40),
         min_area in 1_usize..12,
         random in any::<bool>(),
+        at_saddles in any::<bool>(),
+        sharp in any::<bool>(),
+        extent in 0.5..1.5,
         clean in prop::option::of(0.5..3.0),
     ) {
         let data = Plane::new("data", &pixels, (130, 40)).unwrap();
         let tent = [1.0, 2.0, 1.0, 2.0, 4.0, 2.0, 1.0, 2.0, 1.0];
         let kernel = Kernel::new(Plane::new("kernel", &tent, (3, 3)).unwrap()).unwrap();
         let assignment = if random { Assignment::Random } else { Assignment::Likeliest };
+        let deblend = if at_saddles {
+            Deblending::Saddles(SaddleParams { min_prominence: 0.5, contrast: 0.0 }, sharp.then(|| kernel.clone()))
+        } else {
+            Deblending::Levels(DeblendParams { n_levels: 32, spacing: Spacing::Sinh, contrast: 0.005, assignment })
+        };
         let params = DetectParams {
             threshold: 1.5,
+            extent,
             noise_of: NoiseOf::Filtered,
             connectivity: Connectivity::Eight,
             min_area,
-            deblend: Some(DeblendParams { n_levels: 32, contrast: 0.005, assignment }),
+            deblend,
             clean,
         };
         let run = || detect(data, Noise::Constant(1.0), None, &kernel, &params).unwrap();

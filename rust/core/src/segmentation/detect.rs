@@ -282,18 +282,19 @@ impl Scanner<'_> {
                 block.has_value |= row.value.iter().any(|v| v.is_finite());
                 let (lowest, values) = (&mut block.lowest, &mut block.values);
                 let found = runs_of_row(y, &above).inspect(|run| {
-                    let mut least = f32::INFINITY;
-                    for x in run.start..run.end {
-                        let i = (y - y0) * nx + x;
-                        least = least.min(sigma[x] * extent);
-                        values.push(Value {
-                            filtered: row.value[x],
-                            significance: row.value[x] / sigma[x],
-                            sharp: sharp.get(i).copied().unwrap_or(row.value[x]),
-                            sharp_sigma: sharp_sigma.get(i).copied().unwrap_or(sigma[x]),
-                        });
-                    }
-                    lowest.push(least);
+                    let part = run.start..run.end;
+                    let least = sigma[part.clone()]
+                        .iter()
+                        .copied()
+                        .fold(f32::INFINITY, f32::min);
+                    let row_start = (y - y0) * nx;
+                    values.extend(part.map(|x| Value {
+                        filtered: row.value[x],
+                        significance: row.value[x] / sigma[x],
+                        sharp: sharp.get(row_start + x).copied().unwrap_or(row.value[x]),
+                        sharp_sigma: sharp_sigma.get(row_start + x).copied().unwrap_or(sigma[x]),
+                    }));
+                    lowest.push(least * extent);
                 });
                 block
                     .runs
