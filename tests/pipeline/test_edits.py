@@ -168,8 +168,13 @@ def test_50_edits_land_on_the_same_sky_of_a_deeper_detection_or_say_why_not(edit
     assert set(outcomes) == set(edits)
     field = Field(lake)
     applied = [name for name in edits if outcomes[name].status == "applied"]
-    for name in applied:
-        check_on_the_sky(*edits[name], field)
+    n_checked = 0
+    for i, name in enumerate(applied):
+        acted_on_later = {label for other in applied[i + 1 :] for label in outcomes[other].before}
+        if acted_on_later.isdisjoint(outcomes[name].after):
+            check_on_the_sky(*edits[name], field)
+            n_checked += 1
+    assert n_checked >= 42
     assert len(applied) >= 44
     for name in set(edits) - set(applied):
         assert outcomes[name].status == "nothing_to_act_on"
