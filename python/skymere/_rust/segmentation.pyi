@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,53 @@ def filtered_noise(
     mask: NDArray[np.bool_] | None,
     kernel: NDArray[np.float32] | None,
 ) -> float: ...
+def negative_depths(
+    data: NDArray[np.float32],
+    error: NDArray[np.float32] | None,
+    sigma: float,
+    mask: NDArray[np.bool_] | None,
+    kernel: NDArray[np.float32] | None,
+    rows: list[list[int]],
+) -> NDArray[np.float32]: ...
+def sampled_rows(ny: int, nx: int) -> list[list[int]]: ...
+def noise_of_depths(depths: NDArray[np.float32]) -> float: ...
+
+@final
+class Detector:
+    def __new__(
+        cls,
+        ny: int,
+        nx: int,
+        kernel: NDArray[np.float32] | None,
+        *,
+        threshold: float,
+        extent: float,
+        is_filtered: bool,
+        connectivity: int,
+        min_area: int,
+        deblend_levels: tuple[int, str, float, bool] | None,
+        saddles: tuple[float, float] | None,
+        sharp_kernel: NDArray[np.float32] | None,
+        clean: float | None,
+    ) -> Detector: ...
+    def margin(self) -> tuple[int, int]: ...
+    def add(
+        self,
+        data: NDArray[np.float32],
+        error: NDArray[np.float32] | None,
+        sigma: float,
+        mask: NDArray[np.bool_] | None,
+        origin: tuple[int, int],
+        core: tuple[list[int], list[int]],
+    ) -> None: ...
+    def finish(self) -> Detected: ...
+
+@final
+class Detected:
+    @property
+    def n_sources(self) -> int: ...
+    def labels(self, y0: int, x0: int, ny: int, nx: int) -> NDArray[np.int32]: ...
+
 def deblend(
     data: NDArray[np.float32],
     labels: NDArray[np.int32],

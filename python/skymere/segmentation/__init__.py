@@ -1,6 +1,7 @@
 """From an image to sources: filter, threshold, label, deblend, measure."""
 
 from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_radius
+from skymere.segmentation.blocks import BlockSegmentation, detect_blocks
 from skymere.segmentation.detection import (
     SEXTRACTOR,
     DeblendParams,
@@ -39,6 +40,7 @@ __all__ = [
     "SEXTRACTOR",
     "ApertureFlux",
     "BlankParams",
+    "BlockSegmentation",
     "DeblendParams",
     "DetectParams",
     "Edit",
@@ -61,6 +63,7 @@ __all__ = [
     "convolve",
     "deblend",
     "detect",
+    "detect_blocks",
     "detect_peaks",
     "distance_to",
     "edits_from_regions",

@@ -13,12 +13,25 @@ from skymere.errors import InvalidInputError
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel, gaussian_kernel
 from skymere.wcs import Grid
 
-__all__ = ["SEXTRACTOR", "DeblendParams", "DetectParams", "deblend", "detect", "filtered_noise", "label"]
+__all__ = [
+    "SEXTRACTOR",
+    "DeblendParams",
+    "DetectParams",
+    "ImageInputs",
+    "deblend",
+    "detect",
+    "filtered_noise",
+    "image_inputs",
+    "label",
+    "settings",
+    "usable_noise",
+]
 
 
 # Gaussians of 2.5 and 3.5 pixels FWHM: a point source of a well-sampled mosaic, and a small galaxy.
 _SHARP, _WIDE = (freeze_kernel(gaussian_kernel(fwhm_pix)) for fwhm_pix in (2.5, 3.5))
 
+ImageInputs = tuple[NDArray[np.float32], NDArray[np.float32] | None, float, NDArray[np.bool_] | None]
 ThresholdNoise = Literal["measured", "filtered", "unfiltered"]
 
 
@@ -187,6 +200,27 @@ SEXTRACTOR = DetectParams(
 """SExtractor's defaults (Bertin & Arnouts 1996)."""
 
 
+def usable_noise(measured: float) -> float:
+    """Return by what thresholds are raised for correlated noise: what was measured where that is above 1."""
+    return max(measured, 1.0) if np.isfinite(measured) else 1.0
+
+
+def settings(params: DetectParams, noise: float) -> dict[str, Any]:
+    """Return the parameters as the kernels take them; ``noise`` is that of the image over what its errors say."""
+    deblending = params.deblend
+    sharp = deblending.kernel if deblending is not None and deblending.method == "saddles" else None
+    return {
+        "threshold": params.threshold * noise,
+        "extent": min(params.threshold, params.extent or params.threshold) * noise,
+        "is_filtered": params.threshold_noise != "unfiltered",
+        "connectivity": params.connectivity,
+        "min_area": params.min_area,
+        **_deblending(deblending, noise),
+        "sharp_kernel": None if sharp is None else as_kernel(sharp),
+        "clean": params.clean,
+    }
+
+
 def label(mask: ArrayLike, *, connectivity: int = 8) -> SegmentationMap:
     """Label the connected components of a mask.
 
@@ -220,9 +254,9 @@ def label(mask: ArrayLike, *, connectivity: int = 8) -> SegmentationMap:
     return SegmentationMap(labels=labels, params={"connectivity": connectivity})
 
 
-def _inputs(
+def image_inputs(
     data: ArrayLike, error: ArrayLike | None, weight: ArrayLike | None, mask: ArrayLike | None
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, float, NDArray[np.bool_] | None]:
+) -> ImageInputs:
     """Return the image, its error (as an image, or None and one error for all pixels) and its mask."""
     pixels = as_image(data, "data")
     shape = (pixels.shape[0], pixels.shape[1])
@@ -297,7 +331,7 @@ def filtered_noise(
     >>> round(filtered_noise(white, error=1.0), 1)
     1.0
     """
-    pixels, noise, sigma, bad = _inputs(data, error, weight, mask)
+    pixels, noise, sigma, bad = image_inputs(data, error, weight, mask)
     return _rust.filtered_noise(pixels, noise, sigma, bad, None if kernel is None else as_kernel(kernel))
 
 
@@ -360,24 +394,10 @@ def detect(
     1
     """
     params = params or DetectParams()
-    inputs = _inputs(data, error, weight, mask)
+    inputs = image_inputs(data, error, weight, mask)
     kernel = None if params.kernel is None else as_kernel(params.kernel)
-    correlation = _rust.filtered_noise(*inputs, kernel) if params.threshold_noise == "measured" else 1.0
-    correlation = max(correlation, 1.0) if np.isfinite(correlation) else 1.0
-    deblending = params.deblend
-    sharp = deblending.kernel if deblending is not None and deblending.method == "saddles" else None
-    labels, _ = _rust.detect(
-        *inputs,
-        kernel,
-        threshold=params.threshold * correlation,
-        extent=min(params.threshold, params.extent or params.threshold) * correlation,
-        is_filtered=params.threshold_noise != "unfiltered",
-        connectivity=params.connectivity,
-        min_area=params.min_area,
-        **_deblending(deblending, correlation),
-        sharp_kernel=None if sharp is None else as_kernel(sharp),
-        clean=params.clean,
-    )
+    correlation = usable_noise(_rust.filtered_noise(*inputs, kernel)) if params.threshold_noise == "measured" else 1.0
+    labels, _ = _rust.detect(*inputs, kernel, **settings(params, correlation))
     return SegmentationMap(labels=labels, grid=grid, params={**asdict(params), "noise_correlation": correlation})
 
 

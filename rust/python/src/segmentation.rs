@@ -172,6 +172,145 @@ fn filtered_noise(
     Ok(ratio)
 }
 
+/// Depths of the negative pixels in some rows of the filtered image.
+#[pyfunction]
+fn negative_depths<'py>(
+    py: Python<'py>,
+    data: Image<'py, f32>,
+    error: Option<Image<'py, f32>>,
+    sigma: f32,
+    mask: Option<Image<'py, bool>>,
+    kernel: Option<Image<'py, f32>>,
+    rows: Vec<[usize; 2]>,
+) -> PyResult<Bound<'py, PyArray1<f32>>> {
+    let kernel = kernel_of(py, kernel.as_ref())?;
+    let data = images::plane(py, "data", &data)?;
+    let error = images::optional_plane(py, "error", error.as_ref())?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let noise = error.map_or(Noise::Constant(sigma), Noise::Image);
+    let depths = threads::run(py, || {
+        core::negative_depths(data, noise, mask, &kernel, &rows)
+    })?;
+    Ok(depths.into_pyarray(py))
+}
+
+/// Rows of an image on which its noise is measured.
+#[pyfunction]
+fn sampled_rows(ny: usize, nx: usize) -> Vec<[usize; 2]> {
+    core::sampled_rows((ny, nx))
+}
+
+/// Noise behind the depths of negative pixels.
+#[pyfunction]
+fn noise_of_depths(depths: PyReadonlyArray1<'_, f32>) -> f64 {
+    core::noise_of_depths(depths.as_array().to_vec())
+}
+
+/// Finds the sources of an image that is given window by window; arguments as in `detect`.
+#[pyclass(module = "skymere._rust.segmentation")]
+struct Detector(Option<core::Detector>);
+
+#[pymethods]
+impl Detector {
+    #[new]
+    #[pyo3(signature = (ny, nx, kernel, *, threshold, extent, is_filtered, connectivity, min_area, deblend_levels, saddles,
+        sharp_kernel, clean))]
+    fn new(
+        py: Python<'_>,
+        ny: usize,
+        nx: usize,
+        kernel: Option<Image<'_, f32>>,
+        threshold: f64,
+        extent: f64,
+        is_filtered: bool,
+        connectivity: usize,
+        min_area: usize,
+        deblend_levels: Option<(usize, String, f64, bool)>,
+        saddles: Option<(f64, f64)>,
+        sharp_kernel: Option<Image<'_, f32>>,
+        clean: Option<f64>,
+    ) -> PyResult<Self> {
+        let params = DetectParams {
+            threshold,
+            extent,
+            noise_of: noise_of(is_filtered),
+            connectivity: checked(py, Connectivity::try_from(connectivity))?,
+            min_area,
+            deblend: deblending(py, deblend_levels, saddles, sharp_kernel.as_ref())?,
+            clean,
+        };
+        let kernel = kernel_of(py, kernel.as_ref())?;
+        Ok(Self(Some(core::Detector::new((ny, nx), kernel, params))))
+    }
+
+    /// Rows and columns that a window needs around its core.
+    fn margin(&self) -> (usize, usize) {
+        self.0.as_ref().map_or((0, 0), core::Detector::margin)
+    }
+
+    /// Look at a window; `core` is its part without margin, `((y0, y1), (x0, x1))` counted in the window.
+    fn add(
+        &mut self,
+        py: Python<'_>,
+        data: Image<'_, f32>,
+        error: Option<Image<'_, f32>>,
+        sigma: f32,
+        mask: Option<Image<'_, bool>>,
+        origin: (usize, usize),
+        core: ([usize; 2], [usize; 2]),
+    ) -> PyResult<()> {
+        let error = images::optional_plane(py, "error", error.as_ref())?;
+        let window = core::Window {
+            data: images::plane(py, "data", &data)?,
+            noise: error.map_or(Noise::Constant(sigma), Noise::Image),
+            mask: images::optional_plane(py, "mask", mask.as_ref())?,
+            origin,
+            core,
+        };
+        let detector = self.0.as_mut();
+        threads::run(py, || detector.map_or(Ok(()), |d| d.add(&window)))
+    }
+
+    /// Join what was found; the detector is empty afterwards.
+    fn finish(&mut self, py: Python<'_>) -> PyResult<Detected> {
+        let detector = self.0.take();
+        threads::run(py, || {
+            detector.map_or(
+                Err(SegmentationError::NoGoodPixel(0)),
+                core::Detector::finish,
+            )
+        })
+        .map(Detected)
+    }
+}
+
+/// The labels of an image that was given window by window.
+#[pyclass(frozen, module = "skymere._rust.segmentation")]
+struct Detected(core::Detected);
+
+#[pymethods]
+impl Detected {
+    #[getter]
+    fn n_sources(&self) -> usize {
+        self.0.n_sources()
+    }
+
+    /// The labels of a window.
+    fn labels<'py>(
+        &self,
+        py: Python<'py>,
+        y0: usize,
+        x0: usize,
+        ny: usize,
+        nx: usize,
+    ) -> PyResult<Bound<'py, PyArray2<i32>>> {
+        let labels = threads::run(py, || {
+            Ok::<_, SegmentationError>(self.0.labels((y0, x0), (ny, nx)))
+        })?;
+        images::array(py, labels)
+    }
+}
+
 /// Segments split at their peaks; `deblend_levels` and `saddles` as in `detect`.
 #[pyfunction]
 #[pyo3(signature = (data, labels, *, threshold, sigma, min_area, connectivity, deblend_levels, saddles))]
@@ -570,6 +709,11 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
     m.add_function(wrap_pyfunction!(detect, m)?)?;
     m.add_function(wrap_pyfunction!(filtered_noise, m)?)?;
+    m.add_function(wrap_pyfunction!(negative_depths, m)?)?;
+    m.add_function(wrap_pyfunction!(sampled_rows, m)?)?;
+    m.add_function(wrap_pyfunction!(noise_of_depths, m)?)?;
+    m.add_class::<Detector>()?;
+    m.add_class::<Detected>()?;
     m.add_function(wrap_pyfunction!(deblend, m)?)?;
     m.add_function(wrap_pyfunction!(measure, m)?)?;
     m.add_function(wrap_pyfunction!(sum_apertures, m)?)?;

@@ -55,6 +55,8 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Pixel {
     pub x: usize,
     pub y: usize,
+    /// Value of the unfiltered image.
+    pub raw: f32,
     pub value: f32,
     /// `value` over its noise.
     pub significance: f32,
@@ -71,6 +73,7 @@ pub(super) fn pixels_of(runs: &[Run], image: Plane<'_, f32>) -> Vec<Pixel> {
             (run.start..run.end).map(move |x| Pixel {
                 x,
                 y: run.y,
+                raw: row[x],
                 value: row[x],
                 significance: f32::INFINITY,
                 sharp: row[x],
@@ -627,7 +630,7 @@ pub fn deblend(
         })
         .flatten_iter()
         .collect();
-    detect::paint(sources, data)
+    detect::paint(sources, data.shape())
 }
 
 /// How blends are split.

@@ -4,11 +4,12 @@ use rayon::prelude::*;
 
 use super::SegmentationError;
 use super::clean::{Candidate, explained_by};
-use super::convolve::{BLOCK_ROWS, Filter, FilteredRow, Kernel};
+use super::convolve::{BLOCK_ROWS, Kernel};
 use super::deblend::{Deblending, Pixel, Scratch};
-use super::label::{BlockRuns, Components, Connectivity, Run, join_blocks, runs_of_row};
+use super::label::{Connectivity, Run};
 use super::moments::Ellipse;
 use super::noise::Noise;
+use super::scan::{Scan, Window};
 use crate::image::{Image, Plane};
 
 /// Whose noise the threshold is counted in.
@@ -65,17 +66,21 @@ pub fn detect(
     kernel: &Kernel,
     params: &DetectParams,
 ) -> Result<(Image<i32>, usize), SegmentationError> {
-    let shape = data.shape();
-    let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
-    let noise = noise.of_shape(shape)?;
-    let found = Scan::of(data, noise, mask, kernel, params)
-        .ok_or(SegmentationError::NoGoodPixel(data.pixels().len()))?;
-    let sources: Vec<Source> = found
-        .segments(params)
+    let mut scan = Scan::default();
+    scan.add(&Window::whole(data, noise, mask), kernel, params)?;
+    let sources = found(scan, params).ok_or(SegmentationError::NoGoodPixel(data.pixels().len()))?;
+    paint(sources, data.shape())
+}
+
+/// The sources among what was scanned; None when no pixel could be used.
+fn found(scan: Scan, params: &DetectParams) -> Option<Vec<Source>> {
+    let connected = scan.connected(params)?;
+    let sources: Vec<Source> = connected
+        .segments(params.min_area)
         .into_par_iter()
         .map_init(Scratch::default, |scratch, (runs, threshold)| {
             crate::interrupt::poll();
-            let pixels = found.pixels(&runs);
+            let pixels = connected.pixels(&runs);
             let parts = params.deblend.parts(
                 &pixels,
                 (threshold, params.threshold),
@@ -89,11 +94,130 @@ pub fn detect(
         })
         .flatten_iter()
         .collect();
-    let sources = match params.clean {
+    Some(match params.clean {
         Some(beta) => cleaned(sources, params.min_area, beta),
         None => sources,
-    };
-    paint(sources, data)
+    })
+}
+
+/// Finds the sources of an image that is given window by window; the labels are those of [`detect`], bit by bit, for
+/// any windows in any order.
+///
+/// # Source
+/// The runs of all windows are joined as in Wu, Otoo & Suzuki 2009, Pattern Anal. Applic. 12, 117.
+#[derive(Debug)]
+pub struct Detector {
+    scan: Scan,
+    kernel: Kernel,
+    params: DetectParams,
+    shape: (usize, usize),
+}
+
+impl Detector {
+    /// A detector for an image of `shape` `(ny, nx)`.
+    #[must_use]
+    pub fn new(shape: (usize, usize), kernel: Kernel, params: DetectParams) -> Self {
+        Self {
+            scan: Scan::default(),
+            kernel,
+            params,
+            shape,
+        }
+    }
+
+    /// Rows and columns that a window needs around its core.
+    #[must_use]
+    pub fn margin(&self) -> (usize, usize) {
+        let (y, x) = self.kernel.reach();
+        match &self.params.deblend {
+            Deblending::Saddles(_, Some(sharp)) => {
+                let (sy, sx) = sharp.reach();
+                (y.max(sy), x.max(sx))
+            }
+            _ => (y, x),
+        }
+    }
+
+    /// Look at a window; the cores of all windows together are the image.
+    ///
+    /// # Errors
+    /// When the shapes differ, or the core does not lie in the window.
+    pub fn add(&mut self, window: &Window<'_>) -> Result<(), SegmentationError> {
+        self.scan.add(window, &self.kernel, &self.params)
+    }
+
+    /// Join what was found; label 1 is the brightest source.
+    ///
+    /// # Errors
+    /// When no pixel can be used or there are too many sources.
+    pub fn finish(self) -> Result<Detected, SegmentationError> {
+        let n_pixels = self.shape.0 * self.shape.1;
+        let sources =
+            found(self.scan, &self.params).ok_or(SegmentationError::NoGoodPixel(n_pixels))?;
+        Detected::new(sources)
+    }
+}
+
+/// The labels of an image, as runs from top to bottom.
+#[derive(Clone, Debug)]
+pub struct Detected {
+    runs: Vec<(Run, i32)>,
+    n: usize,
+}
+
+impl Detected {
+    fn new(sources: Vec<Source>) -> Result<Self, SegmentationError> {
+        let ranked = ranked(sources)?;
+        let n = ranked.len();
+        let mut runs: Vec<(Run, i32)> = Vec::new();
+        for (label, mut source) in (1..).zip(ranked) {
+            source.pixels.sort_unstable_by_key(|p| (p.y, p.x));
+            for pixel in source.pixels {
+                match runs.last_mut() {
+                    Some((run, l)) if *l == label && run.y == pixel.y && run.end == pixel.x => {
+                        run.end += 1;
+                    }
+                    _ => runs.push((
+                        Run {
+                            y: pixel.y,
+                            start: pixel.x,
+                            end: pixel.x + 1,
+                        },
+                        label,
+                    )),
+                }
+            }
+        }
+        runs.par_sort_unstable_by_key(|(run, _)| (run.y, run.start));
+        Ok(Self { runs, n })
+    }
+
+    /// Number of sources.
+    #[must_use]
+    pub fn n_sources(&self) -> usize {
+        self.n
+    }
+
+    /// The labels of the window of `shape` whose first pixel is at `(y0, x0)`.
+    #[must_use]
+    pub fn labels(&self, (y0, x0): (usize, usize), shape: (usize, usize)) -> Image<i32> {
+        let mut labels = Image::empty(shape);
+        let nx = shape.1;
+        labels.fill_blocks(BLOCK_ROWS, |first, pixels| {
+            let rows = pixels.len() / nx.max(1);
+            let (top, bottom) = (y0 + first, y0 + first + rows);
+            let from = self.runs.partition_point(|(run, _)| run.y < top);
+            for (run, label) in self.runs[from..]
+                .iter()
+                .take_while(|(run, _)| run.y < bottom)
+            {
+                let start = run.start.clamp(x0, x0 + nx) - x0;
+                let end = run.end.clamp(x0, x0 + nx) - x0;
+                pixels[(run.y - top) * nx..][start..end].fill(*label);
+            }
+        });
+        labels
+    }
 }
 
 impl Source {
@@ -101,237 +225,6 @@ impl Source {
         self.pixels
             .iter()
             .any(|p| f64::from(p.significance) >= threshold)
-    }
-}
-
-/// What the filters make of a pixel of a run.
-#[derive(Clone, Copy, Debug)]
-struct Value {
-    filtered: f32,
-    significance: f32,
-    sharp: f32,
-    sharp_sigma: f32,
-}
-
-/// The pixels above the threshold of the extent, and how they are connected.
-struct Scan {
-    found: Components,
-    /// Lowest threshold of every run.
-    lowest: Vec<f32>,
-    /// The values of all runs, one after the other, and where those of each run start.
-    values: Vec<Value>,
-    start: Vec<usize>,
-}
-
-/// What is found in one block of rows.
-#[derive(Default)]
-struct Block {
-    runs: BlockRuns,
-    lowest: Vec<f32>,
-    values: Vec<Value>,
-    has_value: bool,
-}
-
-impl Scan {
-    /// Filter and threshold an image; None when it has no pixel that can be used.
-    fn of(
-        data: Plane<'_, f32>,
-        noise: Noise<'_>,
-        mask: Option<Plane<'_, bool>>,
-        kernel: &Kernel,
-        params: &DetectParams,
-    ) -> Option<Self> {
-        let is_matched = params.noise_of == NoiseOf::Filtered;
-        let weight_of = noise.weights(mask, is_matched);
-        let filter = Filter {
-            data,
-            kernel,
-            weight_of: &weight_of,
-            with_noise: is_matched,
-        };
-        let sigma = match (params.noise_of, noise) {
-            (NoiseOf::Unfiltered, Noise::Image(image)) => Some(mean_noise(image, &filter)),
-            _ => None,
-        };
-        let matched_weight = noise.weights(mask, true);
-        let sharp = match &params.deblend {
-            Deblending::Saddles(_, Some(kernel)) => Some(Filter {
-                data,
-                kernel,
-                weight_of: &matched_weight,
-                with_noise: true,
-            }),
-            _ => None,
-        };
-        let scanner = Scanner {
-            filter,
-            sharp,
-            sigma,
-            unit: noise.unit(),
-            params,
-        };
-        let blocks: Vec<Block> = (0..data.shape().0.div_ceil(BLOCK_ROWS))
-            .into_par_iter()
-            .map(|block| {
-                crate::interrupt::poll();
-                scanner.block(block * BLOCK_ROWS)
-            })
-            .collect();
-        if !blocks.iter().any(|block| block.has_value) {
-            return None;
-        }
-        let mut scan = Self {
-            found: Components::default(),
-            lowest: Vec::new(),
-            values: Vec::new(),
-            start: Vec::new(),
-        };
-        let mut all_runs = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            scan.lowest.extend(block.lowest);
-            scan.values.extend(block.values);
-            all_runs.push(block.runs);
-        }
-        scan.found = join_blocks(all_runs, params.connectivity);
-        let lengths = scan.found.runs.iter().map(|r| r.end - r.start);
-        scan.start = lengths
-            .scan(0, |end, n| {
-                *end += n;
-                Some(*end - n)
-            })
-            .collect();
-        Some(scan)
-    }
-
-    /// Runs and lowest threshold of every component with at least `min_area` pixels.
-    fn segments(&self, params: &DetectParams) -> Vec<(Vec<usize>, f32)> {
-        let Components { runs, component, n } = &self.found;
-        let mut area = vec![0_usize; *n];
-        for (run, &component) in runs.iter().zip(component) {
-            area[component] += run.end - run.start;
-        }
-        let mut place = vec![usize::MAX; *n];
-        let mut large = Vec::new();
-        for (i, &component) in component.iter().enumerate() {
-            if area[component] < params.min_area {
-                continue;
-            }
-            if place[component] == usize::MAX {
-                place[component] = large.len();
-                large.push((Vec::new(), f32::INFINITY));
-            }
-            let (runs, lowest): &mut (Vec<usize>, f32) = &mut large[place[component]];
-            runs.push(i);
-            *lowest = lowest.min(self.lowest[i]);
-        }
-        large
-    }
-
-    /// The pixels of some runs, in raster order.
-    fn pixels(&self, runs: &[usize]) -> Vec<Pixel> {
-        runs.iter()
-            .flat_map(|&i| {
-                let Run { y, start, end } = self.found.runs[i];
-                let values = &self.values[self.start[i]..self.start[i] + end - start];
-                (start..end).zip(values).map(move |(x, v)| Pixel {
-                    x,
-                    y,
-                    value: v.filtered,
-                    significance: v.significance,
-                    sharp: v.sharp,
-                    sharp_sigma: v.sharp_sigma,
-                })
-            })
-            .collect()
-    }
-}
-
-/// Filters blocks of rows and keeps what is above the threshold of the extent.
-struct Scanner<'a> {
-    filter: Filter<'a>,
-    sharp: Option<Filter<'a>>,
-    /// Noise that the filtered pixels are compared with, when it is not theirs.
-    sigma: Option<Image<f32>>,
-    unit: f32,
-    params: &'a DetectParams,
-}
-
-impl Scanner<'_> {
-    fn block(&self, y0: usize) -> Block {
-        let (ny, nx) = self.filter.data.shape();
-        let n_pixels = BLOCK_ROWS.min(ny - y0) * nx;
-        let (mut sharp, mut sharp_sigma) = (Vec::new(), Vec::new());
-        if let Some(filter) = &self.sharp {
-            sharp.resize(n_pixels, 0.0);
-            filter.fill_block(y0, &mut sharp, |_, row| {
-                let noise = row.noise.unwrap_or_default();
-                sharp_sigma.extend(noise.iter().map(|n| n * self.unit));
-            });
-        }
-        let mut block = Block::default();
-        let extent = self.params.extent as f32;
-        let mut sigma = vec![self.unit; nx];
-        let mut above = vec![0_u8; nx];
-        self.filter
-            .fill_block(y0, &mut vec![0.0; n_pixels], |y, row| {
-                let noise = row.noise.or(self.sigma.as_ref().map(|s| s.view().row(y)));
-                for (s, n) in sigma.iter_mut().zip(noise.unwrap_or_default()) {
-                    *s = n * self.unit;
-                }
-                mark_above(row, &sigma, extent, &mut above);
-                block.has_value |= row.value.iter().any(|v| v.is_finite());
-                let (lowest, values) = (&mut block.lowest, &mut block.values);
-                let found = runs_of_row(y, &above).inspect(|run| {
-                    let part = run.start..run.end;
-                    let least = sigma[part.clone()]
-                        .iter()
-                        .copied()
-                        .fold(f32::INFINITY, f32::min);
-                    let row_start = (y - y0) * nx;
-                    values.extend(part.map(|x| Value {
-                        filtered: row.value[x],
-                        significance: row.value[x] / sigma[x],
-                        sharp: sharp.get(row_start + x).copied().unwrap_or(row.value[x]),
-                        sharp_sigma: sharp_sigma.get(row_start + x).copied().unwrap_or(sigma[x]),
-                    }));
-                    lowest.push(least * extent);
-                });
-                block
-                    .runs
-                    .push_row(found, self.params.connectivity, y == y0);
-            });
-        block
-    }
-}
-
-/// Square root of the variance averaged with the filter, in units of [`Noise::unit`].
-fn mean_noise(error: Plane<'_, f32>, filter: &Filter<'_>) -> Image<f32> {
-    let unit = Noise::Image(error).unit();
-    let mut variance = Image::empty(error.shape());
-    variance.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        let sigmas = (y0..).flat_map(|y| error.row(y)).take(pixels.len());
-        for (v, sigma) in pixels.iter_mut().zip(sigmas) {
-            *v = (sigma / unit) * (sigma / unit);
-        }
-    });
-    let averaged = Filter {
-        data: variance.view(),
-        with_noise: false,
-        ..*filter
-    };
-    let mut noise = Image::empty(error.shape());
-    noise.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        averaged.fill_block(y0, pixels, |_, _| ());
-        for v in pixels {
-            *v = v.sqrt();
-        }
-    });
-    noise
-}
-
-fn mark_above(row: &FilteredRow<'_>, sigma: &[f32], extent: f32, above: &mut [u8]) {
-    for (((a, v), s), w) in above.iter_mut().zip(row.value).zip(sigma).zip(row.weight) {
-        *a = u8::from(*v > s * extent) & u8::from(*w > 0.0);
     }
 }
 
@@ -407,14 +300,10 @@ fn candidate(source: &Source, min_area: usize) -> Option<Candidate> {
     })
 }
 
-/// Draw the sources, the brightest one in `data` with label 1.
-pub(super) fn paint(
-    sources: Vec<Source>,
-    data: Plane<'_, f32>,
-) -> Result<(Image<i32>, usize), SegmentationError> {
-    let n = sources.len();
-    if i32::try_from(n).is_err() {
-        return Err(SegmentationError::TooManySources(n));
+/// The sources, the brightest one of the unfiltered image first.
+fn ranked(sources: Vec<Source>) -> Result<Vec<Source>, SegmentationError> {
+    if i32::try_from(sources.len()).is_err() {
+        return Err(SegmentationError::TooManySources(sources.len()));
     }
     let mut ranked: Vec<(f64, Source)> = sources
         .into_par_iter()
@@ -422,20 +311,28 @@ pub(super) fn paint(
             let values = source
                 .pixels
                 .iter()
-                .map(|p| data.row(p.y)[p.x])
+                .map(|p| p.raw)
                 .filter(|v| v.is_finite());
             (values.map(f64::from).sum(), source)
         })
         .collect();
     // Sources stand in raster order of their segment here, and a stable sort keeps that among equals.
     ranked.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-    let (ny, nx) = data.shape();
+    Ok(ranked.into_iter().map(|(_, source)| source).collect())
+}
+
+/// Draw the sources, the brightest one with label 1.
+pub(super) fn paint(
+    sources: Vec<Source>,
+    (ny, nx): (usize, usize),
+) -> Result<(Image<i32>, usize), SegmentationError> {
+    let ranked = ranked(sources)?;
     let mut labels = Image::empty((ny, nx));
     let out = labels.pixels_mut();
-    for (label, (_, source)) in (1..).zip(&ranked) {
+    for (label, source) in (1..).zip(&ranked) {
         for pixel in &source.pixels {
             out[pixel.y * nx + pixel.x] = label;
         }
     }
-    Ok((labels, n))
+    Ok((labels, ranked.len()))
 }

@@ -128,6 +128,22 @@ pub(super) struct Components {
     pub n: usize,
 }
 
+/// The components of runs in raster order.
+pub(super) fn components_of(runs: Vec<Run>, connectivity: Connectivity) -> Components {
+    let mut parent: Vec<usize> = (0..runs.len()).collect();
+    let (mut upper, mut start) = (0..0, 0);
+    while start < runs.len() {
+        let y = runs[start].y;
+        let end = start + runs[start..].partition_point(|run| run.y == y);
+        if runs.get(upper.start).is_some_and(|run| run.y + 1 == y) {
+            link_rows(&runs, &mut parent, upper, start..end, connectivity);
+        }
+        upper = start..end;
+        start = end;
+    }
+    number(runs, parent)
+}
+
 /// Join the blocks of an image, given from top to bottom without gaps.
 pub(super) fn join_blocks(blocks: Vec<BlockRuns>, connectivity: Connectivity) -> Components {
     let n_runs = blocks.iter().map(|b| b.runs.len()).sum();
@@ -148,6 +164,11 @@ pub(super) fn join_blocks(blocks: Vec<BlockRuns>, connectivity: Connectivity) ->
         );
         last_row = shift(&block.last_row);
     }
+    number(runs, parent)
+}
+
+/// Number the trees of linked runs.
+fn number(runs: Vec<Run>, parent: Vec<usize>) -> Components {
     let mut n = 0;
     let mut component = parent;
     for i in 0..component.len() {

@@ -17,6 +17,7 @@ mod noise;
 mod overlap;
 mod position;
 mod saddles;
+mod scan;
 mod segments;
 mod sersic_growth;
 mod shape_noise;
@@ -31,7 +32,7 @@ pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
 pub use convolve::{Kernel, convolve};
 pub use correlation::Correlation;
 pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
-pub use detect::{DetectParams, NoiseOf, detect};
+pub use detect::{DetectParams, Detected, Detector, NoiseOf, detect};
 pub use distance::{distance_to, farthest_places};
 pub use extent::{Extent, extents};
 pub use kron::{KronParams, kron_radii};
@@ -39,8 +40,9 @@ pub use label::{Connectivity, label};
 pub use measure::{
     BandMeasurements, Flags, HeldShape, MeasureImage, MeasureParams, Measurements, measure,
 };
-pub use noise::{Noise, filtered_noise};
+pub use noise::{Noise, filtered_noise, negative_depths, noise_of_depths, sampled_rows};
 pub use saddles::SaddleParams;
+pub use scan::Window;
 
 pub use filtered_snr::filtered_snr;
 pub use peak_first::{PeakParams, PeakSegments, peak_first};
@@ -68,6 +70,14 @@ pub enum SegmentationError {
     /// Pixels connect to 4 or 8 neighbours.
     #[error("connectivity: {0} is not allowed, it must be 4 or 8")]
     Connectivity(usize),
+    /// The part of a window that is not margin lies outside of it.
+    #[error("core: rows and columns {core:?} are not allowed in a window of shape {shape:?}")]
+    Core {
+        /// Rows and columns.
+        core: ([usize; 2], [usize; 2]),
+        /// Shape of the window.
+        shape: (usize, usize),
+    },
     /// A label below 0.
     #[error("labels: {0} is not allowed, labels are positive and 0 is sky")]
     NegativeLabel(i32),

@@ -25,7 +25,8 @@ impl<'a> Noise<'a> {
         }
     }
 
-    /// Any of the noise values, to which weights are normalised so that their squares stay within range.
+    /// The noise to which weights are normalised so that their squares stay within range: a power of two, except for a
+    /// constant, so that filtered values do not depend on it.
     pub(super) fn unit(&self) -> f32 {
         match self {
             Self::Constant(sigma) => *sigma,
@@ -34,7 +35,7 @@ impl<'a> Noise<'a> {
                 .iter()
                 .copied()
                 .find(|&s| is_noise(s))
-                .unwrap_or(1.0),
+                .map_or(1.0, |s| s.log2().round().exp2()),
         }
     }
 
@@ -87,18 +88,28 @@ const MIN_NEGATIVE: usize = 256;
 /// Upper quartile of the normal distribution: the median of |v| over sigma.
 const QUARTILE: f64 = 0.674_489_750_196_081_7;
 
-/// The noise of the filtered image over what it would be if the noise of neighbouring pixels were independent, measured
-/// on the pixels below zero, which sources do not reach: `median(|f| / sigma_f) / 0.6745` of those. NaN when there are
-/// too few of them.
+/// The rows on which [`filtered_noise`] looks at an image: first and last + 1.
+#[must_use]
+pub fn sampled_rows((ny, nx): (usize, usize)) -> Vec<[usize; 2]> {
+    let step = (ny * nx).div_ceil(N_SAMPLED).max(1);
+    (0..ny)
+        .step_by(BLOCK_ROWS * step)
+        .map(|y0| [y0, (y0 + BLOCK_ROWS).min(ny)])
+        .collect()
+}
+
+/// How far the negative pixels of some rows of the filtered image are below zero, in units of what the noise would be
+/// if that of neighbouring pixels were independent.
 ///
 /// # Errors
 /// When the shapes differ.
-pub fn filtered_noise(
+pub fn negative_depths(
     data: Plane<'_, f32>,
     noise: Noise<'_>,
     mask: Option<Plane<'_, bool>>,
     kernel: &Kernel,
-) -> Result<f64, SegmentationError> {
+    rows: &[[usize; 2]],
+) -> Result<Vec<f32>, SegmentationError> {
     let (ny, nx) = data.shape();
     let mask = mask.map(|m| m.of_shape("mask", (ny, nx))).transpose()?;
     let noise = noise.of_shape((ny, nx))?;
@@ -110,14 +121,11 @@ pub fn filtered_noise(
         with_noise: true,
     };
     let unit = noise.unit();
-    let step = (ny * nx).div_ceil(N_SAMPLED);
-    let depths: Vec<Vec<f32>> = (0..ny.div_ceil(BLOCK_ROWS))
-        .into_par_iter()
-        .step_by(step)
-        .map(|block| {
+    let depths: Vec<Vec<f32>> = rows
+        .par_iter()
+        .map(|&[y0, y1]| {
             interrupt::poll();
-            let y0 = block * BLOCK_ROWS;
-            let mut pixels = vec![0.0; BLOCK_ROWS.min(ny - y0) * nx];
+            let mut pixels = vec![0.0; (y1.min(ny).saturating_sub(y0)) * nx];
             let mut depths = Vec::new();
             filter.fill_block(y0, &mut pixels, |_, row| {
                 let sigmas = row.noise.unwrap_or_default();
@@ -130,9 +138,30 @@ pub fn filtered_noise(
             depths
         })
         .collect();
-    let mut depths = depths.concat();
+    Ok(depths.concat())
+}
+
+/// The noise behind the depths of negative pixels: their median over 0.6745; NaN when there are too few of them.
+#[must_use]
+pub fn noise_of_depths(mut depths: Vec<f32>) -> f64 {
     if depths.len() < MIN_NEGATIVE {
-        return Ok(f64::NAN);
+        return f64::NAN;
     }
-    Ok(f64::from(median_in_place(&mut depths)) / QUARTILE)
+    f64::from(median_in_place(&mut depths)) / QUARTILE
+}
+
+/// The noise of the filtered image over what it would be if the noise of neighbouring pixels were independent, measured
+/// on the pixels below zero, which sources do not reach: `median(|f| / sigma_f) / 0.6745` of those. NaN when there are
+/// too few of them.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn filtered_noise(
+    data: Plane<'_, f32>,
+    noise: Noise<'_>,
+    mask: Option<Plane<'_, bool>>,
+    kernel: &Kernel,
+) -> Result<f64, SegmentationError> {
+    let rows = sampled_rows(data.shape());
+    negative_depths(data, noise, mask, kernel, &rows).map(noise_of_depths)
 }
