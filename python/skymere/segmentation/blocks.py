@@ -30,6 +30,8 @@ class BlockSegmentation:
         ``(ny, nx)``.
     n_sources : int
         Labels run from 1, the brightest source, to this.
+    runs : Detected
+        The labels, run by run; `labels` draws them.
     grid : Grid or None
         WCS of the image.
     params : mapping
@@ -38,7 +40,7 @@ class BlockSegmentation:
 
     shape: tuple[int, int]
     n_sources: int
-    _found: _rust.Detected = field(repr=False)
+    runs: _rust.Detected = field(repr=False)
     grid: Grid | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
 
@@ -52,7 +54,7 @@ class BlockSegmentation:
         """
         y0, y1, _ = rows.indices(self.shape[0])
         x0, x1, _ = columns.indices(self.shape[1])
-        return self._found.labels(y0, x0, max(y1 - y0, 0), max(x1 - x0, 0))
+        return self.runs.labels(y0, x0, max(y1 - y0, 0), max(x1 - x0, 0))
 
     def whole(self) -> SegmentationMap:
         """Return the labels of the whole image, as `detect` gives them."""
@@ -121,7 +123,7 @@ def detect_blocks(
     found = detector.finish()
     told = {**asdict(params), "noise_correlation": noise}
     return BlockSegmentation(
-        shape=shape, n_sources=found.n_sources, _found=found, grid=grid, params=MappingProxyType(told)
+        shape=shape, n_sources=found.n_sources, runs=found, grid=grid, params=MappingProxyType(told)
     )
 
 
