@@ -122,7 +122,7 @@ def test_the_row_of_a_run_says_what_went_in(lake, survey):
     assert json.loads(row["inputs"]) == [{"uri": "segmentation/east", "run": lake.live_run("segmentation", "east")}]
     assert json.loads(row["params"]) == {"version": 1}
     assert row["product"] == "source"
-    assert row["schema"] == "source/1.0.0"
+    assert row["schema"] == "source/1.1.0"
 
 
 def test_a_failed_stage_leaves_nothing_behind(lake, survey):
