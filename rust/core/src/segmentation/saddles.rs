@@ -25,7 +25,7 @@ pub(super) const SKY: u32 = u32::MAX;
 
 /// A peak that is joined to a brighter one.
 struct Join {
-    /// Height of the peak above the saddle, and the sum of that over its pixels.
+    /// Height of the peak above the saddle [sigma], and the flux above it.
     prominence: f64,
     flux: f64,
     /// Largest significance of its pixels.
@@ -86,8 +86,8 @@ impl Joined {
 }
 
 /// Split a segment into sources of at least `min_area` pixels at the saddles of its sharp image: the number of the
-/// source of every pixel or [`SKY`], and how many there are; None when all of it is one source. `threshold` is what the significance of
-/// a source must reach.
+/// source of every pixel or [`SKY`], and how many there are; None when all of it is one source. `threshold` is what the
+/// significance of a source must reach.
 ///
 /// From the brightest pixel down, every pixel joins its brightest neighbour. Where two peaks meet, the lower one is a
 /// source of its own if (1) it stands `min_prominence` above the saddle, (2) its flux above the saddle is `contrast` of
