@@ -35,23 +35,6 @@ def convolve(
     mask: NDArray[np.bool_] | None,
     weight: NDArray[np.float32] | None,
 ) -> NDArray[np.float32]: ...
-def detect(
-    data: NDArray[np.float32],
-    error: NDArray[np.float32] | None,
-    sigma: float,
-    mask: NDArray[np.bool_] | None,
-    kernel: NDArray[np.float32] | None,
-    *,
-    threshold: float,
-    extent: float,
-    is_filtered: bool,
-    connectivity: int,
-    min_area: int,
-    deblend_levels: tuple[int, str, float, bool] | None,
-    saddles: tuple[float, float] | None,
-    sharp_kernel: NDArray[np.float32] | None,
-    clean: float | None,
-) -> tuple[NDArray[np.int32], int]: ...
 def filtered_noise(
     data: NDArray[np.float32],
     error: NDArray[np.float32] | None,

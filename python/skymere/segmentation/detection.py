@@ -397,7 +397,10 @@ def detect(
     inputs = image_inputs(data, error, weight, mask)
     kernel = None if params.kernel is None else as_kernel(params.kernel)
     correlation = usable_noise(_rust.filtered_noise(*inputs, kernel)) if params.threshold_noise == "measured" else 1.0
-    labels, _ = _rust.detect(*inputs, kernel, **settings(params, correlation))
+    ny, nx = inputs[0].shape
+    detector = _rust.Detector(ny, nx, kernel, **settings(params, correlation))
+    detector.add(*inputs, (0, 0), ([0, ny], [0, nx]))
+    labels = detector.finish().labels(0, 0, ny, nx)
     return SegmentationMap(labels=labels, grid=grid, params={**asdict(params), "noise_correlation": correlation})
 
 

@@ -112,47 +112,6 @@ fn convolve<'py>(
     images::array(py, filtered)
 }
 
-/// Detected sources as labels. Blends are split at `deblend_levels` `(n_levels, spacing, contrast, is_random)` or at
-/// `saddles` `(min_prominence, contrast)` of the image under `sharp_kernel`.
-#[pyfunction]
-#[pyo3(signature = (data, error, sigma, mask, kernel, *, threshold, extent, is_filtered, connectivity, min_area,
-    deblend_levels, saddles, sharp_kernel, clean))]
-fn detect<'py>(
-    py: Python<'py>,
-    data: Image<'py, f32>,
-    error: Option<Image<'py, f32>>,
-    sigma: f32,
-    mask: Option<Image<'py, bool>>,
-    kernel: Option<Image<'py, f32>>,
-    threshold: f64,
-    extent: f64,
-    is_filtered: bool,
-    connectivity: usize,
-    min_area: usize,
-    deblend_levels: Option<(usize, String, f64, bool)>,
-    saddles: Option<(f64, f64)>,
-    sharp_kernel: Option<Image<'py, f32>>,
-    clean: Option<f64>,
-) -> PyResult<Labels<'py>> {
-    let deblend = deblending(py, deblend_levels, saddles, sharp_kernel.as_ref())?;
-    let params = DetectParams {
-        threshold,
-        extent,
-        noise_of: noise_of(is_filtered),
-        connectivity: checked(py, Connectivity::try_from(connectivity))?,
-        min_area,
-        deblend,
-        clean,
-    };
-    let kernel = kernel_of(py, kernel.as_ref())?;
-    let data = images::plane(py, "data", &data)?;
-    let error = images::optional_plane(py, "error", error.as_ref())?;
-    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
-    let noise = error.map_or(Noise::Constant(sigma), Noise::Image);
-    let (labels, n) = threads::run(py, || core::detect(data, noise, mask, &kernel, &params))?;
-    Ok((images::array(py, labels)?, n))
-}
-
 /// Noise of the filtered image over that of independent pixels.
 #[pyfunction]
 fn filtered_noise(
@@ -206,7 +165,9 @@ fn noise_of_depths(depths: PyReadonlyArray1<'_, f32>) -> f64 {
     core::noise_of_depths(depths.as_array().to_vec())
 }
 
-/// Finds the sources of an image that is given window by window; arguments as in `detect`.
+/// Finds the sources of an image that is given window by window. Blends are split at `deblend_levels`
+/// `(n_levels, spacing, contrast, is_random)` or at `saddles` `(min_prominence, contrast)` of the image under
+/// `sharp_kernel`.
 #[pyclass(module = "skymere._rust.segmentation")]
 struct Detector(Option<core::Detector>);
 
@@ -311,7 +272,7 @@ impl Detected {
     }
 }
 
-/// Segments split at their peaks; `deblend_levels` and `saddles` as in `detect`.
+/// Segments split at their peaks; `deblend_levels` and `saddles` as in `Detector`.
 #[pyfunction]
 #[pyo3(signature = (data, labels, *, threshold, sigma, min_area, connectivity, deblend_levels, saddles))]
 fn deblend<'py>(
@@ -707,7 +668,6 @@ fn segment_sums<'py>(
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(label, m)?)?;
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
-    m.add_function(wrap_pyfunction!(detect, m)?)?;
     m.add_function(wrap_pyfunction!(filtered_noise, m)?)?;
     m.add_function(wrap_pyfunction!(negative_depths, m)?)?;
     m.add_function(wrap_pyfunction!(sampled_rows, m)?)?;
