@@ -133,8 +133,9 @@ def measure(
     and the first Kron moment do to the flux, each with its derivatives by the pixels.
 
     ``flux_total`` is that of a Sersic profile out to 8 half-light radii, fitted to the light in ten elliptical zones
-    out to 1.6 Kron radii on the detection image, with weak priors on radius and index, and scaled to each band. The
-    window of ``x_win`` has a full width at half maximum of ``2 r_half``.
+    out to 1.6 Kron radii on the detection image, with weak priors on radius and index, and scaled to each band. Its
+    error is that about the true flux: noise, 1 % by which a zone may differ from the profile, and neighbours' wings.
+    The window of ``x_win`` has a full width at half maximum of ``2 r_half``.
 
     References
     ----------

@@ -417,7 +417,11 @@ impl Job<'_> {
             Ellipse::of(above.filter(|&(_, _, value)| value > 0.0))
         });
         match (whole, core) {
-            (Some(whole), Some(core)) => whole.about(core.x, core.y),
+            (Some(whole), Some(core)) => Ellipse {
+                x: core.x,
+                y: core.y,
+                ..whole
+            },
             (Some(whole), None) => whole,
             (None, _) => Ellipse::with_axes(f64::NAN, f64::NAN, f64::NAN, f64::NAN, f64::NAN),
         }

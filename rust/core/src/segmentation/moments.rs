@@ -38,22 +38,6 @@ impl Ellipse {
             .or_else(|| weighted(pixels.map(|(x, y, _)| (x, y, 1.0))))
     }
 
-    /// This ellipse seen from another centre: second moments about `(x, y)`.
-    ///
-    /// # Source
-    /// The parallel axis theorem.
-    #[must_use]
-    pub(super) fn about(&self, x: f64, y: f64) -> Self {
-        let (dx, dy) = (self.x - x, self.y - y);
-        Self::from_moments(
-            x,
-            y,
-            self.x2 + dx * dx,
-            self.y2 + dy * dy,
-            self.xy + dx * dy,
-        )
-    }
-
     /// The ellipse with given centre and axes.
     #[must_use]
     pub fn with_axes(x: f64, y: f64, a: f64, b: f64, theta: f64) -> Self {

@@ -22,14 +22,12 @@ const LN_END: f64 = 2.079_441_541_679_836;
 const PROFILE_SCATTER: f64 = 0.01;
 /// Where a part of a zone belongs to other sources their wings reach into the rest: times that part, the fraction by
 /// which its flux may be off.
-const CONTAMINATION: f64 = 2.0;
+const CONTAMINATION: f64 = 4.0;
 /// Without variances every zone is trusted to this fraction of all light.
 const UNKNOWN_NOISE: f64 = 0.003;
 /// Weak priors: mean and width of the logarithms of the half-light radius, in units of the ellipse, and of the index.
 const PRIOR_RADIUS: (f64, f64) = (0.53, 0.5);
 const PRIOR_INDEX: (f64, f64) = (0.18, 0.4);
-/// Step for second derivatives.
-const CURVATURE_STEP: f64 = 0.02;
 const LN_RADIUS: (f64, f64) = (-1.6, 3.4);
 const MAX_STEPS: usize = 40;
 
@@ -247,6 +245,20 @@ fn zone_growth(outer: &Zones, ln_radius: f64, ln_index: f64) -> [Growth; N_ZONES
     })
 }
 
+impl Light {
+    /// Standard deviation of a sum over the zones about that of the profile, by the scatter of real ones.
+    fn misfit(&self, by_zone: &Zones) -> f64 {
+        let term = |k: usize| {
+            by_zone[k].powi(2) * self.scatter[k] * (self.flux[k] / self.scale[k]).powi(2)
+        };
+        (0..N_ZONES)
+            .filter(|&k| self.scale[k] > 0.0)
+            .map(term)
+            .sum::<f64>()
+            .sqrt()
+    }
+}
+
 /// `x` with `a x = b` for a positive definite matrix; None when it is singular.
 fn solve(a: &[[f64; 3]; 3], b: [f64; 3]) -> Option<[f64; 3]> {
     let minor = |i: usize, j: usize| {
@@ -301,26 +313,6 @@ fn sums(outer: &Zones, light: &Light, unit: f64, p: [f64; 3]) -> Sums {
     out
 }
 
-/// Curvature of the log-posterior with the second derivatives of the profile, which count where it does not fit; None
-/// where that is not positive definite.
-fn curvature(outer: &Zones, light: &Light, unit: f64, p: [f64; 3]) -> Option<[[f64; 3]; 3]> {
-    let mut found = [[0.0; 3]; 3];
-    for j in 0..3 {
-        let at = |sign: f64| {
-            let mut q = p;
-            q[j] += sign * CURVATURE_STEP;
-            sums(outer, light, unit, q).gradient
-        };
-        let (up, down) = (at(1.0), at(-1.0));
-        for i in 0..3 {
-            found[i][j] += 0.25 * (down[i] - up[i]) / CURVATURE_STEP;
-            found[j][i] += 0.25 * (down[i] - up[i]) / CURVATURE_STEP;
-        }
-    }
-    let minor = found[0][0] * found[1][1] - found[0][1] * found[1][0];
-    (found[0][0] > 0.0 && minor > 0.0 && solve(&found, [1.0; 3]).is_some()).then_some(found)
-}
-
 /// The likeliest profile by Levenberg-Marquardt steps; None when there is too little light.
 ///
 /// # Source
@@ -362,16 +354,11 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
             }
         }
     }
-    let curvature = curvature(outer, light, unit, p).unwrap_or(here.curvature);
-    let zones = zone_growth(outer, p[1], p[2]);
     let mut gain = [[0.0; 3]; N_ZONES];
     for k in 0..N_ZONES {
         if light.scale[k] > 0.0 {
-            // That scatter makes the weight of a zone depend on its flux.
-            let residual = light.flux[k] - unit * p[0] * zones[k].value;
-            let drift = 2.0 * light.scatter[k] * light.flux[k] / light.variance[k];
-            let weight = unit / light.variance[k] * (1.0 - residual * drift);
-            gain[k] = solve(&curvature, here.slopes[k].map(|s| s * weight))?;
+            let weight = unit / light.variance[k];
+            gain[k] = solve(&here.curvature, here.slopes[k].map(|s| s * weight))?;
             gain[k][0] *= unit;
         }
     }
@@ -383,7 +370,7 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
     })
 }
 
-/// A total flux and its standard deviation.
+/// A total flux and its standard deviation about the true one: noise, and what real light differs from a profile by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Total {
     pub flux: f64,
@@ -411,11 +398,13 @@ pub(super) fn totals(
         return vec![Total::UNKNOWN; bands.len()];
     };
     let total = |band: &Photometer<'_>| {
+        let light = annuli.light(band, label);
         let (flux, own, of_shape) = if is_same(band, detection) {
-            profile.own_total(&detected)
+            profile.own_total(&light)
         } else {
-            profile.scaled_total(annuli, &detected, &annuli.light(band, label))
+            profile.scaled_total(annuli, &detected, &light)
         };
+        let misfit = light.misfit(&own).hypot(detected.misfit(&of_shape));
         let mut shape = annuli.factors(detection, label, &of_shape);
         if let Some(noise) = noise {
             let slopes = annuli.slopes(band, label, ellipse);
@@ -428,7 +417,10 @@ pub(super) fn totals(
         } else {
             error_of(band, &own).hypot(error_of(detection, &shape))
         };
-        Total { flux, error }
+        Total {
+            flux,
+            error: error.hypot(misfit),
+        }
     };
     bands.iter().map(total).collect()
 }
