@@ -30,8 +30,8 @@ UNMATCHED_F140W = {
     756: "interpolated over WHT = 0",
     1156: "interpolated over WHT = 0",
     790: "cleaned parts of its own blend count in our centre and not in SExtractor's (1.1 pix)",
+    821: "a fork beside a bright galaxy: our centre is that of what is above the saddle (1.1 pix)",
     976: "piece of the straight persistence streak: same segments, but a piece of a line has no core",
-    1361: "piece of the streak",
     1391: "piece of the streak",
     1404: "piece of the streak",
 }
