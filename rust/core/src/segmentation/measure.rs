@@ -7,8 +7,9 @@ use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
 use super::correlation::{Correlation, Factors};
 use super::extended::{Extended, ExtendedBand, Scratch, Source};
-use super::kron::{KronParams, kron_radius, light_radius};
+use super::kron::{KronParams, kron_radius};
 use super::label::Run;
+use super::light_radius::light_radius;
 use super::moments::Ellipse;
 use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
 use super::segments::Segments;
@@ -345,7 +346,7 @@ impl Job<'_> {
             label,
             (detected.flux, 0.5),
             auto_aperture.a,
-            footprint,
+            &mut scratch.light,
         );
         let extended = self.params.is_extended.then(|| {
             scratch.footprint.lay(&auto_aperture, shape);
@@ -496,18 +497,21 @@ impl Job<'_> {
         if auto.missing > 0.0 {
             flags |= Flags::APERTURE_INCOMPLETE;
         }
-        for (x, y) in pixels(runs) {
-            if !self.detection.is_usable(y * nx + x) {
+        for &Run { y, start, end } in runs {
+            if !(start..end).all(|x| self.detection.is_usable(y * nx + x)) {
                 flags |= Flags::BAD_PIXELS;
             }
-            if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
+            if start == 0 || y == 0 || end == nx || y + 1 == ny {
                 flags |= Flags::EDGE | Flags::TILE_EDGE;
             }
-            for (i, j, owner) in self.around(x, y) {
-                if owner != 0 && owner != label {
+            let around = start.saturating_sub(1)..(end + 1).min(nx);
+            for j in y.saturating_sub(1)..(y + 2).min(ny) {
+                let owners = &self.labels.row(j)[around.clone()];
+                if owners.iter().any(|&owner| owner != 0 && owner != label) {
                     flags |= Flags::BLENDED;
                 }
-                if self.detection.data.row(j)[i].is_nan() {
+                let values = &self.detection.data.row(j)[around.clone()];
+                if values.iter().any(|v| v.is_nan()) {
                     flags |= Flags::EDGE;
                 }
             }

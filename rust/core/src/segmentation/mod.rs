@@ -12,6 +12,7 @@ mod extended;
 mod extent;
 mod kron;
 mod label;
+mod light_radius;
 mod measure;
 mod moments;
 mod noise;
