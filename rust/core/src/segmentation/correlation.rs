@@ -144,6 +144,63 @@ impl Factors {
         }
     }
 
+    /// Zeros for a window with a margin around this one.
+    pub(super) fn zeros_around(&self, (my, mx): (usize, usize)) -> Self {
+        let (width, height) = (self.width + 2 * mx, self.height + 2 * my);
+        Self {
+            x0: self.x0 - mx as isize,
+            y0: self.y0 - my as isize,
+            width,
+            height,
+            values: vec![0.0; width * height],
+        }
+    }
+
+    /// Add a block of `width` columns, whose first pixel is `(x, y)`; it lies in the window.
+    pub(super) fn add_block(
+        &mut self,
+        x: isize,
+        y: isize,
+        block: &[f64],
+        width: usize,
+        scale: f64,
+    ) {
+        let first = (y - self.y0) as usize * self.width + (x - self.x0) as usize;
+        let rows = self.values[first..].chunks_mut(self.width);
+        for (row, added) in rows.zip(block.chunks_exact(width)) {
+            for (value, add) in row.iter_mut().zip(added) {
+                *value += scale * add;
+            }
+        }
+    }
+
+    /// Columns, rows and factors of all pixels of the window.
+    pub(super) fn pixels_mut(&mut self) -> impl Iterator<Item = (isize, isize, &mut f64)> {
+        let (x0, y0) = (self.x0, self.y0);
+        self.values
+            .chunks_mut(self.width.max(1))
+            .zip(y0..)
+            .flat_map(move |(row, y)| {
+                row.iter_mut()
+                    .zip(x0..)
+                    .map(move |(value, x)| (x, y, value))
+            })
+    }
+
+    /// Columns, rows and factors of the pixels that count.
+    pub(super) fn non_zero(&self) -> impl Iterator<Item = (isize, isize, f64)> + '_ {
+        let (x0, y0) = (self.x0, self.y0);
+        self.values
+            .chunks(self.width.max(1))
+            .zip(y0..)
+            .flat_map(move |(row, y)| {
+                row.iter()
+                    .zip(x0..)
+                    .filter(|(u, _)| **u != 0.0)
+                    .map(move |(&u, x)| (x, y, u))
+            })
+    }
+
     /// These factors plus `scale` times those of the same window.
     pub(super) fn plus(&self, scale: f64, other: &Self) -> Self {
         let sum = self.values.iter().zip(&other.values);

@@ -285,12 +285,12 @@ fn pixels(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
 impl Job<'_> {
     fn row(&self, label: i32, runs: &[Run], held: Option<HeldShape>, scratch: &mut Scratch) -> Row {
         let footprint = &mut scratch.footprint;
-        let saddle = self.highest_saddle(label, runs);
+        let saddles = self.saddles(label, runs);
         let ellipse = held.map_or_else(
-            || self.ellipse(runs, saddle),
+            || self.ellipse(runs, Saddle::highest(&saddles)),
             |s| Ellipse::with_axes(s.x, s.y, s.a, s.b, s.theta),
         );
-        let position = self.position_errors(runs, saddle, &ellipse);
+        let position = self.position_errors(runs, &saddles, &ellipse);
         // Only fluxes that go into the table need their errors.
         let detection = Photometer {
             variance: None,
@@ -413,8 +413,10 @@ impl Job<'_> {
         let valued = self.valued(runs);
         let whole = Ellipse::of(valued.clone())
             .or_else(|| Ellipse::of(pixels(runs).map(|(x, y)| (x, y, 1.0))));
-        let core =
-            saddle.and_then(|s| Ellipse::of(valued.filter(move |&(_, _, value)| value > s.value)));
+        let core = saddle.and_then(|s| {
+            let above = valued.map(move |(x, y, value)| (x, y, value - s.value));
+            Ellipse::of(above.filter(|&(_, _, value)| value > 0.0))
+        });
         match (whole, core) {
             (Some(whole), Some(core)) => whole.about(core.x, core.y),
             (Some(whole), None) => whole,
@@ -425,11 +427,11 @@ impl Job<'_> {
     fn position_errors(
         &self,
         runs: &[Run],
-        saddle: Option<Saddle>,
+        saddles: &[Saddle],
         ellipse: &Ellipse,
     ) -> PositionErrors {
         let centre = (ellipse.x, ellipse.y);
-        position_errors(&self.unfiltered(), runs, self.valued(runs), saddle, centre)
+        position_errors(&self.unfiltered(), runs, self.valued(runs), saddles, centre)
     }
 
     fn unfiltered(&self) -> Unfiltered<'_> {
@@ -464,10 +466,12 @@ impl Job<'_> {
         })
     }
 
-    /// Highest value over which one can step from this segment into another one; None when it touches none.
-    fn highest_saddle(&self, label: i32, runs: &[Run]) -> Option<Saddle> {
+    /// Where one can step from this segment into another one; the value is the lower one of the two pixels.
+    fn saddles(&self, label: i32, runs: &[Run]) -> Vec<Saddle> {
         let image = self.filtered.view();
-        pixels(runs)
+        runs.iter()
+            .filter(|run| self.touches_another(label, run))
+            .flat_map(|run| (run.start..run.end).map(|x| (x, run.y)))
             .flat_map(|(x, y)| {
                 let here = image.row(y)[x];
                 self.around(x, y)
@@ -482,7 +486,15 @@ impl Job<'_> {
                         Saddle { value, x, y }
                     })
             })
-            .reduce(|best, s| if s.value > best.value { s } else { best })
+            .collect()
+    }
+
+    fn touches_another(&self, label: i32, run: &Run) -> bool {
+        let (ny, nx) = self.labels.shape();
+        (run.y.saturating_sub(1)..=(run.y + 1).min(ny - 1)).any(|y| {
+            let around = &self.labels.row(y)[run.start.saturating_sub(1)..(run.end + 1).min(nx)];
+            around.iter().any(|&owner| owner != 0 && owner != label)
+        })
     }
 
     fn flags(&self, label: i32, runs: &[Run], auto: &ApertureSum) -> u32 {

@@ -5,6 +5,9 @@ use super::convolve::Kernel;
 use super::correlation::Factors;
 use super::label::Run;
 
+/// Slope of the logistic function that is closest to the normal distribution.
+pub(super) const LOGISTIC: f64 = 1.702;
+
 /// Errors of a centre `(x, y)`, in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PositionErrors {
@@ -36,7 +39,7 @@ impl PositionErrors {
     };
 }
 
-/// Derivatives of sums over pixels of the filtered image by the pixels of the image itself.
+/// From sums over pixels of the filtered image to sums over those of the image itself.
 pub(super) struct Unfiltered<'a> {
     /// The image.
     pub photometer: &'a Photometer<'a>,
@@ -45,27 +48,46 @@ pub(super) struct Unfiltered<'a> {
 }
 
 impl Unfiltered<'_> {
-    /// Zeros for all pixels from which those of the runs were filtered.
-    pub(super) fn zeros(&self, runs: &[Run]) -> Factors {
-        let (y, x) = self.kernel.reach();
-        // A saddle may lie on a pixel of the neighbour.
-        Factors::around(runs, (y + 1, x + 1))
+    /// What every pixel counts in a sum of filtered pixels times factors; missing ones are no part of it.
+    pub(super) fn factors(&self, filtered: &Factors) -> Factors {
+        let mut taps: Vec<(isize, isize, f64)> = self.kernel.taps().collect();
+        taps.reverse();
+        let block: Vec<f64> = taps.iter().map(|t| t.2).collect();
+        let (ry, rx) = self.kernel.reach();
+        let mut factors = filtered.zeros_around((ry, rx));
+        let is_whole = factors.pixels_mut().all(|(x, y, _)| self.is_present(x, y));
+        for (x, y, u) in filtered.non_zero() {
+            let norm: f64 = if is_whole {
+                1.0
+            } else {
+                let present = taps
+                    .iter()
+                    .filter(|(dy, dx, _)| self.is_present(x + dx, y + dy));
+                present.map(|t| t.2).sum()
+            };
+            factors.add_block(
+                x - rx as isize,
+                y - ry as isize,
+                &block,
+                2 * rx + 1,
+                u / norm,
+            );
+        }
+        if !is_whole {
+            for (x, y, u) in factors.pixels_mut() {
+                if !self.is_present(x, y) {
+                    *u = 0.0;
+                }
+            }
+        }
+        factors
     }
 
-    /// Add `scale` times what each pixel counts in the filtered pixel `(x, y)`, of which missing ones are no part.
-    pub(super) fn add(&self, factors: &mut Factors, x: usize, y: usize, scale: f64) {
+    fn is_present(&self, x: isize, y: isize) -> bool {
         let image = self.photometer;
-        let present = self.kernel.taps().filter(|&(dy, dx, _)| {
-            image
-                .index(x as isize + dx, y as isize + dy)
-                .is_some_and(|i| {
-                    image.data.pixels()[i].is_finite() && image.mask.is_none_or(|m| !m.pixels()[i])
-                })
-        });
-        let norm: f64 = present.clone().map(|(_, _, tap)| tap).sum();
-        for (dy, dx, tap) in present {
-            factors.add(x as isize + dx, y as isize + dy, scale * tap / norm);
-        }
+        image.index(x, y).is_some_and(|i| {
+            image.data.pixels()[i].is_finite() && image.mask.is_none_or(|m| !m.pixels()[i])
+        })
     }
 }
 
@@ -80,65 +102,87 @@ pub(super) struct Saddle {
     pub y: usize,
 }
 
-/// Height of the standard normal distribution, and its integral by the logistic function closest to it.
-fn normal(z: f64) -> (f64, f64) {
-    let density = (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
-    (density, 1.0 / (1.0 + (-1.702 * z).exp()))
+impl Saddle {
+    /// The highest of several.
+    pub(super) fn highest(saddles: &[Self]) -> Option<Self> {
+        let higher = |best: Self, s: &Self| if s.value > best.value { *s } else { best };
+        let (first, rest) = saddles.split_first()?;
+        Some(rest.iter().fold(*first, higher))
+    }
+}
+
+/// Integral of the standard normal distribution, by the logistic function closest to it.
+fn above(z: f64) -> f64 {
+    1.0 / (1.0 + (-LOGISTIC * z).exp())
 }
 
 /// Errors of the centre `(x0, y0)` of the pixels `(x, y, filtered value)` of a segment.
 ///
-/// Its derivatives by the filtered pixels `f` are `(x - x0) / sum f`. Where only those above a saddle `s` count, one may
-/// also come in or drop out: the mean of `f H(f - s)` over noise of width `sigma` changes by
-/// `Phi(z) + s / sigma phi(z)` with `f`, `z = (f - s) / sigma`, and by `-s / sigma phi(z)` with `s`, the value of a pixel.
+/// Its derivatives by the filtered pixels `f` are `(x - x0) / sum f`. In a blend only what is above the highest saddle `s`
+/// counts: over noise of width `sigma` the mean of `max(f - s, 0)` moves by `Phi((f - s) / sigma)` with `f`, and by as much
+/// less with `s`. Which of the saddles is the highest may change too: each is with a probability that falls off as
+/// `exp(1.702 (s_k - s) / sqrt(2) sigma)`, for two of them the logistic form of `Phi((s_1 - s_2) / sqrt(2) sigma)`.
 pub(super) fn position_errors(
     unfiltered: &Unfiltered<'_>,
     runs: &[Run],
     valued: impl Iterator<Item = (usize, usize, f32)> + Clone,
-    saddle: Option<Saddle>,
+    saddles: &[Saddle],
     (x0, y0): (f64, f64),
 ) -> PositionErrors {
     let image = unfiltered.photometer;
     let Some(variance) = image.variance else {
         return PositionErrors::UNKNOWN;
     };
-    let nx = variance.shape().1;
-    let floor = saddle.map_or(f32::NEG_INFINITY, |s| s.value);
+    // A saddle may lie on a pixel of the neighbour.
+    let mut along_x = Factors::around(runs, (1, 1));
+    let mut along_y = along_x.clone();
     let finite = valued.filter(|&(_, _, value)| value.is_finite());
-    let core = finite.clone().filter(|&(_, _, value)| value > floor);
-    let flux: f64 = core.clone().map(|(_, _, value)| f64::from(value)).sum();
+    let highest = Saddle::highest(saddles);
+    let above_saddle = |value: f32| match highest {
+        Some(s) => f64::from(value - s.value).max(0.0),
+        None => f64::from(value),
+    };
+    let flux: f64 = finite
+        .clone()
+        .map(|(_, _, value)| above_saddle(value))
+        .sum();
     if flux <= 0.0 {
         return PositionErrors::UNKNOWN;
     }
-    let mut along_x = unfiltered.zeros(runs);
-    let mut along_y = along_x.clone();
-    if let Some(saddle) = saddle {
-        let mut level = along_x.clone();
-        unfiltered.add(&mut level, saddle.x, saddle.y, 1.0);
-        // The filter's noise at other pixels is taken as that at the saddle times the ratio of the pixels' own.
-        let at_saddle = f64::from(variance.row(saddle.y)[saddle.x]);
-        let relative = (image.variance_of_sum(&level) / at_saddle).sqrt();
-        let (mut by_x, mut by_y) = (0.0, 0.0);
-        for (x, y, value) in finite {
-            let sigma = relative * f64::from(variance.pixels()[y * nx + x]).sqrt();
-            let (density, above) = normal((f64::from(value) - f64::from(floor)) / sigma);
-            let crossing = f64::from(floor) / sigma * density;
-            let (dx, dy) = ((x as f64 - x0) / flux, (y as f64 - y0) / flux);
-            if !crossing.is_finite() {
-                continue;
-            }
-            unfiltered.add(&mut along_x, x, y, dx * (above + crossing));
-            unfiltered.add(&mut along_y, x, y, dy * (above + crossing));
-            by_x -= dx * crossing;
-            by_y -= dy * crossing;
-        }
-        along_x = along_x.plus(by_x, &level);
-        along_y = along_y.plus(by_y, &level);
-    } else {
-        for (x, y, _) in core {
-            unfiltered.add(&mut along_x, x, y, (x as f64 - x0) / flux);
-            unfiltered.add(&mut along_y, x, y, (y as f64 - y0) / flux);
+    // The filter's noise at other pixels is taken as that at the saddle times the ratio of the pixels' own.
+    let own = |x: usize, y: usize| f64::from(variance.row(y)[x]).sqrt();
+    let relative = highest.map_or(0.0, |s| {
+        let (x, y) = (s.x as isize, s.y as isize);
+        let mut level = Factors::zeros((x, x), (y, y));
+        level.add(x, y, 1.0);
+        image.variance_of_sum(&unfiltered.factors(&level)).sqrt() / own(s.x, s.y)
+    });
+    let (mut by_x, mut by_y) = (0.0, 0.0);
+    for (x, y, value) in finite {
+        let counts = highest.map_or(1.0, |s| {
+            above(f64::from(value - s.value) / (relative * own(x, y)))
+        });
+        if counts.is_finite() {
+            let dx = counts * (x as f64 - x0) / flux;
+            let dy = counts * (y as f64 - y0) / flux;
+            along_x.add(x as isize, y as isize, dx);
+            along_y.add(x as isize, y as isize, dy);
+            by_x -= dx;
+            by_y -= dy;
         }
     }
-    PositionErrors::of(image, &along_x, &along_y)
+    if let Some(highest) = highest {
+        let sigma = relative * own(highest.x, highest.y) * std::f64::consts::SQRT_2;
+        let chance = |s: &Saddle| (LOGISTIC * f64::from(s.value - highest.value) / sigma).exp();
+        let all: f64 = saddles.iter().map(chance).sum();
+        for s in saddles {
+            along_x.add(s.x as isize, s.y as isize, by_x * chance(s) / all);
+            along_y.add(s.x as isize, s.y as isize, by_y * chance(s) / all);
+        }
+    }
+    PositionErrors::of(
+        image,
+        &unfiltered.factors(&along_x),
+        &unfiltered.factors(&along_y),
+    )
 }

@@ -5,13 +5,11 @@ use super::correlation::Factors;
 use super::kron::KronParams;
 use super::label::Run;
 use super::moments::Ellipse;
-use super::position::Unfiltered;
+use super::position::{LOGISTIC, Unfiltered};
 
 /// Half width of the ring in which the light at an aperture's edge is averaged, in units of the aperture's radius, and at
 /// least [pix].
 const RING: (f64, f64) = (0.1, 0.5);
-/// Slope of the logistic function that is closest to the normal distribution.
-const LOGISTIC: f64 = 1.702;
 
 /// Half width of the ring along the edge of an ellipse at a radius, in units of the ellipse.
 pub(super) fn half_ring(ellipse: &Ellipse, radius: f64) -> f64 {
@@ -116,7 +114,7 @@ impl<'a> ShapeNoise<'a> {
         }
         let first = moment / light;
         let kron_by = std::array::from_fn(|k| (slope[k] + (extent - first) * edge[k]) / light);
-        let mut moments = [0, 1, 2].map(|_| unfiltered.zeros(runs));
+        let mut moments = [0, 1, 2].map(|_| Factors::around(runs, (0, 0)));
         for (x, y, value) in valued {
             if value.is_finite() {
                 let (dx, dy) = (x as f64 - ellipse.x, y as f64 - ellipse.y);
@@ -126,7 +124,7 @@ impl<'a> ShapeNoise<'a> {
                     dx * dy - ellipse.xy,
                 ];
                 for (factors, by) in moments.iter_mut().zip(by) {
-                    unfiltered.add(factors, x, y, by / flux);
+                    factors.add(x as isize, y as isize, by / flux);
                 }
             }
         }
@@ -140,7 +138,7 @@ impl<'a> ShapeNoise<'a> {
             label,
             radius: kron_radius,
             by_moment: params.factor,
-            moments,
+            moments: moments.map(|by| unfiltered.factors(&by)),
             kron,
             kron_by,
         };
