@@ -75,6 +75,7 @@ pub(super) enum State {
 }
 
 /// Whether a test holds for all values; without early exit, so that it is done for several at once.
+#[inline]
 fn all<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> bool {
     values.iter().fold(true, |all, &value| all & test(value))
 }
@@ -163,22 +164,28 @@ impl Photometer<'_> {
         }
     }
 
-    /// Index of the first of `n` pixels of a row, if all of them are in the image and count themselves.
-    pub(super) fn good_run(&self, x: isize, y: isize, n: usize, label: i32) -> Option<usize> {
+    /// Index of the first of `n` pixels of a row, if all of them are in the image and can be used.
+    pub(super) fn usable_run(&self, x: isize, y: isize, n: usize) -> Option<usize> {
         let first = self.index(x, y)?;
         if x as usize + n > self.data.shape().1 {
             return None;
         }
         let run = first..first + n;
-        let is_own = |owner: i32| (owner == 0) | (owner == label);
-        let is_good = all(&self.data.pixels()[run.clone()], f32::is_finite)
+        let is_usable = all(&self.data.pixels()[run.clone()], f32::is_finite)
             && (self.mask).is_none_or(|m| all(&m.pixels()[run.clone()], |bad| !bad))
             && (self.variance).is_none_or(|v| {
-                all(&v.pixels()[run.clone()], |v| (v >= 0.0) & v.is_finite())
-            })
-            && (self.neighbours == Neighbours::Keep
-                || (self.labels).is_none_or(|l| all(&l.pixels()[run.clone()], is_own)));
-        is_good.then_some(first)
+                all(&v.pixels()[run], |v| (v >= 0.0) & v.is_finite())
+            });
+        is_usable.then_some(first)
+    }
+
+    /// The same, if all of them count for a source themselves.
+    pub(super) fn good_run(&self, x: isize, y: isize, n: usize, label: i32) -> Option<usize> {
+        let is_own = |owner: i32| (owner == 0) | (owner == label);
+        self.usable_run(x, y, n).filter(|&first| {
+            let labels = self.labels.filter(|_| self.neighbours != Neighbours::Keep);
+            labels.is_none_or(|l| all(&l.pixels()[first..first + n], is_own))
+        })
     }
 
     pub(super) fn variance_of(&self, i: usize) -> f64 {
@@ -191,8 +198,9 @@ impl Photometer<'_> {
             (Some(variance), Some(correlation)) => correlation.variance(factors, variance),
             (Some(variance), None) => {
                 let independent: f64 = factors
-                    .counting(variance.shape())
-                    .map(|(_, i, u)| u * u * f64::from(variance.pixels()[i]))
+                    .rows(variance.shape())
+                    .flat_map(|(_, i, factors)| factors.iter().zip(&variance.pixels()[i..]))
+                    .map(|(u, &v)| u * u * f64::from(v))
                     .filter(|v| v.is_finite())
                     .sum();
                 self.noise_correlation.powi(2) * independent

@@ -9,8 +9,8 @@ const FIRST_RADIUS: f64 = 0.5;
 const MAX_STEPS: usize = 20;
 /// Fraction of the radius to which it is found.
 const ACCURACY: f64 = 1e-4;
-/// Where a circle is short of its light by more than this fraction of all, an estimate of what it holds will do.
-const MARGIN: f64 = 0.15;
+/// Where a circle lacks or exceeds its light by more than this fraction of all, an estimate of what it holds will do.
+const MARGIN: f64 = 0.1;
 const HALF_DIAGONAL: f64 = std::f64::consts::FRAC_1_SQRT_2;
 
 /// A pixel around a source, or what stands in for it.
@@ -113,7 +113,7 @@ pub(super) fn light_radius(
     };
     let mut grown = |radius: f64| {
         let above = disc.estimate(radius) / total - fraction;
-        if above < -MARGIN {
+        if above.abs() > MARGIN {
             above
         } else {
             disc.flux(radius) / total - fraction

@@ -510,7 +510,8 @@ impl Job<'_> {
             flags |= Flags::APERTURE_INCOMPLETE;
         }
         for &Run { y, start, end } in runs {
-            if !(start..end).all(|x| self.detection.is_usable(y * nx + x)) {
+            let usable = (self.detection).usable_run(start as isize, y as isize, end - start);
+            if usable.is_none() {
                 flags |= Flags::BAD_PIXELS;
             }
             if start == 0 || y == 0 || end == nx || y + 1 == ny {
@@ -549,9 +550,14 @@ fn band_row(
     let (mut flux, mut variance, mut peak) = (0.0, 0.0, f64::NAN);
     let (mut n_good, mut n_bad) = (0_usize, 0_usize);
     let mut factors = image.correlation.map(|_| Factors::around(runs, (0, 0)));
-    for (x, y) in pixels(runs) {
-        let i = y * nx + x;
-        if image.is_usable(i) {
+    for &Run { y, start, end } in runs {
+        let usable = image.usable_run(start as isize, y as isize, end - start);
+        for x in start..end {
+            let i = y * nx + x;
+            if usable.is_none() && !image.is_usable(i) {
+                n_bad += 1;
+                continue;
+            }
             let value = f64::from(image.data.pixels()[i]);
             n_good += 1;
             flux += value;
@@ -560,8 +566,6 @@ fn band_row(
             if let Some(factors) = &mut factors {
                 factors.add(x as isize, y as isize, 1.0);
             }
-        } else {
-            n_bad += 1;
         }
     }
     let error = factors.map_or_else(

@@ -90,7 +90,8 @@ impl Outline {
     }
 
     fn map(&self, p: Point) -> Point {
-        self.to_circle.map(|row| row[0] * p[0] + row[1] * p[1])
+        let [u, v] = &self.to_circle;
+        [u[0] * p[0] + u[1] * p[1], v[0] * p[0] + v[1] * p[1]]
     }
 
     /// Area of the pixel around `(dx, dy)` that lies in the ellipse.
@@ -111,11 +112,10 @@ impl Outline {
             corner(0.5, 0.5),
             corner(-0.5, 0.5),
         ];
-        let squares = corners.map(|p| dot(p, p));
+        let [a, b, c, d] = [0, 1, 2, 3].map(|k| (corners[k], dot(corners[k], corners[k])));
         let mut shared = Shared::default();
-        for i in 0..4 {
-            let k = (i + 1) % 4;
-            shared.add_edge((corners[i], squares[i]), (corners[k], squares[k]));
+        for (p, q) in [(a, b), (b, c), (c, d), (d, a)] {
+            shared.add_edge(p, q);
         }
         let holds_centre = dx.abs() <= 0.5 && dy.abs() <= 0.5;
         (shared.area(holds_centre) * self.scale).max(0.0).min(1.0)
