@@ -1,10 +1,11 @@
-//! Large blocks of memory in huge pages, as numpy asks for its own: a 256 MB image is then handed over by the kernel
+//! Large blocks of memory in huge pages, as numpy asks for its own arrays: a 256 MB image is then handed over by the kernel
 //! in 128 pieces instead of 65 536, each of which costs as much as some 2000 pixels.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Blocks from this size on [bytes], numpy's limit.
-const LARGE: usize = 1 << 22;
+/// Blocks from this size on [bytes]: the C library maps each of them by itself. Smaller ones may lie in a heap that is cut
+/// and grown again and again, for which huge pages would be filled with zeros every time.
+const LARGE: usize = 1 << 25;
 
 struct HugePages;
 

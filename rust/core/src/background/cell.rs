@@ -116,6 +116,29 @@ impl Work for PowerSums<'_> {
     }
 }
 
+/// The bins of values, `n_bins` for those out of range.
+struct Places<'a> {
+    values: &'a [f32],
+    zero: f64,
+    per_bin: f64,
+    n_bins: usize,
+    place: &'a mut [i32],
+}
+
+impl Work for Places<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let end = self.n_bins as f64;
+        for (place, &value) in self.place.iter_mut().zip(self.values) {
+            let bin = (f64::from(value) - self.zero) * self.per_bin + 0.5;
+            let is_in = (bin >= 0.0) & (bin < end);
+            *place = if is_in { bin } else { end } as i32;
+        }
+    }
+}
+
 /// Cumulative sums over the bins `i` of a histogram `h`: entry `k` holds the sums of `h`, `h i`, `h i^2` over `i < k`.
 struct Histogram {
     zero: f64,
@@ -136,15 +159,22 @@ impl Histogram {
         let scale = 2.0 * RANGE_SIGMA * core.sigma / n_bins as f64;
         let zero = core.mean - RANGE_SIGMA * core.sigma;
         let per_bin = 1.0 / scale;
-        let mut bins = vec![0_u32; n_bins];
-        for &value in values {
-            let bin = (f64::from(value) - zero) * per_bin + 0.5;
-            if bin >= 0.0
-                && let Some(count) = bins.get_mut(bin as usize)
-            {
-                *count += 1;
+        // The last bin holds what is out of range.
+        let mut bins = vec![0_u32; n_bins + 1];
+        let mut place = [0; 64];
+        for values in values.chunks(place.len()) {
+            run_widest(Places {
+                values,
+                zero,
+                per_bin,
+                n_bins,
+                place: &mut place,
+            });
+            for &bin in &place[..values.len()] {
+                bins[bin as usize] += 1;
             }
         }
+        bins.truncate(n_bins);
         let mut sums = vec![[0; 3]; n_bins + 1];
         let mut sum = [0_u64; 3];
         for ((i, &h), next) in (0..).zip(&bins).zip(&mut sums[1..]) {

@@ -173,9 +173,8 @@ impl Photometer<'_> {
         let run = first..first + n;
         let is_usable = all(&self.data.pixels()[run.clone()], f32::is_finite)
             && (self.mask).is_none_or(|m| all(&m.pixels()[run.clone()], |bad| !bad))
-            && (self.variance).is_none_or(|v| {
-                all(&v.pixels()[run], |v| (v >= 0.0) & v.is_finite())
-            });
+            && (self.variance)
+                .is_none_or(|v| all(&v.pixels()[run], |v| (v >= 0.0) & v.is_finite()));
         is_usable.then_some(first)
     }
 

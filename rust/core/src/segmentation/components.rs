@@ -82,10 +82,7 @@ struct Found {
 }
 
 impl Found {
-    fn in_mask(
-        mask: Plane<'_, u8>,
-        connectivity: Connectivity,
-    ) -> Result<Self, SegmentationError> {
+    fn in_mask(mask: Plane<'_, u8>, connectivity: Connectivity) -> Result<Self, SegmentationError> {
         let (ny, nx) = mask.shape();
         if u32::try_from(BLOCK_ROWS * nx).is_err() {
             return Err(SegmentationError::TooManySources(nx));

@@ -220,7 +220,13 @@ impl Factors {
         );
         for (factors, scale) in [(self, 1.0), (other, scale)] {
             if factors.width > 0 {
-                sum.add_block(factors.x0, factors.y0, &factors.values, factors.width, scale);
+                sum.add_block(
+                    factors.x0,
+                    factors.y0,
+                    &factors.values,
+                    factors.width,
+                    scale,
+                );
             }
         }
         sum

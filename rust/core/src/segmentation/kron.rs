@@ -39,20 +39,20 @@ pub fn kron_radius(photometer: &Photometer<'_>, ellipse: &Ellipse, label: i32, e
         let n = (columns.end() - columns.start() + 1).max(0) as usize;
         let good = photometer.good_run(*columns.start(), y, n, label);
         for (k, x) in columns.enumerate() {
-            let r2 = ellipse.radius_squared(x as f64 - ellipse.x, dy);
-            if r2 > extent * extent {
+            let part = outline.radius(x as f64 - ellipse.x, dy);
+            if part > 1.0 {
                 continue;
             }
             let counts = good.map(|i| i + k);
             if let Some(i) = counts.or_else(|| photometer.counting(&mirror, x, y, label)) {
                 let value = f64::from(pixels[i]);
-                moment += r2.sqrt() * value;
+                moment += part * value;
                 light += value;
             }
         }
     }
     if moment > 0.0 && light > 0.0 {
-        moment / light
+        extent * moment / light
     } else {
         f64::NAN
     }

@@ -50,7 +50,9 @@ impl Disc<'_> {
             let n = (columns.end() - columns.start() + 1).max(0) as usize;
             let good = image.good_run(*columns.start(), y, n, self.label);
             for (k, x) in columns.enumerate() {
-                let index = good.map(|i| i + k).or_else(|| image.counting(&mirror, x, y, self.label));
+                let index = good
+                    .map(|i| i + k)
+                    .or_else(|| image.counting(&mirror, x, y, self.label));
                 if let Some(i) = index {
                     let dx = x as f64 - x0;
                     self.pixels.push(Lit {

@@ -72,10 +72,7 @@ impl Outline {
             [outer[0].min(chord[0]), outer[1].max(chord[1])]
         });
         // The rightmost point; the leftmost one is opposite to it.
-        let [x, y] = [
-            self.reach[0],
-            -self.xy / (self.determinant * self.reach[0]),
-        ];
+        let [x, y] = [self.reach[0], -self.xy / (self.determinant * self.reach[0])];
         if (y - dy).abs() <= 0.5 {
             outer[1] = x;
         }
