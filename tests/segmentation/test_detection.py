@@ -21,6 +21,7 @@ from skymere.segmentation import (
     filtered_noise,
     gaussian_kernel,
     label,
+    label_with_extents,
 )
 
 
@@ -54,6 +55,19 @@ def test_labels_are_those_of_scipy(connectivity: int, fill: float, threads: int)
     assert found.n_sources == n
     # scipy numbers in raster order as well, so the labels are equal, not only the partition.
     assert np.array_equal(found.labels, expected)
+
+
+@pytest.mark.parametrize("connectivity", [4, 8])
+def test_extents_of_labels_are_those_of_scipy(connectivity: int) -> None:
+    mask = ndimage.gaussian_filter(np.random.default_rng(5).normal(size=(301, 197)), 1.5) > 0.05
+    found, table = label_with_extents(mask, connectivity=connectivity)
+    np.testing.assert_array_equal(found.labels, label(mask, connectivity=connectivity).labels)
+    np.testing.assert_array_equal(table["label"], found.ids)
+    np.testing.assert_array_equal(table["area"], np.bincount(found.labels.ravel())[1:])
+    centroids = ndimage.center_of_mass(mask, found.labels, table["label"].to_numpy())
+    np.testing.assert_allclose(table.select("y", "x").to_numpy(), centroids, rtol=1e-12)
+    windows = [(y.start, y.stop - 1, x.start, x.stop - 1) for y, x in ndimage.find_objects(found.labels)]
+    assert table.select("y_min", "y_max", "x_min", "x_max").rows() == windows
 
 
 def test_a_component_larger_than_several_blocks_has_one_label() -> None:

@@ -29,6 +29,9 @@ class _ImageParts(Protocol):
     def scale(self) -> float: ...
 
 def label(mask: NDArray[np.uint8], connectivity: int) -> tuple[NDArray[np.int32], int]: ...
+def label_and_tally(
+    mask: NDArray[np.uint8], connectivity: int
+) -> tuple[NDArray[np.int32], dict[str, NDArray[np.int64]]]: ...
 def convolve(
     data: NDArray[np.float32],
     kernel: NDArray[np.float32],

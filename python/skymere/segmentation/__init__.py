@@ -10,6 +10,7 @@ from skymere.segmentation.detection import (
     detect,
     filtered_noise,
     label,
+    label_with_extents,
 )
 from skymere.segmentation.edit import (
     Edit,
@@ -71,6 +72,7 @@ __all__ = [
     "gaussian_kernel",
     "kron_radius",
     "label",
+    "label_with_extents",
     "measure",
     "measure_sky_noise",
     "read_edits",

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_array, as_image, as_mask
@@ -23,6 +24,7 @@ __all__ = [
     "filtered_noise",
     "image_inputs",
     "label",
+    "label_with_extents",
     "settings",
     "usable_noise",
 ]
@@ -252,6 +254,45 @@ def label(mask: ArrayLike, *, connectivity: int = 8) -> SegmentationMap:
     pixels = as_mask(mask, "mask")
     labels, _ = _rust.label(pixels.view(np.uint8), connectivity)
     return SegmentationMap(labels=labels, params={"connectivity": connectivity})
+
+
+def label_with_extents(mask: ArrayLike, *, connectivity: int = 8) -> tuple[SegmentationMap, pl.DataFrame]:
+    """Label the connected components of a mask and say how large and where they are.
+
+    Parameters
+    ----------
+    mask, connectivity
+        As in `label`.
+
+    Returns
+    -------
+    segmentation : SegmentationMap
+        As from `label`.
+    extents : polars.DataFrame
+        One row per label, increasing: ``label``; ``area`` [pix]; ``x``, ``y`` [pix], mean column and row, 0-based;
+        ``x_min``, ``x_max``, ``y_min``, ``y_max`` [pix], first and last column and row.
+
+    Raises
+    ------
+    InvalidInputError
+        When the connectivity is not 4 or 8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skymere.segmentation import label_with_extents
+    >>> segmentation, extents = label_with_extents(np.eye(3, dtype=bool))
+    >>> extents.select("label", "area", "x", "y_max").row(0)
+    (1, 3, 1.0, 2)
+    """
+    _check_connectivity(connectivity)
+    pixels = as_mask(mask, "mask")
+    labels, found = _rust.label_and_tally(pixels.view(np.uint8), connectivity)
+    area = found["area"]
+    columns = {"label": np.arange(1, len(area) + 1, dtype=np.int32), "area": area}
+    columns |= {axis: found[f"{axis}_sum"] / area for axis in ("x", "y")}
+    columns |= {name: found[name] for name in ("x_min", "x_max", "y_min", "y_max")}
+    return SegmentationMap(labels=labels, params={"connectivity": connectivity}), pl.DataFrame(columns)
 
 
 def image_inputs(

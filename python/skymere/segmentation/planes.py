@@ -70,8 +70,9 @@ class MeasureImage:
         shape = (data.shape[0], data.shape[1])
         object.__setattr__(self, "data", data)
         if self.error is not None:
-            error = np.broadcast_to(np.asarray(self.error), shape) if np.ndim(self.error) == 0 else self.error
-            object.__setattr__(self, "error", as_image(error, "error", shape=shape))
+            error = as_image(np.atleast_2d(self.error), "error")
+            error = np.broadcast_to(error, shape) if np.ndim(self.error) == 0 else as_image(error, "error", shape=shape)
+            object.__setattr__(self, "error", error)
         if self.mask is not None:
             object.__setattr__(self, "mask", as_mask(self.mask, "mask", shape=shape))
         if self.saturated is not None:
@@ -139,7 +140,7 @@ def parts_of(
         variance = image.variance
     else:
         if image.error is not None:
-            variance = np.square(np.asarray(image.error, dtype=np.float32))
+            variance = np.square(np.asarray(image.error, dtype=np.float32), order="C")
         if image.mask is not None:
             mask = np.asarray(image.mask, dtype=np.bool_)
     return Parts(

@@ -5,6 +5,7 @@ mod background;
 mod errors;
 mod images;
 mod lake;
+mod memory;
 mod outliers;
 mod regions;
 mod resample;

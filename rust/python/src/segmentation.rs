@@ -95,6 +95,33 @@ fn label<'py>(py: Python<'py>, mask: Image<'py, u8>, connectivity: usize) -> PyR
     Ok((images::array(py, labels)?, n))
 }
 
+/// Connected components of a mask given as bytes, and a dict of columns with their sizes and places.
+#[pyfunction]
+fn label_and_tally<'py>(
+    py: Python<'py>,
+    mask: Image<'py, u8>,
+    connectivity: usize,
+) -> PyResult<(Bound<'py, PyArray2<i32>>, Bound<'py, PyDict>)> {
+    let connectivity = checked(py, Connectivity::try_from(connectivity))?;
+    let mask = images::plane(py, "mask", &mask)?;
+    let (labels, tallies) = threads::run(py, || core::label_and_tally(mask, connectivity))?;
+    let column = |f: fn(&core::Tally) -> u64| -> Bound<'py, PyArray1<i64>> {
+        let values: Vec<i64> = tallies.iter().map(|t| f(t) as i64).collect();
+        values.into_pyarray(py)
+    };
+    let table = [
+        ("area", column(|t| t.area)),
+        ("x_min", column(|t| t.x[0])),
+        ("x_max", column(|t| t.x[1])),
+        ("y_min", column(|t| t.y[0])),
+        ("y_max", column(|t| t.y[1])),
+        ("x_sum", column(|t| t.x_sum)),
+        ("y_sum", column(|t| t.y_sum)),
+    ]
+    .into_py_dict(py)?;
+    Ok((images::array(py, labels)?, table))
+}
+
 /// Weighted convolution.
 #[pyfunction]
 fn convolve<'py>(
@@ -667,6 +694,7 @@ fn segment_sums<'py>(
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(label, m)?)?;
+    m.add_function(wrap_pyfunction!(label_and_tally, m)?)?;
     m.add_function(wrap_pyfunction!(convolve, m)?)?;
     m.add_function(wrap_pyfunction!(filtered_noise, m)?)?;
     m.add_function(wrap_pyfunction!(negative_depths, m)?)?;

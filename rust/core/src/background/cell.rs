@@ -1,5 +1,7 @@
 //! Level and noise of the sky in one cell of the mesh.
 
+use crate::math::widest::{Work, run_widest};
+
 /// Half of the histogram's range in standard deviations.
 const RANGE_SIGMA: f64 = 5.0;
 /// Pixels per histogram bin near the peak of a Gaussian.
@@ -57,27 +59,19 @@ struct Moments {
 impl Moments {
     /// Mean and standard deviation of the values in `[low, high]`.
     fn of(values: &[f32], low: f32, high: f32) -> Option<Self> {
-        const LANES: usize = 8;
         // A pivot near the values keeps the difference of squares exact enough for a high sky.
         let pivot = f64::from(*values.first()?);
-        let mut n = [0.0; LANES];
-        let mut sum = [0.0; LANES];
-        let mut squares = [0.0; LANES];
-        for chunk in values.chunks(LANES) {
-            for (lane, &value) in chunk.iter().enumerate() {
-                let weight = f64::from(u8::from(value >= low && value <= high));
-                let d = (f64::from(value) - pivot) * weight;
-                n[lane] += weight;
-                sum[lane] += d;
-                squares[lane] += d * d;
-            }
-        }
-        let n: f64 = n.iter().sum();
+        let [n, sum, squares] = run_widest(PowerSums {
+            values,
+            low,
+            high,
+            pivot,
+        });
         if n == 0.0 {
             return None;
         }
-        let mean = sum.iter().sum::<f64>() / n;
-        let variance = squares.iter().sum::<f64>() / n - mean * mean;
+        let mean = sum / n;
+        let variance = squares / n - mean * mean;
         Some(Self {
             n: n as usize,
             mean: mean + pivot,
@@ -86,13 +80,70 @@ impl Moments {
     }
 }
 
-/// Cumulative sums over the bins `i` of a histogram `h`: entry `k` holds the sums over `i < k`.
+/// Number of the values in `[low, high]`, and the sums of their distances from a pivot and of the squares of these.
+struct PowerSums<'a> {
+    values: &'a [f32],
+    low: f32,
+    high: f32,
+    pivot: f64,
+}
+
+impl Work for PowerSums<'_> {
+    type Output = [f64; 3];
+
+    #[inline(always)]
+    fn run(self) -> [f64; 3] {
+        const LANES: usize = 16;
+        let mut sums = [[0.0; LANES]; 3];
+        let mut add = |lane: usize, value: f32| {
+            let is_in = (value >= self.low) & (value <= self.high);
+            let weight = if is_in { 1.0 } else { 0.0 };
+            let d = (f64::from(value) - self.pivot) * weight;
+            sums[0][lane] += weight;
+            sums[1][lane] += d;
+            sums[2][lane] += d * d;
+        };
+        let (chunks, rest) = self.values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                add(lane, chunk[lane]);
+            }
+        }
+        for (lane, &value) in rest.iter().enumerate() {
+            add(lane, value);
+        }
+        sums.map(|lanes| lanes.iter().sum())
+    }
+}
+
+/// The bins of values, `n_bins` for those out of range.
+struct Places<'a> {
+    values: &'a [f32],
+    zero: f64,
+    per_bin: f64,
+    n_bins: usize,
+    place: &'a mut [i32],
+}
+
+impl Work for Places<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let end = self.n_bins as f64;
+        for (place, &value) in self.place.iter_mut().zip(self.values) {
+            let bin = (f64::from(value) - self.zero) * self.per_bin + 0.5;
+            let is_in = (bin >= 0.0) & (bin < end);
+            *place = if is_in { bin } else { end } as i32;
+        }
+    }
+}
+
+/// Cumulative sums over the bins `i` of a histogram `h`: entry `k` holds the sums of `h`, `h i`, `h i^2` over `i < k`.
 struct Histogram {
     zero: f64,
     scale: f64,
-    count: Vec<u64>,
-    first: Vec<u64>,
-    second: Vec<u64>,
+    sums: Vec<[u64; 3]>,
 }
 
 struct Clipped {
@@ -108,35 +159,40 @@ impl Histogram {
         let scale = 2.0 * RANGE_SIGMA * core.sigma / n_bins as f64;
         let zero = core.mean - RANGE_SIGMA * core.sigma;
         let per_bin = 1.0 / scale;
-        let mut bins = vec![0_u64; n_bins];
-        for &value in values {
-            let bin = (f64::from(value) - zero) * per_bin + 0.5;
-            if bin >= 0.0
-                && let Some(count) = bins.get_mut(bin as usize)
-            {
-                *count += 1;
+        // The last bin holds what is out of range.
+        let mut bins = vec![0_u32; n_bins + 1];
+        let mut place = [0; 64];
+        for values in values.chunks(place.len()) {
+            run_widest(Places {
+                values,
+                zero,
+                per_bin,
+                n_bins,
+                place: &mut place,
+            });
+            for &bin in &place[..values.len()] {
+                bins[bin as usize] += 1;
             }
         }
-        let cumulate = |power: u32| -> Vec<u64> {
-            std::iter::once(0)
-                .chain(bins.iter().enumerate().scan(0, |sum, (i, h)| {
-                    *sum += h * (i as u64).pow(power);
-                    Some(*sum)
-                }))
-                .collect()
-        };
-        Self {
-            zero,
-            scale,
-            count: cumulate(0),
-            first: cumulate(1),
-            second: cumulate(2),
+        bins.truncate(n_bins);
+        let mut sums = vec![[0; 3]; n_bins + 1];
+        let mut sum = [0_u64; 3];
+        for ((i, &h), next) in (0..).zip(&bins).zip(&mut sums[1..]) {
+            let h = u64::from(h);
+            sum = [sum[0] + h, sum[1] + h * i, sum[2] + h * i * i];
+            *next = sum;
         }
+        Self { zero, scale, sums }
+    }
+
+    /// Sum over the bins `i < k` of `h`.
+    fn count(&self, k: usize) -> u64 {
+        self.sums[k][0]
     }
 
     fn bin(&self, i: usize) -> u64 {
-        if i + 1 < self.count.len() {
-            self.count[i + 1] - self.count[i]
+        if i + 1 < self.sums.len() {
+            self.count(i + 1) - self.count(i)
         } else {
             0
         }
@@ -145,13 +201,13 @@ impl Histogram {
     /// Median of the bins `low..=high`: the boundary between the bins that hold the lower and the upper half, moved by
     /// the difference of the halves.
     fn median(&self, low: usize, high: usize) -> f64 {
-        let (below, above) = (self.count[low], self.count[high + 1]);
+        let (below, above) = (self.count(low), self.count(high + 1));
         let half = u64::midpoint(below, above + 1);
-        let middle = low + self.count[low + 1..=high + 1].partition_point(|&c| c < half);
-        let goes_low = self.count[middle] - below < above - self.count[middle + 1];
+        let middle = low + self.sums[low + 1..=high + 1].partition_point(|s| s[0] < half);
+        let goes_low = self.count(middle) - below < above - self.count(middle + 1);
         let first_upper = middle + usize::from(goes_low);
-        let lower = (self.count[first_upper] - below) as f64;
-        let upper = (above - self.count[first_upper]) as f64;
+        let lower = (self.count(first_upper) - below) as f64;
+        let upper = (above - self.count(first_upper)) as f64;
         let beside = self
             .bin(first_upper)
             .max(first_upper.checked_sub(1).map_or(0, |i| self.bin(i)));
@@ -160,7 +216,7 @@ impl Histogram {
 
     /// Clip around the median until sigma stays; all numbers in bins.
     fn clip(&self, clip_sigma: f64) -> Clipped {
-        let last = self.count.len() - 2;
+        let last = self.sums.len() - 2;
         let (mut low, mut high) = (0, last);
         let mut clipped = Clipped {
             mean: 0.0,
@@ -173,12 +229,13 @@ impl Histogram {
                 break;
             }
             before = clipped.sigma;
-            let n = self.count[high + 1] - self.count[low];
+            let [n, first, second] =
+                std::array::from_fn(|k| self.sums[high + 1][k] - self.sums[low][k]);
             if n == 0 {
                 break;
             }
-            let mean = (self.first[high + 1] - self.first[low]) as f64 / n as f64;
-            let square = (self.second[high + 1] - self.second[low]) as f64 / n as f64;
+            let mean = first as f64 / n as f64;
+            let square = second as f64 / n as f64;
             clipped = Clipped {
                 mean,
                 median: self.median(low, high),

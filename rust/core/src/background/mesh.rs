@@ -103,14 +103,17 @@ fn cell_sky(
     for y in y0..y1 {
         let row = &data.row(y)[x0..x1];
         match mask {
-            None => values.extend(row.iter().filter(|v| v.is_finite())),
+            None => values.extend_from_slice(row),
             Some(mask) => values.extend(
                 row.iter()
                     .zip(&mask.row(y)[x0..x1])
-                    .filter(|(v, bad)| v.is_finite() && !**bad)
+                    .filter(|(_, bad)| !**bad)
                     .map(|(v, _)| v),
             ),
         }
+    }
+    if !values.iter().fold(true, |all, v| all & v.is_finite()) {
+        values.retain(|v| v.is_finite());
     }
     let needed = params.min_good_fraction * ((y1 - y0) * (x1 - x0)) as f64;
     if (values.len() as f64) < needed {

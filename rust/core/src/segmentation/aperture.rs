@@ -74,6 +74,12 @@ pub(super) enum State {
     Bad,
 }
 
+/// Whether a test holds for all values; without early exit, so that it is done for several at once.
+#[inline]
+fn all<T: Copy>(values: &[T], test: impl Fn(T) -> bool) -> bool {
+    values.iter().fold(true, |all, &value| all & test(value))
+}
+
 impl Photometer<'_> {
     /// Check that all images have one shape.
     ///
@@ -143,6 +149,44 @@ impl Photometer<'_> {
             .filter(|&i| self.state(i, label) == State::Good)
     }
 
+    /// Index of a pixel that counts, or of the one that stands in for it.
+    pub(super) fn counting(
+        &self,
+        centre: &Mirror,
+        x: isize,
+        y: isize,
+        label: i32,
+    ) -> Option<usize> {
+        let here = self.index(x, y);
+        match here.map_or(State::Bad, |i| self.state(i, label)) {
+            State::Good => here,
+            state => self.stand_in(centre, x, y, state, label),
+        }
+    }
+
+    /// Index of the first of `n` pixels of a row, if all of them are in the image and can be used.
+    pub(super) fn usable_run(&self, x: isize, y: isize, n: usize) -> Option<usize> {
+        let first = self.index(x, y)?;
+        if x as usize + n > self.data.shape().1 {
+            return None;
+        }
+        let run = first..first + n;
+        let is_usable = all(&self.data.pixels()[run.clone()], f32::is_finite)
+            && (self.mask).is_none_or(|m| all(&m.pixels()[run.clone()], |bad| !bad))
+            && (self.variance)
+                .is_none_or(|v| all(&v.pixels()[run], |v| (v >= 0.0) & v.is_finite()));
+        is_usable.then_some(first)
+    }
+
+    /// The same, if all of them count for a source themselves.
+    pub(super) fn good_run(&self, x: isize, y: isize, n: usize, label: i32) -> Option<usize> {
+        let is_own = |owner: i32| (owner == 0) | (owner == label);
+        self.usable_run(x, y, n).filter(|&first| {
+            let labels = self.labels.filter(|_| self.neighbours != Neighbours::Keep);
+            labels.is_none_or(|l| all(&l.pixels()[first..first + n], is_own))
+        })
+    }
+
     pub(super) fn variance_of(&self, i: usize) -> f64 {
         self.variance.map_or(f64::NAN, |v| f64::from(v.pixels()[i]))
     }
@@ -153,8 +197,9 @@ impl Photometer<'_> {
             (Some(variance), Some(correlation)) => correlation.variance(factors, variance),
             (Some(variance), None) => {
                 let independent: f64 = factors
-                    .counting(variance.shape())
-                    .map(|(_, i, u)| u * u * f64::from(variance.pixels()[i]))
+                    .rows(variance.shape())
+                    .flat_map(|(_, i, factors)| factors.iter().zip(&variance.pixels()[i..]))
+                    .map(|(u, &v)| u * u * f64::from(v))
                     .filter(|v| v.is_finite())
                     .sum();
                 self.noise_correlation.powi(2) * independent
@@ -166,7 +211,7 @@ impl Photometer<'_> {
     /// What every pixel counts in [`Photometer::sum`].
     pub(super) fn factors(&self, footprint: &Footprint, label: i32) -> Factors {
         let mut factors = footprint.zeros();
-        for &Share { x, y, overlap } in &footprint.shares {
+        for (x, y, overlap) in footprint.shares() {
             let here = self.index(x, y);
             let state = here.map_or(State::Bad, |i| self.state(i, label));
             if state == State::Good {
@@ -184,48 +229,85 @@ impl Photometer<'_> {
 
     /// Sum over an aperture of the source `label`.
     pub(super) fn sum(&self, footprint: &Footprint, label: i32) -> ApertureSum {
-        let (mut flux, mut variance, mut used) = (0.0, 0.0, 0.0);
-        let (mut foreign, mut bad, mut missing) = (0.0, 0.0, 0.0);
-        for &Share { x, y, overlap } in &footprint.shares {
-            let here = self.index(x, y);
-            let state = here.map_or(State::Bad, |i| self.state(i, label));
-            if let (State::Good, Some(i)) = (state, here) {
-                flux += overlap * f64::from(self.data.pixels()[i]);
-                variance += overlap * overlap * self.variance_of(i);
-                used += overlap;
-                continue;
-            }
-            if state == State::Foreign {
-                foreign += overlap;
+        let mut sums = Sums::default();
+        for row in &footprint.rows {
+            let overlaps = &footprint.overlaps[row.overlaps.clone()];
+            if let Some(first) = self.good_run(row.x, row.y, overlaps.len(), label) {
+                self.add_good(&mut sums, first, overlaps);
             } else {
-                bad += overlap;
+                for (x, &overlap) in (row.x..).zip(overlaps) {
+                    self.add(&mut sums, footprint, (x, row.y, overlap), label);
+                }
             }
-            let Some(i) = self.stand_in(&footprint.mirror, x, y, state, label) else {
-                missing += overlap;
-                continue;
-            };
-            // The stand-in is summed with its own overlap as well: (o + p)^2 - p^2 is what this adds to the variance.
-            let (mx, my) = footprint.mirror.opposite(x, y);
-            let own = footprint.overlap(mx, my);
-            flux += overlap * f64::from(self.data.pixels()[i]);
-            variance += overlap * (overlap + 2.0 * own) * self.variance_of(i);
-            used += overlap;
         }
         let area = footprint.area;
-        missing += footprint.outside;
-        bad += footprint.outside;
         let error = match self.correlation {
             Some(_) => self.variance_of_sum(&self.factors(footprint, label)).sqrt(),
-            None => self.noise_correlation * variance.sqrt(),
+            None if self.variance.is_none() => f64::NAN,
+            None => self.noise_correlation * sums.variance.sqrt(),
         };
+        let has_flux = sums.used > 0.0;
         ApertureSum {
-            flux: if used > 0.0 { flux } else { f64::NAN },
-            error: if used > 0.0 { error } else { f64::NAN },
-            foreign: foreign / area,
-            bad: bad / area,
-            missing: missing / area,
+            flux: if has_flux { sums.flux } else { f64::NAN },
+            error: if has_flux { error } else { f64::NAN },
+            foreign: sums.foreign / area,
+            bad: (sums.bad + footprint.outside) / area,
+            missing: (sums.missing + footprint.outside) / area,
         }
     }
+
+    fn add_good(&self, sums: &mut Sums, first: usize, overlaps: &[f64]) {
+        for (&value, overlap) in self.data.pixels()[first..].iter().zip(overlaps) {
+            sums.flux += overlap * f64::from(value);
+            sums.used += overlap;
+        }
+        if let Some(variance) = self.variance {
+            for (&value, overlap) in variance.pixels()[first..].iter().zip(overlaps) {
+                sums.variance += overlap * overlap * f64::from(value);
+            }
+        }
+    }
+
+    fn add(
+        &self,
+        sums: &mut Sums,
+        footprint: &Footprint,
+        (x, y, overlap): (isize, isize, f64),
+        label: i32,
+    ) {
+        let here = self.index(x, y);
+        let state = here.map_or(State::Bad, |i| self.state(i, label));
+        if let (State::Good, Some(i)) = (state, here) {
+            self.add_good(sums, i, &[overlap]);
+            return;
+        }
+        if state == State::Foreign {
+            sums.foreign += overlap;
+        } else {
+            sums.bad += overlap;
+        }
+        let Some(i) = self.stand_in(&footprint.mirror, x, y, state, label) else {
+            sums.missing += overlap;
+            return;
+        };
+        // The stand-in is summed with its own overlap as well: (o + p)^2 - p^2 is what this adds to the variance.
+        let (mx, my) = footprint.mirror.opposite(x, y);
+        let own = footprint.overlap(mx, my);
+        sums.flux += overlap * f64::from(self.data.pixels()[i]);
+        sums.variance += overlap * (overlap + 2.0 * own) * self.variance_of(i);
+        sums.used += overlap;
+    }
+}
+
+/// What an aperture holds, as areas and not as fractions.
+#[derive(Default)]
+struct Sums {
+    flux: f64,
+    variance: f64,
+    used: f64,
+    foreign: f64,
+    bad: f64,
+    missing: f64,
 }
 
 /// Reflection of pixels at a centre, rounded to pixels.
@@ -258,18 +340,19 @@ impl Mirror {
     }
 }
 
-/// A pixel and the area that it shares with an aperture.
-#[derive(Clone, Copy, Debug)]
-struct Share {
+/// Pixels of a row from `x` on, and where the areas are that they share with an aperture.
+#[derive(Clone, Debug)]
+struct Row {
     x: isize,
     y: isize,
-    overlap: f64,
+    overlaps: std::ops::Range<usize>,
 }
 
 /// The pixels of an aperture; used again for the next one, so that its memory is kept.
 #[derive(Clone, Debug)]
 pub(super) struct Footprint {
-    shares: Vec<Share>,
+    rows: Vec<Row>,
+    overlaps: Vec<f64>,
     mirror: Mirror,
     x: f64,
     y: f64,
@@ -282,7 +365,8 @@ pub(super) struct Footprint {
 impl Default for Footprint {
     fn default() -> Self {
         Self {
-            shares: Vec::new(),
+            rows: Vec::new(),
+            overlaps: Vec::new(),
             mirror: Mirror::default(),
             x: 0.0,
             y: 0.0,
@@ -295,23 +379,37 @@ impl Default for Footprint {
 
 /// Pixels `low..=high` that a range around `centre` touches, cut to one image's width on either side of the image.
 pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclusive<isize> {
+    columns(centre - reach, centre + reach, n)
+}
+
+/// Pixels `low..=high` that a range touches, cut in the same way.
+pub(super) fn columns(from: f64, to: f64, n: usize) -> std::ops::RangeInclusive<isize> {
     let n = n as f64;
-    let low = (centre - reach + 0.5).floor().clamp(-n, 2.0 * n);
-    let high = (centre + reach + 0.5).floor().clamp(-n - 1.0, 2.0 * n);
+    let low = (from + 0.5).floor().clamp(-n, 2.0 * n);
+    let high = (to + 0.5).floor().clamp(-n - 1.0, 2.0 * n);
     low as isize..=high as isize
 }
 
 impl Footprint {
     /// Zeros for its pixels and those opposite to them.
     fn zeros(&self) -> Factors {
-        let range = |of: fn(&Share) -> isize| {
-            (
-                self.shares.iter().map(of).min().unwrap_or(0),
-                self.shares.iter().map(of).max().unwrap_or(-1),
-            )
-        };
-        let [x, y] = self.mirror.window(range(|s| s.x), range(|s| s.y));
+        let x0 = self.rows.iter().map(|r| r.x).min().unwrap_or(0);
+        let ends = self.rows.iter().map(|r| r.x + r.overlaps.len() as isize);
+        let y = |row: Option<&Row>| row.map(|r| r.y);
+        let y0 = y(self.rows.first()).unwrap_or(0);
+        let y1 = y(self.rows.last()).unwrap_or(-1);
+        let [x, y] = self
+            .mirror
+            .window((x0, ends.max().unwrap_or(0) - 1), (y0, y1));
         Factors::zeros(x, y)
+    }
+
+    /// The pixels and the areas that they share with the aperture.
+    fn shares(&self) -> impl Iterator<Item = (isize, isize, f64)> + '_ {
+        self.rows.iter().flat_map(|row| {
+            let overlaps = &self.overlaps[row.overlaps.clone()];
+            (row.x..).zip(overlaps).map(|(x, &o)| (x, row.y, o))
+        })
     }
 
     fn overlap(&self, x: isize, y: isize) -> f64 {
@@ -320,22 +418,30 @@ impl Footprint {
 
     /// Lay an aperture over the pixels of an image of `shape`.
     pub(super) fn lay(&mut self, aperture: &Aperture, shape: (usize, usize)) {
-        self.shares.clear();
+        self.rows.clear();
+        self.overlaps.clear();
         self.outline = Outline::new(aperture.a, aperture.b, aperture.theta);
         (self.x, self.y) = (aperture.x, aperture.y);
         self.mirror = Mirror::at(aperture.x, aperture.y);
         self.area = std::f64::consts::PI * aperture.a * aperture.b;
-        let [reach_x, reach_y] = self.outline.reach();
-        let mut listed = 0.0;
-        for y in touched(aperture.y, reach_y, shape.0) {
-            for x in touched(aperture.x, reach_x, shape.1) {
-                let overlap = self.overlap(x, y);
-                if overlap > 0.0 {
-                    listed += overlap;
-                    self.shares.push(Share { x, y, overlap });
-                }
+        for y in touched(aperture.y, self.outline.reach()[1], shape.0) {
+            let (outer, inner) = self.outline.row(y as f64 - aperture.y);
+            let touched = columns(aperture.x + outer[0], aperture.x + outer[1], shape.1);
+            let first = (aperture.x + inner[0] + 0.5).ceil();
+            let last = (aperture.x + inner[1] - 0.5).floor();
+            let (x0, start) = (*touched.start(), self.overlaps.len());
+            for x in touched {
+                let is_within = (first..=last).contains(&(x as f64));
+                let overlap = if is_within { 1.0 } else { self.overlap(x, y) };
+                self.overlaps.push(overlap);
             }
+            self.rows.push(Row {
+                x: x0,
+                y,
+                overlaps: start..self.overlaps.len(),
+            });
         }
+        let listed: f64 = self.overlaps.iter().sum();
         let outside = self.area - listed;
         self.outside = if outside > 1e-9 * self.area {
             outside

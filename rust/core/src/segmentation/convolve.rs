@@ -1,9 +1,8 @@
 //! Convolution with a kernel, weighted pixel by pixel and renormalised where pixels are missing.
 
-use std::borrow::Cow;
-
 use super::SegmentationError;
 use crate::image::{Image, Plane};
+use crate::math::widest::{Work, run_widest};
 
 /// A convolution kernel with odd sides, normalised to a sum of 1; a product of a column and a row is kept as these.
 #[derive(Clone, Debug)]
@@ -83,7 +82,8 @@ impl Kernel {
         }
     }
 
-    /// The row taps as a list of rows; all rows of a product are the one that is convolved first.
+    /// Convolve a row with the row of a product; other kernels take rows as they are.
+    #[inline(always)]
     fn along_rows(&self, source: &[f32], out: &mut [f32]) {
         out.fill(0.0);
         match &self.taps {
@@ -92,9 +92,10 @@ impl Kernel {
         }
     }
 
-    /// Add to `out` the convolution of rows that went through [`Kernel::along_rows`]; row `i` stands for row
-    /// `y - ny / 2 + i` of the image.
-    fn add_rows(&self, source: &[Option<&[f32]>], out: &mut [f32]) {
+    /// Convolution of rows that went through [`Kernel::along_rows`]; row `i` stands for row `y - ny / 2 + i` of the image.
+    #[inline(always)]
+    fn sum_rows(&self, source: &[Option<&[f32]>], out: &mut [f32]) {
+        out.fill(0.0);
         for (i, row) in source.iter().rev().enumerate() {
             let Some(row) = row else { continue };
             match &self.taps {
@@ -149,6 +150,7 @@ impl Taps {
 }
 
 /// Add to `out` the convolution of a row with taps around their middle.
+#[inline(always)]
 fn add_row(taps: &[f32], source: &[f32], out: &mut [f32]) {
     let (half, nx) = (taps.len() / 2, out.len());
     for (i, &tap) in taps.iter().enumerate() {
@@ -167,75 +169,143 @@ fn add_row(taps: &[f32], source: &[f32], out: &mut [f32]) {
 /// A pixel's part in the filter: 0 = do not use.
 pub(super) type WeightOf<'a> = dyn Fn(usize, &mut [f32]) + Sync + 'a;
 
-/// Rows of an image times its weights, and the weights, for a block of rows and a margin around it.
-struct Weighted {
-    y0: isize,
-    nx: usize,
+/// A row of the image and of its weights, convolved along itself.
+#[derive(Clone)]
+struct WeightedRow {
     product: Vec<f32>,
+    norm: Vec<f32>,
+    noise: Vec<f32>,
+    /// The weights as they are.
     weight: Vec<f32>,
-    /// Rows whose weights are all 1.
-    plain: Vec<bool>,
+    /// Whether all weights are 1.
+    is_plain: bool,
 }
 
-impl Weighted {
-    fn new(data: Plane<'_, f32>, weight_of: &WeightOf<'_>, y0: isize, y1: isize) -> Self {
-        let (ny, nx) = data.shape();
-        let n_rows = (y1 - y0) as usize;
-        let mut block = Self {
-            y0,
-            nx,
-            product: vec![0.0; n_rows * nx],
-            weight: vec![0.0; n_rows * nx],
-            plain: vec![true; n_rows],
+impl WeightedRow {
+    fn zeros(nx: usize) -> Self {
+        let zeros = vec![0.0; nx];
+        Self {
+            product: zeros.clone(),
+            norm: zeros.clone(),
+            noise: zeros.clone(),
+            weight: zeros,
+            is_plain: false,
+        }
+    }
+}
+
+/// Takes up a row of data whose weights are in place.
+struct TakeUp<'a> {
+    data: &'a [f32],
+    kernels: &'a Kernels<'a>,
+    /// Memory for a row.
+    product: &'a mut [f32],
+    row: &'a mut WeightedRow,
+}
+
+impl Work for TakeUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (row, kernels) = (self.row, self.kernels);
+        let mut n_plain = 0;
+        for ((p, w), &v) in self.product.iter_mut().zip(&mut row.weight).zip(self.data) {
+            let use_it = v.is_finite() & (*w > 0.0);
+            *w = if use_it { *w } else { 0.0 };
+            *p = if use_it { *w * v } else { 0.0 };
+            n_plain += u32::from(*w == 1.0);
+        }
+        row.is_plain = n_plain as usize == self.data.len();
+        kernels.plain.along_rows(self.product, &mut row.product);
+        if !row.is_plain {
+            kernels.plain.along_rows(&row.weight, &mut row.norm);
+            kernels.squared.along_rows(&row.weight, &mut row.noise);
+        }
+    }
+}
+
+/// A kernel, its square, and what they make of rows of ones.
+struct Kernels<'a> {
+    plain: &'a Kernel,
+    squared: Kernel,
+    ones: [Vec<f32>; 2],
+    /// Sums far from the upper and the lower edge.
+    inside: [Vec<f32>; 2],
+}
+
+impl<'a> Kernels<'a> {
+    fn of(kernel: &'a Kernel, nx: usize) -> Self {
+        let squared = kernel.squared();
+        let along = |k: &Kernel| {
+            let mut out = vec![0.0; nx];
+            k.along_rows(&vec![1.0; nx], &mut out);
+            out
         };
-        for i in 0..n_rows {
-            let Some(y) = (y0 + i as isize)
-                .try_into()
-                .ok()
-                .filter(|&y: &usize| y < ny)
-            else {
-                block.plain[i] = false;
-                continue;
-            };
-            let range = i * nx..(i + 1) * nx;
-            let (product, weight) = (&mut block.product[range.clone()], &mut block.weight[range]);
-            weight_of(y, weight);
-            for ((p, w), &v) in product.iter_mut().zip(weight.iter_mut()).zip(data.row(y)) {
-                let use_it = v.is_finite() && *w > 0.0;
-                *w = if use_it { *w } else { 0.0 };
-                *p = if use_it { *w * v } else { 0.0 };
-            }
-            block.plain[i] = weight.iter().all(|&w| w == 1.0);
+        let ones = [along(kernel), along(&squared)];
+        let sums = |k: &Kernel, ones: &[f32]| {
+            let mut out = vec![0.0; nx];
+            k.sum_rows(&vec![Some(ones); k.ny], &mut out);
+            out
+        };
+        let inside = [sums(kernel, &ones[0]), sums(&squared, &ones[1])];
+        Self {
+            plain: kernel,
+            squared,
+            ones,
+            inside,
         }
-        block
     }
+}
 
-    /// All rows convolved along themselves; weights (`not_plain`) need that only where some differ from 1.
-    fn along_rows<'a>(
-        &self,
-        kernel: &Kernel,
-        values: &'a [f32],
-        not_plain: bool,
-    ) -> Cow<'a, [f32]> {
-        if matches!(kernel.taps, Taps::Full(_)) {
-            return Cow::Borrowed(values);
-        }
-        if not_plain && self.plain.iter().all(|&plain| plain) {
-            return Cow::Borrowed(values);
-        }
-        let mut along = vec![0.0; values.len()];
-        for (source, out) in values
-            .chunks_exact(self.nx)
-            .zip(along.chunks_exact_mut(self.nx))
-        {
-            kernel.along_rows(source, out);
-        }
-        Cow::Owned(along)
-    }
+/// Sums the rows around one.
+struct SumRows<'a> {
+    kernels: &'a Kernels<'a>,
+    /// None outside the image.
+    around: &'a [Option<&'a WeightedRow>],
+    value: &'a mut [f32],
+    norm: &'a mut [f32],
+    noise: Option<&'a mut [f32]>,
+}
 
-    fn row<'a>(&self, values: &'a [f32], y: isize) -> &'a [f32] {
-        let i = (y - self.y0) as usize;
-        &values[i * self.nx..(i + 1) * self.nx]
+impl Work for SumRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Kernels {
+            plain,
+            squared,
+            ones,
+            inside,
+        } = self.kernels;
+        let rows = |of: fn(&WeightedRow) -> &[f32]| -> Vec<Option<&[f32]>> {
+            self.around.iter().map(|row| row.map(of)).collect()
+        };
+        let rows_or = |ones, of: fn(&WeightedRow) -> &[f32]| -> Vec<Option<&[f32]>> {
+            let rows = self.around.iter();
+            rows.map(|row| row.map(|row| if row.is_plain { ones } else { of(row) }))
+                .collect()
+        };
+        plain.sum_rows(&rows(|row| &row.product), self.value);
+        let is_plain = (self.around.iter()).all(|row| row.is_some_and(|row| row.is_plain));
+        if is_plain {
+            self.norm.copy_from_slice(&inside[0]);
+        } else {
+            plain.sum_rows(&rows_or(&ones[0], |row| &row.norm), self.norm);
+        }
+        for (v, n) in self.value.iter_mut().zip(&*self.norm) {
+            *v = if *n > 0.0 { *v / n } else { f32::NAN };
+        }
+        let Some(noise) = self.noise else { return };
+        if is_plain {
+            noise.copy_from_slice(&inside[1]);
+        } else {
+            squared.sum_rows(&rows_or(&ones[1], |row| &row.noise), noise);
+        }
+        for (s, n) in noise.iter_mut().zip(&*self.norm) {
+            *s = s.sqrt() / n;
+        }
     }
 }
 
@@ -266,68 +336,43 @@ impl Filter<'_> {
         mut seen: impl FnMut(usize, &FilteredRow<'_>),
     ) {
         let (ny, nx) = self.data.shape();
-        let half = (self.kernel.ny / 2) as isize;
-        let n_rows = out.len() / nx;
-        let (first, last) = (y0 as isize - half, (y0 + n_rows) as isize + half);
-        let block = Weighted::new(self.data, self.weight_of, first, last);
-        let squares = self.kernel.squared();
-        let ones = vec![1.0; nx];
-        let plain_sums = |kernel: &Kernel| -> Vec<f32> {
-            let (mut along, mut sums) = (vec![0.0; nx], vec![0.0; nx]);
-            kernel.along_rows(&ones, &mut along);
-            kernel.add_rows(&vec![Some(along.as_slice()); kernel.ny], &mut sums);
-            sums
-        };
-        let (plain_norm, plain_noise) = (plain_sums(self.kernel), plain_sums(&squares));
-        let product = block.along_rows(self.kernel, &block.product, false);
-        let weight = block.along_rows(self.kernel, &block.weight, true);
-        let weight_squares = if self.with_noise {
-            block.along_rows(&squares, &block.weight, true)
-        } else {
-            Cow::Borrowed(block.weight.as_slice())
-        };
-        let mut norm = vec![0.0; nx];
-        let mut noise = vec![0.0; nx];
-        for (i, value) in out.chunks_exact_mut(nx).enumerate() {
-            let y = y0 + i;
-            let around = y as isize - half..=y as isize + half;
-            let inside = |r: isize| r >= 0 && (r as usize) < ny;
-            let rows = |values| -> Vec<Option<&[f32]>> {
-                around
-                    .clone()
-                    .map(|r| inside(r).then(|| block.row(values, r)))
-                    .collect()
-            };
-            let is_plain = around
-                .clone()
-                .all(|r| inside(r) && block.plain[(r - first) as usize]);
-            value.fill(0.0);
-            self.kernel.add_rows(&rows(&product), value);
-            if is_plain {
-                norm.copy_from_slice(&plain_norm);
-                noise.copy_from_slice(&plain_noise);
-            } else {
-                norm.fill(0.0);
-                self.kernel.add_rows(&rows(&weight), &mut norm);
-                if self.with_noise {
-                    noise.fill(0.0);
-                    squares.add_rows(&rows(&weight_squares), &mut noise);
-                }
+        let reach = self.kernel.reach().0;
+        let kernels = Kernels::of(self.kernel, nx);
+        // The rows under the kernel, row y in place y modulo their number.
+        let n_held = self.kernel.ny;
+        let mut held = vec![WeightedRow::zeros(nx); n_held];
+        let (mut product, mut norm) = (vec![0.0; nx], vec![0.0; nx]);
+        let mut noise = self.with_noise.then(|| vec![0.0; nx]);
+        let mut next = y0.saturating_sub(reach);
+        for (y, value) in (y0..).zip(out.chunks_exact_mut(nx)) {
+            while next < (y + reach + 1).min(ny) {
+                let row = &mut held[next % n_held];
+                (self.weight_of)(next, &mut row.weight);
+                run_widest(TakeUp {
+                    data: self.data.row(next),
+                    kernels: &kernels,
+                    product: &mut product,
+                    row,
+                });
+                next += 1;
             }
-            for (v, n) in value.iter_mut().zip(&norm) {
-                *v = if *n > 0.0 { *v / n } else { f32::NAN };
-            }
-            if self.with_noise {
-                for (s, n) in noise.iter_mut().zip(&norm) {
-                    *s = s.sqrt() / n;
-                }
-            }
+            let around: Vec<Option<&WeightedRow>> = (y..=y + 2 * reach)
+                .map(|r| r.checked_sub(reach).filter(|&r| r < ny))
+                .map(|r| r.map(|r| &held[r % n_held]))
+                .collect();
+            run_widest(SumRows {
+                kernels: &kernels,
+                around: &around,
+                value,
+                norm: &mut norm,
+                noise: noise.as_deref_mut(),
+            });
             seen(
                 y,
                 &FilteredRow {
                     value,
-                    noise: self.with_noise.then_some(noise.as_slice()),
-                    weight: block.row(&block.weight, y as isize),
+                    noise: noise.as_deref(),
+                    weight: &held[y % n_held].weight,
                 },
             );
         }

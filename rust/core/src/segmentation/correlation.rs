@@ -219,26 +219,50 @@ impl Factors {
             (self.y0.min(other.y0), ay.max(by)),
         );
         for (factors, scale) in [(self, 1.0), (other, scale)] {
-            for (k, &u) in factors.values.iter().enumerate() {
-                let x = factors.x0 + (k % factors.width) as isize;
-                let y = factors.y0 + (k / factors.width) as isize;
-                sum.add(x, y, scale * u);
+            if factors.width > 0 {
+                sum.add_block(
+                    factors.x0,
+                    factors.y0,
+                    &factors.values,
+                    factors.width,
+                    scale,
+                );
             }
         }
         sum
     }
 
+    /// The rows within an image of `shape`: position of their first pixel in the window, its index in the image, factors.
+    pub(super) fn rows(
+        &self,
+        (ny, nx): (usize, usize),
+    ) -> impl Iterator<Item = (usize, usize, &[f64])> + '_ {
+        let inside = |start: isize, n: usize, size: usize| {
+            let first = (-start).clamp(0, n as isize);
+            let end = (size as isize - start).clamp(first, n as isize);
+            (first as usize, end as usize)
+        };
+        let (left, right) = inside(self.x0, self.width, nx);
+        let (top, bottom) = inside(self.y0, self.height, ny);
+        (top..bottom).filter(move |_| left < right).map(move |j| {
+            let start = j * self.width;
+            let y = (self.y0 + j as isize) as usize;
+            let x = (self.x0 + left as isize) as usize;
+            let row = &self.values[start + left..start + right];
+            (start + left, y * nx + x, row)
+        })
+    }
+
     /// Pixels that count: position in the window, index in an image of `shape`, factor.
     pub(super) fn counting(
         &self,
-        (ny, nx): (usize, usize),
+        shape: (usize, usize),
     ) -> impl Iterator<Item = (usize, usize, f64)> + '_ {
-        self.values.iter().enumerate().filter_map(move |(k, &u)| {
-            let x = self.x0 + (k % self.width) as isize;
-            let y = self.y0 + (k / self.width) as isize;
-            let is_inside = x >= 0 && y >= 0 && (x as usize) < nx && (y as usize) < ny;
-            (u != 0.0 && is_inside).then(|| (k, y as usize * nx + x as usize, u))
-        })
+        let pixels = self.rows(shape).flat_map(|(k, i, row)| {
+            let places = (k..).zip(i..);
+            places.zip(row).map(|((k, i), &u)| (k, i, u))
+        });
+        pixels.filter(|&(_, _, u)| u != 0.0)
     }
 }
 

@@ -169,25 +169,14 @@ impl Detected {
     fn new(sources: Vec<Source>) -> Result<Self, SegmentationError> {
         let ranked = ranked(sources)?;
         let n = ranked.len();
-        let mut runs: Vec<(Run, i32)> = Vec::new();
-        for (label, mut source) in (1..).zip(ranked) {
-            source.pixels.sort_unstable_by_key(|p| (p.y, p.x));
-            for pixel in source.pixels {
-                match runs.last_mut() {
-                    Some((run, l)) if *l == label && run.y == pixel.y && run.end == pixel.x => {
-                        run.end += 1;
-                    }
-                    _ => runs.push((
-                        Run {
-                            y: pixel.y,
-                            start: pixel.x,
-                            end: pixel.x + 1,
-                        },
-                        label,
-                    )),
-                }
-            }
-        }
+        let mut runs: Vec<(Run, i32)> = ranked
+            .into_par_iter()
+            .enumerate()
+            .flat_map_iter(|(i, source)| {
+                let label = i as i32 + 1;
+                source.runs().into_iter().map(move |run| (run, label))
+            })
+            .collect();
         runs.par_sort_unstable_by_key(|(run, _)| (run.y, run.start));
         Ok(Self { runs, n })
     }
@@ -221,6 +210,23 @@ impl Detected {
 }
 
 impl Source {
+    /// Its pixels as runs.
+    fn runs(mut self) -> Vec<Run> {
+        self.pixels.sort_unstable_by_key(|p| (p.y, p.x));
+        let mut runs: Vec<Run> = Vec::new();
+        for Pixel { x, y, .. } in self.pixels {
+            match runs.last_mut() {
+                Some(run) if run.y == y && run.end == x => run.end += 1,
+                _ => runs.push(Run {
+                    y,
+                    start: x,
+                    end: x + 1,
+                }),
+            }
+        }
+        runs
+    }
+
     fn reaches(&self, threshold: f64) -> bool {
         self.pixels
             .iter()

@@ -2,8 +2,9 @@
 //! the shape brings into Kron fluxes.
 
 use super::aperture::{Footprint, Photometer};
-use super::kron::{KronParams, light_radius};
+use super::kron::KronParams;
 use super::label::Run;
+use super::light_radius::{Lit, light_radius};
 use super::moments::Ellipse;
 use super::position::Unfiltered;
 use super::shape_noise::ShapeNoise;
@@ -14,6 +15,7 @@ use super::window::{WindowedCentre, windowed_centre};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     pub footprint: Footprint,
+    pub light: Vec<Lit>,
     pub annuli: Annuli,
 }
 
@@ -84,7 +86,7 @@ impl Extended {
                 label,
                 (source.flux, fraction),
                 reach,
-                &mut scratch.footprint,
+                &mut scratch.light,
             )
         });
         let window = if source.half_light_radius.is_finite() {

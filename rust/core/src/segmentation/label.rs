@@ -1,9 +1,6 @@
-//! Connected components of a mask, found over runs of pixels.
-
-use rayon::prelude::*;
+//! Runs of pixels and how they are connected.
 
 use super::SegmentationError;
-use crate::image::{Image, Plane};
 
 /// Which pixels are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +25,7 @@ impl TryFrom<usize> for Connectivity {
 
 impl Connectivity {
     /// How far past its ends a run touches runs of the next row [pix].
-    fn reach(self) -> usize {
+    pub(super) fn reach(self) -> usize {
         usize::from(self == Self::Eight)
     }
 }
@@ -44,46 +41,8 @@ pub(super) struct Run {
 /// Rows of an image that one thread scans.
 pub(super) const BLOCK_ROWS: usize = 64;
 
-/// Runs of a block of rows in raster order, and the forest of those that are linked.
-#[derive(Default)]
-pub(super) struct BlockRuns {
-    runs: Vec<Run>,
-    /// Index of a run of the same component, never above the run's own; roots point to themselves.
-    parent: Vec<usize>,
-    /// Runs of the last finished row.
-    last_row: std::ops::Range<usize>,
-    /// Runs of the first row.
-    first_row: std::ops::Range<usize>,
-}
-
-impl BlockRuns {
-    /// Append the runs of the next row and link them to the row before.
-    pub(super) fn push_row(
-        &mut self,
-        runs: impl Iterator<Item = Run>,
-        connectivity: Connectivity,
-        is_first: bool,
-    ) {
-        let begin = self.runs.len();
-        self.runs.extend(runs);
-        let row = begin..self.runs.len();
-        self.parent.extend(row.clone());
-        link_rows(
-            &self.runs,
-            &mut self.parent,
-            self.last_row.clone(),
-            row.clone(),
-            connectivity,
-        );
-        if is_first {
-            self.first_row = row.clone();
-        }
-        self.last_row = row;
-    }
-}
-
 /// Root of the tree of `i`; halves the path to it.
-fn find(parent: &mut [usize], mut i: usize) -> usize {
+pub(super) fn find(parent: &mut [usize], mut i: usize) -> usize {
     while parent[i] != i {
         parent[i] = parent[parent[i]];
         i = parent[i];
@@ -91,26 +50,41 @@ fn find(parent: &mut [usize], mut i: usize) -> usize {
     i
 }
 
-/// Join two trees under the lower root, so that a root is the first run of its component in raster order.
-fn unite(parent: &mut [usize], a: usize, b: usize) {
+/// Join two trees under the lower root, so that a root is the first of its component in raster order. Returns it.
+pub(super) fn unite(parent: &mut [usize], a: usize, b: usize) -> usize {
     let (a, b) = (find(parent, a), find(parent, b));
     parent[a.max(b)] = a.min(b);
+    a.min(b)
 }
 
-/// Link the touching runs of two adjacent rows.
-fn link_rows(
-    runs: &[Run],
-    parent: &mut [usize],
-    upper: std::ops::Range<usize>,
-    lower: std::ops::Range<usize>,
+/// Number the trees from 0 in the order of their roots. Returns the number of each node's tree, and that of all trees.
+pub(super) fn number(mut parent: Vec<usize>) -> (Vec<usize>, usize) {
+    let mut n = 0;
+    for i in 0..parent.len() {
+        // A parent stands before its child, so it has been numbered already.
+        parent[i] = if parent[i] == i {
+            n += 1;
+            n - 1
+        } else {
+            parent[parent[i]]
+        };
+    }
+    (parent, n)
+}
+
+/// Call `link` with the places of every two runs of adjacent rows that touch.
+pub(super) fn link_rows(
+    upper: &[Run],
+    lower: &[Run],
     connectivity: Connectivity,
+    mut link: impl FnMut(usize, usize),
 ) {
     let reach = connectivity.reach();
-    let (mut i, mut j) = (upper.start, lower.start);
-    while i < upper.end && j < lower.end {
-        let (a, b) = (runs[i], runs[j]);
+    let (mut i, mut j) = (0, 0);
+    while i < upper.len() && j < lower.len() {
+        let (a, b) = (upper[i], lower[j]);
         if a.start < b.end + reach && b.start < a.end + reach {
-            unite(parent, i, j);
+            link(i, j);
         }
         if a.end < b.end {
             i += 1;
@@ -136,161 +110,79 @@ pub(super) fn components_of(runs: Vec<Run>, connectivity: Connectivity) -> Compo
         let y = runs[start].y;
         let end = start + runs[start..].partition_point(|run| run.y == y);
         if runs.get(upper.start).is_some_and(|run| run.y + 1 == y) {
-            link_rows(&runs, &mut parent, upper, start..end, connectivity);
+            let rows = (&runs[upper.clone()], &runs[start..end]);
+            link_rows(rows.0, rows.1, connectivity, |i, j| {
+                unite(&mut parent, upper.start + i, start + j);
+            });
         }
         upper = start..end;
         start = end;
     }
-    number(runs, parent)
-}
-
-/// Join the blocks of an image, given from top to bottom without gaps.
-pub(super) fn join_blocks(blocks: Vec<BlockRuns>, connectivity: Connectivity) -> Components {
-    let n_runs = blocks.iter().map(|b| b.runs.len()).sum();
-    let mut runs = Vec::with_capacity(n_runs);
-    let mut parent = Vec::with_capacity(n_runs);
-    let mut last_row = 0..0;
-    for block in blocks {
-        let offset = runs.len();
-        runs.extend(block.runs);
-        parent.extend(block.parent.iter().map(|p| p + offset));
-        let shift = |r: &std::ops::Range<usize>| r.start + offset..r.end + offset;
-        link_rows(
-            &runs,
-            &mut parent,
-            last_row,
-            shift(&block.first_row),
-            connectivity,
-        );
-        last_row = shift(&block.last_row);
-    }
-    number(runs, parent)
-}
-
-/// Number the trees of linked runs.
-fn number(runs: Vec<Run>, parent: Vec<usize>) -> Components {
-    let mut n = 0;
-    let mut component = parent;
-    for i in 0..component.len() {
-        // A parent stands before its child, so it has been numbered already.
-        component[i] = if component[i] == i {
-            n += 1;
-            n - 1
-        } else {
-            component[component[i]]
-        };
-    }
+    let (component, n) = number(parent);
     Components { runs, component, n }
 }
 
-/// The runs of true pixels of one row.
-pub(super) fn runs_of_row(y: usize, row: &[u8]) -> impl Iterator<Item = Run> + '_ {
-    let mut x = 0;
+/// Columns at which a row (non-zero = in) changes between in and out, 64 pixels at a time.
+fn edges(row: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    let mut words = row.chunks(64).enumerate();
+    let (mut x0, mut left, mut changes) = (0, 0, 0_u64);
     std::iter::from_fn(move || {
-        let start = x + skip(&row[x..], 0);
-        if start == row.len() {
-            return None;
+        while changes == 0 {
+            let (i, pixels) = words.next()?;
+            let word = bits(pixels);
+            let inside = u64::MAX >> (64 - pixels.len());
+            changes = (word ^ (word << 1 | left)) & inside;
+            left = word >> 63;
+            x0 = 64 * i;
         }
-        let end = start
-            + 1
-            + row[start + 1..]
-                .iter()
-                .position(|&v| v == 0)
-                .unwrap_or(row.len() - start - 1);
-        x = end;
-        Some(Run { y, start, end })
+        let x = x0 + changes.trailing_zeros() as usize;
+        changes &= changes - 1;
+        Some(x)
     })
 }
 
-/// Length of the leading stretch of `value`, eight bytes at a time.
-fn skip(row: &[u8], value: u8) -> usize {
-    let words = row.chunks_exact(8);
-    let whole = words.take_while(|w| w.iter().all(|&b| b == value)).count() * 8;
-    whole + row[whole..].iter().take_while(|&&b| b == value).count()
+/// Bit `k` says whether byte `k` of at most 64 differs from 0.
+fn bits(bytes: &[u8]) -> u64 {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // Times this the lowest bits of eight bytes come together in the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let eight = |chunk: &[u8; 8]| {
+        let word = u64::from_le_bytes(*chunk);
+        let is_set = (((word & LOW) + LOW) | word) & !LOW;
+        (is_set >> 7).wrapping_mul(GATHER) >> 56
+    };
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    let whole = chunks.iter().zip(0..);
+    let whole = whole.fold(0, |word, (chunk, k)| word | eight(chunk) << (8 * k));
+    let single = rest.iter().zip(8 * chunks.len()..);
+    single.fold(whole, |word, (&byte, k)| word | u64::from(byte != 0) << k)
 }
 
-/// Label the connected components of a mask (non-zero = in) from 1 in raster order of their first pixel; 0 is outside.
-/// Returns the labels and their number.
-///
-/// # Errors
-/// [`SegmentationError::TooManySources`] when 32 bits do not hold the labels.
-///
-/// # Source
-/// Run-based two-pass labelling, He, Chao & Suzuki 2008, IEEE Trans. Image Process. 17, 749, with the blocks of rows
-/// joined by union-find as in Wu, Otoo & Suzuki 2009, Pattern Anal. Applic. 12, 117.
-pub fn label(
-    mask: Plane<'_, u8>,
-    connectivity: Connectivity,
-) -> Result<(Image<i32>, usize), SegmentationError> {
-    let (ny, nx) = mask.shape();
-    let blocks: Vec<BlockRuns> = (0..ny.div_ceil(BLOCK_ROWS))
-        .into_par_iter()
-        .map(|block| {
-            crate::interrupt::poll();
-            let mut found = BlockRuns::default();
-            let y0 = block * BLOCK_ROWS;
-            for y in y0..(y0 + BLOCK_ROWS).min(ny) {
-                found.push_row(runs_of_row(y, mask.row(y)), connectivity, y == y0);
-            }
-            found
-        })
-        .collect();
-    let found = join_blocks(blocks, connectivity);
-    if i32::try_from(found.n).is_err() {
-        return Err(SegmentationError::TooManySources(found.n));
-    }
-    let mut labels = Image::empty((ny, nx));
-    labels.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        let first = found.runs.partition_point(|r| r.y < y0);
-        for (run, component) in found.runs[first..].iter().zip(&found.component[first..]) {
-            let row = (run.y - y0) * nx;
-            let Some(part) = pixels.get_mut(row + run.start..row + run.end) else {
-                break;
-            };
-            part.fill(*component as i32 + 1);
-        }
-    });
-    Ok((labels, found.n))
+/// The runs of non-zero pixels of one row.
+pub(super) fn runs_of_row(y: usize, row: &[u8]) -> impl Iterator<Item = Run> + '_ {
+    let mut edges = edges(row);
+    std::iter::from_fn(move || {
+        let start = edges.next()?;
+        let end = edges.next().unwrap_or(row.len());
+        Some(Run { y, start, end })
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn labels(rows: &[&str], connectivity: Connectivity) -> Vec<i32> {
-        let pixels: Vec<u8> = rows
-            .iter()
-            .flat_map(|r| r.bytes().map(|b| u8::from(b == b'#')))
-            .collect();
-        let mask = Plane::new("mask", &pixels, (rows.len(), rows[0].len())).unwrap();
-        label(mask, connectivity).unwrap().0.into_vec()
-    }
-
     #[test]
-    fn corners_connect_only_with_eight_neighbours() {
-        let rows = ["#..", ".#.", "..#"];
-        assert_eq!(
-            labels(&rows, Connectivity::Eight),
-            [1, 0, 0, 0, 1, 0, 0, 0, 1]
-        );
-        assert_eq!(
-            labels(&rows, Connectivity::Four),
-            [1, 0, 0, 0, 2, 0, 0, 0, 3]
-        );
-    }
-
-    #[test]
-    fn a_spiral_is_one_component() {
-        let rows = ["#####", "....#", "###.#", "#...#", "#####"];
-        assert!(labels(&rows, Connectivity::Four).iter().all(|&l| l <= 1));
-    }
-
-    #[test]
-    fn labels_follow_the_first_pixel_in_raster_order() {
-        let rows = ["..#", "#.#", "#.."];
-        assert_eq!(
-            labels(&rows, Connectivity::Four),
-            [0, 0, 1, 2, 0, 1, 2, 0, 0]
-        );
+    fn runs_are_those_of_the_pixels_one_by_one() {
+        for n in [1, 7, 8, 63, 64, 65, 130, 200] {
+            let row: Vec<u8> = (0..n).map(|x| ((x * x / 5 + x / 64) % 3) as u8).collect();
+            let mut found = vec![0; n];
+            for run in runs_of_row(0, &row) {
+                found[run.start..run.end].fill(1);
+                assert!(run.end == n || row[run.end] == 0);
+            }
+            let expected: Vec<u8> = row.iter().map(|&v| v.min(1)).collect();
+            assert_eq!(found, expected);
+        }
     }
 }

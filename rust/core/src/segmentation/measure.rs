@@ -7,8 +7,9 @@ use super::aperture::{Aperture, ApertureSum, Footprint, Neighbours, Photometer};
 use super::convolve::{Kernel, convolve};
 use super::correlation::{Correlation, Factors};
 use super::extended::{Extended, ExtendedBand, Scratch, Source};
-use super::kron::{KronParams, kron_radius, light_radius};
+use super::kron::{KronParams, kron_radius};
 use super::label::Run;
+use super::light_radius::light_radius;
 use super::moments::Ellipse;
 use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
 use super::segments::Segments;
@@ -345,7 +346,7 @@ impl Job<'_> {
             label,
             (detected.flux, 0.5),
             auto_aperture.a,
-            footprint,
+            &mut scratch.light,
         );
         let extended = self.params.is_extended.then(|| {
             scratch.footprint.lay(&auto_aperture, shape);
@@ -512,18 +513,22 @@ impl Job<'_> {
         if auto.missing > 0.0 {
             flags |= Flags::APERTURE_INCOMPLETE;
         }
-        for (x, y) in pixels(runs) {
-            if !self.detection.is_usable(y * nx + x) {
+        for &Run { y, start, end } in runs {
+            let usable = (self.detection).usable_run(start as isize, y as isize, end - start);
+            if usable.is_none() {
                 flags |= Flags::BAD_PIXELS;
             }
-            if x == 0 || y == 0 || x + 1 == nx || y + 1 == ny {
+            if start == 0 || y == 0 || end == nx || y + 1 == ny {
                 flags |= Flags::EDGE | Flags::TILE_EDGE;
             }
-            for (i, j, owner) in self.around(x, y) {
-                if owner != 0 && owner != label {
+            let around = start.saturating_sub(1)..(end + 1).min(nx);
+            for j in y.saturating_sub(1)..(y + 2).min(ny) {
+                let owners = &self.labels.row(j)[around.clone()];
+                if owners.iter().any(|&owner| owner != 0 && owner != label) {
                     flags |= Flags::BLENDED;
                 }
-                if self.detection.data.row(j)[i].is_nan() {
+                let values = &self.detection.data.row(j)[around.clone()];
+                if values.iter().any(|v| v.is_nan()) {
                     flags |= Flags::EDGE;
                 }
             }
@@ -549,9 +554,14 @@ fn band_row(
     let (mut flux, mut variance, mut peak) = (0.0, 0.0, f64::NAN);
     let (mut n_good, mut n_bad) = (0_usize, 0_usize);
     let mut factors = image.correlation.map(|_| Factors::around(runs, (0, 0)));
-    for (x, y) in pixels(runs) {
-        let i = y * nx + x;
-        if image.is_usable(i) {
+    for &Run { y, start, end } in runs {
+        let usable = image.usable_run(start as isize, y as isize, end - start);
+        for x in start..end {
+            let i = y * nx + x;
+            if usable.is_none() && !image.is_usable(i) {
+                n_bad += 1;
+                continue;
+            }
             let value = f64::from(image.data.pixels()[i]);
             n_good += 1;
             flux += value;
@@ -560,8 +570,6 @@ fn band_row(
             if let Some(factors) = &mut factors {
                 factors.add(x as isize, y as isize, 1.0);
             }
-        } else {
-            n_bad += 1;
         }
     }
     let error = factors.map_or_else(

@@ -2,6 +2,7 @@
 
 mod aperture;
 mod clean;
+mod components;
 mod convolve;
 mod correlation;
 mod deblend;
@@ -11,6 +12,7 @@ mod extended;
 mod extent;
 mod kron;
 mod label;
+mod light_radius;
 mod measure;
 mod moments;
 mod noise;
@@ -29,6 +31,7 @@ mod peak_first;
 mod sums;
 
 pub use aperture::{ApertureSums, Neighbours, Photometer, sum_apertures};
+pub use components::{Tally, label, label_and_tally};
 pub use convolve::{Kernel, convolve};
 pub use correlation::Correlation;
 pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
@@ -36,7 +39,7 @@ pub use detect::{DetectParams, Detected, Detector, NoiseOf, detect};
 pub use distance::{distance_to, farthest_places};
 pub use extent::{Extent, extents};
 pub use kron::{KronParams, kron_radii};
-pub use label::{Connectivity, label};
+pub use label::Connectivity;
 pub use measure::{
     BandMeasurements, Flags, HeldShape, MeasureImage, MeasureParams, Measurements, measure,
 };

@@ -18,13 +18,6 @@ pub enum Noise<'a> {
 }
 
 impl<'a> Noise<'a> {
-    fn row(&self, y: usize, out: &mut [f32]) {
-        match self {
-            Self::Constant(sigma) => out.fill(*sigma),
-            Self::Image(image) => out.copy_from_slice(image.row(y)),
-        }
-    }
-
     /// The noise to which weights are normalised so that their squares stay within range: a power of two, except for a
     /// constant, so that filtered values do not depend on it.
     pub(super) fn unit(&self) -> f32 {
@@ -58,15 +51,19 @@ impl<'a> Noise<'a> {
         is_matched: bool,
     ) -> impl Fn(usize, &mut [f32]) + Sync + 'a {
         let unit = self.unit();
+        let weight = move |sigma: f32| match (is_noise(sigma), is_matched) {
+            (false, _) => 0.0,
+            (true, true) => (unit / sigma) * (unit / sigma),
+            (true, false) => 1.0,
+        };
         move |y, out| {
-            self.row(y, out);
-            for w in out.iter_mut() {
-                let sigma = *w;
-                *w = match (is_noise(sigma), is_matched) {
-                    (false, _) => 0.0,
-                    (true, true) => (unit / sigma) * (unit / sigma),
-                    (true, false) => 1.0,
-                };
+            match self {
+                Self::Constant(sigma) => out.fill(weight(sigma)),
+                Self::Image(image) => {
+                    for (w, &sigma) in out.iter_mut().zip(image.row(y)) {
+                        *w = weight(sigma);
+                    }
+                }
             }
             if let Some(mask) = mask {
                 for (w, &bad) in out.iter_mut().zip(mask.row(y)) {

@@ -13,6 +13,10 @@ pub(super) struct Outline {
     half_diagonal: f64,
     /// Half widths along x and y.
     reach: Point,
+    /// The ellipse is `xx x^2 + 2 xy x y + yy y^2 = 1`, with `xx yy - xy^2 = determinant`.
+    xx: f64,
+    xy: f64,
+    determinant: f64,
 }
 
 impl Outline {
@@ -25,6 +29,9 @@ impl Outline {
             scale: a * b,
             half_diagonal: 0.0,
             reach: [(a * cos).hypot(b * sin), (a * sin).hypot(b * cos)],
+            xx: (cos / a).powi(2) + (sin / b).powi(2),
+            xy: cos * sin * (1.0 / (a * a) - 1.0 / (b * b)),
+            determinant: (a * b).powi(-2),
         };
         let length = |p: Point| p[0].hypot(p[1]);
         outline.half_diagonal =
@@ -48,8 +55,40 @@ impl Outline {
         self.reach
     }
 
+    /// Where the line of constant `dy` enters and leaves the ellipse.
+    pub(super) fn chord(&self, dy: f64) -> Option<Point> {
+        let square = self.xx - self.determinant * dy * dy;
+        (square >= 0.0).then(|| {
+            let (middle, half) = (-self.xy * dy / self.xx, square.sqrt() / self.xx);
+            [middle - half, middle + half]
+        })
+    }
+
+    /// Between which columns the pixels of the row at `dy` touch the ellipse, and between which they lie within it.
+    pub(super) fn row(&self, dy: f64) -> (Point, Point) {
+        let chords = [self.chord(dy - 0.5), self.chord(dy + 0.5)];
+        let empty = [f64::INFINITY, f64::NEG_INFINITY];
+        let mut outer = chords.iter().flatten().fold(empty, |outer, chord| {
+            [outer[0].min(chord[0]), outer[1].max(chord[1])]
+        });
+        // The rightmost point; the leftmost one is opposite to it.
+        let [x, y] = [self.reach[0], -self.xy / (self.determinant * self.reach[0])];
+        if (y - dy).abs() <= 0.5 {
+            outer[1] = x;
+        }
+        if (y + dy).abs() <= 0.5 {
+            outer[0] = -x;
+        }
+        let inner = match chords {
+            [Some(a), Some(b)] => [a[0].max(b[0]), a[1].min(b[1])],
+            _ => empty,
+        };
+        (outer, inner)
+    }
+
     fn map(&self, p: Point) -> Point {
-        self.to_circle.map(|row| row[0] * p[0] + row[1] * p[1])
+        let [u, v] = &self.to_circle;
+        [u[0] * p[0] + u[1] * p[1], v[0] * p[0] + v[1] * p[1]]
     }
 
     /// Area of the pixel around `(dx, dy)` that lies in the ellipse.
@@ -70,10 +109,13 @@ impl Outline {
             corner(0.5, 0.5),
             corner(-0.5, 0.5),
         ];
-        let area: f64 = (0..4)
-            .map(|i| wedge(corners[i], corners[(i + 1) % 4]))
-            .sum();
-        (area.abs() * self.scale).min(1.0)
+        let [a, b, c, d] = [0, 1, 2, 3].map(|k| (corners[k], dot(corners[k], corners[k])));
+        let mut shared = Shared::default();
+        for (p, q) in [(a, b), (b, c), (c, d), (d, a)] {
+            shared.add_edge(p, q);
+        }
+        let holds_centre = dx.abs() <= 0.5 && dy.abs() <= 0.5;
+        (shared.area(holds_centre) * self.scale).max(0.0).min(1.0)
     }
 }
 
@@ -85,9 +127,67 @@ fn dot(p: Point, q: Point) -> f64 {
     p[0] * q[0] + p[1] * q[1]
 }
 
-/// Signed area of the sector of the unit circle between two directions.
-fn sector(p: Point, q: Point) -> f64 {
-    0.5 * angle(cross(p, q), dot(p, q))
+/// What a polygon, edge by edge counter-clockwise, shares with the unit circle: triangles `(0, p, q)` where its edges
+/// run within the circle, sectors where they run outside.
+struct Shared {
+    /// Twice the area of the triangles.
+    triangles: f64,
+    /// Product of complex numbers whose arguments are the angles of the sectors.
+    turn: Point,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            triangles: 0.0,
+            turn: [1.0, 0.0],
+        }
+    }
+}
+
+impl Shared {
+    fn add_sector(&mut self, p: Point, q: Point) {
+        let [re, im] = self.turn;
+        let (d, c) = (dot(p, q), cross(p, q));
+        self.turn = [re * d - im * c, re * c + im * d];
+    }
+
+    /// Add the edge from `p` to `q`, each with the square of its distance from the centre.
+    fn add_edge(&mut self, (p, pp): (Point, f64), (q, qq): (Point, f64)) {
+        if pp <= 1.0 && qq <= 1.0 {
+            self.triangles += cross(p, q);
+            return;
+        }
+        let d = [q[0] - p[0], q[1] - p[1]];
+        let (dd, pd) = (dot(d, d), dot(p, d));
+        let discriminant = pd * pd - dd * (pp - 1.0);
+        let is_nearest_at_end = pd >= 0.0 || -pd >= dd;
+        if discriminant <= 0.0 || (pp > 1.0 && qq > 1.0 && is_nearest_at_end) {
+            self.add_sector(p, q);
+            return;
+        }
+        let root = discriminant.sqrt();
+        let at = |t: f64| [p[0] + t * d[0], p[1] + t * d[1]];
+        let (mut from, mut to) = (p, q);
+        if pp > 1.0 {
+            from = at((-pd - root) / dd);
+            self.add_sector(p, from);
+        }
+        if qq > 1.0 {
+            to = at((-pd + root) / dd);
+            self.add_sector(to, q);
+        }
+        self.triangles += cross(from, to);
+    }
+
+    /// The area. Sectors around the centre turn by up to a full circle, others by less than half of one.
+    fn area(&self, holds_centre: bool) -> f64 {
+        let mut turn = angle(self.turn[1], self.turn[0]);
+        if holds_centre && (turn < 0.0 || self.triangles == 0.0) {
+            turn += 2.0 * std::f64::consts::PI;
+        }
+        0.5 * (self.triangles + turn)
+    }
 }
 
 /// `c.atan2(d)`, quickly for the small angles that pixels span: the half angle's series, whose next term is below 1e-17.
@@ -102,33 +202,6 @@ fn angle(c: f64, d: f64) -> f64 {
         .rev()
         .fold(0.0, |sum, k| sum * square + 1.0 / f64::from(2 * k + 1));
     2.0 * half * series
-}
-
-/// Signed area of the triangle `(0, p, q)` within the unit circle; summed over the edges of a polygon this is the area
-/// that the polygon shares with the circle.
-fn wedge(p: Point, q: Point) -> f64 {
-    let d = [q[0] - p[0], q[1] - p[1]];
-    let (dd, pd) = (dot(d, d), dot(p, d));
-    let discriminant = pd * pd - dd * (dot(p, p) - 1.0);
-    if discriminant <= 0.0 {
-        return sector(p, q);
-    }
-    let root = discriminant.sqrt();
-    let (enter, leave) = ((-pd - root) / dd, (-pd + root) / dd);
-    if leave <= 0.0 || enter >= 1.0 {
-        return sector(p, q);
-    }
-    let at = |t: f64| [p[0] + t * d[0], p[1] + t * d[1]];
-    let (mut area, mut from, mut to) = (0.0, p, q);
-    if enter > 0.0 {
-        from = at(enter);
-        area += sector(p, from);
-    }
-    if leave < 1.0 {
-        to = at(leave);
-        area += sector(to, q);
-    }
-    area + 0.5 * cross(from, to)
 }
 
 #[cfg(test)]

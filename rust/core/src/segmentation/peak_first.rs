@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rayon::prelude::*;
 
 use super::SegmentationError;
-use super::label::{BLOCK_ROWS, Connectivity, label};
+use super::components::label;
+use super::label::{BLOCK_ROWS, Connectivity};
 use crate::image::{Image, Plane};
 use crate::interrupt;
 

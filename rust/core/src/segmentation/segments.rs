@@ -65,7 +65,7 @@ impl Segments {
 fn labelled_runs(y: usize, row: &[i32]) -> impl Iterator<Item = (i32, Run)> + '_ {
     let mut x = 0;
     std::iter::from_fn(move || {
-        let start = x + row[x..].iter().position(|&l| l != 0)?;
+        let start = x + skip_sky(&row[x..])?;
         let label = row[start];
         let end = row[start..]
             .iter()
@@ -74,4 +74,12 @@ fn labelled_runs(y: usize, row: &[i32]) -> impl Iterator<Item = (i32, Run)> + '_
         x = end;
         Some((label, Run { y, start, end }))
     })
+}
+
+/// Place of the first label, looked for in 16 pixels at once.
+fn skip_sky(row: &[i32]) -> Option<usize> {
+    let is_sky = |pixels: &&[i32; 16]| pixels.iter().fold(0, |any, l| any | l) == 0;
+    let n_sky = 16 * row.as_chunks().0.iter().take_while(is_sky).count();
+    let place = row[n_sky..].iter().position(|&l| l != 0)?;
+    Some(n_sky + place)
 }

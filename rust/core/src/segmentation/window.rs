@@ -1,6 +1,6 @@
 //! Windowed centroids.
 
-use super::aperture::{Mirror, Photometer, State, touched};
+use super::aperture::{Mirror, Photometer, touched};
 use super::correlation::Factors;
 use super::position::PositionErrors;
 
@@ -36,35 +36,36 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// `(image index, place, weight, offset)` of the pixels around `(x, y)`.
-    fn pixels(
+    /// Call `see` with image index, place, weight and offset of the pixels around `(x, y)`.
+    fn each(
         &self,
         (x0, y0): (f64, f64),
-    ) -> impl Iterator<Item = (usize, (isize, isize), f64, [f64; 2])> + '_ {
+        mut see: impl FnMut(usize, (isize, isize), f64, [f64; 2]),
+    ) {
         let (ny, nx) = self.image.data.shape();
         let mirror = Mirror::at(x0, y0);
         let reach = REACH * self.sigma;
+        let weight = |d: f64| (-0.5 * d * d / (self.sigma * self.sigma)).exp();
         let columns = touched(x0, reach, nx);
-        touched(y0, reach, ny)
-            .flat_map(move |y| columns.clone().map(move |x| (x, y)))
-            .filter_map(move |(x, y)| {
-                let d = [x as f64 - x0, y as f64 - y0];
-                let r2 = d[0] * d[0] + d[1] * d[1];
-                if r2 > reach * reach {
-                    return None;
+        let n = (columns.end() - columns.start() + 1).max(0) as usize;
+        let across: Vec<f64> = columns.clone().map(|x| weight(x as f64 - x0)).collect();
+        for y in touched(y0, reach, ny) {
+            let dy = y as f64 - y0;
+            let along = weight(dy);
+            let good = (self.image).good_run(*columns.start(), y, n, self.label);
+            for ((k, x), across) in columns.clone().enumerate().zip(&across) {
+                let dx = x as f64 - x0;
+                if dx * dx + dy * dy > reach * reach {
+                    continue;
                 }
-                let here = self.image.index(x, y);
-                let state = here.map_or(State::Bad, |i| self.image.state(i, self.label));
-                let (i, at) = match (state, here) {
-                    (State::Good, Some(i)) => (i, (x, y)),
-                    _ => (
-                        self.image.stand_in(&mirror, x, y, state, self.label)?,
-                        mirror.opposite(x, y),
-                    ),
-                };
-                let weight = (-0.5 * r2 / (self.sigma * self.sigma)).exp();
-                Some((i, at, weight, d))
-            })
+                let here = good.map(|i| i + k);
+                let here = here.or_else(|| self.image.counting(&mirror, x, y, self.label));
+                if let Some(i) = here {
+                    let at = ((i % nx) as isize, (i / nx) as isize);
+                    see(i, at, across * along, [dx, dy]);
+                }
+            }
+        }
     }
 
     fn value(&self, i: usize) -> f64 {
@@ -74,12 +75,12 @@ impl Window<'_> {
     /// Sums of `w I` and `w I d`.
     fn moments(&self, centre: (f64, f64)) -> [f64; 3] {
         let mut sums = [0.0; 3];
-        for (i, _, weight, [dx, dy]) in self.pixels(centre) {
+        self.each(centre, |i, _, weight, [dx, dy]| {
             let light = weight * self.value(i);
             sums[0] += light;
             sums[1] += light * dx;
             sums[2] += light * dy;
-        }
+        });
         sums
     }
 
@@ -88,12 +89,12 @@ impl Window<'_> {
     fn errors(&self, centre: (f64, f64)) -> PositionErrors {
         let s2 = self.sigma * self.sigma;
         let (mut hxx, mut hyy, mut hxy) = (0.0, 0.0, 0.0);
-        for (i, _, weight, [dx, dy]) in self.pixels(centre) {
+        self.each(centre, |i, _, weight, [dx, dy]| {
             let light = weight * self.value(i);
             hxx += light * (1.0 - dx * dx / s2);
             hyy += light * (1.0 - dy * dy / s2);
             hxy -= light * dx * dy / s2;
-        }
+        });
         let determinant = hxx * hyy - hxy * hxy;
         if !(hxx > 0.0 && determinant > 0.0) {
             return PositionErrors::UNKNOWN;
@@ -108,11 +109,11 @@ impl Window<'_> {
         let [x, y] = Mirror::at(centre.0, centre.1).window(range(centre.0), range(centre.1));
         let mut along_x = Factors::zeros(x, y);
         let mut along_y = along_x.clone();
-        for (_, (x, y), weight, [dx, dy]) in self.pixels(centre) {
+        self.each(centre, |_, (x, y), weight, [dx, dy]| {
             let scale = weight / determinant;
             along_x.add(x, y, scale * (hyy * dx - hxy * dy));
             along_y.add(x, y, scale * (hxx * dy - hxy * dx));
-        }
+        });
         PositionErrors::of(self.image, &along_x, &along_y)
     }
 }
