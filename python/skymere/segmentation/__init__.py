@@ -22,6 +22,7 @@ from skymere.segmentation.edit import (
 )
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.measurement_blocks import StoredLabels, measure_blocks
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 from skymere.segmentation.proposals import (
@@ -56,6 +57,7 @@ __all__ = [
     "SkyNoise",
     "SourceFlag",
     "StarParams",
+    "StoredLabels",
     "aperture_flux",
     "apply_edits",
     "blank_apertures",
@@ -72,6 +74,7 @@ __all__ = [
     "kron_radius",
     "label",
     "measure",
+    "measure_blocks",
     "measure_sky_noise",
     "read_edits",
     "significance",
