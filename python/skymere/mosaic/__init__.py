@@ -3,6 +3,7 @@
 from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
+from skymere.mosaic.find_blocks import FoundBlocks, find_sources_blocks
 from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
@@ -11,6 +12,7 @@ from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, m
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
+from skymere.mosaic.stored import StoredMosaic
 
 __all__ = [
     "PRESETS",
@@ -22,6 +24,7 @@ __all__ = [
     "FindParams",
     "FlagParams",
     "Flagged",
+    "FoundBlocks",
     "FoundSources",
     "GridParams",
     "MosaicParams",
@@ -33,12 +36,14 @@ __all__ = [
     "SkyPair",
     "SkyParams",
     "SkySolution",
+    "StoredMosaic",
     "cut_window",
     "cutouts",
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
     "find_sources",
+    "find_sources_blocks",
     "flag_exposures",
     "iter_flagged",
     "labels_on_grid",

@@ -10,7 +10,7 @@ from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
 
-__all__ = ["DetectionImage", "detection_image", "n_exposures", "subtract_background"]
+__all__ = ["DetectionImage", "covered_pixels", "detection_image", "n_exposures", "subtract_background"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,7 +47,7 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     ndarray, float32, shape (ny, nx) [unit of the mosaic]
         NaN where nothing covers.
     float
-        k, the median of rms^2 x weight: the variance of the background in a pixel is k / weight.
+        k, the square of the median of rms x sqrt(weight): the variance of the background in a pixel is k / weight.
 
     Raises
     ------
@@ -58,13 +58,18 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     -----
     This is SExtractor's use of a weight map (WEIGHT_TYPE MAP_WEIGHT; Bertin & Arnouts 1996).
     """
-    covered = mosaic.covered & np.isfinite(mosaic.data)
+    covered = covered_pixels(mosaic)
     if not covered.any():
         msg = f"mosaic: band {mosaic.band} has no covered pixel"
         raise NoDataError(msg)
     background = estimate_background(mosaic.data, mask=~covered, params=params)
-    k = float(np.median(background.rms[covered].astype(np.float64) ** 2 * mosaic.weight[covered]))
+    k = float(np.median(background.rms[covered] * np.sqrt(mosaic.weight[covered]))) ** 2
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
+
+
+def covered_pixels(mosaic: Mosaic) -> NDArray[np.bool_]:
+    """Return the pixels to which something finite contributed."""
+    return np.asarray(mosaic.covered & np.isfinite(mosaic.data))
 
 
 def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:

@@ -34,7 +34,8 @@ from skymere.segmentation.proposals import (
     star_regions,
 )
 from skymere.segmentation.significance import Significance, SignificanceParams, significance
-from skymere.segmentation.sky_noise import SkyNoise, measure_sky_noise
+from skymere.segmentation.significance_blocks import BlockSignificance, significance_blocks
+from skymere.segmentation.sky_noise import SkyNoise, SkyScatter, measure_sky_noise, measure_sky_scatter
 
 __all__ = [
     "PYRAMID",
@@ -42,6 +43,7 @@ __all__ = [
     "ApertureFlux",
     "BlankParams",
     "BlockSegmentation",
+    "BlockSignificance",
     "DeblendParams",
     "DetectParams",
     "Edit",
@@ -55,6 +57,7 @@ __all__ = [
     "Significance",
     "SignificanceParams",
     "SkyNoise",
+    "SkyScatter",
     "SourceFlag",
     "StarParams",
     "StoredLabels",
@@ -76,7 +79,9 @@ __all__ = [
     "measure",
     "measure_blocks",
     "measure_sky_noise",
+    "measure_sky_scatter",
     "read_edits",
     "significance",
+    "significance_blocks",
     "star_regions",
 ]
