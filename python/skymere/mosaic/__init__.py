@@ -1,9 +1,15 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
+from skymere.mosaic.detection_image import (
+    DetectionImage,
+    detection_image,
+    n_exposures,
+    stack_of_parts,
+    subtract_background,
+)
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
-from skymere.mosaic.find_blocks import FoundBlocks, find_sources_blocks
+from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
 from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
@@ -36,6 +42,7 @@ __all__ = [
     "SkyPair",
     "SkyParams",
     "SkySolution",
+    "StoredBand",
     "StoredMosaic",
     "cut_window",
     "cutouts",
@@ -53,6 +60,8 @@ __all__ = [
     "preset_values",
     "resolve",
     "solve_sky",
+    "stack_of_parts",
+    "stored_band",
     "subtract_background",
     "subtractable_sky",
 ]

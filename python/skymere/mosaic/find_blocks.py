@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.background import BlockBackground, estimate_background_blocks
+from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
 from skymere.datamodels import Mosaic, SourceCatalog
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, covered_pixels
-from skymere.mosaic.find_sources import FindParams, check_mosaics, plane_of, searched_as, stack_of, with_noise
+from skymere.mosaic.find_sources import (
+    FindParams,
+    FoundSources,
+    check_mosaics,
+    plane_of,
+    searched_as,
+    stack_of,
+    with_noise,
+)
 from skymere.mosaic.stored import Sliceable, StoredMosaic
 from skymere.segmentation import (
     BlockSegmentation,
@@ -58,17 +66,20 @@ class StoredBand:
         return replace(mosaic, data=np.where(covered_pixels(mosaic), data, np.float32(np.nan)))
 
 
-def stored_band(mosaic: StoredMosaic, params: FindParams, *, side: int) -> StoredBand | None:
-    """Return a band with its background, or None when nothing covers it."""
+def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams) -> StoredBand:
+    """Return a band with its background: `subtract_background`, block by block.
+
+    Raises
+    ------
+    NoDataError
+        When nothing covers it.
+    """
 
     def read(rows: slice, columns: slice) -> dict[str, NDArray[Any]]:
         window = mosaic.window(rows, columns)
         return {"data": window.data, "mask": ~covered_pixels(window)}
 
-    try:
-        background = estimate_background_blocks(read, mosaic.shape, side=side, params=params.background)
-    except NoDataError:
-        return None
+    background = estimate_background_blocks(read, mosaic.shape, side=side, params=params)
 
     def scaled(rows: slice, columns: slice) -> NDArray[np.float32]:
         window = mosaic.window(rows, columns)
@@ -76,8 +87,15 @@ def stored_band(mosaic: StoredMosaic, params: FindParams, *, side: int) -> Store
         return background.rms(rows, columns)[covered] * np.sqrt(window.weight[covered])
 
     windows = partition(mosaic.shape, side)
-    middle, n = median_of_parts(lambda: (scaled(slice(*rows), slice(*columns)) for rows, columns in windows))
-    return None if n == 0 else StoredBand(mosaic=mosaic, background=background, k=float(middle) ** 2)
+    middle, _ = median_of_parts(lambda: (scaled(slice(*rows), slice(*columns)) for rows, columns in windows))
+    return StoredBand(mosaic=mosaic, background=background, k=float(middle) ** 2)
+
+
+def _band_or_none(mosaic: StoredMosaic, side: int, params: BackgroundParams) -> StoredBand | None:
+    try:
+        return stored_band(mosaic, side=side, params=params)
+    except NoDataError:
+        return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,6 +171,21 @@ class FoundBlocks:
             images[band] = with_noise(plane, sky.variance(data, np.square(error)), sky)
         return images
 
+    def whole(self) -> FoundSources:
+        """Return the same with all images in memory, as `find_sources` gives it."""
+        everything = slice(None), slice(None)
+        return FoundSources(
+            segmentation=self.segmentation.whole(),
+            grid=self.grid,
+            snr=self.snr(*everything),
+            stack=self.stack(*everything),
+            planes=MappingProxyType(self.planes(*everything)),
+            excluded=self.excluded,
+            coverage=self.coverage,
+            noise_correlation=self.noise_correlation,
+            threshold=self.threshold,
+        )
+
     def measure(
         self, *, segmentation: BlockSegmentation | StoredLabels | None = None, params: MeasureParams | None = None
     ) -> SourceCatalog:
@@ -222,7 +255,7 @@ def find_sources_blocks(
     stored = [StoredMosaic.of(mosaic) for mosaic in mosaics]
     names = check_mosaics(stored)
     grid = stored[0].grid
-    all_bands = {m.band: stored_band(m, params, side=side) for m in stored}
+    all_bands = {m.band: _band_or_none(m, side, params.background) for m in stored}
     source = _Source(bands=all_bands, params=params, mask=mask, negative=negative)
     reasons = {band: "no pixel is covered" for band, found in all_bands.items() if found is None}
     try:

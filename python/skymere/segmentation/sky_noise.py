@@ -22,6 +22,8 @@ _CLIP_SIGMA = 5.0
 _LEAST_PIXELS = 1000
 # Pixels on which the correlation is measured, about.
 _N_PIXELS = 1 << 22
+# Boxes that are looked at together.
+_GROUP = 128
 # R hardly changes between radii so close.
 _STEPS_PER_OCTAVE = 8
 
@@ -184,8 +186,21 @@ def _correlation(
     boxes = np.concatenate(found)
     boxes = boxes[np.lexsort((boxes[:, 1], boxes[:, 0]))]
     boxes = boxes[:: max(1, len(boxes) * _BOX_PIX**2 // _N_PIXELS)]
+    sums = [_lag_sums(residual, boxes[i : i + _GROUP], shape) for i in range(0, len(boxes), _GROUP)]
+    products, pairs = np.sum(sums, axis=0)
+    mean = np.divide(products, pairs, out=np.zeros_like(products), where=pairs > 0)
+    symmetric = 0.5 * (mean + mean[::-1, ::-1])
+    return np.asarray(symmetric / symmetric[_REACH_PIX, _REACH_PIX], np.float64)
+
+
+def _lag_sums(
+    residual: Callable[[slice, slice], tuple[NDArray[np.float32], NDArray[np.bool_]]],
+    boxes: NDArray[np.int64],
+    shape: tuple[int, int],
+) -> NDArray[np.float64]:
+    """Return sums of products and numbers of pairs at each distance, from boxes and what is around them."""
     n, pitch = len(boxes), _BOX_PIX + 2 * _REACH_PIX
-    # The boxes with what is around them, side by side: as few pixels as are looked at.
+    # Side by side, so that no more pixels are held than are looked at.
     across = int(np.ceil(np.sqrt(n)))
     sheet = np.zeros((-(-n // across) * pitch, across * pitch), np.float32)
     blank = np.zeros(sheet.shape, bool)
@@ -197,10 +212,10 @@ def _correlation(
         sheet[at], blank[at] = residual(slice(y0, y1), slice(x0, x1))
         places[i, :2] = top, left
     classes = np.where(blank, 0, 255).astype(np.uint8)
-    products, pairs = (
-        _resample.lag_products(places, np.zeros(n, np.uint8), np.ones(n), classes, 1, _REACH_PIX, image)[0]
-        for image in (sheet, blank.astype(np.float32))
+    images = (sheet, blank.astype(np.float32))
+    return np.stack(
+        [
+            _resample.lag_products(places, np.zeros(n, np.uint8), np.ones(n), classes, 1, _REACH_PIX, image)[0]
+            for image in images
+        ]
     )
-    mean = np.divide(products, pairs, out=np.zeros_like(products), where=pairs > 0)
-    symmetric = 0.5 * (mean + mean[::-1, ::-1])
-    return np.asarray(symmetric / symmetric[_REACH_PIX, _REACH_PIX], np.float64)
