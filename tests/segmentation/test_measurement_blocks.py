@@ -189,6 +189,27 @@ def test_blocks_in_any_order_of_stored_or_run_length_labels_and_any_number_of_th
         assert differing(found.table, expected) == []
 
 
+@pytest.mark.parametrize("side", [31, 64])
+def test_labels_and_catalogue_of_blocks_smaller_than_the_largest_segment_are_those_of_one_pass(side: int) -> None:
+    together = FOUND["not deblended"].labels == 1 + np.bincount(FOUND["not deblended"].labels.ravel())[1:].argmax()
+    blocks = [(slice(y, y + side), slice(x, x + side)) for y in range(0, 240, side) for x in range(0, 300, side)]
+    assert sum(together[block].any() for block in blocks) >= 9
+    # It is deblended, and some of its parts lie in several blocks, too.
+    parts = np.unique(FOUND["default"].labels[together])
+    assert len(parts) > 5
+    assert max(sum((FOUND["default"].labels[block] == part).any() for block in blocks) for part in parts[1:]) >= 3
+    expected = measure(FOUND["default"], **read_bands(*WHOLE)).table
+    rng = np.random.default_rng(side)
+
+    def read(rows: slice, columns: slice) -> dict[str, np.ndarray]:
+        return {name: plane[rows, columns] for name, plane in PLAIN.items()}
+
+    found = detect_blocks(read, SHAPE, blocks=[blocks[i] for i in rng.permutation(len(blocks))], grid=GRID)
+    assert np.array_equal(found.whole().labels, FOUND["default"].labels)
+    table = measure_blocks(found, read_bands, blocks=[blocks[i] for i in rng.permutation(len(blocks))], margin=24).table
+    assert differing(table, expected) == []
+
+
 def test_windows_are_as_large_as_blocks_and_the_largest_source_but_not_larger() -> None:
     sides = []
 
