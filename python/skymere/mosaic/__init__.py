@@ -18,7 +18,6 @@ from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, m
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
-from skymere.mosaic.stored import StoredMosaic
 
 __all__ = [
     "PRESETS",
@@ -43,7 +42,6 @@ __all__ = [
     "SkyParams",
     "SkySolution",
     "StoredBand",
-    "StoredMosaic",
     "cut_window",
     "cutouts",
     "detection_image",

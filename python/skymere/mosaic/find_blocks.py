@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
-from skymere.datamodels import Mosaic, SourceCatalog
+from skymere.datamodels import Mosaic, Sliceable, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, covered_pixels
 from skymere.mosaic.find_sources import (
@@ -22,7 +22,6 @@ from skymere.mosaic.find_sources import (
     stack_of,
     with_noise,
 )
-from skymere.mosaic.stored import Sliceable, StoredMosaic
 from skymere.segmentation import (
     BlockSegmentation,
     MeasureImage,

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from skymere._arrays import as_mask
 from skymere.background import BackgroundParams
-from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background
-from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
