@@ -50,8 +50,8 @@ def detect(
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Write PNGs, too.")] = True,
     block_size: Annotated[
         int,
-        typer.Option(min=1, help="Images with more pixels than such a square are worked on in blocks of this side."),
-    ] = 8192,
+        typer.Option(min=1, help="Side of the blocks in which images of more than four of them are read."),
+    ] = 4096,
     params: ParamsOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,

@@ -18,14 +18,14 @@ __all__ = ["detect_in_blocks", "is_large"]
 
 
 def is_large(path: Path, side: int) -> bool:
-    """Return whether an image has more pixels than a square; False for what cannot be read."""
+    """Return whether an image has more pixels than four blocks; False for what cannot be read."""
     from skymere.io import image_shape
 
     try:
         shape = image_shape(path)
     except SkymereError:
         return False
-    return shape[0] * shape[1] > side**2
+    return shape[0] * shape[1] > 4 * side**2
 
 
 def detect_in_blocks(
