@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import polars as pl
 import typer
 
 from skymere.cli._print import console, print_frame
+from skymere.cli.detect_blocks import detect_in_blocks, is_large
 from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
 from skymere.errors import InvalidInputError, SkymereError
 
@@ -47,6 +48,10 @@ def detect(
         bool, typer.Option("--skip-unusable", help="Leave out files that cannot be used, and say so.")
     ] = False,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Write PNGs, too.")] = True,
+    block_size: Annotated[
+        int,
+        typer.Option(min=1, help="Side of the blocks in which images of more than four of them are read."),
+    ] = 4096,
     params: ParamsOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -55,7 +60,8 @@ def detect(
     """Detect sources in mosaics of one grid and measure them in all bands.
 
     Writes det_seg.fits, det_cat.fits, det_stack.fits, det_snr.fits, the catalogue as sources.parquet and sources.fits,
-    and pictures: outlines of the segments, background and rms, number counts, purity from the negative image.
+    and pictures: outlines of the segments, background and rms, number counts, purity from the negative image. Large
+    images are read block by block, with the same results but without pictures.
 
     Example: `skymere detect f606w_drz.fits f814w_drz.fits -o detection --image chi_square`
 
@@ -86,6 +92,16 @@ def detect(
         if values and len(values) != len(files):
             msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
             raise InvalidInputError(msg)
+    if settings.method != "peaks" and is_large(files[0], block_size):
+        detect_in_blocks(
+            files,
+            _given_files(files, band, weight, rms, zero_point),
+            settings,
+            output,
+            side=block_size,
+            skip=skip_unusable,
+        )
+        return
     mosaics, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
     found = find_sources(mosaics, params=settings)
     excluded = skipped | dict(found.excluded)
@@ -106,6 +122,25 @@ def detect(
     console.print(f"{output}: {found.segmentation.n_sources} sources in {nx} x {ny} pixels", soft_wrap=True)
 
 
+def _given_files(
+    files: list[Path],
+    band: list[str] | None,
+    weight: list[Path] | None,
+    rms: list[Path] | None,
+    zero_point: list[float] | None,
+) -> list[dict[str, Any]]:
+    """Return what is said about each file beside its name."""
+    return [
+        {
+            "weight": weight[i] if weight else None,
+            "rms": rms[i] if rms else None,
+            "band": band[i] if band else "",
+            "zero_point_ab": zero_point[i] if zero_point else None,
+        }
+        for i in range(len(files))
+    ]
+
+
 def _read(
     files: list[Path],
     band: list[str] | None,
@@ -119,17 +154,9 @@ def _read(
     from skymere.io import read_band
 
     mosaics, skipped = [], {}
-    for i, path in enumerate(files):
+    for path, given in zip(files, _given_files(files, band, weight, rms, zero_point), strict=True):
         try:
-            mosaics.append(
-                read_band(
-                    path,
-                    weight=weight[i] if weight else None,
-                    rms=rms[i] if rms else None,
-                    band=band[i] if band else "",
-                    zero_point_ab=zero_point[i] if zero_point else None,
-                )
-            )
+            mosaics.append(read_band(path, **given))
         except SkymereError as error:
             if not skip:
                 raise

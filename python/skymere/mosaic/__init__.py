@@ -1,8 +1,15 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
+from skymere.mosaic.detection_image import (
+    DetectionImage,
+    detection_image,
+    n_exposures,
+    stack_of_parts,
+    subtract_background,
+)
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
+from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
 from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
@@ -22,6 +29,7 @@ __all__ = [
     "FindParams",
     "FlagParams",
     "Flagged",
+    "FoundBlocks",
     "FoundSources",
     "GridParams",
     "MosaicParams",
@@ -33,12 +41,14 @@ __all__ = [
     "SkyPair",
     "SkyParams",
     "SkySolution",
+    "StoredBand",
     "cut_window",
     "cutouts",
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
     "find_sources",
+    "find_sources_blocks",
     "flag_exposures",
     "iter_flagged",
     "labels_on_grid",
@@ -48,6 +58,8 @@ __all__ = [
     "preset_values",
     "resolve",
     "solve_sky",
+    "stack_of_parts",
+    "stored_band",
     "subtract_background",
     "subtractable_sky",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skymere._arrays import as_mask
 from skymere.background import BackgroundParams
-from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background
 from skymere.segmentation import (
@@ -19,6 +19,7 @@ from skymere.segmentation import (
     MeasureImage,
     PeakParams,
     SignificanceParams,
+    SkyNoise,
     detect,
     detect_peaks,
     gaussian_kernel,
@@ -29,9 +30,20 @@ from skymere.segmentation import (
 from skymere.segmentation.kernels import freeze_kernel
 from skymere.segmentation.peaks import smoothing_noise
 from skymere.segmentation.significance import Statistic, usable_bands
+from skymere.segmentation.sky_noise import SkyScatter
 from skymere.wcs import Grid
 
-__all__ = ["FindParams", "FoundSources", "Method", "find_sources"]
+__all__ = [
+    "FindParams",
+    "FoundSources",
+    "Method",
+    "check_mosaics",
+    "find_sources",
+    "plane_of",
+    "searched_as",
+    "stack_of",
+    "with_noise",
+]
 
 Method = Literal["threshold", "peaks"]
 
@@ -146,17 +158,12 @@ class FoundSources:
 
     def images(self) -> dict[str, MeasureImage]:
         """Return the bands with the errors and the noise correlation that their sky shows, to be measured."""
-        area = np.array([round(np.pi * _APERTURE_PIX**2)])
         sky = self.segmentation.labels == 0
         images = {}
         for band, plane in self.planes.items():
             data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
             noise = measure_sky_noise(data, sky, variance=np.square(error))
-            images[band] = replace(
-                plane,
-                error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
-                noise_correlation=float(noise.correlation(area)[0]),
-            )
+            images[band] = with_noise(plane, noise.variance, noise)
         return images
 
     def flux_table(self, band: str = "") -> pl.DataFrame:
@@ -173,6 +180,16 @@ class FoundSources:
         fluxes = measure(self.segmentation, {name: self.images()[name]}, detection=name).table
         renamed = {f"flux_iso_{name}": "flux", f"flux_iso_err_{name}": "flux_err"}
         return fluxes.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
+
+
+def with_noise(plane: MeasureImage, variance: NDArray[np.float32], noise: SkyNoise | SkyScatter) -> MeasureImage:
+    """Return a plane with the errors and the noise correlation of its sky."""
+    area = np.array([round(np.pi * _APERTURE_PIX**2)])
+    return replace(
+        plane,
+        error=np.nan_to_num(np.sqrt(variance), nan=np.inf),
+        noise_correlation=float(noise.correlation(area)[0]),
+    )
 
 
 def find_sources(
@@ -215,7 +232,7 @@ def find_sources(
     `detect_peaks`.
     """
     params = params or FindParams()
-    names = _check(mosaics)
+    names = check_mosaics(mosaics)
     grid = mosaics[0].grid
     images = {m.band: _plane(m, params, mask, negative=negative) for m in mosaics}
     usable, excluded, coverage = usable_bands(images, params.significance())
@@ -224,7 +241,7 @@ def find_sources(
         msg = f"mosaics: none of the bands {names} can be used: {reasons}"
         raise NoDataError(msg)
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
-    stack = _stack(planes)
+    stack = stack_of(planes)
     about = {"excluded": MappingProxyType(reasons), "coverage": MappingProxyType(dict(coverage))}
     common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
     if params.method == "peaks":
@@ -236,9 +253,7 @@ def find_sources(
     else:
         together = significance(planes, params=replace(params.significance(), kernel=sources.kernel))
         snr, correlation = together.data, max(together.noise.values())
-        split = None if sources.deblend is None else replace(sources.deblend, kernel=None)
-        filtered = replace(sources, kernel=None, threshold_noise="filtered", deblend=split)
-        found = detect(snr, error=1.0, mask=~np.isfinite(snr), grid=grid, params=filtered)
+        found = detect(snr, error=1.0, mask=~np.isfinite(snr), grid=grid, params=searched_as(params))
     return FoundSources(
         segmentation=found,
         snr=snr,
@@ -246,6 +261,13 @@ def find_sources(
         threshold=sources.threshold,
         **common,  # type: ignore[arg-type]
     )
+
+
+def searched_as(params: FindParams) -> DetectParams:
+    """Return how a significance, which is filtered already, is searched."""
+    sources = params.sources
+    split = None if sources.deblend is None else replace(sources.deblend, kernel=None)
+    return replace(sources, kernel=None, threshold_noise="filtered", deblend=split)
 
 
 def _peaks(
@@ -276,8 +298,14 @@ def _peaks(
     )
 
 
-def _check(mosaics: Sequence[Mosaic]) -> list[str]:
-    """Return the names of the bands, if they can be searched together."""
+def check_mosaics(mosaics: Sequence[Mosaic] | Sequence[StoredMosaic]) -> list[str]:
+    """Return the names of the bands.
+
+    Raises
+    ------
+    InvalidInputError
+        When they cannot be searched together.
+    """
     names = [m.band for m in mosaics]
     if not names or len(set(names)) != len(names):
         msg = f"mosaics: bands {names} are not allowed, at least one and each only once"
@@ -310,6 +338,19 @@ def _plane(
         data, k = subtract_background(mosaic, params=params.background)
     except NoDataError:
         return None
+    return plane_of(mosaic, data, k, params, mask, negative=negative)
+
+
+def plane_of(
+    mosaic: Mosaic,
+    data: NDArray[np.float32],
+    k: float,
+    params: FindParams,
+    mask: NDArray[np.bool_] | None,
+    *,
+    negative: bool,
+) -> MeasureImage:
+    """Return a band, or a window of it, without its background [uJy where known]; ``k / weight`` is its variance."""
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
     unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
     good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
@@ -322,7 +363,8 @@ def _plane(
     )
 
 
-def _stack(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+    """Return the inverse-variance mean of bands, or of a window of them."""
     total, weights = np.zeros(()), np.zeros(())
     for plane in planes.values():
         data, error = np.asarray(plane.data), np.asarray(plane.error, np.float64)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap
+from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, StoredMosaic
 from skymere.lake import ArrayGroup, Lake
 from skymere.wcs import Grid, wcs_from_cards
 
@@ -24,6 +24,7 @@ __all__ = [
     "load_mosaics",
     "load_segmentation",
     "mosaic_rows",
+    "stored_mosaics",
     "tiles_with_mosaics",
     "usable_exposures",
 ]
@@ -130,20 +131,53 @@ def load_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> l
 def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
     band, arrays = row["band"], lake.arrays("mosaic", tile)
     return Mosaic(
-        band=band,
         grid=arrays.grid(f"{band}/sci"),
         data=arrays[f"{band}/sci"][...],
         weight=arrays[f"{band}/wht"][...],
         variance=arrays[f"{band}/var"][...],
         context=arrays[f"{band}/ctx"][...],
-        exposure_ids=tuple(json.loads(row["exposure_ids"])),
-        unit=row["unit"],
-        zero_point_ab=float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
-        weight_kind=row["weight_kind"],
-        noise_correlation=row["noise_correlation"],
         noise=_noise(arrays, band),
         params=json.loads(row["params"]),
+        **_about(row),
     )
+
+
+def stored_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> list[StoredMosaic]:
+    """Return the mosaics of a tile as they are stored, to be read window by window; otherwise as `load_mosaics`."""
+    rows = {row["band"]: row for row in mosaic_rows(lake, tile).iter_rows(named=True)}
+    return [_stored(lake, tile, rows[band]) for band in (rows if bands is None else bands)]
+
+
+def _stored(lake: Lake, tile: str, row: dict[str, Any]) -> StoredMosaic:
+    band, arrays = row["band"], lake.arrays("mosaic", tile)
+    has_noise = f"{band}/noise_kernel" in arrays
+    noise = None
+    if has_noise:
+        kernel = arrays[f"{band}/noise_kernel"]
+        nowhere = np.zeros((1, 1), np.uint8)
+        noise = NoiseCovariance(kernels=kernel[...], class_map=nowhere, classes=tuple(kernel.attributes["classes"]))
+    return StoredMosaic(
+        grid=arrays.grid(f"{band}/sci"),
+        data=arrays[f"{band}/sci"],
+        weight=arrays[f"{band}/wht"],
+        variance=arrays[f"{band}/var"],
+        context=arrays[f"{band}/ctx"],
+        noise=noise,
+        noise_class=arrays[f"{band}/noise_class"] if has_noise else None,
+        **_about(row),
+    )
+
+
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the row of a mosaic says about it."""
+    return {
+        "band": row["band"],
+        "exposure_ids": tuple(json.loads(row["exposure_ids"])),
+        "unit": row["unit"],
+        "zero_point_ab": float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
+        "weight_kind": row["weight_kind"],
+        "noise_correlation": row["noise_correlation"],
+    }
 
 
 def _noise(arrays: ArrayGroup, band: str) -> NoiseCovariance | None:

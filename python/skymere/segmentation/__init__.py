@@ -23,6 +23,7 @@ from skymere.segmentation.edit import (
 )
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.measurement_blocks import StoredLabels, measure_blocks
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 from skymere.segmentation.proposals import (
@@ -34,7 +35,8 @@ from skymere.segmentation.proposals import (
     star_regions,
 )
 from skymere.segmentation.significance import Significance, SignificanceParams, significance
-from skymere.segmentation.sky_noise import SkyNoise, measure_sky_noise
+from skymere.segmentation.significance_blocks import BlockSignificance, significance_blocks
+from skymere.segmentation.sky_noise import SkyNoise, SkyScatter, measure_sky_noise, measure_sky_scatter
 
 __all__ = [
     "PYRAMID",
@@ -42,6 +44,7 @@ __all__ = [
     "ApertureFlux",
     "BlankParams",
     "BlockSegmentation",
+    "BlockSignificance",
     "DeblendParams",
     "DetectParams",
     "Edit",
@@ -55,8 +58,10 @@ __all__ = [
     "Significance",
     "SignificanceParams",
     "SkyNoise",
+    "SkyScatter",
     "SourceFlag",
     "StarParams",
+    "StoredLabels",
     "aperture_flux",
     "apply_edits",
     "blank_apertures",
@@ -74,8 +79,11 @@ __all__ = [
     "label",
     "label_with_extents",
     "measure",
+    "measure_blocks",
     "measure_sky_noise",
+    "measure_sky_scatter",
     "read_edits",
     "significance",
+    "significance_blocks",
     "star_regions",
 ]

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.lake import Lake, Run
-from skymere.mosaic import detection_image, subtract_background
+from skymere.mosaic import detection_image, stack_of_parts, stored_band, subtract_background
 from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation
+from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation, stored_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import MeasureImage, measure
+from skymere.segmentation import MeasureImage, measure, measure_blocks
 
 __all__ = ["STAGE"]
 
@@ -37,19 +38,8 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
-    mosaics = load_mosaics(lake, tile)
-    searched = set(detection_bands(lake, tile))
-    found = detection_image(
-        [m for m in mosaics if m.band in searched],
-        min_exposures=plan.detect.min_exposures,
-        params=plan.detect.background,
-    )
-    table = measure(
-        segmentation,
-        {m.band: _without_background(m, plan) for m in mosaics},
-        detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
-        params=plan.measure,
-    ).table
+    is_large = plan.survey.is_large(segmentation.shape)
+    table = (_measured_blocks if is_large else _measured)(plan, lake, tile, segmentation)
     table = owned_sources(lake, tile, table)
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
@@ -57,6 +47,40 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
     )
     run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
+
+
+def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap) -> pl.DataFrame:
+    mosaics = load_mosaics(lake, tile)
+    searched = set(detection_bands(lake, tile))
+    found = detection_image(
+        [m for m in mosaics if m.band in searched],
+        min_exposures=plan.detect.min_exposures,
+        params=plan.detect.background,
+    )
+    return measure(
+        segmentation,
+        {m.band: _without_background(m, plan) for m in mosaics},
+        detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
+        params=plan.measure,
+    ).table
+
+
+def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap) -> pl.DataFrame:
+    """Return the same table of images that are read block by block."""
+    side, background = plan.survey.block_pix, plan.detect.background
+    bands = {m.band: stored_band(m, side=side, params=background) for m in stored_mosaics(lake, tile)}
+    searched = set(detection_bands(lake, tile))
+
+    def read(rows: slice, columns: slice) -> dict[str, Any]:
+        windows = {band: stored.window(rows, columns) for band, stored in bands.items()}
+        found = stack_of_parts(
+            ((windows[band], windows[band].data, bands[band].k) for band in windows if band in searched),
+            min_exposures=plan.detect.min_exposures,
+        )
+        detection = MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9)
+        return {"images": windows, "detection": detection}
+
+    return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
 
 
 def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:

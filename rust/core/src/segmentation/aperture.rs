@@ -2,6 +2,7 @@
 
 use super::SegmentationError;
 use super::correlation::{Correlation, Factors};
+use super::lattice::{ceil_at, floor_at};
 use super::overlap::Outline;
 use crate::image::Plane;
 use rayon::prelude::*;
@@ -379,14 +380,18 @@ impl Default for Footprint {
 
 /// Pixels `low..=high` that a range around `centre` touches, cut to one image's width on either side of the image.
 pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclusive<isize> {
-    columns(centre - reach, centre + reach, n)
+    columns(centre, [-reach, reach], n)
 }
 
-/// Pixels `low..=high` that a range touches, cut in the same way.
-pub(super) fn columns(from: f64, to: f64, n: usize) -> std::ops::RangeInclusive<isize> {
+/// Pixels `low..=high` that a range touches, given by its ends seen from a centre, cut in the same way.
+pub(super) fn columns(
+    centre: f64,
+    [from, to]: [f64; 2],
+    n: usize,
+) -> std::ops::RangeInclusive<isize> {
     let n = n as f64;
-    let low = (from + 0.5).floor().clamp(-n, 2.0 * n);
-    let high = (to + 0.5).floor().clamp(-n - 1.0, 2.0 * n);
+    let low = floor_at(centre, from + 0.5).clamp(-n, 2.0 * n);
+    let high = floor_at(centre, to + 0.5).clamp(-n - 1.0, 2.0 * n);
     low as isize..=high as isize
 }
 
@@ -426,9 +431,9 @@ impl Footprint {
         self.area = std::f64::consts::PI * aperture.a * aperture.b;
         for y in touched(aperture.y, self.outline.reach()[1], shape.0) {
             let (outer, inner) = self.outline.row(y as f64 - aperture.y);
-            let touched = columns(aperture.x + outer[0], aperture.x + outer[1], shape.1);
-            let first = (aperture.x + inner[0] + 0.5).ceil();
-            let last = (aperture.x + inner[1] - 0.5).floor();
+            let touched = columns(aperture.x, outer, shape.1);
+            let first = ceil_at(aperture.x, inner[0] + 0.5);
+            let last = floor_at(aperture.x, inner[1] - 0.5);
             let (x0, start) = (*touched.start(), self.overlaps.len());
             for x in touched {
                 let is_within = (first..=last).contains(&(x as f64));

@@ -35,7 +35,7 @@ pub fn kron_radius(photometer: &Photometer<'_>, ellipse: &Ellipse, label: i32, e
         let Some([left, right]) = outline.chord(dy) else {
             continue;
         };
-        let columns = columns(ellipse.x + left, ellipse.x + right, nx);
+        let columns = columns(ellipse.x, [left, right], nx);
         let n = (columns.end() - columns.start() + 1).max(0) as usize;
         let good = photometer.good_run(*columns.start(), y, n, label);
         for (k, x) in columns.enumerate() {
@@ -79,8 +79,9 @@ pub fn kron_radii(
 }
 
 impl KronParams {
-    /// Radius of the Kron aperture for a first moment (NaN gives the smallest one).
+    /// Radius of the Kron aperture for a first moment (NaN gives the smallest one). No light within the extent has a mean
+    /// radius beyond it; where negative pixels say so, the aperture would have no end.
     pub(super) fn radius(&self, first_moment: f64) -> f64 {
-        (self.factor * first_moment).max(self.min_radius)
+        (self.factor * first_moment.clamp(0.0, self.extent)).max(self.min_radius)
     }
 }
