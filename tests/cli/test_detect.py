@@ -9,6 +9,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from skymere.io import read_band
+from skymere.segmentation import SourceFlag
 from skymere.wcs import Grid, fits_cards
 
 SHAPE = (180, 200)
@@ -93,6 +94,52 @@ def test_a_missing_band_is_an_error_or_said(call, files, tmp_path) -> None:
     assert went_on.exit_code == 0, went_on.output
     assert "not used" in went_on.output
     assert "f105w.fits" in went_on.output
+
+
+def test_region_files_beside_an_image_mask_that_image_and_others_what_they_name(call, files, tmp_path) -> None:
+    """Sources 1 and 2 are bad in f125w only, 3 in f160w only, 4 in both."""
+    two = (files["sci"], files["sci2"], "--no-pictures", "--image", "chi_square")
+    # LTV1 = -100: physical x is 100 more; regions of images are 1-based.
+    with fits.open(files["sci"], mode="update") as hdus:
+        hdus[0].header["LTV1"] = -100.0
+    (tmp_path / "f125w-bad.reg").write_text("physical\ncircle(141,51,4)\nimage\nbox(121,61,7,7,0)\n")
+    (tmp_path / "_bad.reg").write_text("image\ncircle(71,131,4)\n")
+    (tmp_path / "star.reg").write_text("image\ncircle(161,141,12)\ncircle(900,900,3)\n")
+
+    def detected(name: str, *more: str) -> tuple[str, pl.DataFrame]:
+        done = call("detect", *two, "-o", tmp_path / name, *more)
+        assert done.exit_code == 0, done.output
+        table = pl.read_parquet(tmp_path / name / "sources.parquet").with_columns((pl.col("x", "y") / 10).round() * 10)
+        return done.output, table.sort("x")
+
+    bad = SourceFlag.BAD_PIXELS.value
+    told, masked = detected("a", "--mask", str(tmp_path / "star.reg"))
+    for words in ("f125w-bad.reg, star.reg", "_bad.reg, star.reg", "1 of 2 regions hold no pixel of"):
+        assert words in told
+    assert masked.select("x", "y").rows() == [(40.0, 50.0), (70.0, 130.0), (120.0, 60.0)]
+    assert (masked["flags_f125w"] & bad).to_list() == [bad, 0, bad]
+    assert (masked["flags_f160w"] & bad).to_list() == [0, bad, 0]
+    told, free = detected("b", "--no-find-masks", "--mask", f"f160w={tmp_path / 'star.reg'}")
+    assert "bad.reg" not in told
+    assert free.height == 4
+    assert (free["flags_f125w"] & bad).to_list() == [0, 0, 0, 0]
+    assert (free["flags_f160w"] & bad).to_list() == [0, 0, 0, bad]
+    for word, message in (("f999=star.reg", "'f999' is not a band"), ("gone.reg", "there is no such file")):
+        done = call("detect", *two, "-o", tmp_path / "c", "--mask", word)
+        assert done.exit_code == 1
+        assert message in done.stderr
+
+
+def test_pixels_that_are_bad_count_what_the_pixel_opposite_counts(call, files, tmp_path) -> None:
+    one = (files["sci"], "--rms", files["rms"], "--no-pictures")
+    assert call("detect", *one, "-o", tmp_path / "a").exit_code == 0
+    # Left of the centre of the source at (40, 50); without stand-ins a third of the light would be gone.
+    (tmp_path / "f125w_bad.reg").write_text("image\nbox(38,51,3,5,0)\n")
+    assert call("detect", *one, "-o", tmp_path / "b").exit_code == 0
+    before, after = (pl.read_parquet(tmp_path / k / "sources.parquet").sort("x").row(0, named=True) for k in "ab")
+    assert after["area"] < before["area"]
+    assert after["flux_aper2_f125w"] == pytest.approx(before["flux_aper2_f125w"], rel=0.12)
+    assert after["flux_aper2_err_f125w"] > before["flux_aper2_err_f125w"]
 
 
 def test_bad_input_is_one_clear_line(call, files, tmp_path) -> None:

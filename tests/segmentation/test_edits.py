@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from skymere.datamodels import SegmentationMap
 from skymere.errors import FormatError, InvalidInputError
 from skymere.regions import Annulus, Box, Circle, Ellipse, Point, Polygon, mask_from_region
-from skymere.segmentation import Edit, EditOutcome, apply_edits, edits_from_regions, read_edits
+from skymere.segmentation import Edit, EditOutcome, apply_edits, bad_pixels, edits_from_regions, read_edits
 from skymere.wcs import Grid
 
 GRID = Grid.tangent(150.0, 2.0, shape=(100, 120), scale_arcsec=0.1, rotation_deg=20.0)
@@ -144,6 +144,23 @@ def test_deleted_segments_and_masked_pixels_are_sky() -> None:
     assert np.array_equal(edited.labels, np.where(mask_from_region(circle(10.0, 10.0, 5.0), GRID), 0, squares().labels))
     edited, outcome = edit_one("delete", Point(centre=(16.0, 16.0), frame="image"))
     assert outcome.before == (1,)
+
+
+def test_a_mask_of_one_band_is_that_band_s_and_leaves_the_labels() -> None:
+    places = {"r": circle(16, 16, 5.0), "": circle(76, 16, 4.0), "k": circle(36, 36, 3.0)}
+    edits = [Edit(kind="mask", regions=(where,), band=band, edit_id=f"m{band}") for band, where in places.items()]
+    edits.append(Edit(kind="delete", regions=(circle(16, 16, 5.0),), band="r"))
+    edited, outcomes = apply_edits(squares(), edits[:3])
+    inside = {band: mask_from_region(where, GRID) for band, where in places.items()}
+    expected = np.where(inside[""], 0, squares().labels)
+    assert np.array_equal(edited.labels, expected)
+    assert [(o.status, o.n_pixels) for o in outcomes] == [("applied", inside[band].sum()) for band in places]
+    assert [o.before for o in outcomes] == [(), (4,), ()]
+    found = bad_pixels(edits, GRID, ["g", "r"])
+    assert set(found) == {"g", "r"}
+    assert np.array_equal(found["g"], inside[""])
+    assert np.array_equal(found["r"], inside[""] | inside["r"])
+    assert bad_pixels(edits[3:], GRID, ["g", "r"]) == {}
 
 
 def test_edits_see_what_the_edits_before_them_have_left() -> None:

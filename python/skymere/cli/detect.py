@@ -13,6 +13,10 @@ from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, Set
 from skymere.errors import InvalidInputError, SkymereError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from skymere.background import BackgroundParams
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
@@ -43,6 +47,19 @@ def detect(
     threshold: Annotated[float | None, typer.Option(help="Threshold of the method.")] = None,
     min_area: Annotated[int | None, typer.Option(help="Least number of pixels of a source.")] = None,
     flux_band: Annotated[str | None, typer.Option(help="Band of det_cat.fits and of min_snr; else the last.")] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DS9 file of bad pixels in all images, or BAND=FILE in one; may be repeated.", metavar="FILE"
+        ),
+    ] = None,
+    find_masks: Annotated[
+        bool,
+        typer.Option(
+            "--find-masks/--no-find-masks",
+            help="Mask NAME-bad.reg or NAME_bad.reg beside NAME.fits, or else _bad.reg in its folder, too.",
+        ),
+    ] = True,
     skip_unusable: Annotated[
         bool, typer.Option("--skip-unusable", help="Leave out files that cannot be used, and say so.")
     ] = False,
@@ -60,6 +77,8 @@ def detect(
     Example: `skymere detect f606w_drz.fits f814w_drz.fits -o detection --image chi_square`
 
     Example: `skymere detect deep.fits --rms deep_rms.fits --method peaks --set peaks.min_snr=5`
+
+    Example: `skymere detect f606w_drz.fits f814w_drz.fits --mask f814w=satellite.reg --mask borders.reg`
     """
     from skymere._params import resolve_params
     from skymere.mosaic import FindParams, find_sources
@@ -86,18 +105,23 @@ def detect(
         if values and len(values) != len(files):
             msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
             raise InvalidInputError(msg)
-    mosaics, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
-    found = find_sources(mosaics, params=settings)
+    read, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
+    mosaics = [mosaic for _, mosaic in read]
+    bad, told = _bad_pixels({m.band: path for path, m in read}, mosaics, mask or (), beside=find_masks)
+    found = find_sources(mosaics, params=settings, mask=bad)
     excluded = skipped | dict(found.excluded)
     catalog = _measured(found)
     judge = settings.flux_band or list(found.planes)[-1]
     _write(found, catalog, judge, output)
     for name, why in excluded.items():
         console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage = [{"band": b, "coverage": c, "used": b in found.planes} for b, c in found.coverage.items()]
+    coverage = [
+        {"band": b, "coverage": c, "used": b in found.planes, "masked": told.get(b, "")}
+        for b, c in found.coverage.items()
+    ]
     print_frame(pl.DataFrame(coverage))
     if pictures:
-        negative = find_sources(mosaics, params=replace(settings, unusable="record"), negative=True)
+        negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
         for path in _draw(found, negative, catalog, mosaics, settings.background, output):
             console.print(f"  {path}", soft_wrap=True)
         n = negative.segmentation.n_sources
@@ -114,22 +138,21 @@ def _read(
     zero_point: list[float] | None,
     *,
     skip: bool,
-) -> "tuple[list[Mosaic], dict[str, str]]":
-    """Return the mosaics, and why files were skipped."""
+) -> "tuple[list[tuple[Path, Mosaic]], dict[str, str]]":
+    """Return the files with their mosaics, and why files were skipped."""
     from skymere.io import read_band
 
     mosaics, skipped = [], {}
     for i, path in enumerate(files):
         try:
-            mosaics.append(
-                read_band(
-                    path,
-                    weight=weight[i] if weight else None,
-                    rms=rms[i] if rms else None,
-                    band=band[i] if band else "",
-                    zero_point_ab=zero_point[i] if zero_point else None,
-                )
+            mosaic = read_band(
+                path,
+                weight=weight[i] if weight else None,
+                rms=rms[i] if rms else None,
+                band=band[i] if band else "",
+                zero_point_ab=zero_point[i] if zero_point else None,
             )
+            mosaics.append((path, mosaic))
         except SkymereError as error:
             if not skip:
                 raise
@@ -138,6 +161,35 @@ def _read(
         msg = f"files: none can be used: {skipped}"
         raise InvalidInputError(msg)
     return mosaics, skipped
+
+
+def _bad_pixels(
+    images: "Mapping[str, Path]", mosaics: "Sequence[Mosaic]", given: "Sequence[str]", *, beside: bool
+) -> "tuple[dict[str, NDArray[np.bool_]], dict[str, str]]":
+    """Return the bad pixels of the bands that have files of them, and the files with their number of pixels."""
+    from skymere.mosaic import mask_from_files, region_files_beside
+
+    files = {band: region_files_beside(path) if beside else [] for band, path in images.items()}
+    for word in given:
+        band, is_named, name = word.partition("=")
+        if is_named and band not in files and not Path(word).exists():
+            msg = f"--mask: {band!r} is not a band, it must be one of {list(files)}"
+            raise InvalidInputError(msg)
+        if band in files and is_named:
+            files[band].append(Path(name))
+        else:
+            for chosen in files.values():
+                chosen.append(Path(word))
+    masks, told = {}, {}
+    for mosaic in mosaics:
+        if not files[mosaic.band]:
+            continue
+        found = mask_from_files(files[mosaic.band], images[mosaic.band], mosaic.grid)
+        masks[mosaic.band] = found.mask
+        told[mosaic.band] = f"{np.count_nonzero(found.mask)} pix: {', '.join(p.name for p in files[mosaic.band])}"
+        for words in found.unused:
+            console.print(words, soft_wrap=True, markup=False)
+    return masks, told
 
 
 def _measured(found: "FoundSources") -> "SourceCatalog":

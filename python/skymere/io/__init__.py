@@ -14,7 +14,7 @@ from skymere.io.exposures import (
     read_exposures,
 )
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
-from skymere.io.images import read_grid, read_image, read_mask, write_image, write_with_data
+from skymere.io.images import physical_cards, read_grid, read_image, read_mask, write_image, write_with_data
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
@@ -32,6 +32,7 @@ __all__ = [
     "file_digest",
     "input_header",
     "open_fits",
+    "physical_cards",
     "read_band",
     "read_blend_rules",
     "read_exposure",

@@ -16,7 +16,7 @@ from skymere.io.coordinates import is_singular
 from skymere.io.exposures import ReadParams, rate_factors
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
-__all__ = ["read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
+__all__ = ["physical_cards", "read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -70,6 +70,23 @@ def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
             msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
             raise InvalidInputError(msg)
         return np.asarray(hdu.data, np.float32), Grid(wcs=wcs, shape=hdu.shape)
+
+
+def physical_cards(path: str | Path) -> dict[str, Any]:
+    """Return the LTV and LTM cards of a file, which say where the ``physical`` coordinates of DS9 are.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or none.
+    """
+    with open_fits(path) as hdus:
+        return {key: value for hdu in hdus for key, value in hdu.header.items() if key.startswith(("LTV", "LTM"))}
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:

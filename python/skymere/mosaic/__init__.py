@@ -1,6 +1,13 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
-from skymere.mosaic.detection_image import DetectionImage, detection_image, n_exposures, subtract_background
+from skymere.mosaic.bad_regions import RegionFileMask, mask_from_files, region_files_beside
+from skymere.mosaic.detection_image import (
+    DetectionImage,
+    detection_image,
+    n_exposures,
+    subtract_background,
+    without_pixels,
+)
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
 from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
@@ -28,6 +35,7 @@ __all__ = [
     "MosaicQuality",
     "OverrideParams",
     "QualityParams",
+    "RegionFileMask",
     "RejectionMap",
     "Resolved",
     "SkyPair",
@@ -43,11 +51,14 @@ __all__ = [
     "iter_flagged",
     "labels_on_grid",
     "make_grid",
+    "mask_from_files",
     "measure_quality",
     "n_exposures",
     "preset_values",
+    "region_files_beside",
     "resolve",
     "solve_sky",
     "subtract_background",
     "subtractable_sky",
+    "without_pixels",
 ]

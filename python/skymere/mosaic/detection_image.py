@@ -1,16 +1,17 @@
 """One image to detect on, from mosaics of several bands."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
 
-__all__ = ["DetectionImage", "detection_image", "n_exposures", "subtract_background"]
+__all__ = ["DetectionImage", "detection_image", "n_exposures", "subtract_background", "without_pixels"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +66,26 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     background = estimate_background(mosaic.data, mask=~covered, params=params)
     k = float(np.median(background.rms[covered].astype(np.float64) ** 2 * mosaic.weight[covered]))
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
+
+
+def without_pixels(mosaic: Mosaic, bad: NDArray[np.bool_] | None) -> Mosaic:
+    """Return a mosaic in which pixels count as never seen: not by the background, nor by the noise or a flux.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        One band.
+    bad : ndarray, bool, shape (ny, nx), or None
+        True = do not use.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ.
+    """
+    if bad is None:
+        return mosaic
+    return replace(mosaic, data=np.where(as_mask(bad, "bad", shape=mosaic.shape), np.float32(np.nan), mosaic.data))
 
 
 def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:

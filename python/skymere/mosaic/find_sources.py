@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere._arrays import as_mask
 from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background
+from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background, without_pixels
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
@@ -179,7 +178,7 @@ def find_sources(
     mosaics: Sequence[Mosaic],
     *,
     params: FindParams | None = None,
-    mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | Mapping[str, NDArray[np.bool_]] | None = None,
     negative: bool = False,
 ) -> FoundSources:
     """Find the sources of mosaics on one grid.
@@ -190,8 +189,8 @@ def find_sources(
         Bands of different names.
     params : FindParams, optional
         Detection image, method and their numbers.
-    mask : ndarray, bool, shape (ny, nx), optional
-        True = do not search.
+    mask : ndarray, bool, shape (ny, nx), or mapping of str to such arrays, optional
+        True = do not use, in any band or in the bands that are named. What other bands show there is still found.
     negative : bool, optional
         Search the negative images instead, where all that is found is noise.
 
@@ -217,7 +216,8 @@ def find_sources(
     params = params or FindParams()
     names = _check(mosaics)
     grid = mosaics[0].grid
-    images = {m.band: _plane(m, params, mask, negative=negative) for m in mosaics}
+    bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
+    images = {m.band: _plane(without_pixels(m, bad.get(m.band)), params, negative=negative) for m in mosaics}
     usable, excluded, coverage = usable_bands(images, params.significance())
     reasons = dict(excluded) | {band: "no pixel is covered" for band, image in images.items() if image is None}
     if not usable:
@@ -302,9 +302,7 @@ def _check(mosaics: Sequence[Mosaic]) -> list[str]:
     return names
 
 
-def _plane(
-    mosaic: Mosaic, params: FindParams, mask: NDArray[np.bool_] | None, *, negative: bool
-) -> MeasureImage | None:
+def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImage | None:
     """Return a band without its background [uJy where known], or None when nothing covers it."""
     try:
         data, k = subtract_background(mosaic, params=params.background)
@@ -313,8 +311,6 @@ def _plane(
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
     unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
     good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
-    if mask is not None:
-        good &= ~as_mask(mask, "mask", shape=mosaic.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
     return MeasureImage(

@@ -1,6 +1,7 @@
 """From an image to sources: filter, threshold, label, deblend, measure."""
 
 from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_radius
+from skymere.segmentation.bad_pixels import bad_pixels
 from skymere.segmentation.blocks import BlockSegmentation, detect_blocks
 from skymere.segmentation.detection import (
     SEXTRACTOR,
@@ -58,6 +59,7 @@ __all__ = [
     "StarParams",
     "aperture_flux",
     "apply_edits",
+    "bad_pixels",
     "blank_apertures",
     "border_regions",
     "convolve",

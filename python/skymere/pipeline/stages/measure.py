@@ -7,37 +7,41 @@ import numpy as np
 import polars as pl
 
 from skymere.datamodels import Mosaic
-from skymere.lake import Lake, Run
-from skymere.mosaic import detection_image, subtract_background
+from skymere.lake import Lake, Run, StoredEdit, stored_edits
+from skymere.mosaic import detection_image, subtract_background, without_pixels
 from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import MeasureImage, measure
+from skymere.segmentation import MeasureImage, bad_pixels, measure
 
 __all__ = ["STAGE"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with a segmentation."""
-    params = {"measure": as_params(plan.measure), "detect": as_params(plan.detect)}
-    return [
-        Task(
-            tile=tile,
-            inputs=[
-                *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
-                *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
-            ],
-            params=params,
-            work=partial(_work, plan, lake, tile),
-        )
-        for tile in sorted(lake.live_runs("segmentation"))
-    ]
+    return [_task(plan, lake, tile) for tile in sorted(lake.live_runs("segmentation"))]
 
 
-def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+def _task(plan: Plan, lake: Lake, tile: str) -> Task:
+    edits, regions = stored_edits(lake, tile)
+    return Task(
+        tile=tile,
+        inputs=[
+            *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
+            *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
+            *regions,
+        ],
+        params={"measure": as_params(plan.measure), "detect": as_params(plan.detect)},
+        work=partial(_work, plan, lake, tile, edits),
+    )
+
+
+def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
     mosaics = load_mosaics(lake, tile)
+    bad = bad_pixels([one.edit for one in stored], lake.tiles[tile].grid, [m.band for m in mosaics])
+    mosaics = [without_pixels(m, bad.get(m.band)) for m in mosaics]
     searched = set(detection_bands(lake, tile))
     found = detection_image(
         [m for m in mosaics if m.band in searched],
@@ -64,4 +68,4 @@ def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:
     return replace(mosaic, data=np.asarray(data, np.float32))
 
 
-STAGE = Stage(name="measure", reads=("mosaic", "segmentation"), writes=("source",), tasks=tasks)
+STAGE = Stage(name="measure", reads=("mosaic", "segmentation", "region"), writes=("source",), tasks=tasks)
