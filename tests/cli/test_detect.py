@@ -7,8 +7,10 @@ import polars as pl
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
+from scipy.ndimage import uniform_filter
 
-from skymere.io import read_band
+from skymere.datamodels import Mosaic, NoiseCovariance
+from skymere.io import read_band, write_mosaic
 from skymere.segmentation import SourceFlag
 from skymere.wcs import Grid, fits_cards
 
@@ -140,6 +142,56 @@ def test_pixels_that_are_bad_count_what_the_pixel_opposite_counts(call, files, t
     assert after["area"] < before["area"]
     assert after["flux_aper2_f125w"] == pytest.approx(before["flux_aper2_f125w"], rel=0.12)
     assert after["flux_aper2_err_f125w"] > before["flux_aper2_err_f125w"]
+
+
+@pytest.mark.parametrize("knows_its_noise", [True, False])
+def test_errors_have_the_noise_covariance_of_the_file_or_one_factor(call, tmp_path, knows_its_noise: bool) -> None:
+    """Noise is white in the left half and smoothed by 3 x 3 in the right one, of equal variance."""
+    shape, sigma = (200, 400), 0.02
+    rng = np.random.default_rng(3)
+    white, smooth = rng.normal(0, sigma, (2, *shape))
+    smooth = 3 * uniform_filter(smooth, 3, mode="wrap")
+    data = np.where(np.arange(400) < 200, white, smooth)
+    y, x = np.indices(shape)
+    places = [(50 + 100 * i, 50 + 100 * j) for i in range(4) for j in range(2)]
+    for cx, cy in places:
+        data += 0.5 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 1.8**2))
+    triangle = np.convolve(np.ones(3), np.ones(3)) / 3
+    kernels = np.zeros((2, 5, 5))
+    kernels[0, 2, 2] = 1
+    kernels[1] = np.outer(triangle, triangle)
+    classes = np.repeat(np.arange(2, dtype=np.uint8), 200)[None].repeat(200, axis=0)
+    noise = NoiseCovariance(kernels=kernels, class_map=classes, classes=("white", "smooth"))
+    ones = np.ones(shape, np.float32)
+    mosaic = Mosaic(
+        band="f160w",
+        grid=Grid.tangent(53.0, -27.0, shape=shape, scale_arcsec=0.06),
+        data=data.astype(np.float32),
+        weight=ones,
+        variance=ones * np.float32(sigma**2),
+        context=np.ones((1, *shape), np.int32),
+        exposure_ids=("a",),
+        zero_point_ab=25.9,
+        noise=noise if knows_its_noise else None,
+    )
+    write_mosaic(mosaic, tmp_path / "f160w_drz.fits")
+    done = call("detect", tmp_path / "f160w_drz.fits", "-o", tmp_path / "det", "--no-pictures", "--threshold", "20")
+    assert done.exit_code == 0, done.output
+    table = pl.read_parquet(tmp_path / "det" / "sources.parquet").sort("x")
+    assert table.height == 8
+    errors = table["flux_aper2_err_f160w"].to_numpy() / (sigma * mosaic.microjansky_per_unit)
+    # Independent pixels in a circle of 10 pixels, with their overlaps squared.
+    at = (np.arange(13 * 20) + 0.5) / 20 - 6.5
+    overlap = (np.hypot(at, at[:, None]) < 5).reshape(13, 20, 13, 20).mean(axis=(1, 3))
+    independent = np.sqrt(np.sum(overlap**2))
+    if knows_its_noise:
+        factor = noise.aperture_factor(5.0, y=100.0, x=300.0)[0]
+        assert factor > 2
+        np.testing.assert_allclose(errors[:4], independent, rtol=0.005)
+        np.testing.assert_allclose(errors[4:], factor * independent, rtol=0.005)
+    else:
+        assert errors.max() < 1.05 * errors.min()
+        assert 1.3 * independent < errors[0] < 2.2 * independent
 
 
 def test_bad_input_is_one_clear_line(call, files, tmp_path) -> None:

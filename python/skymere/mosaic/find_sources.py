@@ -122,6 +122,8 @@ class FoundSources:
         What was asked of a pixel of ``snr``, filtered.
     table : polars.DataFrame or None
         Of ``peaks``: see `skymere.segmentation.PeakDetection`.
+    mosaics : mapping of str to Mosaic
+        The bands that know how their noise is correlated, without their background and with NaN where a plane has it.
     """
 
     segmentation: SegmentationMap
@@ -134,6 +136,7 @@ class FoundSources:
     noise_correlation: float
     threshold: float
     table: pl.DataFrame | None = None
+    mosaics: Mapping[str, Mosaic] = field(default_factory=dict)
 
     def peak_snr(self) -> NDArray[np.float64]:
         """Return the largest ``snr`` in each segment, in the order of `SegmentationMap.ids`."""
@@ -143,12 +146,20 @@ class FoundSources:
         np.maximum.at(largest, labels[within], self.snr[within])
         return largest[ids]
 
-    def images(self) -> dict[str, MeasureImage]:
-        """Return the bands with the errors and the noise correlation that their sky shows, to be measured."""
+    def images(self) -> dict[str, MeasureImage | Mosaic]:
+        """Return the bands to be measured, with their noise covariance.
+
+        Notes
+        -----
+        A band without one gets the errors and the one factor of noise correlation that its sky shows.
+        """
         area = np.array([round(np.pi * _APERTURE_PIX**2)])
         sky = self.segmentation.labels == 0
-        images = {}
+        images: dict[str, MeasureImage | Mosaic] = {}
         for band, plane in self.planes.items():
+            if band in self.mosaics:
+                images[band] = self.mosaics[band]
+                continue
             data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
             noise = measure_sky_noise(data, sky, variance=np.square(error))
             images[band] = replace(
@@ -225,7 +236,13 @@ def find_sources(
         raise NoDataError(msg)
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
     stack = _stack(planes)
-    about = {"excluded": MappingProxyType(reasons), "coverage": MappingProxyType(dict(coverage))}
+    about = {
+        "excluded": MappingProxyType(reasons),
+        "coverage": MappingProxyType(dict(coverage)),
+        "mosaics": MappingProxyType(
+            {m.band: _as_plane(m, planes[m.band]) for m in mosaics if m.band in planes and m.noise is not None}
+        ),
+    }
     common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
     if params.method == "peaks":
         return _peaks(planes, mosaics, params, common)
@@ -316,6 +333,12 @@ def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImag
     return MeasureImage(
         data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
     )
+
+
+def _as_plane(mosaic: Mosaic, plane: MeasureImage) -> Mosaic:
+    """Return a mosaic with the pixels of its plane, in its own unit."""
+    unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
+    return replace(mosaic, data=np.asarray(np.asarray(plane.data) / np.float32(unit), np.float32))
 
 
 def _stack(planes: Mapping[str, MeasureImage]) -> DetectionImage:
