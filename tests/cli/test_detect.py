@@ -132,6 +132,15 @@ def test_region_files_beside_an_image_mask_that_image_and_others_what_they_name(
         assert message in done.stderr
 
 
+def test_levels_of_saturation_flag_their_band(call, files, tmp_path) -> None:
+    two = (files["sci"], files["sci2"], "--no-pictures", "-o", tmp_path / "a")
+    assert call("detect", *two, "--saturation", "0.2", "--saturation", "9").exit_code == 0
+    table = pl.read_parquet(tmp_path / "a" / "sources.parquet")
+    saturated = SourceFlag.SATURATED.value
+    assert (table["flags"] & saturated).to_list() == (table["flags_f125w"] & saturated).to_list() == [saturated] * 4
+    assert (table["flags_f160w"] & saturated).sum() == 0
+
+
 def test_pixels_that_are_bad_count_what_the_pixel_opposite_counts(call, files, tmp_path) -> None:
     one = (files["sci"], "--rms", files["rms"], "--no-pictures")
     assert call("detect", *one, "-o", tmp_path / "a").exit_code == 0

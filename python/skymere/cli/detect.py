@@ -42,6 +42,9 @@ def detect(
     zero_point: Annotated[
         list[float] | None, typer.Option(help="AB magnitude of one unit of each image, in their order.")
     ] = None,
+    saturation: Annotated[
+        list[float] | None, typer.Option(help="Level from which pixels of each image are saturated, in their order.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="What is searched: stack, chi_square or max_snr.")] = None,
     method: Annotated[str | None, typer.Option(help="threshold, or peaks (as make_detect).")] = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold of the method.")] = None,
@@ -100,7 +103,7 @@ def detect(
     if pictures:
         planned += [output / name for name in _PICTURES if "{" not in name]
     _check_outputs(planned, overwrite=overwrite)
-    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point}
+    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point, "--saturation": saturation}
     for name, values in lists.items():
         if values and len(values) != len(files):
             msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
@@ -110,7 +113,8 @@ def detect(
     bad, told = _bad_pixels({m.band: path for path, m in read}, mosaics, mask or (), beside=find_masks)
     found = find_sources(mosaics, params=settings, mask=bad)
     excluded = skipped | dict(found.excluded)
-    catalog = _measured(found)
+    levels = dict(zip(files, saturation or (), strict=False))
+    catalog = _measured(found, {m.band: m.data >= levels[path] for path, m in read if path in levels})
     judge = settings.flux_band or list(found.planes)[-1]
     _write(found, catalog, judge, output)
     for name, why in excluded.items():
@@ -192,16 +196,18 @@ def _bad_pixels(
     return masks, told
 
 
-def _measured(found: "FoundSources") -> "SourceCatalog":
+def _measured(found: "FoundSources", saturated: "Mapping[str, NDArray[np.bool_]]") -> "SourceCatalog":
     """Return the catalogue in all bands."""
     from skymere.segmentation import MeasureImage, measure
 
+    known = {band: mask for band, mask in saturated.items() if band in found.planes}
     stack = MeasureImage(
         data=found.stack.data,
         error=found.stack.error,
+        saturated=np.logical_or.reduce(list(known.values())) if known else None,
         zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
     )
-    return measure(found.segmentation, found.images(), detection=stack)
+    return measure(found.segmentation, found.images(), detection=stack, saturated=known)
 
 
 def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:

@@ -1,8 +1,9 @@
 """Products out of the lake: what one stage stored, as the next one needs it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -14,6 +15,7 @@ from skymere.lake import ArrayGroup, Lake
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
+    "MOSAIC_DQ",
     "FlaggedExposures",
     "StoredExposures",
     "detection_bands",
@@ -24,9 +26,14 @@ __all__ = [
     "load_mosaics",
     "load_segmentation",
     "mosaic_rows",
+    "saturated_pixels",
     "tiles_with_mosaics",
     "usable_exposures",
 ]
+
+
+# Bits of the array dq of mosaics.
+MOSAIC_DQ: Mapping[str, int] = MappingProxyType({"saturated": 1})
 
 
 def usable_exposures(lake: Lake) -> pl.DataFrame:
@@ -144,6 +151,13 @@ def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
         noise=_noise(arrays, band),
         params=json.loads(row["params"]),
     )
+
+
+def saturated_pixels(lake: Lake, tile: str, bands: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+    """Return where exposures of each band are saturated; without bands whose mosaics do not say it."""
+    arrays = lake.arrays("mosaic", tile)
+    known = [band for band in bands if f"{band}/dq" in arrays]
+    return {band: (arrays[f"{band}/dq"][...] & np.uint32(MOSAIC_DQ["saturated"])) != 0 for band in known}
 
 
 def _noise(arrays: ArrayGroup, band: str) -> NoiseCovariance | None:

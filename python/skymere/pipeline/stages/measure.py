@@ -11,7 +11,7 @@ from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import detection_image, subtract_background, without_pixels
 from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation
+from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation, saturated_pixels
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import MeasureImage, bad_pixels, measure
 
@@ -48,10 +48,18 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         min_exposures=plan.detect.min_exposures,
         params=plan.detect.background,
     )
+    saturated = saturated_pixels(lake, tile, [m.band for m in mosaics])
+    in_any = [mask for band, mask in saturated.items() if band in searched]
     table = measure(
         segmentation,
         {m.band: _without_background(m, plan) for m in mosaics},
-        detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
+        detection=MeasureImage(
+            data=found.data,
+            error=found.error,
+            saturated=np.logical_or.reduce(in_any) if in_any else None,
+            zero_point_ab=23.9,
+        ),
+        saturated=saturated,
         params=plan.measure,
     ).table
     table = owned_sources(lake, tile, table)
