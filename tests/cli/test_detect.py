@@ -141,6 +141,50 @@ def test_levels_of_saturation_flag_their_band(call, files, tmp_path) -> None:
     assert (table["flags_f160w"] & saturated).sum() == 0
 
 
+def test_images_of_other_pixels_are_measured_in_the_same_run(call, tmp_path) -> None:
+    """Pixels of 0.06 and of 0.6 arcsec: the sky of four sources, and a brighter one on pixels that are turned."""
+    coarse = Grid.tangent(53.0, -27.0, shape=(70, 76), scale_arcsec=0.6, rotation_deg=40.0)
+    shape = (180 * 2, 200 * 2)
+    fine = Grid.tangent(53.0, -27.0, shape=shape, scale_arcsec=0.06)
+    rng = np.random.default_rng(4)
+    (y, x), (v, u) = np.indices(shape), np.indices((700, 760))
+    places = [(80, 100), (240, 120), (140, 260), (320, 280)]
+    data = rng.normal(0, 0.02, shape)
+    ra, dec = coarse.sky((u.ravel() - 4.5) / 10, (v.ravel() - 4.5) / 10)
+    dense_x, dense_y = (p.reshape(u.shape) for p in fine.pixels(ra, dec))
+    dense = np.zeros(u.shape)
+    for cx, cy in places:
+        data += np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 6.0**2))
+        dense += 2 * np.exp(-((dense_x - cx) ** 2 + (dense_y - cy) ** 2) / (2 * 6.0**2))
+    irac = 7.0 + dense.reshape(70, 10, 76, 10).sum(axis=(1, 3)) + rng.normal(0, 2.0, (70, 76))
+    names = {"f814w": (data, fine), "irac1": (irac, coarse)}
+    for name, (pixels, grid) in names.items():
+        header = fits.Header(fits_cards(grid.wcs))
+        fits.PrimaryHDU(pixels.astype(np.float32), header).writeto(tmp_path / f"{name}.fits")
+    run = ("detect", tmp_path / "f814w.fits", "--also", tmp_path / "irac1.fits", "--no-pictures")
+    circles = ("--zero-point", "25.0", "--zero-point", "25.0")
+    done = call(*run, *circles, "-o", tmp_path / "a", "--threshold", "10")
+    assert done.exit_code == 0, done.output
+    assert "measured" in done.output
+    table = pl.read_parquet(tmp_path / "a" / "sources.parquet")
+    assert table.height == 4
+    # Twice as bright; in Kron apertures coarse pixels blur by a fifth of the width.
+    ratio = table["flux_auto_irac1"] / table["flux_auto_f814w"]
+    error = ratio * (table["flux_auto_err_irac1"] / table["flux_auto_irac1"])
+    assert (abs(ratio - 2.0) < 3 * error + 0.15).all(), ratio
+    assert 0 < error.max() < 0.1
+    with fits.open(tmp_path / "a" / "sources.fits") as hdus:
+        assert "flux_auto_irac1" in hdus[1].columns.names
+    (tmp_path / "irac1-bad.reg").write_text(f'icrs\ncircle({table["ra"][0]}, {table["dec"][0]}, 1.3")\n')
+    masked = call(*run, "-o", tmp_path / "b", "--threshold", "10")
+    assert "irac1-bad.reg" in masked.output
+    flags = pl.read_parquet(tmp_path / "b" / "sources.parquet").select("flags_f814w", "flags_irac1").row(0)
+    assert [bool(f & SourceFlag.BAD_PIXELS.value) for f in flags] == [False, True]
+    same = call(*run, "--band", "a", "--band", "a", "-o", tmp_path / "c")
+    assert same.exit_code == 1
+    assert "need different names" in same.stderr
+
+
 def test_pixels_that_are_bad_count_what_the_pixel_opposite_counts(call, files, tmp_path) -> None:
     one = (files["sci"], "--rms", files["rms"], "--no-pictures")
     assert call("detect", *one, "-o", tmp_path / "a").exit_code == 0

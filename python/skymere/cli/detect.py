@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skymere.background import BackgroundParams
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
+    from skymere.segmentation import MeasureImage
 
 __all__ = ["detect"]
 
@@ -32,8 +33,13 @@ def detect(
         list[Path], typer.Argument(help="Mosaics on one grid: *_drz.fits with SCI and WHT, or images with --weight.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what is written.")] = Path("detection"),
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image of any pixels to be measured, but not searched; may be repeated.", metavar="FILE"),
+    ] = None,
     band: Annotated[
-        list[str] | None, typer.Option(help="Name of the band of each file, in their order; else what the files say.")
+        list[str] | None,
+        typer.Option(help="Name of the band of each file, those of --also last; else what the files say."),
     ] = None,
     weight: Annotated[
         list[Path] | None, typer.Option(help="File of inverse variances of each image, in their order.")
@@ -81,10 +87,12 @@ def detect(
 
     Example: `skymere detect deep.fits --rms deep_rms.fits --method peaks --set peaks.min_snr=5`
 
+    Example: `skymere detect f160w_drz.fits --also irac1.fits --also irac2.fits`
+
     Example: `skymere detect f606w_drz.fits f814w_drz.fits --mask f814w=satellite.reg --mask borders.reg`
     """
     from skymere._params import resolve_params
-    from skymere.mosaic import FindParams, find_sources
+    from skymere.mosaic import FindParams, band_to_measure, find_sources
 
     chosen = _given(params, set_, {"image": image, "method": method, "flux_band": flux_band})
     is_peaks = chosen.get("method") == "peaks"
@@ -103,26 +111,39 @@ def detect(
     if pictures:
         planned += [output / name for name in _PICTURES if "{" not in name]
     _check_outputs(planned, overwrite=overwrite)
+    every = [*files, *(also or ())]
     lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point, "--saturation": saturation}
     for name, values in lists.items():
-        if values and len(values) != len(files):
-            msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
+        if values and len(values) != len(every):
+            msg = f"{name}: {len(values)} values for {len(every)} files are not allowed, each file needs one"
             raise InvalidInputError(msg)
-    read, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
-    mosaics = [mosaic for _, mosaic in read]
-    bad, told = _bad_pixels({m.band: path for path, m in read}, mosaics, mask or (), beside=find_masks)
+    read, skipped = _read(every, band, weight, rms, zero_point, skip=skip_unusable)
+    mosaics = [mosaic for path, mosaic in read if path in files]
+    others = {mosaic.band: mosaic for path, mosaic in read if path not in files}
+    if len(mosaics) + len(others) < len(read) or not others.keys().isdisjoint(m.band for m in mosaics):
+        msg = f"--also: the bands {[m.band for _, m in read]} need different names, give them with --band"
+        raise InvalidInputError(msg)
+    bad, told = _bad_pixels({m.band: path for path, m in read}, [m for _, m in read], mask or (), beside=find_masks)
     found = find_sources(mosaics, params=settings, mask=bad)
     excluded = skipped | dict(found.excluded)
-    levels = dict(zip(files, saturation or (), strict=False))
-    catalog = _measured(found, {m.band: m.data >= levels[path] for path, m in read if path in levels})
+    levels = dict(zip(every, saturation or (), strict=False))
+    catalog = _measured(
+        found,
+        {
+            name: band_to_measure(mosaic, found.segmentation, params=settings, mask=bad.get(name))
+            for name, mosaic in others.items()
+        },
+        {m.band: m.data >= levels[path] for path, m in read if path in levels},
+    )
     judge = settings.flux_band or list(found.planes)[-1]
     _write(found, catalog, judge, output)
     for name, why in excluded.items():
         console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage = [
-        {"band": b, "coverage": c, "used": b in found.planes, "masked": told.get(b, "")}
+    coverage: list[dict[str, object]] = [
+        {"band": b, "coverage": c, "role": "searched" if b in found.planes else "not used", "masked": told.get(b, "")}
         for b, c in found.coverage.items()
     ]
+    coverage += [{"band": b, "coverage": None, "role": "measured", "masked": told.get(b, "")} for b in others]
     print_frame(pl.DataFrame(coverage))
     if pictures:
         negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
@@ -196,18 +217,24 @@ def _bad_pixels(
     return masks, told
 
 
-def _measured(found: "FoundSources", saturated: "Mapping[str, NDArray[np.bool_]]") -> "SourceCatalog":
+def _measured(
+    found: "FoundSources",
+    others: "Mapping[str, MeasureImage | Mosaic]",
+    saturated: "Mapping[str, NDArray[np.bool_]]",
+) -> "SourceCatalog":
     """Return the catalogue in all bands."""
     from skymere.segmentation import MeasureImage, measure
 
-    known = {band: mask for band, mask in saturated.items() if band in found.planes}
+    images = {**found.images(), **others}
+    known = {band: mask for band, mask in saturated.items() if band in images}
+    searched = [mask for band, mask in known.items() if band in found.planes]
     stack = MeasureImage(
         data=found.stack.data,
         error=found.stack.error,
-        saturated=np.logical_or.reduce(list(known.values())) if known else None,
+        saturated=np.logical_or.reduce(searched) if searched else None,
         zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
     )
-    return measure(found.segmentation, found.images(), detection=stack, saturated=known)
+    return measure(found.segmentation, images, detection=stack, saturated=known)
 
 
 def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:

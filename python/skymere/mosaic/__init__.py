@@ -10,14 +10,15 @@ from skymere.mosaic.detection_image import (
 )
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
-from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
+from skymere.mosaic.find_sources import FindParams, FoundSources, band_to_measure, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
-from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
+from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
+from skymere.segmentation import labels_on_grid
 
 __all__ = [
     "PRESETS",
@@ -41,6 +42,7 @@ __all__ = [
     "SkyPair",
     "SkyParams",
     "SkySolution",
+    "band_to_measure",
     "cut_window",
     "cutouts",
     "detection_image",

@@ -21,21 +21,21 @@ from skymere.segmentation import (
     detect,
     detect_peaks,
     gaussian_kernel,
+    labels_on_grid,
     measure,
     measure_sky_noise,
     significance,
 )
 from skymere.segmentation.kernels import freeze_kernel
+from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
 from skymere.segmentation.peaks import smoothing_noise
 from skymere.segmentation.significance import Statistic, usable_bands
 from skymere.wcs import Grid
 
-__all__ = ["FindParams", "FoundSources", "Method", "find_sources"]
+__all__ = ["FindParams", "FoundSources", "Method", "band_to_measure", "find_sources"]
 
 Method = Literal["threshold", "peaks"]
 
-# Positions of the corners of two grids may differ by so much [pix].
-_SAME_GRID_PIX = 1e-2
 # Radius of the aperture for whose size the noise correlation is stated [pix].
 _APERTURE_PIX = 5.0
 
@@ -153,21 +153,11 @@ class FoundSources:
         -----
         A band without one gets the errors and the one factor of noise correlation that its sky shows.
         """
-        area = np.array([round(np.pi * _APERTURE_PIX**2)])
         sky = self.segmentation.labels == 0
-        images: dict[str, MeasureImage | Mosaic] = {}
-        for band, plane in self.planes.items():
-            if band in self.mosaics:
-                images[band] = self.mosaics[band]
-                continue
-            data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
-            noise = measure_sky_noise(data, sky, variance=np.square(error))
-            images[band] = replace(
-                plane,
-                error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
-                noise_correlation=float(noise.correlation(area)[0]),
-            )
-        return images
+        return {
+            band: self.mosaics[band] if band in self.mosaics else _with_sky_noise(plane, sky)
+            for band, plane in self.planes.items()
+        }
 
     def flux_table(self, band: str = "") -> pl.DataFrame:
         """Return what `skymere.io.write_detection` writes: peaks, areas and fluxes within the segments.
@@ -303,13 +293,9 @@ def _check(mosaics: Sequence[Mosaic]) -> list[str]:
     if len(set(shapes)) != 1:
         msg = f"mosaics: shapes {dict(zip(names, shapes, strict=True))} are not allowed, they must be equal"
         raise InvalidInputError(msg)
-    first = mosaics[0].grid
-    corners = first.corners()
     for mosaic in mosaics[1:]:
-        x, y = first.pixels(*mosaic.grid.corners().T)
-        expected = first.pixels(*corners.T)
-        apart = float(np.max(np.hypot(x - expected[0], y - expected[1])))
-        if not apart < _SAME_GRID_PIX:
+        apart = distance_pix(mosaics[0].grid, mosaic.grid)
+        if not apart < SAME_GRID_PIX:
             msg = f"mosaics: the grids of {names[0]} and {mosaic.band} differ by {apart:.3g} pixels, they must be one"
             raise InvalidInputError(msg)
     nameless = [m.band for m in mosaics if not np.isfinite(m.zero_point_ab)]
@@ -332,6 +318,59 @@ def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImag
         error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
     return MeasureImage(
         data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
+    )
+
+
+def band_to_measure(
+    mosaic: Mosaic,
+    segmentation: SegmentationMap,
+    *,
+    params: FindParams | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> MeasureImage | Mosaic:
+    """Return a band that was not searched, of any grid, without its background and with its noise.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        The band.
+    segmentation : SegmentationMap
+        Its segments, with a grid, are no sky.
+    params : FindParams, optional
+        Mesh of the background and number of exposures.
+    mask : ndarray, bool, shape (ny, nx), optional
+        True = do not use.
+
+    Returns
+    -------
+    MeasureImage or Mosaic
+        For `skymere.segmentation.measure`, as `FoundSources.images` has them.
+
+    Raises
+    ------
+    InvalidInputError
+        When the segmentation has no grid, or the mask another shape.
+    NoDataError
+        When no pixel is covered, or there is too little sky to measure the noise.
+    """
+    plane = _plane(without_pixels(mosaic, mask), params or FindParams(), negative=False)
+    if plane is None:
+        msg = f"mosaic: band {mosaic.band} has no covered pixel"
+        raise NoDataError(msg)
+    if mosaic.noise is not None:
+        return _as_plane(mosaic, plane)
+    return replace(_with_sky_noise(plane, labels_on_grid(segmentation, mosaic.grid) == 0), grid=mosaic.grid)
+
+
+def _with_sky_noise(plane: MeasureImage, sky: NDArray[np.bool_]) -> MeasureImage:
+    """Return a plane with the errors and the one factor of noise correlation that its sky shows."""
+    data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
+    noise = measure_sky_noise(data, sky, variance=np.square(error))
+    area = np.array([round(np.pi * _APERTURE_PIX**2)])
+    return replace(
+        plane,
+        error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
+        noise_correlation=float(noise.correlation(area)[0]),
     )
 
 

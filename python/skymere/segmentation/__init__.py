@@ -23,6 +23,7 @@ from skymere.segmentation.edit import (
 )
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.on_grid import labels_on_grid
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 from skymere.segmentation.proposals import (
@@ -73,6 +74,7 @@ __all__ = [
     "gaussian_kernel",
     "kron_radius",
     "label",
+    "labels_on_grid",
     "measure",
     "measure_sky_noise",
     "read_edits",

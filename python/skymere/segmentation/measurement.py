@@ -14,8 +14,11 @@ from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.magnitudes import magnitudes
+from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
+from skymere.segmentation.other_grids import measure_other_grid
 from skymere.segmentation.planes import MeasureImage, Parts, parts_of
 from skymere.segmentation.sky import sky_positions
+from skymere.wcs import Grid
 
 __all__ = ["MeasureParams", "measure"]
 
@@ -88,10 +91,11 @@ def measure(
     segmentation : SegmentationMap
         The segments.
     images : mapping of str to Mosaic or MeasureImage
-        The bands, background-subtracted, on the pixels of the segmentation.
+        The bands, background-subtracted. Those whose grid is not that of the segmentation may have any scale, rotation
+        and flip; the segmentation then needs a grid, too.
     detection : str, Mosaic or MeasureImage, optional
         Image on which positions, ellipses, Kron radii and half-light radii are measured: the name of a band or another
-        image, such as a stack of bands; the first band when absent.
+        image on the pixels of the segmentation, such as a stack of bands; the first such band when absent.
     shapes : polars.DataFrame, optional
         Centres, ellipses and Kron radii to be kept instead of measured: columns ``label, x, y, a, b, theta,
         kron_radius`` as in the table that is returned, with a row for every label.
@@ -121,10 +125,16 @@ def measure(
     Raises
     ------
     InvalidInputError
-        When there is no band, the shapes differ or a label is negative.
+        When there is no band, none on the pixels of the segmentation and no detection image, the shapes differ or a
+        label is negative.
 
     Notes
     -----
+    On a grid of its own a band is measured at the same places of the sky: centres through both WCS, ellipses with the
+    derivatives there, circles with the same radius in arcsec (``aperture_diameters_pix`` are pixels of the
+    segmentation), segments as `labels_on_grid` brings them over, errors from the band's own noise. It has no
+    ``flux_total`` and no ``flux_auto_err_total``, and NaN for ``flux_iso`` and ``peak`` of segments that own no pixel.
+
     Every flux and centre is a sum ``sum u d`` over pixels, with the overlaps of an aperture (and those of the pixels
     that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
     ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
@@ -159,32 +169,66 @@ def measure(
     if not saturated.keys() <= images.keys():
         msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
         raise InvalidInputError(msg)
+    grids = {band: _other_grid(image, segmentation) for band, image in images.items()}
     bands = {
-        band: parts_of(image, f"images[{band!r}]", shape=shape, saturated=saturated.get(band))
+        band: parts_of(
+            image, f"images[{band!r}]", shape=shape if grids[band] is None else None, saturated=saturated.get(band)
+        )
         for band, image in images.items()
     }
-    chosen = next(iter(images)) if detection is None else detection
-    if isinstance(chosen, str):
-        if chosen not in bands:
-            msg = f"detection: {chosen!r} is not a band, it must be one of {list(bands)}"
-            raise InvalidInputError(msg)
-        detected = bands[chosen]
-    else:
-        detected = parts_of(chosen, "detection", shape=shape)
+    here = {band: parts for band, parts in bands.items() if grids[band] is None}
+    numbers: dict[str, Any] = {
+        "aperture_radii": [0.5 * d for d in params.aperture_diameters_pix],
+        "kron_factor": params.kron_factor,
+        "kron_min_radius": params.kron_min_radius,
+        "kron_extent": params.kron_extent,
+        "neighbours": params.neighbours,
+        "is_extended": params.extended,
+    }
     found = _rust.measure(
         segmentation.labels,
-        detected,
+        _detection(detection, here, segmentation),
         None if params.kernel is None else as_kernel(params.kernel),
-        list(bands.values()),
+        list(here.values()),
         None if shapes is None else _held(shapes, segmentation),
-        aperture_radii=[0.5 * d for d in params.aperture_diameters_pix],
-        kron_factor=params.kron_factor,
-        kron_min_radius=params.kron_min_radius,
-        kron_extent=params.kron_extent,
-        neighbours=params.neighbours,
-        is_extended=params.extended,
+        **numbers,
     )
+    measured = dict(zip(here, found["bands"], strict=True))
+    for band, grid in grids.items():
+        if grid is not None:
+            measured[band] = measure_other_grid(segmentation, found, bands[band], grid, numbers)
+    found["bands"] = [measured[band] for band in bands]
     return SourceCatalog(table=pl.DataFrame(_columns(found, bands, segmentation, params)), bands=tuple(bands))
+
+
+def _other_grid(image: Mosaic | MeasureImage, segmentation: SegmentationMap) -> Grid | None:
+    """Return the grid of an image that is not on the pixels of the segmentation, else None."""
+    grid = getattr(image, "grid", None)
+    if grid is None or segmentation.grid is None:
+        return None
+    is_same = segmentation.grid is grid or distance_pix(segmentation.grid, grid) < SAME_GRID_PIX
+    return None if is_same else grid
+
+
+def _detection(
+    chosen: str | Mosaic | MeasureImage | None, here: Mapping[str, Parts], segmentation: SegmentationMap
+) -> Parts:
+    """Return the image on which shapes are measured."""
+    rule = f"it must be an image on the pixels of the segmentation, or one of the bands {list(here)} that are"
+    if chosen is None:
+        if not here:
+            msg = f"detection: is missing; {rule}"
+            raise InvalidInputError(msg)
+        return next(iter(here.values()))
+    if isinstance(chosen, str):
+        if chosen not in here:
+            msg = f"detection: {chosen!r} is not a band on the pixels of the segmentation; {rule}"
+            raise InvalidInputError(msg)
+        return here[chosen]
+    if _other_grid(chosen, segmentation) is not None:
+        msg = f"detection: its grid is another; {rule}"
+        raise InvalidInputError(msg)
+    return parts_of(chosen, "detection", shape=segmentation.shape)
 
 
 def _held(shapes: pl.DataFrame, segmentation: SegmentationMap) -> NDArray[np.float64]:
