@@ -16,7 +16,7 @@ from skymere.io.exposures import (
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import physical_cards, read_grid, read_image, read_mask, write_image, write_with_data
 from skymere.io.mosaics import read_mosaic, write_mosaic
-from skymere.io.psf_libraries import PsfLibrary, read_psf_library
+from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_mosaic",
+    "read_psf_image",
     "read_psf_library",
     "write_detection",
     "write_headerlet",
