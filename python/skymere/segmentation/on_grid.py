@@ -14,6 +14,7 @@ __all__ = ["SAME_GRID_PIX", "LocalMap", "distance_pix", "labels_on_grid", "local
 # Two grids are one when their corners are so close.
 SAME_GRID_PIX = 1e-2
 _HALF_STEP_PIX = 0.5
+_AT_A_TIME = 1 << 20
 
 
 def distance_pix(one: Grid, other: Grid) -> float:
@@ -129,12 +130,19 @@ def labels_on_grid(segmentation: SegmentationMap, grid: Grid, *, target: int | N
 
 def _labels_at(segmentation: SegmentationMap, grid: Grid, dx: float, dy: float) -> NDArray[np.int32]:
     """Return the labels at points beside the centres of pixels."""
-    rows, columns = np.indices(grid.shape, dtype=np.float64)
     assert segmentation.grid is not None
-    x, y = segmentation.grid.pixels(*grid.sky(columns.ravel() + dx, rows.ravel() + dy))
     ny, nx = segmentation.shape
-    # Rounded, because points on the edge of a pixel come back a little beside it.
-    ix, iy = (np.floor(np.round(np.nan_to_num(v, nan=-9.0), 6) + 0.5).astype(np.int64) for v in (x, y))
-    inside = (ix >= 0) & (iy >= 0) & (ix < nx) & (iy < ny)
-    found = np.where(inside, segmentation.labels[np.clip(iy, 0, ny - 1), np.clip(ix, 0, nx - 1)], 0)
-    return np.asarray(found.reshape(grid.shape), np.int32)
+    out: NDArray[np.int32] = np.zeros(grid.shape, np.int32)
+    columns = np.arange(grid.shape[1], dtype=np.float64)
+    # A few rows at a time: positions are 30 times as large as labels.
+    n_rows = max(1, _AT_A_TIME // grid.shape[1])
+    for first in range(0, grid.shape[0], n_rows):
+        part = out[first : first + n_rows]
+        rows = np.arange(first, first + len(part), dtype=np.float64)
+        u, v = np.broadcast_arrays(columns + dx, rows[:, np.newaxis] + dy)
+        x, y = segmentation.grid.pixels(*grid.sky(u.ravel(), v.ravel()))
+        # Rounded, because points on the edge of a pixel come back a little beside it.
+        ix, iy = (np.floor(np.round(np.nan_to_num(p, nan=-9.0), 6) + 0.5).astype(np.int64) for p in (x, y))
+        inside = (ix >= 0) & (iy >= 0) & (ix < nx) & (iy < ny)
+        part.ravel()[inside] = segmentation.labels[iy[inside], ix[inside]]
+    return out
