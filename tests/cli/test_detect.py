@@ -172,7 +172,10 @@ def test_images_of_other_pixels_are_measured_in_the_same_run(call, tmp_path) -> 
     ratio = table["flux_auto_irac1"] / table["flux_auto_f814w"]
     error = ratio * (table["flux_auto_err_irac1"] / table["flux_auto_irac1"])
     assert (abs(ratio - 2.0) < 3 * error + 0.15).all(), ratio
-    assert 0 < error.max() < 0.1
+    # The noise of 2.0 in each coarse pixel of the Kron aperture, those at its edge in part.
+    area = np.pi * table["a"] * table["b"] * table["kron_radius"] ** 2 / 100
+    expected = 2.0 * area.sqrt() * 10 ** (-0.4 * (25.0 - 23.9))
+    assert (table["flux_auto_err_irac1"] / expected).is_between(0.75, 1.05).all()
     with fits.open(tmp_path / "a" / "sources.fits") as hdus:
         assert "flux_auto_irac1" in hdus[1].columns.names
     (tmp_path / "irac1-bad.reg").write_text(f'icrs\ncircle({table["ra"][0]}, {table["dec"][0]}, 1.3")\n')

@@ -92,7 +92,7 @@ def detect(
     Example: `skymere detect f606w_drz.fits f814w_drz.fits --mask f814w=satellite.reg --mask borders.reg`
     """
     from skymere._params import resolve_params
-    from skymere.mosaic import FindParams, band_to_measure, find_sources
+    from skymere.mosaic import FindParams, band_to_measure, find_sources, without_pixels
 
     chosen = _given(params, set_, {"image": image, "method": method, "flux_band": flux_band})
     is_peaks = chosen.get("method") == "peaks"
@@ -147,7 +147,8 @@ def detect(
     print_frame(pl.DataFrame(coverage))
     if pictures:
         negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
-        for path in _draw(found, negative, catalog, mosaics, settings.background, output):
+        seen = [without_pixels(m, bad.get(m.band)) for m in mosaics]
+        for path in _draw(found, negative, catalog, seen, settings.background, output):
             console.print(f"  {path}", soft_wrap=True)
         n = negative.segmentation.n_sources
         console.print(f"{n} detections in the negative image")
