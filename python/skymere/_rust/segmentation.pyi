@@ -106,6 +106,7 @@ def measure(
     kernel: NDArray[np.float32] | None,
     bands: Sequence[_ImageParts],
     shapes: NDArray[np.float64] | None,
+    wanted: NDArray[np.int32] | None,
     *,
     aperture_radii: Sequence[float],
     kron_factor: float,

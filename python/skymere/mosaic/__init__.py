@@ -5,11 +5,13 @@ from skymere.mosaic.detection_image import (
     DetectionImage,
     detection_image,
     n_exposures,
+    stack_of_parts,
     subtract_background,
     without_pixels,
 )
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
+from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
 from skymere.mosaic.find_sources import FindParams, FoundSources, band_to_measure, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
@@ -18,6 +20,7 @@ from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, m
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
+from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import labels_on_grid
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "FindParams",
     "FlagParams",
     "Flagged",
+    "FoundBlocks",
     "FoundSources",
     "GridParams",
     "MosaicParams",
@@ -42,6 +46,8 @@ __all__ = [
     "SkyPair",
     "SkyParams",
     "SkySolution",
+    "StoredBand",
+    "StoredMosaic",
     "band_to_measure",
     "cut_window",
     "cutouts",
@@ -49,6 +55,7 @@ __all__ = [
     "drizzle_exposures",
     "drizzle_stream",
     "find_sources",
+    "find_sources_blocks",
     "flag_exposures",
     "iter_flagged",
     "labels_on_grid",
@@ -60,6 +67,8 @@ __all__ = [
     "region_files_beside",
     "resolve",
     "solve_sky",
+    "stack_of_parts",
+    "stored_band",
     "subtract_background",
     "subtractable_sky",
     "without_pixels",

@@ -1,7 +1,8 @@
 """One image to detect on, from mosaics of several bands."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,19 @@ from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.mosaic.stored import StoredMosaic
 
-__all__ = ["DetectionImage", "detection_image", "n_exposures", "subtract_background", "without_pixels"]
+__all__ = [
+    "DetectionImage",
+    "covered_pixels",
+    "detection_image",
+    "n_exposures",
+    "stack_of_parts",
+    "subtract_background",
+    "without_pixels",
+]
+
+_AnyMosaic = TypeVar("_AnyMosaic", Mosaic, StoredMosaic)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,7 +60,7 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     ndarray, float32, shape (ny, nx) [unit of the mosaic]
         NaN where nothing covers.
     float
-        k, the median of rms^2 x weight: the variance of the background in a pixel is k / weight.
+        k, the square of the median of rms x sqrt(weight): the variance of the background in a pixel is k / weight.
 
     Raises
     ------
@@ -59,21 +71,21 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     -----
     This is SExtractor's use of a weight map (WEIGHT_TYPE MAP_WEIGHT; Bertin & Arnouts 1996).
     """
-    covered = mosaic.covered & np.isfinite(mosaic.data)
+    covered = covered_pixels(mosaic)
     if not covered.any():
         msg = f"mosaic: band {mosaic.band} has no covered pixel"
         raise NoDataError(msg)
     background = estimate_background(mosaic.data, mask=~covered, params=params)
-    k = float(np.median(background.rms[covered].astype(np.float64) ** 2 * mosaic.weight[covered]))
+    k = float(np.median(background.rms[covered] * np.sqrt(mosaic.weight[covered]))) ** 2
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
 
 
-def without_pixels(mosaic: Mosaic, bad: NDArray[np.bool_] | None) -> Mosaic:
+def without_pixels(mosaic: _AnyMosaic, bad: NDArray[np.bool_] | None) -> _AnyMosaic:
     """Return a mosaic in which pixels count as never seen: not by the background, nor by the noise or a flux.
 
     Parameters
     ----------
-    mosaic : Mosaic
+    mosaic : Mosaic or StoredMosaic
         One band.
     bad : ndarray, bool, shape (ny, nx), or None
         True = do not use.
@@ -85,7 +97,15 @@ def without_pixels(mosaic: Mosaic, bad: NDArray[np.bool_] | None) -> Mosaic:
     """
     if bad is None:
         return mosaic
-    return replace(mosaic, data=np.where(as_mask(bad, "bad", shape=mosaic.shape), np.float32(np.nan), mosaic.data))
+    mask = as_mask(bad, "bad", shape=mosaic.shape)
+    if isinstance(mosaic, Mosaic):
+        return replace(mosaic, data=np.where(mask, np.float32(np.nan), mosaic.data))
+    return replace(mosaic, bad=mask)
+
+
+def covered_pixels(mosaic: Mosaic) -> NDArray[np.bool_]:
+    """Return the pixels to which something finite contributed."""
+    return np.asarray(mosaic.covered & np.isfinite(mosaic.data))
 
 
 def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
@@ -138,16 +158,25 @@ def detection_image(
     if nameless and len(mosaics) > 1:
         msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
         raise InvalidInputError(msg)
-    total = np.zeros(mosaics[0].shape, np.float64)
-    weights = np.zeros_like(total)
-    for mosaic in mosaics:
-        data, k = subtract_background(mosaic, params=params or BackgroundParams())
+    background = params or BackgroundParams()
+    parts = ((mosaic, *subtract_background(mosaic, params=background)) for mosaic in mosaics)
+    return stack_of_parts(parts, min_exposures=min_exposures)
+
+
+def stack_of_parts(
+    parts: Iterable[tuple[Mosaic, NDArray[np.float32], float]], *, min_exposures: int = 1
+) -> DetectionImage:
+    """Return the stack of mosaics, or of a window of them, with their data without background and its constant k."""
+    total, weights = np.zeros(()), np.zeros(())
+    bands = []
+    for mosaic, data, k in parts:
         unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
         good = np.isfinite(data) & (n_exposures(mosaic) >= min(min_exposures, len(mosaic.exposure_ids)))
         weight = np.where(good, mosaic.weight / (k * unit**2), 0.0)
-        total += np.where(good, data, 0.0) * unit * weight
-        weights += weight
+        total = total + np.where(good, data, 0.0) * unit * weight
+        weights = weights + weight
+        bands.append(mosaic.band)
     with np.errstate(divide="ignore", invalid="ignore"):
         stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
         error = (1.0 / np.sqrt(weights)).astype(np.float32)
-    return DetectionImage(data=stacked, error=error, bands=tuple(m.band for m in mosaics))
+    return DetectionImage(data=stacked, error=error, bands=tuple(bands))

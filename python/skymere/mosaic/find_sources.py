@@ -13,11 +13,13 @@ from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background, without_pixels
+from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
     PeakParams,
     SignificanceParams,
+    SkyNoise,
     detect,
     detect_peaks,
     gaussian_kernel,
@@ -30,9 +32,22 @@ from skymere.segmentation.kernels import freeze_kernel
 from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
 from skymere.segmentation.peaks import smoothing_noise
 from skymere.segmentation.significance import Statistic, usable_bands
+from skymere.segmentation.sky_noise import SkyScatter
 from skymere.wcs import Grid
 
-__all__ = ["FindParams", "FoundSources", "Method", "band_to_measure", "find_sources"]
+__all__ = [
+    "FindParams",
+    "FoundSources",
+    "Method",
+    "as_plane",
+    "band_to_measure",
+    "check_mosaics",
+    "find_sources",
+    "plane_of",
+    "searched_as",
+    "stack_of",
+    "with_noise",
+]
 
 Method = Literal["threshold", "peaks"]
 
@@ -175,6 +190,16 @@ class FoundSources:
         return fluxes.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
 
 
+def with_noise(plane: MeasureImage, variance: NDArray[np.float32], noise: SkyNoise | SkyScatter) -> MeasureImage:
+    """Return a plane with the errors and the noise correlation of its sky."""
+    area = np.array([round(np.pi * _APERTURE_PIX**2)])
+    return replace(
+        plane,
+        error=np.nan_to_num(np.sqrt(variance), nan=np.inf),
+        noise_correlation=float(noise.correlation(area)[0]),
+    )
+
+
 def find_sources(
     mosaics: Sequence[Mosaic],
     *,
@@ -215,7 +240,7 @@ def find_sources(
     `detect_peaks`.
     """
     params = params or FindParams()
-    names = _check(mosaics)
+    names = check_mosaics(mosaics)
     grid = mosaics[0].grid
     bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
     images = {m.band: _plane(without_pixels(m, bad.get(m.band)), params, negative=negative) for m in mosaics}
@@ -225,12 +250,12 @@ def find_sources(
         msg = f"mosaics: none of the bands {names} can be used: {reasons}"
         raise NoDataError(msg)
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
-    stack = _stack(planes)
+    stack = stack_of(planes)
     about = {
         "excluded": MappingProxyType(reasons),
         "coverage": MappingProxyType(dict(coverage)),
         "mosaics": MappingProxyType(
-            {m.band: _as_plane(m, planes[m.band]) for m in mosaics if m.band in planes and m.noise is not None}
+            {m.band: as_plane(m, planes[m.band]) for m in mosaics if m.band in planes and m.noise is not None}
         ),
     }
     common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
@@ -243,9 +268,7 @@ def find_sources(
     else:
         together = significance(planes, params=replace(params.significance(), kernel=sources.kernel))
         snr, correlation = together.data, max(together.noise.values())
-        split = None if sources.deblend is None else replace(sources.deblend, kernel=None)
-        filtered = replace(sources, kernel=None, threshold_noise="filtered", deblend=split)
-        found = detect(snr, error=1.0, mask=~np.isfinite(snr), grid=grid, params=filtered)
+        found = detect(snr, error=1.0, mask=~np.isfinite(snr), grid=grid, params=searched_as(params))
     return FoundSources(
         segmentation=found,
         snr=snr,
@@ -253,6 +276,13 @@ def find_sources(
         threshold=sources.threshold,
         **common,  # type: ignore[arg-type]
     )
+
+
+def searched_as(params: FindParams) -> DetectParams:
+    """Return how a significance, which is filtered already, is searched."""
+    sources = params.sources
+    split = None if sources.deblend is None else replace(sources.deblend, kernel=None)
+    return replace(sources, kernel=None, threshold_noise="filtered", deblend=split)
 
 
 def _peaks(
@@ -283,8 +313,14 @@ def _peaks(
     )
 
 
-def _check(mosaics: Sequence[Mosaic]) -> list[str]:
-    """Return the names of the bands, if they can be searched together."""
+def check_mosaics(mosaics: Sequence[Mosaic] | Sequence[StoredMosaic]) -> list[str]:
+    """Return the names of the bands.
+
+    Raises
+    ------
+    InvalidInputError
+        When they cannot be searched together.
+    """
     names = [m.band for m in mosaics]
     if not names or len(set(names)) != len(names):
         msg = f"mosaics: bands {names} are not allowed, at least one and each only once"
@@ -311,6 +347,13 @@ def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImag
         data, k = subtract_background(mosaic, params=params.background)
     except NoDataError:
         return None
+    return plane_of(mosaic, data, k, params, negative=negative)
+
+
+def plane_of(
+    mosaic: Mosaic, data: NDArray[np.float32], k: float, params: FindParams, *, negative: bool
+) -> MeasureImage:
+    """Return a band, or a window of it, without its background [uJy where known]; ``k / weight`` is its variance."""
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
     unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
     good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
@@ -358,7 +401,7 @@ def band_to_measure(
         msg = f"mosaic: band {mosaic.band} has no covered pixel"
         raise NoDataError(msg)
     if mosaic.noise is not None:
-        return _as_plane(mosaic, plane)
+        return as_plane(mosaic, plane)
     return replace(_with_sky_noise(plane, labels_on_grid(segmentation, mosaic.grid) == 0), grid=mosaic.grid)
 
 
@@ -366,21 +409,17 @@ def _with_sky_noise(plane: MeasureImage, sky: NDArray[np.bool_]) -> MeasureImage
     """Return a plane with the errors and the one factor of noise correlation that its sky shows."""
     data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
     noise = measure_sky_noise(data, sky, variance=np.square(error))
-    area = np.array([round(np.pi * _APERTURE_PIX**2)])
-    return replace(
-        plane,
-        error=np.nan_to_num(np.sqrt(noise.variance), nan=np.inf),
-        noise_correlation=float(noise.correlation(area)[0]),
-    )
+    return with_noise(plane, noise.variance, noise)
 
 
-def _as_plane(mosaic: Mosaic, plane: MeasureImage) -> Mosaic:
+def as_plane(mosaic: Mosaic, plane: MeasureImage) -> Mosaic:
     """Return a mosaic with the pixels of its plane, in its own unit."""
     unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
     return replace(mosaic, data=np.asarray(np.asarray(plane.data) / np.float32(unit), np.float32))
 
 
-def _stack(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+    """Return the inverse-variance mean of bands, or of a window of them."""
     total, weights = np.zeros(()), np.zeros(())
     for plane in planes.values():
         data, error = np.asarray(plane.data), np.asarray(plane.error, np.float64)

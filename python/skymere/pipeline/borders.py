@@ -5,6 +5,7 @@ may run between them. Near a border, therefore, the position that decides is the
 the tiles (by number) that see the source: all tiles know it and agree on the owner.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import SegmentationMap
 from skymere.lake import Lake, Tile, around, separation
 from skymere.mosaic import DetectionImage
-from skymere.segmentation import MeasureImage, measure
+from skymere.segmentation import MeasureImage, measure_blocks
 
 __all__ = ["border_of", "neighbours", "owned_sources"]
 
@@ -24,11 +25,18 @@ _ZONE_PIX = 4.0
 _SCHEMA = {"label": pl.Int32(), "ra": pl.Float64(), "dec": pl.Float64()}
 
 
-def border_of(lake: Lake, tile: str, segmentation: SegmentationMap, image: DetectionImage) -> dict[str, Any]:
+def border_of(
+    lake: Lake, tile: str, segmentation: SegmentationMap, stack: Callable[[slice, slice], DetectionImage], *, side: int
+) -> dict[str, Any]:
     """Return the attribute ``border`` of a segmentation: ``label, ra, dec`` of what is close to another tile."""
     if not lake.tiles.neighbours(tile):
         return {}
-    found = measure(segmentation, {"detection": MeasureImage(data=image.data, error=image.error)}).table
+
+    def read(rows: slice, columns: slice) -> dict[str, Any]:
+        image = stack(rows, columns)
+        return {"images": {"detection": MeasureImage(data=image.data, error=image.error)}}
+
+    found = measure_blocks(segmentation, read, blocks=side).table
     here = lake.tiles[tile]
     zone = _ZONE_PIX * here.grid.scale_arcsec
     near = _crosses(here, found["ra"].to_numpy(), found["dec"].to_numpy(), zone)

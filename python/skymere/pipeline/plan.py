@@ -40,11 +40,29 @@ class SurveyPlan:
         Folder of the lake; made when it does not exist.
     pictures : str
         Folder for pictures.
+    block_pix : int
+        Mosaics with more pixels than a square of this side are searched and measured in such blocks, with the same
+        results; what they cost in memory is a block [pix].
+
+    Raises
+    ------
+    InvalidInputError
+        When the blocks have no side.
     """
 
     exposures: tuple[str, ...]
     lake: str = "lake"
     pictures: str = "pictures"
+    block_pix: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.block_pix < 1:
+            msg = f"block_pix: {self.block_pix} is not allowed, it must be at least 1 pixel"
+            raise InvalidInputError(msg)
+
+    def is_large(self, shape: tuple[int, int]) -> bool:
+        """Whether an image is worked on block by block."""
+        return shape[0] * shape[1] > self.block_pix**2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap
 from skymere.lake import ArrayGroup, Lake
+from skymere.mosaic import StoredMosaic
+from skymere.mosaic.stored import Sliceable
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
     "MOSAIC_DQ",
     "FlaggedExposures",
+    "SaturatedPixels",
     "StoredExposures",
     "detection_bands",
     "exposure_outlines",
@@ -27,6 +30,7 @@ __all__ = [
     "load_segmentation",
     "mosaic_rows",
     "saturated_pixels",
+    "stored_mosaics",
     "tiles_with_mosaics",
     "usable_exposures",
 ]
@@ -137,27 +141,70 @@ def load_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> l
 def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
     band, arrays = row["band"], lake.arrays("mosaic", tile)
     return Mosaic(
-        band=band,
         grid=arrays.grid(f"{band}/sci"),
         data=arrays[f"{band}/sci"][...],
         weight=arrays[f"{band}/wht"][...],
         variance=arrays[f"{band}/var"][...],
         context=arrays[f"{band}/ctx"][...],
-        exposure_ids=tuple(json.loads(row["exposure_ids"])),
-        unit=row["unit"],
-        zero_point_ab=float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
-        weight_kind=row["weight_kind"],
-        noise_correlation=row["noise_correlation"],
         noise=_noise(arrays, band),
         params=json.loads(row["params"]),
+        **_about(row),
     )
 
 
-def saturated_pixels(lake: Lake, tile: str, bands: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class SaturatedPixels:
+    """The saturated pixels of a mosaic, read window by window."""
+
+    dq: Sliceable
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        """Return a window."""
+        return np.asarray((self.dq[rows, columns] & np.uint32(MOSAIC_DQ["saturated"])) != 0)
+
+
+def saturated_pixels(lake: Lake, tile: str, bands: Iterable[str]) -> dict[str, SaturatedPixels]:
     """Return where exposures of each band are saturated; without bands whose mosaics do not say it."""
     arrays = lake.arrays("mosaic", tile)
-    known = [band for band in bands if f"{band}/dq" in arrays]
-    return {band: (arrays[f"{band}/dq"][...] & np.uint32(MOSAIC_DQ["saturated"])) != 0 for band in known}
+    return {band: SaturatedPixels(arrays[f"{band}/dq"]) for band in bands if f"{band}/dq" in arrays}
+
+
+def stored_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> list[StoredMosaic]:
+    """Return the mosaics of a tile as they are stored, to be read window by window; otherwise as `load_mosaics`."""
+    rows = {row["band"]: row for row in mosaic_rows(lake, tile).iter_rows(named=True)}
+    return [_stored(lake, tile, rows[band]) for band in (rows if bands is None else bands)]
+
+
+def _stored(lake: Lake, tile: str, row: dict[str, Any]) -> StoredMosaic:
+    band, arrays = row["band"], lake.arrays("mosaic", tile)
+    has_noise = f"{band}/noise_kernel" in arrays
+    noise = None
+    if has_noise:
+        kernel = arrays[f"{band}/noise_kernel"]
+        nowhere = np.zeros((1, 1), np.uint8)
+        noise = NoiseCovariance(kernels=kernel[...], class_map=nowhere, classes=tuple(kernel.attributes["classes"]))
+    return StoredMosaic(
+        grid=arrays.grid(f"{band}/sci"),
+        data=arrays[f"{band}/sci"],
+        weight=arrays[f"{band}/wht"],
+        variance=arrays[f"{band}/var"],
+        context=arrays[f"{band}/ctx"],
+        noise=noise,
+        noise_class=arrays[f"{band}/noise_class"] if has_noise else None,
+        **_about(row),
+    )
+
+
+def _about(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what the row of a mosaic says about it."""
+    return {
+        "band": row["band"],
+        "exposure_ids": tuple(json.loads(row["exposure_ids"])),
+        "unit": row["unit"],
+        "zero_point_ab": float("nan") if row["zero_point_ab"] is None else row["zero_point_ab"],
+        "weight_kind": row["weight_kind"],
+        "noise_correlation": row["noise_correlation"],
+    }
 
 
 def _noise(arrays: ArrayGroup, band: str) -> NoiseCovariance | None:

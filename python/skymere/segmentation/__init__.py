@@ -23,6 +23,7 @@ from skymere.segmentation.edit import (
 )
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
+from skymere.segmentation.measurement_blocks import StoredLabels, measure_blocks
 from skymere.segmentation.on_grid import labels_on_grid
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
@@ -35,7 +36,8 @@ from skymere.segmentation.proposals import (
     star_regions,
 )
 from skymere.segmentation.significance import Significance, SignificanceParams, significance
-from skymere.segmentation.sky_noise import SkyNoise, measure_sky_noise
+from skymere.segmentation.significance_blocks import BlockSignificance, significance_blocks
+from skymere.segmentation.sky_noise import SkyNoise, SkyScatter, measure_sky_noise, measure_sky_scatter
 
 __all__ = [
     "PYRAMID",
@@ -43,6 +45,7 @@ __all__ = [
     "ApertureFlux",
     "BlankParams",
     "BlockSegmentation",
+    "BlockSignificance",
     "DeblendParams",
     "DetectParams",
     "Edit",
@@ -56,8 +59,10 @@ __all__ = [
     "Significance",
     "SignificanceParams",
     "SkyNoise",
+    "SkyScatter",
     "SourceFlag",
     "StarParams",
+    "StoredLabels",
     "aperture_flux",
     "apply_edits",
     "bad_pixels",
@@ -76,8 +81,11 @@ __all__ = [
     "label",
     "labels_on_grid",
     "measure",
+    "measure_blocks",
     "measure_sky_noise",
+    "measure_sky_scatter",
     "read_edits",
     "significance",
+    "significance_blocks",
     "star_regions",
 ]

@@ -1,6 +1,6 @@
 """Detection on an image larger than memory: block by block, with the labels of one pass."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError
 from skymere.segmentation.detection import DetectParams, ImageInputs, image_inputs, settings, usable_noise
 from skymere.segmentation.kernels import as_kernel
+from skymere.segmentation.windows import Window, partition, widened
 from skymere.wcs import Grid
 
 __all__ = ["BlockSegmentation", "ReadBlock", "detect_blocks"]
@@ -112,13 +113,12 @@ def detect_blocks(
     1
     """
     params = params or DetectParams()
-    windows = list(_squares(shape, blocks)) if isinstance(blocks, int) else [_window(block, shape) for block in blocks]
-    _check_partition(windows, shape)
+    windows = partition(shape, blocks)
     kernel = None if params.kernel is None else as_kernel(params.kernel)
     noise = _measured_noise(read, shape, kernel) if params.threshold_noise == "measured" else 1.0
     detector = _rust.Detector(*shape, kernel, **settings(params, noise))
-    for (y0, y1), (x0, x1) in windows:
-        origin, core, inputs = _read(read, shape, (y0, y1, x0, x1), detector.margin())
+    for block in windows:
+        origin, core, inputs = _read(read, shape, block, detector.margin())
         detector.add(*inputs, origin, core)
     found = detector.finish()
     told = {**asdict(params), "noise_correlation": noise}
@@ -127,52 +127,12 @@ def detect_blocks(
     )
 
 
-_Window = tuple[tuple[int, int], tuple[int, int]]
-
-
-def _squares(shape: tuple[int, int], side: int) -> Iterator[_Window]:
-    if side < 1:
-        msg = f"blocks: {side} is not allowed, it must be at least 1 pixel"
-        raise InvalidInputError(msg)
-    ny, nx = shape
-    for y in range(0, ny, side):
-        for x in range(0, nx, side):
-            yield (y, min(y + side, ny)), (x, min(x + side, nx))
-
-
-def _window(block: tuple[slice, slice], shape: tuple[int, int]) -> _Window:
-    (y0, y1, ystep), (x0, x1, xstep) = (part.indices(n) for part, n in zip(block, shape, strict=True))
-    if ystep != 1 or xstep != 1:
-        msg = f"blocks: {block} is not allowed, slices must have a step of 1"
-        raise InvalidInputError(msg)
-    return (y0, y1), (x0, x1)
-
-
-def _check_partition(windows: list[_Window], shape: tuple[int, int]) -> None:
-    """Raise unless each pixel lies in one window."""
-    covered = sum((y1 - y0) * (x1 - x0) for (y0, y1), (x0, x1) in windows)
-    by_row = sorted(windows)
-    overlapping = 0
-    for i, ((y0, y1), (x0, x1)) in enumerate(by_row):
-        for (v0, _), (u0, u1) in by_row[i + 1 :]:
-            if v0 >= y1:
-                break
-            overlapping += u0 < x1 and x0 < u1 and y0 < y1 and x0 < x1 and u0 < u1
-    if overlapping or covered != shape[0] * shape[1]:
-        msg = (
-            f"blocks: {len(windows)} blocks with {covered} pixels, {overlapping} pairs of which overlap, are not "
-            f"allowed, each of the {shape[0]} x {shape[1]} pixels must lie in one"
-        )
-        raise InvalidInputError(msg)
-
-
 def _read(
-    read: ReadBlock, shape: tuple[int, int], core: tuple[int, int, int, int], margin: tuple[int, int]
+    read: ReadBlock, shape: tuple[int, int], block: Window, margin: tuple[int, int]
 ) -> tuple[tuple[int, int], tuple[list[int], list[int]], ImageInputs]:
     """Return the origin of a block with its margin, where the block lies in it, and its pixels."""
-    y0, y1, x0, x1 = core
-    top, left = max(y0 - margin[0], 0), max(x0 - margin[1], 0)
-    bottom, right = min(y1 + margin[0], shape[0]), min(x1 + margin[1], shape[1])
+    (y0, y1), (x0, x1) = block
+    (top, bottom), (left, right) = widened(block, margin, shape)
     given = dict(read(slice(top, bottom), slice(left, right)))
     unknown = sorted(set(given) - {"data", "error", "weight", "mask"})
     if unknown or "data" not in given:
@@ -191,6 +151,6 @@ def _measured_noise(read: ReadBlock, shape: tuple[int, int], kernel: NDArray[np.
     reach = 0 if kernel is None else kernel.shape[0] // 2
     depths = []
     for y0, y1 in _rust.sampled_rows(*shape):
-        _, (rows, _), inputs = _read(read, shape, (y0, y1, 0, shape[1]), (reach, 0))
+        _, (rows, _), inputs = _read(read, shape, ((y0, y1), (0, shape[1])), (reach, 0))
         depths.append(_rust.negative_depths(*inputs, kernel, [rows]))
     return usable_noise(_rust.noise_of_depths(np.concatenate(depths)))

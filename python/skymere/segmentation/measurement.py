@@ -16,14 +16,16 @@ from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freez
 from skymere.segmentation.magnitudes import magnitudes
 from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
 from skymere.segmentation.other_grids import measure_other_grid
-from skymere.segmentation.planes import MeasureImage, Parts, parts_of
+from skymere.segmentation.planes import MeasureImage, parts_of
 from skymere.segmentation.sky import sky_positions
 from skymere.wcs import Grid
 
-__all__ = ["MeasureParams", "measure"]
+__all__ = ["MeasureParams", "Measured", "catalog_of", "held_shapes", "measure", "measured"]
 
 _EXTENDED = {"flux_auto_err_total", "flux_total", "flux_total_err"}
 _SHAPE = ("x", "y", "a", "b", "theta", "kron_radius")
+# Centres lie on a lattice, so that their offsets from pixels are exact in any window.
+_STEPS_PER_PIXEL = 2.0**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,41 +166,25 @@ def measure(
     if not images:
         msg = "images: at least one band is needed"
         raise InvalidInputError(msg)
-    shape = segmentation.shape
     saturated = dict(saturated or {})
     if not saturated.keys() <= images.keys():
         msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
         raise InvalidInputError(msg)
     grids = {band: _other_grid(image, segmentation) for band, image in images.items()}
-    bands = {
-        band: parts_of(
-            image, f"images[{band!r}]", shape=shape if grids[band] is None else None, saturated=saturated.get(band)
-        )
-        for band, image in images.items()
-    }
-    here = {band: parts for band, parts in bands.items() if grids[band] is None}
-    numbers: dict[str, Any] = {
-        "aperture_radii": [0.5 * d for d in params.aperture_diameters_pix],
-        "kron_factor": params.kron_factor,
-        "kron_min_radius": params.kron_min_radius,
-        "kron_extent": params.kron_extent,
-        "neighbours": params.neighbours,
-        "is_extended": params.extended,
-    }
-    found = _rust.measure(
+    if detection is not None and not isinstance(detection, str) and _other_grid(detection, segmentation) is not None:
+        msg = "detection: its grid is another, it must be that of the segmentation"
+        raise InvalidInputError(msg)
+    found = measured(
         segmentation.labels,
-        _detection(detection, here, segmentation),
-        None if params.kernel is None else as_kernel(params.kernel),
-        list(here.values()),
-        None if shapes is None else _held(shapes, segmentation),
-        **numbers,
+        {band: image for band, image in images.items() if grids[band] is None},
+        detection=detection,
+        saturated={band: mask for band, mask in saturated.items() if grids[band] is None},
+        shapes=None if shapes is None else held_shapes(shapes, segmentation.ids),
+        params=params,
     )
-    measured = dict(zip(here, found["bands"], strict=True))
-    for band, grid in grids.items():
-        if grid is not None:
-            measured[band] = measure_other_grid(segmentation, found, bands[band], grid, numbers)
-    found["bands"] = [measured[band] for band in bands]
-    return SourceCatalog(table=pl.DataFrame(_columns(found, bands, segmentation, params)), bands=tuple(bands))
+    return catalog_of(
+        _with_other_grids(found, segmentation, images, grids, saturated, params), segmentation.grid, params
+    )
 
 
 def _other_grid(image: Mosaic | MeasureImage, segmentation: SegmentationMap) -> Grid | None:
@@ -210,35 +196,119 @@ def _other_grid(image: Mosaic | MeasureImage, segmentation: SegmentationMap) -> 
     return None if is_same else grid
 
 
-def _detection(
-    chosen: str | Mosaic | MeasureImage | None, here: Mapping[str, Parts], segmentation: SegmentationMap
-) -> Parts:
-    """Return the image on which shapes are measured."""
-    rule = f"it must be an image on the pixels of the segmentation, or one of the bands {list(here)} that are"
-    if chosen is None:
-        if not here:
-            msg = f"detection: is missing; {rule}"
-            raise InvalidInputError(msg)
-        return next(iter(here.values()))
-    if isinstance(chosen, str):
-        if chosen not in here:
-            msg = f"detection: {chosen!r} is not a band on the pixels of the segmentation; {rule}"
-            raise InvalidInputError(msg)
-        return here[chosen]
-    if _other_grid(chosen, segmentation) is not None:
-        msg = f"detection: its grid is another; {rule}"
+def _numbers(params: MeasureParams) -> dict[str, Any]:
+    """Return the parameters as the kernel takes them."""
+    return {
+        "aperture_radii": [0.5 * d for d in params.aperture_diameters_pix],
+        "kron_factor": params.kron_factor,
+        "kron_min_radius": params.kron_min_radius,
+        "kron_extent": params.kron_extent,
+        "neighbours": params.neighbours,
+        "is_extended": params.extended,
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """What the kernels found, before units and names.
+
+    Parameters
+    ----------
+    columns : dict
+        By name, those of a band in lists under ``bands``; positions count from the first pixel.
+    has_zero_point : mapping of str to bool
+        By band, whether fluxes are in uJy.
+    """
+
+    columns: dict[str, Any]
+    has_zero_point: Mapping[str, bool]
+
+
+def _with_other_grids(
+    found: Measured,
+    segmentation: SegmentationMap,
+    images: Mapping[str, Mosaic | MeasureImage],
+    grids: Mapping[str, Grid | None],
+    saturated: Mapping[str, ArrayLike],
+    params: MeasureParams,
+) -> Measured:
+    """Add the bands whose pixels are others; all stand in the order of the images."""
+    here = dict(zip(found.has_zero_point, found.columns["bands"], strict=True))
+    has_zero_point = dict(found.has_zero_point)
+    for band, grid in grids.items():
+        if grid is not None:
+            parts = parts_of(images[band], f"images[{band!r}]", saturated=saturated.get(band))
+            here[band] = measure_other_grid(segmentation, found.columns, parts, grid, _numbers(params))
+            has_zero_point[band] = parts.has_zero_point
+    return Measured(
+        columns={**found.columns, "bands": [here[band] for band in images]},
+        has_zero_point={band: has_zero_point[band] for band in images},
+    )
+
+
+def measured(
+    labels: NDArray[np.int32],
+    images: Mapping[str, Mosaic | MeasureImage],
+    *,
+    detection: str | Mosaic | MeasureImage | None,
+    saturated: Mapping[str, ArrayLike] | None,
+    shapes: NDArray[np.float64] | None,
+    params: MeasureParams,
+    wanted: NDArray[np.int32] | None = None,
+) -> Measured:
+    """Measure the segments, or those that are wanted, for which `held_shapes` may have held the ``shapes``.
+
+    Raises
+    ------
+    InvalidInputError
+        As `measure`.
+    """
+    shape = (labels.shape[0], labels.shape[1])
+    saturated = dict(saturated or {})
+    if not saturated.keys() <= images.keys():
+        msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
         raise InvalidInputError(msg)
-    return parts_of(chosen, "detection", shape=segmentation.shape)
+    bands = {
+        band: parts_of(image, f"images[{band!r}]", shape=shape, saturated=saturated.get(band))
+        for band, image in images.items()
+    }
+    if detection is None and not images:
+        msg = "detection: is missing, and none of the bands is on the pixels of the segmentation"
+        raise InvalidInputError(msg)
+    chosen = next(iter(images)) if detection is None else detection
+    if isinstance(chosen, str):
+        if chosen not in bands:
+            rule = f"it must be an image, or one of the bands {list(bands)}"
+            msg = f"detection: {chosen!r} is not a band on the pixels of the segmentation, {rule}"
+            raise InvalidInputError(msg)
+        detected = bands[chosen]
+    else:
+        detected = parts_of(chosen, "detection", shape=shape)
+    columns = _rust.measure(
+        labels,
+        detected,
+        None if params.kernel is None else as_kernel(params.kernel),
+        list(bands.values()),
+        shapes,
+        wanted,
+        **_numbers(params),
+    )
+    return Measured(columns=columns, has_zero_point={band: parts.has_zero_point for band, parts in bands.items()})
 
 
-def _held(shapes: pl.DataFrame, segmentation: SegmentationMap) -> NDArray[np.float64]:
-    """Return the rows ``(x, y, a, b, theta, kron_radius)`` of the labels of a map, theta in radians."""
+def held_shapes(shapes: pl.DataFrame, labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Return the rows ``(x, y, a, b, theta, kron_radius)`` of some labels, theta in radians.
+
+    Raises
+    ------
+    InvalidInputError
+        When a column or the row of a label is missing.
+    """
     missing = [name for name in ("label", *_SHAPE) if name not in shapes.columns]
     if missing:
         msg = f"shapes: columns {missing} are missing from {shapes.columns}"
         raise InvalidInputError(msg)
-    labels = np.unique(segmentation.labels)
-    wanted = pl.DataFrame({"label": labels[labels > 0]}, schema={"label": pl.Int64})
+    wanted = pl.DataFrame({"label": labels}, schema={"label": pl.Int64})
     held = shapes.select(pl.col("label").cast(pl.Int64), *_SHAPE).unique("label")
     rows = wanted.join(held, on="label", how="left", maintain_order="left")
     values = rows.select(_SHAPE).cast(pl.Float64).to_numpy().copy()
@@ -246,17 +316,17 @@ def _held(shapes: pl.DataFrame, segmentation: SegmentationMap) -> NDArray[np.flo
     if unknown.any():
         msg = f"shapes: label {rows['label'][int(np.argmax(unknown))]} has no complete row"
         raise InvalidInputError(msg)
+    values[:, :2] = np.rint(values[:, :2] * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
     values[:, 4] = np.deg2rad(values[:, 4])
     return np.ascontiguousarray(values)
 
 
-def _columns(
-    found: dict[str, Any], bands: Mapping[str, Parts], segmentation: SegmentationMap, params: MeasureParams
-) -> dict[str, Any]:
-    """Return the columns in the order of the table."""
+def catalog_of(measured: Measured, grid: Grid | None, params: MeasureParams) -> SourceCatalog:
+    """Return the table of what was measured."""
+    found = measured.columns
     columns = {name: found[name] for name in ("label", "x", "x_err", "y", "y_err", "xy_cov")}
-    if segmentation.grid is not None:
-        columns |= sky_positions(segmentation.grid, found)
+    if grid is not None:
+        columns |= sky_positions(grid, found)
     if params.extended:
         columns |= {name: found[name] for name in ("x_win", "x_win_err", "y_win", "y_win_err", "xy_win_cov")}
     columns |= {name: found[name] for name in ("x_peak", "y_peak")}
@@ -268,10 +338,10 @@ def _columns(
         columns |= {name: found[name] for name in ("r_20", "r_80")}
         columns["concentration"] = 5.0 * np.log10(found["r_80"] / found["r_20"])
     columns["flags"] = found["flags"].astype(np.int32)
-    for (band, parts), measured in zip(bands.items(), found["bands"], strict=True):
-        fluxes = {name: column for name, column in measured.items() if params.extended or name not in _EXTENDED}
-        if parts.has_zero_point:
+    for (band, has_zero_point), of_band in zip(measured.has_zero_point.items(), found["bands"], strict=True):
+        fluxes = {name: column for name, column in of_band.items() if params.extended or name not in _EXTENDED}
+        if has_zero_point:
             fluxes |= magnitudes(fluxes)
         columns |= {f"{name}_{band}": column for name, column in fluxes.items() if name != "flags"}
-        columns[f"flags_{band}"] = measured["flags"].astype(np.int32)
-    return columns
+        columns[f"flags_{band}"] = of_band["flags"].astype(np.int32)
+    return SourceCatalog(table=pl.DataFrame(columns), bands=tuple(measured.has_zero_point))

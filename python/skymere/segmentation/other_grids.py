@@ -88,7 +88,9 @@ def _isophotal(
     here = np.isin(owner, labels)
     if here.any():
         only = {**params, "aperture_radii": [], "is_extended": False}
-        measured = _rust.measure(labels, parts, None, [parts], np.ascontiguousarray(shapes[here]), **only)["bands"][0]
+        measured = _rust.measure(labels, parts, None, [parts], np.ascontiguousarray(shapes[here]), None, **only)[
+            "bands"
+        ][0]
         for name in ("flux_iso", "flux_iso_err", "peak"):
             columns[name][here] = measured[name]
         kept = (SourceFlag.BAD_PIXELS | SourceFlag.SATURATED).value

@@ -1,9 +1,9 @@
 """One image to detect on from several bands, as significant as a single band would be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,24 @@ from skymere.segmentation.calibration import apply_calibration, chi_calibration,
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.planes import MeasureImage, parts_of
 
-__all__ = ["BandPlanes", "Significance", "SignificanceParams", "Statistic", "significance", "usable_bands"]
+__all__ = [
+    "BandPlanes",
+    "Significance",
+    "SignificanceParams",
+    "Statistic",
+    "Sums",
+    "band_planes",
+    "check_bands",
+    "check_stack",
+    "is_blank",
+    "measured_noise",
+    "significance",
+    "together",
+    "usable_bands",
+]
 
 Statistic = Literal["chi_square", "stack", "max_snr"]
 
-# So many pixels that are exactly 0 were never observed.
 _BLANK_FRACTION = 0.01
 _UPPER_QUARTILE = 0.6744897501960817
 _MIN_NEGATIVE = 256
@@ -78,6 +91,11 @@ class SignificanceParams:
         if self.kernel is not None:
             object.__setattr__(self, "kernel", freeze_kernel(self.kernel))
 
+    @property
+    def needs_stack(self) -> bool:
+        """Whether the bands are added."""
+        return self.statistic == "stack" or (self.statistic == "max_snr" and self.with_stack)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Significance:
@@ -108,7 +126,7 @@ class Significance:
 
 
 @dataclass(eq=False)
-class _Sums:
+class Sums:
     """The statistics of the bands so far."""
 
     shape: tuple[int, int]
@@ -117,7 +135,7 @@ class _Sums:
     weighted: NDArray[np.float64] = field(init=False)
     weights: NDArray[np.float64] = field(init=False)
     covered: NDArray[np.int64] = field(init=False)
-    depth: list[float] = field(default_factory=list)
+    n: int = 0
 
     def __post_init__(self) -> None:
         self.squares = np.zeros(self.shape, np.float32)
@@ -126,6 +144,7 @@ class _Sums:
         self.covered = np.zeros(self.shape, np.int64)
 
     def add(self, z: NDArray[np.float32], sigma: NDArray[np.float32], *, both_signs: bool) -> None:
+        """Add a band: its S/N after the filter, and its errors."""
         good = np.isfinite(z)
         value = np.where(good, z, np.float32(0))
         self.squares += np.square(value if both_signs else np.maximum(value, 0))
@@ -133,8 +152,8 @@ class _Sums:
         inverse = np.where(good, 1.0 / sigma.astype(np.float64), 0.0)
         self.weighted += value * inverse
         self.weights += inverse**2
-        self.covered |= np.where(good, np.int64(1) << len(self.depth), 0)
-        self.depth.append(float(np.median(inverse[good])) if good.any() else 0.0)
+        self.covered |= np.where(good, np.int64(1) << self.n, 0)
+        self.n += 1
 
 
 def significance(
@@ -190,22 +209,22 @@ def significance(
     if not usable:
         msg = f"images: no band can be used: {excluded}"
         raise NoDataError(msg)
-    needs_stack = params.statistic == "stack" or (params.statistic == "max_snr" and params.with_stack)
-    if needs_stack:
-        _check_stack(images, list(usable))
+    if params.needs_stack:
+        check_stack(images, list(usable))
     kernel = None if params.kernel is None else as_kernel(params.kernel)
     shape = next(iter(usable.values()))[0].shape
-    sums = _Sums((shape[0], shape[1]))
-    noise = {}
+    sums = Sums((shape[0], shape[1]))
+    noise, depth = {}, []
     for band, (data, sigma, bad) in usable.items():
         z = _rust.filtered_snr(data, sigma, 0.0, bad, kernel)
-        noise[band] = _measured_noise(z)
+        below = z[z < 0]
+        noise[band] = measured_noise(np.median(below) if below.size else np.nan, below.size)
         z /= np.float32(noise[band])
         sums.add(z, sigma, both_signs=params.both_signs)
-    n_bands = np.bitwise_count(sums.covered.view(np.uint64)).astype(np.uint16)
-    data = _combined(sums, n_bands, params, with_stack=needs_stack)
+        depth.append(1.0 / float(np.median(sigma[np.isfinite(z)])))
+    combined, n_bands = together(sums, depth, params)
     return Significance(
-        data=np.where(n_bands > 0, data, np.float32(np.nan)),
+        data=combined,
         bands=tuple(usable),
         excluded=MappingProxyType(excluded),
         coverage=MappingProxyType(coverage),
@@ -227,7 +246,7 @@ def usable_bands(
     for band, image in images.items():
         if image is None:
             continue
-        found = _planes(image, f"images[{band!r}]", shape)
+        found = band_planes(image, f"images[{band!r}]", shape)
         shape = shape or (found[0].shape[0], found[0].shape[1])
         planes[band] = found
     anywhere = np.zeros(shape or (1, 1), bool)
@@ -235,6 +254,20 @@ def usable_bands(
         anywhere |= ~bad
     total = max(int(np.count_nonzero(anywhere)), 1)
     coverage = {band: float(np.count_nonzero(~bad)) / total for band, (_, _, bad) in planes.items()}
+    used = check_bands(list(images), coverage, excluded, params)
+    return {band: planes[band] for band in used}, excluded, coverage
+
+
+def check_bands(
+    bands: Sequence[str], coverage: Mapping[str, float], excluded: dict[str, str], params: SignificanceParams
+) -> list[str]:
+    """Return the bands that can be used, and add to ``excluded`` why others cannot.
+
+    Raises
+    ------
+    InvalidInputError
+        When one cannot be used and that is to be an error, or there are too many.
+    """
     for band, part in coverage.items():
         if part == 0:
             excluded[band] = "no pixel can be used: all are blank, masked, not finite or without a positive weight"
@@ -243,14 +276,28 @@ def usable_bands(
     if excluded and params.unusable == "raise":
         msg = "images: " + "; ".join(f"{band}: {why}" for band, why in excluded.items())
         raise InvalidInputError(msg)
-    used = {band: planes[band] for band in images if band not in excluded}
+    used = [band for band in bands if band not in excluded]
     if len(used) > _MAX_BANDS:
         msg = f"images: {len(used)} bands are not allowed, at most {_MAX_BANDS} can be combined"
         raise InvalidInputError(msg)
-    return used, excluded, coverage
+    return used
 
 
-def _planes(image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | None) -> BandPlanes:
+def is_blank(n_zero: int, n_pixels: int) -> bool:
+    """Whether so many pixels that are exactly 0 were never observed."""
+    return n_zero > _BLANK_FRACTION * n_pixels
+
+
+def band_planes(
+    image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | None, *, zeros_are_blank: bool | None = None
+) -> BandPlanes:
+    """Return data [uJy where known], error and mask of a band, or of a window of one of which the zeros are known.
+
+    Raises
+    ------
+    InvalidInputError
+        When an error is negative.
+    """
     parts = parts_of(image, name, shape=shape)
     variance = parts.variance
     if isinstance(image, Mosaic) and not np.isfinite(parts.data[image.covered] * image.variance[image.covered]).any():
@@ -264,7 +311,7 @@ def _planes(image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | No
         msg = f"{name}: negative errors are not allowed"
         raise InvalidInputError(msg)
     blank = parts.data == 0
-    if np.count_nonzero(blank) > _BLANK_FRACTION * blank.size:
+    if is_blank(int(np.count_nonzero(blank)), blank.size) if zeros_are_blank is None else zeros_are_blank:
         bad |= blank
     if variance is None:
         if bad.all():
@@ -277,25 +324,33 @@ def _planes(image: MeasureImage | Mosaic, name: str, shape: tuple[int, int] | No
     return parts.data * scale, np.where(bad, np.float32(1), sigma * scale), bad
 
 
-def _check_stack(images: Mapping[str, MeasureImage | Mosaic | None], bands: list[str]) -> None:
+def check_stack(images: Mapping[str, MeasureImage | Mosaic | None], bands: list[str]) -> None:
+    """Raise when only some of the bands have a zero point."""
     nameless = [band for band in bands if not np.isfinite(images[band].zero_point_ab)]  # type: ignore[union-attr]
     if nameless and len(nameless) != len(bands):
         msg = f"images: bands {nameless} have no AB zero point and cannot be stacked with others"
         raise InvalidInputError(msg)
 
 
-def _measured_noise(z: NDArray[np.float32]) -> float:
-    """Return the scatter of the negative pixels, which sources do not reach; 1 when there are too few."""
-    below = z[z < 0]
-    if below.size < _MIN_NEGATIVE:
-        return 1.0
-    return float(-np.median(below) / _UPPER_QUARTILE)
+def measured_noise(median: np.floating[Any] | float, n: int) -> float:
+    """Return the scatter behind the median of n negative pixels, which sources do not reach; 1 for too few of them."""
+    return 1.0 if n < _MIN_NEGATIVE else float(-median / _UPPER_QUARTILE)
+
+
+def together(
+    sums: Sums, depth: Sequence[float], params: SignificanceParams
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Return the significance and the number of bands of every pixel; ``depth`` is 1 / error of the bands."""
+    n_bands = np.bitwise_count(sums.covered.view(np.uint64)).astype(np.uint16)
+    data = _combined(sums, n_bands, depth, params)
+    return np.where(n_bands > 0, data, np.float32(np.nan)), n_bands
 
 
 def _combined(
-    sums: _Sums, n_bands: NDArray[np.uint16], params: SignificanceParams, *, with_stack: bool
+    sums: Sums, n_bands: NDArray[np.uint16], depths: Sequence[float], params: SignificanceParams
 ) -> NDArray[np.float32]:
     """Return the statistic, calibrated for the bands of each pixel."""
+    with_stack = params.needs_stack
     with np.errstate(divide="ignore", invalid="ignore"):
         stack = (sums.weighted / np.sqrt(sums.weights)).astype(np.float32)
     if params.statistic == "stack":
@@ -315,7 +370,7 @@ def _combined(
         if params.statistic == "chi_square":
             calibration = chi_calibration(int(group), both_signs=params.both_signs)
         elif with_stack:
-            depth = np.array([d for i, d in enumerate(sums.depth) if int(group) >> i & 1])
+            depth = np.array([d for i, d in enumerate(depths) if int(group) >> i & 1])
             # Rounded, so that equal depths share a table.
             weights = tuple(float(w) for w in np.sort(np.round(depth / np.sqrt(np.sum(depth**2)), 3)))
             calibration = max_calibration(len(weights), weights)

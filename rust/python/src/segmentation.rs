@@ -393,10 +393,10 @@ fn held_shapes(rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
     Ok(rows.as_slice()?.as_chunks().0.iter().map(shape).collect())
 }
 
-/// Shapes and fluxes of all segments: a dict of columns, and under `bands` a list of such dicts.
+/// Shapes and fluxes of all segments, or of those that are wanted: a dict of columns, and under `bands` a list of such dicts.
 #[pyfunction]
 #[pyo3(signature = (
-    labels, detection, kernel, bands, shapes, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended
+    labels, detection, kernel, bands, shapes, wanted, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended
 ))]
 fn measure<'py>(
     py: Python<'py>,
@@ -405,6 +405,7 @@ fn measure<'py>(
     kernel: Option<Image<'py, f32>>,
     bands: Vec<ImageParts<'py>>,
     shapes: Option<PyReadonlyArray2<'py, f64>>,
+    wanted: Option<PyReadonlyArray1<'py, i32>>,
     aperture_radii: Vec<f64>,
     kron_factor: f64,
     kron_min_radius: f64,
@@ -425,6 +426,7 @@ fn measure<'py>(
     let kernel = kernel_of(py, kernel.as_ref())?;
     let labels = images::plane(py, "labels", &labels)?;
     let held = shapes.as_ref().map(held_shapes).transpose()?;
+    let wanted = wanted.as_ref().map(|w| w.as_slice()).transpose()?;
     let correlation = detection.correlation(py)?;
     let detection = detection.view(py, correlation.as_ref())?;
     let correlations = bands
@@ -443,6 +445,7 @@ fn measure<'py>(
             &kernel,
             &bands,
             held.as_deref(),
+            wanted,
             &params,
         )
     })?;
@@ -466,6 +469,8 @@ fn columns(py: Python<'_>, found: Measurements) -> PyResult<Bound<'_, PyDict>> {
         ("theta", found.theta),
         ("kron_radius", found.kron_radius),
         ("r_half", found.r_half),
+        ("reach_x", found.reach.iter().map(|r| r[0]).collect()),
+        ("reach_y", found.reach.iter().map(|r| r[1]).collect()),
         ("x_win", found.x_win),
         ("x_win_err", found.x_win_err),
         ("y_win", found.y_win),

@@ -1,18 +1,20 @@
 """detect: which pixel of a tile belongs to which source, with the edits that people made."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.io import write_detection
 from skymere.lake import Lake, Run, StoredEdit, outcome_rows, stored_edits
-from skymere.mosaic import FoundSources, find_sources
+from skymere.mosaic import DetectionImage, FoundBlocks, FoundSources, find_sources, find_sources_blocks
 from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
+from skymere.pipeline.products import load_mosaics, mosaic_rows, stored_mosaics, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import apply_edits, bad_pixels
 
@@ -54,32 +56,30 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
     grid = lake.tiles[tile].grid
     edits = [one.edit for one in stored if one.edit.band in ("", *bands) or one.edit.kind == "mask"]
     # What is masked is not detected at all, so that it takes no part in deblending.
-    found = find_sources(
-        load_mosaics(lake, tile, bands),
-        params=plan.detect,
-        mask=bad_pixels(edits, grid, bands),
-    )
+    found = _found(plan, lake, tile, bands, bad_pixels(edits, grid, bands))
     for band, why in found.excluded.items():
         run.warn(f"band {band} was not searched: {why}")
-    segmentation, outcomes = apply_edits(replace(found.segmentation, grid=grid), edits)
+    labels = found.segmentation if isinstance(found, FoundSources) else found.segmentation.whole()
+    segmentation, outcomes = apply_edits(replace(labels, grid=grid), edits)
     run.annotate(
         "",
         {
             "wcs": grid.cards(),
             "excluded": dict(found.excluded),
             "coverage": dict(found.coverage),
-            **border_of(lake, tile, segmentation, found.stack),
+            **border_of(lake, tile, segmentation, _stack(found), side=plan.survey.block_pix),
         },
     )
     run.write("label", segmentation.labels)
     if plan.detect.write_fits:
         # Edits change areas and fluxes, so that what was measured while detecting no longer holds.
-        _write_fits(plan, tile, replace(found, segmentation=segmentation, table=None if edits else found.table))
+        whole = found if isinstance(found, FoundSources) else found.whole()
+        _write_fits(plan, tile, replace(whole, segmentation=segmentation, table=None if edits else whole.table))
     ny, nx = segmentation.shape
     row = {
         "status": "ok",
         "message": "; ".join(f"{band} was not searched: {why}" for band, why in found.excluded.items()),
-        "bands": json.dumps(list(found.planes)),
+        "bands": json.dumps(list(found.planes if isinstance(found, FoundSources) else found.bands)),
         "n_sources": segmentation.n_sources,
         "n_pixels": int(np.count_nonzero(segmentation.labels)),
         "threshold": found.threshold,
@@ -89,6 +89,23 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
     run.publish(run.frame([row]), items=outcome_rows(outcomes))
+
+
+def _found(
+    plan: Plan, lake: Lake, tile: str, bands: list[str], mask: dict[str, NDArray[np.bool_]]
+) -> FoundSources | FoundBlocks:
+    """Return the sources of a tile; those of a large one block by block, which changes no bit."""
+    side = plan.survey.block_pix
+    if plan.survey.is_large(lake.tiles[tile].grid.shape) and plan.detect.method != "peaks":
+        return find_sources_blocks(stored_mosaics(lake, tile, bands), side=side, params=plan.detect, mask=mask)
+    return find_sources(load_mosaics(lake, tile, bands), params=plan.detect, mask=mask)
+
+
+def _stack(found: FoundSources | FoundBlocks) -> Callable[[slice, slice], DetectionImage]:
+    if isinstance(found, FoundBlocks):
+        return found.stack
+    stack = found.stack
+    return lambda y, x: DetectionImage(data=stack.data[y, x], error=stack.error[y, x], bands=stack.bands)
 
 
 def _write_fits(plan: Plan, tile: str, found: FoundSources) -> None:

@@ -1,21 +1,59 @@
 """measure: positions, shapes and fluxes of all segments in all bands, and the identifiers of the sources."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.lake import Lake, Run, StoredEdit, stored_edits
-from skymere.mosaic import detection_image, subtract_background, without_pixels
+from skymere.mosaic import (
+    DetectionImage,
+    detection_image,
+    stack_of_parts,
+    stored_band,
+    subtract_background,
+    without_pixels,
+)
 from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation, saturated_pixels
+from skymere.pipeline.products import (
+    SaturatedPixels,
+    detection_bands,
+    load_mosaics,
+    load_segmentation,
+    mosaic_rows,
+    saturated_pixels,
+    stored_mosaics,
+)
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import MeasureImage, bad_pixels, measure
+from skymere.segmentation import MeasureImage, bad_pixels, measure, measure_blocks
 
 __all__ = ["STAGE"]
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """By band, the pixels that must not be used, and those that are saturated."""
+
+    bad: Mapping[str, NDArray[np.bool_]]
+    saturated: Mapping[str, SaturatedPixels]
+
+    def looked_at(self, found: DetectionImage, rows: slice, columns: slice) -> dict[str, Any]:
+        """Return the image on which shapes are measured, and the saturated pixels of the bands, in a window."""
+        saturated = {band: full.window(rows, columns) for band, full in self.saturated.items()}
+        in_any = [mask for band, mask in saturated.items() if band in found.bands]
+        detection = MeasureImage(
+            data=found.data,
+            error=found.error,
+            saturated=np.logical_or.reduce(in_any) if in_any else None,
+            zero_point_ab=23.9,
+        )
+        return {"detection": detection, "saturated": saturated}
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -39,29 +77,11 @@ def _task(plan: Plan, lake: Lake, tile: str) -> Task:
 
 def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
-    mosaics = load_mosaics(lake, tile)
-    bad = bad_pixels([one.edit for one in stored], lake.tiles[tile].grid, [m.band for m in mosaics])
-    mosaics = [without_pixels(m, bad.get(m.band)) for m in mosaics]
-    searched = set(detection_bands(lake, tile))
-    found = detection_image(
-        [m for m in mosaics if m.band in searched],
-        min_exposures=plan.detect.min_exposures,
-        params=plan.detect.background,
-    )
-    saturated = saturated_pixels(lake, tile, [m.band for m in mosaics])
-    in_any = [mask for band, mask in saturated.items() if band in searched]
-    table = measure(
-        segmentation,
-        {m.band: _without_background(m, plan) for m in mosaics},
-        detection=MeasureImage(
-            data=found.data,
-            error=found.error,
-            saturated=np.logical_or.reduce(in_any) if in_any else None,
-            zero_point_ab=23.9,
-        ),
-        saturated=saturated,
-        params=plan.measure,
-    ).table
+    bands = mosaic_rows(lake, tile)["band"].to_list()
+    bad = bad_pixels([one.edit for one in stored], lake.tiles[tile].grid, bands)
+    is_large = plan.survey.is_large(segmentation.shape)
+    masks = _Masks(bad=bad, saturated=saturated_pixels(lake, tile, bands))
+    table = (_measured_blocks if is_large else _measured)(plan, lake, tile, segmentation, masks)
     table = owned_sources(lake, tile, table)
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
@@ -69,6 +89,40 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
     )
     run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
+
+
+def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
+    mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in load_mosaics(lake, tile)]
+    searched = set(detection_bands(lake, tile))
+    found = detection_image(
+        [m for m in mosaics if m.band in searched],
+        min_exposures=plan.detect.min_exposures,
+        params=plan.detect.background,
+    )
+    return measure(
+        segmentation,
+        {m.band: _without_background(m, plan) for m in mosaics},
+        **masks.looked_at(found, slice(None), slice(None)),
+        params=plan.measure,
+    ).table
+
+
+def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
+    """Return the same table of images that are read block by block."""
+    side, background = plan.survey.block_pix, plan.detect.background
+    mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in stored_mosaics(lake, tile)]
+    bands = {m.band: stored_band(m, side=side, params=background) for m in mosaics}
+    searched = set(detection_bands(lake, tile))
+
+    def read(rows: slice, columns: slice) -> dict[str, Any]:
+        windows = {band: stored.window(rows, columns) for band, stored in bands.items()}
+        found = stack_of_parts(
+            ((windows[band], windows[band].data, bands[band].k) for band in windows if band in searched),
+            min_exposures=plan.detect.min_exposures,
+        )
+        return {"images": windows, **masks.looked_at(found, rows, columns)}
+
+    return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
 
 
 def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:

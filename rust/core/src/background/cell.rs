@@ -15,8 +15,10 @@ const CROWDED: f64 = 0.3;
 
 /// Level and noise of the sky in a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sky {
+pub struct Sky {
+    /// Mode of the pixels, or their median in a crowded cell.
     pub level: f64,
+    /// Standard deviation of the pixels that were kept.
     pub rms: f64,
 }
 

@@ -53,37 +53,101 @@ pub fn estimate(
     params: &MeshParams,
 ) -> Result<Background, BackgroundError> {
     let shape = data.shape();
-    let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
-    if params.box_size == 0 {
-        return Err(BackgroundError::BoxSize(0));
-    }
-    let (n_y, n_x) = (
-        shape.0.div_ceil(params.box_size),
-        shape.1.div_ceil(params.box_size),
-    );
-    let cells: Vec<Option<Sky>> = (0..n_y * n_x)
+    let cells = cells(data, mask, params)?;
+    let mesh = Mesh::new(&cells, shape, params)?;
+    Ok(Background {
+        level: mesh.level((0, 0), shape),
+        rms: mesh.rms((0, 0), shape),
+        level_global: mesh.level_global,
+        rms_global: mesh.rms_global,
+    })
+}
+
+/// Sky of the cells of an image, or of a window of one that begins with a cell, in rows; None where a cell has too few
+/// good pixels.
+///
+/// # Errors
+/// When the shapes differ or a cell has no side.
+pub fn cells(
+    data: Plane<'_, f32>,
+    mask: Option<Plane<'_, bool>>,
+    params: &MeshParams,
+) -> Result<Vec<Option<Sky>>, BackgroundError> {
+    let mask = mask.map(|m| m.of_shape("mask", data.shape())).transpose()?;
+    let (n_y, n_x) = params.n_cells(data.shape())?;
+    Ok((0..n_y * n_x)
         .into_par_iter()
         .map_init(Vec::new, |values, i| {
             interrupt::poll();
             cell_sky(data, mask, params, i / n_x, i % n_x, values)
         })
-        .collect();
-    let filled = fill_missing(&cells, n_x).ok_or(BackgroundError::NoGoodCell {
-        n_cells: cells.len(),
-        box_size: params.box_size,
-        fraction: params.min_good_fraction,
-    })?;
-    let level: Vec<f64> = filled.iter().map(|sky| sky.level).collect();
-    let rms: Vec<f64> = filled.iter().map(|sky| sky.rms).collect();
-    let (level, rms) = median_filter(&level, &rms, n_x, params);
-    let level_global = median(&mut level.clone());
-    let rms_global = median(&mut rms.clone());
-    Ok(Background {
-        level: interpolate(level, shape, n_y, n_x, params.box_size),
-        rms: interpolate(rms, shape, n_y, n_x, params.box_size),
-        level_global,
-        rms_global,
-    })
+        .collect())
+}
+
+impl MeshParams {
+    fn n_cells(&self, (ny, nx): (usize, usize)) -> Result<(usize, usize), BackgroundError> {
+        if self.box_size == 0 {
+            return Err(BackgroundError::BoxSize(0));
+        }
+        Ok((ny.div_ceil(self.box_size), nx.div_ceil(self.box_size)))
+    }
+}
+
+/// The smooth background of an image and its noise, for any window of it.
+#[derive(Clone, Debug)]
+pub struct Mesh {
+    level: Surface,
+    rms: Surface,
+    /// Median of the level over the cells.
+    pub level_global: f64,
+    /// Median of the rms over the cells.
+    pub rms_global: f64,
+}
+
+impl Mesh {
+    /// The mesh of an image of `shape` whose cells have this sky.
+    ///
+    /// # Errors
+    /// When the number of cells is another one, a cell has no side, or none has a sky.
+    pub fn new(
+        cells: &[Option<Sky>],
+        shape: (usize, usize),
+        params: &MeshParams,
+    ) -> Result<Self, BackgroundError> {
+        let (n_y, n_x) = params.n_cells(shape)?;
+        if cells.len() != n_y * n_x {
+            return Err(BackgroundError::Cells {
+                found: cells.len(),
+                expected: n_y * n_x,
+            });
+        }
+        let filled = fill_missing(cells, n_x).ok_or(BackgroundError::NoGoodCell {
+            n_cells: cells.len(),
+            box_size: params.box_size,
+            fraction: params.min_good_fraction,
+        })?;
+        let level: Vec<f64> = filled.iter().map(|sky| sky.level).collect();
+        let rms: Vec<f64> = filled.iter().map(|sky| sky.rms).collect();
+        let (level, rms) = median_filter(&level, &rms, n_x, params);
+        Ok(Self {
+            level_global: median(&mut level.clone()),
+            rms_global: median(&mut rms.clone()),
+            level: Surface::new(level, n_y, n_x, params.box_size),
+            rms: Surface::new(rms, n_y, n_x, params.box_size),
+        })
+    }
+
+    /// Sky level of the pixels of a window.
+    #[must_use]
+    pub fn level(&self, origin: (usize, usize), shape: (usize, usize)) -> Image<f32> {
+        drawn(&self.level, origin, shape)
+    }
+
+    /// Standard deviation of the sky of the pixels of a window.
+    #[must_use]
+    pub fn rms(&self, origin: (usize, usize), shape: (usize, usize)) -> Image<f32> {
+        drawn(&self.rms, origin, shape)
+    }
 }
 
 /// Sky of the cell in row `j`, column `i` of the mesh; None when it has too few good pixels.
@@ -200,18 +264,11 @@ fn median_filter(
         .unzip()
 }
 
-fn interpolate(
-    nodes: Vec<f64>,
-    shape: (usize, usize),
-    n_y: usize,
-    n_x: usize,
-    box_size: usize,
-) -> Image<f32> {
-    let surface = Surface::new(nodes, n_y, n_x, box_size);
+fn drawn(surface: &Surface, (top, left): (usize, usize), shape: (usize, usize)) -> Image<f32> {
     let mut out = Image::empty(shape);
     out.fill_blocks(BLOCK_ROWS, |y0, pixels| {
-        for (i, row) in pixels.chunks_mut(shape.1).enumerate() {
-            surface.fill_row(y0 + i, row);
+        for (i, row) in pixels.chunks_mut(shape.1.max(1)).enumerate() {
+            surface.fill_row(top + y0 + i, left, row);
         }
     });
     out

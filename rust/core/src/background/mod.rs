@@ -5,7 +5,8 @@ mod mesh;
 mod pedestal;
 mod spline;
 
-pub use mesh::{Background, MeshParams, estimate};
+pub use cell::Sky;
+pub use mesh::{Background, Mesh, MeshParams, cells, estimate};
 pub use pedestal::{Pedestal, PedestalParams, Statistic, estimate_pedestal};
 
 use crate::error::{Kind, RoomError};
@@ -20,6 +21,14 @@ pub enum BackgroundError {
     /// A cell needs a side.
     #[error("box_size: {0} is not allowed, it must be at least 1 pixel")]
     BoxSize(usize),
+    /// As many cells as the image has.
+    #[error("cells: {found} are not allowed, it must be {expected}")]
+    Cells {
+        /// How many there are.
+        found: usize,
+        /// How many there must be.
+        expected: usize,
+    },
     /// A statistic that does not exist.
     #[error("statistic: {0:?} is not known, it must be median, mode or mean")]
     Statistic(String),
@@ -55,7 +64,9 @@ impl RoomError for BackgroundError {
     fn kind(&self) -> Kind {
         match self {
             Self::Image(error) => error.kind(),
-            Self::BoxSize(_) | Self::Shape { .. } | Self::Statistic(_) => Kind::InvalidInput,
+            Self::BoxSize(_) | Self::Cells { .. } | Self::Shape { .. } | Self::Statistic(_) => {
+                Kind::InvalidInput
+            }
             Self::NoGoodCell { .. } | Self::NoGoodPixel { .. } => Kind::NoData,
         }
     }

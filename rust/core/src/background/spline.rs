@@ -1,6 +1,7 @@
 //! Natural bicubic spline through the nodes of a regular mesh.
 
 /// Values at the centres of square cells, interpolated to pixels.
+#[derive(Clone, Debug)]
 pub(super) struct Surface {
     nodes: Vec<f64>,
     /// A sixth of the second derivative along y at every node, in cells.
@@ -78,27 +79,32 @@ impl Surface {
             .collect()
     }
 
-    /// The pixel row `y`.
-    pub(super) fn fill_row(&self, y: usize, out: &mut [f32]) {
+    /// The pixel row `y` from column `left` on.
+    pub(super) fn fill_row(&self, y: usize, left: usize, out: &mut [f32]) {
         let f = self.nodes_at(y);
         if self.n_x == 1 {
             out.fill(f[0] as f32);
             return;
         }
         let c = curvature(&f);
+        let right = left + out.len();
         let step = (1.0 / self.box_size) as f32;
         let mut start = 0;
         for cell in 0..self.n_x - 1 {
             let end = if cell + 2 == self.n_x {
-                out.len()
+                right.max(start)
             } else {
-                (((cell as f64 + 1.5) * self.box_size - 0.5).ceil() as usize).min(out.len())
+                ((cell as f64 + 1.5) * self.box_size - 0.5).ceil() as usize
             };
-            let p = polynomial([f[cell], f[cell + 1]], [c[cell], c[cell + 1]]).map(|k| k as f32);
-            let u0 = ((start as f64 + 0.5) / self.box_size - 0.5 - cell as f64) as f32;
-            for (i, value) in out[start..end].iter_mut().enumerate() {
-                let u = u0 + i as f32 * step;
-                *value = p[0] + u * (p[1] + u * (p[2] + u * p[3]));
+            let (from, to) = (start.max(left), end.min(right));
+            if from < to {
+                let p =
+                    polynomial([f[cell], f[cell + 1]], [c[cell], c[cell + 1]]).map(|k| k as f32);
+                let u0 = ((start as f64 + 0.5) / self.box_size - 0.5 - cell as f64) as f32;
+                for (i, value) in (from - start..).zip(&mut out[from - left..to - left]) {
+                    let u = u0 + i as f32 * step;
+                    *value = p[0] + u * (p[1] + u * (p[2] + u * p[3]));
+                }
             }
             start = end;
         }
@@ -117,12 +123,25 @@ mod tests {
         let surface = Surface::new(nodes, 3, 4, 10);
         let mut row = vec![0.0; 37];
         for y in [0, 4, 17, 29] {
-            surface.fill_row(y, &mut row);
+            surface.fill_row(y, 0, &mut row);
             for (x, &value) in row.iter().enumerate() {
                 let expected =
                     ((x as f64 + 0.5) / 10.0 - 0.5) * 3.0 - ((y as f64 + 0.5) / 10.0 - 0.5);
                 assert!((f64::from(value) - expected).abs() < 1e-5, "{x} {y}");
             }
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_row_has_the_same_bits() {
+        let nodes = (0..20).map(|i| f64::from(i * i % 7)).collect();
+        let surface = Surface::new(nodes, 4, 5, 8);
+        let mut whole = vec![0.0; 39];
+        surface.fill_row(13, 0, &mut whole);
+        for (left, right) in [(0, 39), (5, 6), (3, 29), (38, 39), (20, 20)] {
+            let mut part = vec![0.0; right - left];
+            surface.fill_row(13, left, &mut part);
+            assert_eq!(part, whole[left..right]);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::SegmentationError;
 use super::correlation::{Correlation, Factors};
+use super::lattice::floor_at;
 use super::overlap::Outline;
 use crate::image::Plane;
 use rayon::prelude::*;
@@ -296,8 +297,8 @@ impl Default for Footprint {
 /// Pixels `low..=high` that a range around `centre` touches, cut to one image's width on either side of the image.
 pub(super) fn touched(centre: f64, reach: f64, n: usize) -> std::ops::RangeInclusive<isize> {
     let n = n as f64;
-    let low = (centre - reach + 0.5).floor().clamp(-n, 2.0 * n);
-    let high = (centre + reach + 0.5).floor().clamp(-n - 1.0, 2.0 * n);
+    let low = floor_at(centre, 0.5 - reach).clamp(-n, 2.0 * n);
+    let high = floor_at(centre, 0.5 + reach).clamp(-n - 1.0, 2.0 * n);
     low as isize..=high as isize
 }
 

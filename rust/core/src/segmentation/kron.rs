@@ -74,9 +74,10 @@ pub fn kron_radii(
 }
 
 impl KronParams {
-    /// Radius of the Kron aperture for a first moment (NaN gives the smallest one).
+    /// Radius of the Kron aperture for a first moment (NaN gives the smallest one). No light within the extent has a mean
+    /// radius beyond it; where negative pixels say so, the aperture would have no end.
     pub(super) fn radius(&self, first_moment: f64) -> f64 {
-        (self.factor * first_moment).max(self.min_radius)
+        (self.factor * first_moment.clamp(0.0, self.extent)).max(self.min_radius)
     }
 }
 

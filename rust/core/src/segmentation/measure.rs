@@ -11,6 +11,7 @@ use super::kron::{KronParams, kron_radius, light_radius};
 use super::label::Run;
 use super::moments::Ellipse;
 use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
+use super::reach::reach;
 use super::segments::Segments;
 use crate::image::{Image, Plane};
 
@@ -147,6 +148,8 @@ pub struct Measurements {
     pub kron_radius: Vec<f64>,
     /// Radius of the circle with half of the Kron flux [pix].
     pub r_half: Vec<f64>,
+    /// Half widths along x and y of the window around the centre on which all of it depends, the segment apart [pix].
+    pub reach: Vec<[f64; 2]>,
     /// Column of the brightest pixel of the segment.
     pub x_peak: Vec<i64>,
     /// Its row.
@@ -186,6 +189,7 @@ struct Row {
     position: PositionErrors,
     kron_radius: f64,
     r_half: f64,
+    reach: [f64; 2],
     peak: (usize, usize),
     extended: Option<Extended>,
     flags: u32,
@@ -194,7 +198,10 @@ struct Row {
 
 /// Measure every segment: shapes on the detection image filtered with `kernel`, the Kron radius on the detection image
 /// itself, fluxes in every band through the same segments and apertures. With `held`, one shape per label in their order,
-/// the apertures stay as they are given.
+/// the apertures stay as they are given. With `wanted` only these labels are measured, among all the others.
+///
+/// Each number is the same, bit by bit, in any window of an image that holds the segment with a margin of one pixel more
+/// than the kernel reaches, and [`Measurements::reach`] around its centre where the image goes on.
 ///
 /// # Errors
 /// When the shapes differ, a label is negative or the number of held shapes is not that of the labels.
@@ -207,9 +214,13 @@ pub fn measure(
     kernel: &Kernel,
     bands: &[MeasureImage<'_>],
     held: Option<&[HeldShape]>,
+    wanted: Option<&[i32]>,
     params: &MeasureParams,
 ) -> Result<Measurements, SegmentationError> {
-    let segments = Segments::of(labels)?;
+    let mut segments = Segments::of(labels)?;
+    if let Some(wanted) = wanted {
+        segments.keep(wanted);
+    }
     let n = segments.labels().len();
     if let Some(held) = held.filter(|shapes| shapes.len() != n) {
         return Err(SegmentationError::Length {
@@ -375,6 +386,7 @@ impl Job<'_> {
             position,
             kron_radius: radius,
             r_half,
+            reach: reach(&ellipse, radius, r_half, self.params),
             peak: self.peak(runs),
             extended,
             flags: self.flags(label, runs, &detected),
@@ -614,6 +626,7 @@ fn columns(rows: Vec<Row>, scales: &[f64], n_circles: usize) -> Measurements {
         table.label.push(row.label);
         table.area.push(row.area);
         table.flags.push(row.flags);
+        table.reach.push(row.reach);
         table.x_peak.push(row.peak.0 as i64);
         table.y_peak.push(row.peak.1 as i64);
         if let Some(e) = &row.extended {

@@ -2,6 +2,8 @@
 
 use std::f64::consts::FRAC_PI_4;
 
+use super::lattice::snapped;
+
 /// Variance of a uniform pixel [pix^2]: what a source of one pixel has along each axis.
 const PIXEL_VARIANCE: f64 = 1.0 / 12.0;
 
@@ -126,8 +128,8 @@ fn weighted(pixels: impl Iterator<Item = (usize, usize, f64)>) -> Option<Ellipse
         return None;
     }
     Some(Ellipse::from_moments(
-        x0 + mx,
-        y0 + my,
+        x0 + snapped(mx),
+        y0 + snapped(my),
         x2.max(0.0),
         y2.max(0.0),
         xy,

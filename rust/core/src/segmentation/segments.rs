@@ -51,6 +51,23 @@ impl Segments {
         Ok(segments)
     }
 
+    /// Leave out all labels but these.
+    pub(super) fn keep(&mut self, wanted: &[i32]) {
+        let mut wanted = wanted.to_vec();
+        wanted.sort_unstable();
+        let kept: Vec<usize> = (0..self.labels.len())
+            .filter(|&i| wanted.binary_search(&self.labels[i]).is_ok())
+            .collect();
+        let mut runs = Vec::new();
+        let mut start = vec![0];
+        for &i in &kept {
+            runs.extend_from_slice(self.runs(i));
+            start.push(runs.len());
+        }
+        self.labels = kept.iter().map(|&i| self.labels[i]).collect();
+        (self.runs, self.start) = (runs, start);
+    }
+
     pub(super) fn labels(&self) -> &[i32] {
         &self.labels
     }

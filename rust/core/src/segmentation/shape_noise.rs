@@ -4,6 +4,7 @@ use super::aperture::{Mirror, Photometer, State, touched};
 use super::correlation::Factors;
 use super::kron::KronParams;
 use super::label::Run;
+use super::lattice::{ceil_at, floor_at};
 use super::moments::Ellipse;
 use super::position::Unfiltered;
 
@@ -192,8 +193,8 @@ impl<'a> ShapeNoise<'a> {
 fn zeros(ellipse: &Ellipse, reach: f64) -> Factors {
     let range = |c: f64, half: f64| {
         (
-            (c - half).floor() as isize - 1,
-            (c + half).ceil() as isize + 1,
+            floor_at(c, -half) as isize - 1,
+            ceil_at(c, half) as isize + 1,
         )
     };
     let [x, y] = Mirror::at(ellipse.x, ellipse.y).window(

@@ -84,11 +84,16 @@ pub(super) struct Profile {
     gain: [[f64; 3]; N_ZONES],
 }
 
+/// Radius of the last zone in units of the source's ellipse.
+pub(super) fn reach(kron_radius: f64) -> f64 {
+    (REACH_KRON * kron_radius).max(LEAST_REACH)
+}
+
 impl Annuli {
     /// Lay the zones of an ellipse over the pixels of an image of `shape`.
     pub(super) fn lay(&mut self, ellipse: &Ellipse, kron_radius: f64, shape: (usize, usize)) {
         self.shares.clear();
-        let reach = (REACH_KRON * kron_radius).max(LEAST_REACH);
+        let reach = reach(kron_radius);
         let growth = (reach / DISC).powf(1.0 / (N_ZONES - 1) as f64);
         self.outer = std::array::from_fn(|k| DISC * growth.powi(k as i32));
         let outlines = self

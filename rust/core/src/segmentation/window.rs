@@ -2,6 +2,7 @@
 
 use super::aperture::{Mirror, Photometer, State, touched};
 use super::correlation::Factors;
+use super::lattice::{ceil_at, floor_at, snapped};
 use super::position::PositionErrors;
 
 /// Pixels count within this many standard deviations of the window.
@@ -11,6 +12,13 @@ const MAX_STEPS: usize = 30;
 const LAST_STEP: f64 = 2e-5;
 /// The window's full width at half maximum is the diameter that holds half of the light: `sigma = 2 r / 2.3548`.
 const SIGMA_PER_RADIUS: f64 = 0.849_321_8;
+/// A centroid farther than this many half-light radii from where it started is none.
+const FARTHEST: f64 = 2.0;
+
+/// How far from the first centre pixels count for a half-light radius.
+pub(super) fn reach(half_light_radius: f64) -> f64 {
+    (FARTHEST + REACH * SIGMA_PER_RADIUS) * half_light_radius
+}
 
 /// A windowed centroid and its errors, NaN where the steps do not settle.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +109,8 @@ impl Window<'_> {
         let reach = REACH * self.sigma;
         let range = |c: f64| {
             (
-                (c - reach).floor() as isize - 1,
-                (c + reach).ceil() as isize + 1,
+                floor_at(c, -reach) as isize - 1,
+                ceil_at(c, reach) as isize + 1,
             )
         };
         let [x, y] = Mirror::at(centre.0, centre.1).window(range(centre.0), range(centre.1));
@@ -132,13 +140,13 @@ pub(super) fn windowed_centre(
         label,
         sigma: half_light_radius * SIGMA_PER_RADIUS,
     };
-    let farthest = 2.0 * half_light_radius;
+    let farthest = FARTHEST * half_light_radius;
     let (mut x, mut y) = start;
     for _ in 0..MAX_STEPS {
         let [light, mx, my] = window.moments((x, y));
         let (dx, dy) = (2.0 * mx / light, 2.0 * my / light);
-        x += dx;
-        y += dy;
+        x = snapped(x + dx);
+        y = snapped(y + dy);
         let off = (x - start.0).hypot(y - start.1);
         if !(light > 0.0 && off <= farthest) {
             return WindowedCentre::UNKNOWN;
