@@ -79,6 +79,38 @@ def test_all_files_are_written_and_agree(call, files, tmp_path, choice) -> None:
     assert "--overwrite" in again.stderr
 
 
+@pytest.mark.parametrize("choice", [(), ("--image", "max_snr")])
+def test_blocks_give_the_files_of_one_pass(call, files, tmp_path, choice) -> None:
+    image(tmp_path / "w1.fits", np.full(SHAPE, 2500.0, np.float32), wcs=False)
+    given = (files["sci"], files["sci2"], "--weight", tmp_path / "w1.fits", "--weight", files["wht2"], *choice)
+    (tmp_path / "f125w-bad.reg").write_text("image\ncircle(41,51,4)\n")
+    for name, more in (("whole", ("--no-pictures",)), ("blocks", ("--block-size", "70"))):
+        done = call("detect", *given, "-o", tmp_path / name, *more)
+        assert done.exit_code == 0, done.output
+    assert "4 sources in 200 x 180 pixels, in blocks of 70" in done.output
+    assert "f125w-bad.reg" in done.output
+    assert {p.name for p in (tmp_path / "blocks").iterdir()} == {p.name for p in (tmp_path / "whole").iterdir()}
+    for name in ("det_seg.fits", "det_stack.fits", "det_snr.fits", "det_cat.fits", "sources.fits"):
+        with fits.open(tmp_path / "blocks" / name) as found, fits.open(tmp_path / "whole" / name) as expected:
+            assert fits.FITSDiff(found, expected).identical, name
+    found, expected = (pl.read_parquet(tmp_path / name / "sources.parquet") for name in ("blocks", "whole"))
+    assert found.equals(expected)
+
+
+def test_blocks_say_no_as_one_pass_does(call, files, tmp_path) -> None:
+    gone = call("detect", files["sci"], tmp_path / "f105w.fits", "-o", tmp_path / "a", "--block-size", "50")
+    assert gone.exit_code == 1
+    assert "f105w.fits" in gone.stderr
+    negative = image(tmp_path / "negative.fits", np.full(SHAPE, -1.0, np.float32), wcs=False)
+    refused = call("detect", files["sci"], "--rms", negative, "-o", tmp_path / "b", "--block-size", "50")
+    assert refused.exit_code == 1
+    assert "negative values are not allowed" in refused.stderr
+    other = image(tmp_path / "other.fits", np.ones((5, 5), np.float32), wcs=False)
+    refused = call("detect", files["sci"], "--rms", other, "-o", tmp_path / "b", "--block-size", "50")
+    assert refused.exit_code == 1
+    assert "other.fits" in refused.stderr
+
+
 def test_knobs_are_shown_and_set(call, files) -> None:
     shown = call("detect", files["sci"], "--dry-run", "--method", "peaks", "--set", "peaks.conv_fwhm_arcsec=0.3")
     assert shown.exit_code == 0
@@ -235,6 +267,11 @@ def test_errors_have_the_noise_covariance_of_the_file_or_one_factor(call, tmp_pa
     assert done.exit_code == 0, done.output
     table = pl.read_parquet(tmp_path / "det" / "sources.parquet").sort("x")
     assert table.height == 8
+    blocks = ("-o", tmp_path / "blocks", "--threshold", "20", "--block-size", "70")
+    assert call("detect", tmp_path / "f160w_drz.fits", *blocks).exit_code == 0
+    assert pl.read_parquet(tmp_path / "blocks" / "sources.parquet").sort("x").equals(table)
+    refused = call("detect", tmp_path / "f160w_drz.fits", *blocks, "--saturation", "1", "--overwrite")
+    assert "--also, --saturation: they are not allowed block by block" in refused.stderr
     errors = table["flux_aper2_err_f160w"].to_numpy() / (sigma * mosaic.microjansky_per_unit)
     # Independent pixels in a circle of 10 pixels, with their overlaps squared.
     at = (np.arange(13 * 20) + 0.5) / 20 - 6.5

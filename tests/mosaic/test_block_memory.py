@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 import skymere
-from skymere.mosaic import FindParams, StoredMosaic, find_sources_blocks
+from skymere.datamodels import StoredMosaic
+from skymere.mosaic import FindParams, find_sources_blocks
 from skymere.wcs import Grid
 
 skymere.set_num_threads(1)
@@ -60,7 +61,8 @@ def peak_mb(folder: Path, ny: int, nx: int, side: int, image: str) -> float:
     done = subprocess.run(script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found, kilobytes = (int(word) for word in done.stdout.split())
-    assert found == n
+    # Of 10^7 pixels of noise one may be above the threshold, too.
+    assert n <= found <= 1.001 * n
     return kilobytes / 1024
 
 

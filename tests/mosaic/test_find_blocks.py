@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from skymere.background import BackgroundParams
-from skymere.datamodels import Mosaic, NoiseCovariance
+from skymere.datamodels import Mosaic, NoiseCovariance, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic import FindParams, StoredMosaic, find_sources, find_sources_blocks
+from skymere.mosaic import FindParams, find_sources, find_sources_blocks
 from skymere.segmentation import MeasureImage, measure
 from skymere.wcs import Grid
 

@@ -28,7 +28,7 @@ def run(folder: Path, old: str, new: str) -> Lake:
 @pytest.mark.parametrize("image", ["stack", "max_snr"])
 def test_blocks_smaller_than_the_tile_change_no_bit(finished: Path, tmp_path: Path, image: str) -> None:
     lakes = []
-    for name, block_pix in (("whole", 8192), ("blocks", 100)):
+    for name, block_pix in (("whole", 4096), ("blocks", 90)):
         folder = tmp_path / name
         shutil.copytree(finished, folder)
         shutil.rmtree(folder / "lake" / "releases", ignore_errors=True)

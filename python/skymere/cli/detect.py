@@ -1,14 +1,17 @@
 """``skymere detect``: mosaics in; segments, catalogues and pictures out, without any lake."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import polars as pl
 import typer
 
 from skymere.cli._print import console, print_frame
+from skymere.cli.detect_blocks import detect_in_blocks, is_large
+from skymere.cli.detect_masks import bad_pixels_of
 from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
 from skymere.errors import InvalidInputError, SkymereError
 
@@ -73,6 +76,10 @@ def detect(
         bool, typer.Option("--skip-unusable", help="Leave out files that cannot be used, and say so.")
     ] = False,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Write PNGs, too.")] = True,
+    block_size: Annotated[
+        int,
+        typer.Option(min=1, help="Side of the blocks in which images of more than four of them are read."),
+    ] = 4096,
     params: ParamsOption = None,
     set_: SetOption = None,
     overwrite: OverwriteOption = False,
@@ -81,7 +88,8 @@ def detect(
     """Detect sources in mosaics of one grid and measure them in all bands.
 
     Writes det_seg.fits, det_cat.fits, det_stack.fits, det_snr.fits, the catalogue as sources.parquet and sources.fits,
-    and pictures: outlines of the segments, background and rms, number counts, purity from the negative image.
+    and pictures: outlines of the segments, background and rms, number counts, purity from the negative image. Large
+    images are read block by block, with the same results but without pictures.
 
     Example: `skymere detect f606w_drz.fits f814w_drz.fits -o detection --image chi_square`
 
@@ -113,17 +121,28 @@ def detect(
     _check_outputs(planned, overwrite=overwrite)
     every = [*files, *(also or ())]
     lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point, "--saturation": saturation}
-    for name, values in lists.items():
-        if values and len(values) != len(every):
-            msg = f"{name}: {len(values)} values for {len(every)} files are not allowed, each file needs one"
+    _check_lengths(lists, len(every))
+    if settings.method != "peaks" and is_large(files[0], block_size):
+        if also or saturation:
+            msg = "--also, --saturation: they are not allowed block by block, give a larger --block-size for one pass"
             raise InvalidInputError(msg)
+        detect_in_blocks(
+            files,
+            _given_files(files, band, weight, rms, zero_point),
+            settings,
+            output,
+            side=block_size,
+            skip=skip_unusable,
+            masks=partial(bad_pixels_of, given=mask or (), beside=find_masks),
+        )
+        return
     read, skipped = _read(every, band, weight, rms, zero_point, skip=skip_unusable)
     mosaics = [mosaic for path, mosaic in read if path in files]
     others = {mosaic.band: mosaic for path, mosaic in read if path not in files}
     if len(mosaics) + len(others) < len(read) or not others.keys().isdisjoint(m.band for m in mosaics):
         msg = f"--also: the bands {[m.band for _, m in read]} need different names, give them with --band"
         raise InvalidInputError(msg)
-    bad, told = _bad_pixels({m.band: path for path, m in read}, [m for _, m in read], mask or (), beside=find_masks)
+    bad, told = bad_pixels_of(read, given=mask or (), beside=find_masks)
     found = find_sources(mosaics, params=settings, mask=bad)
     excluded = skipped | dict(found.excluded)
     levels = dict(zip(every, saturation or (), strict=False))
@@ -156,6 +175,32 @@ def detect(
     console.print(f"{output}: {found.segmentation.n_sources} sources in {nx} x {ny} pixels", soft_wrap=True)
 
 
+def _check_lengths(lists: "Mapping[str, Sequence[object] | None]", n_files: int) -> None:
+    for name, values in lists.items():
+        if values and len(values) != n_files:
+            msg = f"{name}: {len(values)} values for {n_files} files are not allowed, each file needs one"
+            raise InvalidInputError(msg)
+
+
+def _given_files(
+    files: list[Path],
+    band: list[str] | None,
+    weight: list[Path] | None,
+    rms: list[Path] | None,
+    zero_point: list[float] | None,
+) -> list[dict[str, Any]]:
+    """Return what is said about each file beside its name."""
+    return [
+        {
+            "weight": weight[i] if weight else None,
+            "rms": rms[i] if rms else None,
+            "band": band[i] if band else "",
+            "zero_point_ab": zero_point[i] if zero_point else None,
+        }
+        for i in range(len(files))
+    ]
+
+
 def _read(
     files: list[Path],
     band: list[str] | None,
@@ -169,16 +214,9 @@ def _read(
     from skymere.io import read_band
 
     mosaics, skipped = [], {}
-    for i, path in enumerate(files):
+    for path, given in zip(files, _given_files(files, band, weight, rms, zero_point), strict=True):
         try:
-            mosaic = read_band(
-                path,
-                weight=weight[i] if weight else None,
-                rms=rms[i] if rms else None,
-                band=band[i] if band else "",
-                zero_point_ab=zero_point[i] if zero_point else None,
-            )
-            mosaics.append((path, mosaic))
+            mosaics.append((path, read_band(path, **given)))
         except SkymereError as error:
             if not skip:
                 raise
@@ -187,35 +225,6 @@ def _read(
         msg = f"files: none can be used: {skipped}"
         raise InvalidInputError(msg)
     return mosaics, skipped
-
-
-def _bad_pixels(
-    images: "Mapping[str, Path]", mosaics: "Sequence[Mosaic]", given: "Sequence[str]", *, beside: bool
-) -> "tuple[dict[str, NDArray[np.bool_]], dict[str, str]]":
-    """Return the bad pixels of the bands that have files of them, and the files with their number of pixels."""
-    from skymere.mosaic import mask_from_files, region_files_beside
-
-    files = {band: region_files_beside(path) if beside else [] for band, path in images.items()}
-    for word in given:
-        band, is_named, name = word.partition("=")
-        if is_named and band not in files and not Path(word).exists():
-            msg = f"--mask: {band!r} is not a band, it must be one of {list(files)}"
-            raise InvalidInputError(msg)
-        if band in files and is_named:
-            files[band].append(Path(name))
-        else:
-            for chosen in files.values():
-                chosen.append(Path(word))
-    masks, told = {}, {}
-    for mosaic in mosaics:
-        if not files[mosaic.band]:
-            continue
-        found = mask_from_files(files[mosaic.band], images[mosaic.band], mosaic.grid)
-        masks[mosaic.band] = found.mask
-        told[mosaic.band] = f"{np.count_nonzero(found.mask)} pix: {', '.join(p.name for p in files[mosaic.band])}"
-        for words in found.unused:
-            console.print(words, soft_wrap=True, markup=False)
-    return masks, told
 
 
 def _measured(

@@ -5,6 +5,7 @@ from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
 from skymere.datamodels.sources import SourceCatalog
+from skymere.datamodels.stored import Sliceable, StoredMosaic
 
 __all__ = [
     "FLAG_BITS",
@@ -13,6 +14,8 @@ __all__ = [
     "Mosaic",
     "NoiseCovariance",
     "SegmentationMap",
+    "Sliceable",
     "SourceCatalog",
+    "StoredMosaic",
     "WeightKind",
 ]

@@ -3,7 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.bands import read_band
 from skymere.io.coordinates import DistortionFiles, read_gwcs
-from skymere.io.detections import write_detection, write_table
+from skymere.io.detections import write_detection, write_sources, write_table
 from skymere.io.exposures import (
     ReadParams,
     chips_of,
@@ -14,10 +14,20 @@ from skymere.io.exposures import (
     read_exposures,
 )
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
-from skymere.io.images import physical_cards, read_grid, read_image, read_mask, write_image, write_with_data
+from skymere.io.images import (
+    image_shape,
+    physical_cards,
+    read_grid,
+    read_image,
+    read_mask,
+    write_image,
+    write_image_rows,
+    write_with_data,
+)
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
+from skymere.io.stored import open_band
 
 __all__ = [
     "BlendRule",
@@ -30,7 +40,9 @@ __all__ = [
     "distortion_files",
     "exposure_id",
     "file_digest",
+    "image_shape",
     "input_header",
+    "open_band",
     "open_fits",
     "physical_cards",
     "read_band",
@@ -48,8 +60,10 @@ __all__ = [
     "write_detection",
     "write_headerlet",
     "write_image",
+    "write_image_rows",
     "write_mosaic",
     "write_shifts",
+    "write_sources",
     "write_table",
     "write_with_data",
     "write_with_wcs",

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from skymere.io._open import open_fits
 from skymere.io.images import read_image
 from skymere.io.mosaics import read_mosaic
 
-__all__ = ["read_band"]
+__all__ = ["read_band", "weight_of", "zero_point_of"]
 
 
 def read_band(
@@ -78,7 +79,7 @@ def read_band(
     if zero_point_ab is not None:
         zero_point = zero_point_ab
     elif not np.isfinite(zero_point):
-        zero_point = _zero_point(keywords)
+        zero_point = zero_point_of(keywords)
     if mosaic is None:
         return Mosaic(
             band=name,
@@ -98,16 +99,29 @@ def _weight(data: NDArray[np.float32], weight: str | Path | None, rms: str | Pat
     """Return weights; without a file all finite pixels but exact zeros count alike."""
     given = weight if weight is not None else rms
     if given is None:
-        return np.asarray(np.isfinite(data) & (data != 0), np.float32)
+        return weight_of(data, None, Path())
     values = _pixels(Path(given))
     if values.shape != data.shape:
         msg = f"{given}: shape {values.shape} is not allowed, the image has {data.shape}"
         raise InvalidInputError(msg)
+    return weight_of(values, "weight" if rms is None else "rms", Path(given))
+
+
+def weight_of(values: NDArray[np.float32], kind: Literal["weight", "rms"] | None, path: Path) -> NDArray[np.float32]:
+    """Return the weights that an image of weights or errors says, or the image itself, of which all but zeros count.
+
+    Raises
+    ------
+    InvalidInputError
+        When one is negative.
+    """
+    if kind is None:
+        return np.asarray(np.isfinite(values) & (values != 0), np.float32)
     if bool((values < 0).any()):
-        msg = f"{given}: negative values are not allowed, the smallest is {float(np.nanmin(values)):.4g}"
+        msg = f"{path}: negative values are not allowed, the smallest is {float(np.nanmin(values)):.4g}"
         raise InvalidInputError(msg)
     with np.errstate(divide="ignore", over="ignore"):
-        inverse = values if rms is None else np.where(values > 0, values.astype(np.float64) ** -2.0, 0.0)
+        inverse = values if kind == "weight" else np.where(values > 0, values.astype(np.float64) ** -2.0, 0.0)
     return np.nan_to_num(inverse, nan=0.0, posinf=0.0).astype(np.float32)
 
 
@@ -121,7 +135,7 @@ def _pixels(path: Path) -> NDArray[np.float32]:
         raise InvalidInputError(msg)
 
 
-def _zero_point(keywords: dict[str, object]) -> float:
+def zero_point_of(keywords: dict[str, object]) -> float:
     """Return the AB magnitude of one electron per second, NaN when the keywords do not say it."""
     if "ZPAB" in keywords:
         return float(keywords["ZPAB"])  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from skymere.errors import InvalidInputError
 from skymere.io._open import write_whole
 from skymere.io.images import write_image
 
-__all__ = ["write_detection", "write_table"]
+__all__ = ["write_detection", "write_sources", "write_table"]
 
 _UNITS = {"area": "pix", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "flux": "uJy", "flux_err": "uJy"}
 _COLUMNS = ("id", "area", "x", "y", "ra", "dec", "flux", "flux_err")
@@ -69,10 +69,21 @@ def write_detection(
         raise InvalidInputError(msg)
     paths = [folder / f"det_{name}.fits" for name in ("seg", "cat", "stack", "snr")]
     write_image(labels, paths[0], name="SEG", wcs=wcs)
-    write_table(table.rename({"label": "id"}).select(_COLUMNS), paths[1], units=_UNITS | {"flux": flux_unit})
+    write_sources(table, paths[1], flux_unit=flux_unit)
     write_image(stack, paths[2], wcs=wcs, keywords={"BUNIT": flux_unit})
     write_image(snr, paths[3], wcs=wcs)
     return paths
+
+
+def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJy") -> None:
+    """Write ``det_cat.fits``: the columns of `write_detection`'s table that it has.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    write_table(table.rename({"label": "id"}).select(_COLUMNS), path, units=_UNITS | {"flux": flux_unit})
 
 
 def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Single images, grids of images, and copies of exposures with other coordinates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,27 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from skymere.errors import FormatError, InvalidInputError
+from skymere.errors import FormatError, InvalidInputError, StorageError
 from skymere.io._open import open_fits, write_whole
 from skymere.io.coordinates import is_singular
 from skymere.io.exposures import ReadParams, rate_factors
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
-__all__ = ["physical_cards", "read_grid", "read_image", "read_mask", "write_image", "write_with_data"]
+__all__ = [
+    "grid_of",
+    "image_shape",
+    "physical_cards",
+    "read_grid",
+    "read_image",
+    "read_mask",
+    "write_image",
+    "write_image_rows",
+    "write_with_data",
+]
+
+_FITS_BLOCK = 2880
 
 
 def read_grid(path: str | Path) -> Grid:
@@ -37,6 +50,19 @@ def read_grid(path: str | Path) -> Grid:
     return read_image(path)[1]
 
 
+def image_shape(path: str | Path) -> tuple[int, int]:
+    """Return ``(ny, nx)`` of the image that `read_image` reads, without its pixels.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError, InvalidInputError
+        As `read_image`.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        return grid_of(hdus, path)[1].shape
+
+
 def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
     """Return an image and its grid: the SCI extension, or else the first two-dimensional one.
 
@@ -54,22 +80,36 @@ def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
     """
     path = Path(path)
     with open_fits(path) as hdus:
-        images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
-        if not images:
-            msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
-            raise FormatError(msg)
-        hdu = next((image for image in images if image.name == "SCI"), images[0])
-        header = hdu.header
-        cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
-        try:
-            wcs = wcs_from_cards(cards)
-        except InvalidInputError as error:
-            msg = f"{path}: extension {hdu.name or 0}: {error}"
-            raise InvalidInputError(msg) from None
-        if not wcs.has_celestial or is_singular(wcs):
-            msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
-            raise InvalidInputError(msg)
-        return np.asarray(hdu.data, np.float32), Grid(wcs=wcs, shape=hdu.shape)
+        hdu, grid = grid_of(hdus, path)
+        return np.asarray(hdu.data, np.float32), grid
+
+
+def grid_of(hdus: fits.HDUList, path: Path) -> tuple[Any, Grid]:
+    """Return the SCI extension of an open file, or else the first two-dimensional one, and its grid.
+
+    Raises
+    ------
+    FormatError
+        When there is none.
+    InvalidInputError
+        When it has no celestial WCS, or a singular one.
+    """
+    images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
+    if not images:
+        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
+        raise FormatError(msg)
+    hdu = next((image for image in images if image.name == "SCI"), images[0])
+    header = hdu.header
+    cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
+    try:
+        wcs = wcs_from_cards(cards)
+    except InvalidInputError as error:
+        msg = f"{path}: extension {hdu.name or 0}: {error}"
+        raise InvalidInputError(msg) from None
+    if not wcs.has_celestial or is_singular(wcs):
+        msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
+        raise InvalidInputError(msg)
+    return hdu, Grid(wcs=wcs, shape=hdu.shape)
 
 
 def physical_cards(path: str | Path) -> dict[str, Any]:
@@ -143,6 +183,64 @@ def write_image(
         hdu.header.update(fits_cards(wcs))
     hdu.header.update(dict(keywords or {}))
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+
+
+def write_image_rows(
+    parts: Iterable[NDArray[np.generic]],
+    path: str | Path,
+    *,
+    shape: tuple[int, int],
+    dtype: DTypeLike,
+    name: str = "SCI",
+    wcs: WCS | None = None,
+    keywords: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one image that comes in parts of whole rows, from the first one on; otherwise as `write_image`.
+
+    Parameters
+    ----------
+    parts : iterable of ndarray, shape (n, nx)
+        The rows.
+    path, name, wcs, keywords
+        As in `write_image`.
+    shape : tuple of int
+        ``(ny, nx)`` of the whole.
+    dtype : dtype
+        Of all parts.
+
+    Raises
+    ------
+    InvalidInputError
+        When the parts have other rows than the whole.
+    StorageError
+        When the file cannot be written.
+    """
+    path = Path(path)
+    kind = np.dtype(dtype).newbyteorder(">")
+    hdu = fits.ImageHDU(np.zeros((1, 1), kind), name=name)
+    hdu.header["NAXIS2"], hdu.header["NAXIS1"] = shape
+    if wcs is not None:
+        hdu.header.update(fits_cards(wcs))
+    hdu.header.update(dict(keywords or {}))
+    staged = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with staged.open("wb") as file:
+            for header in (fits.PrimaryHDU().header, hdu.header):
+                file.write(header.tostring().encode("ascii"))
+            n_rows = 0
+            for part in parts:
+                file.write(np.ascontiguousarray(part, kind).tobytes())
+                n_rows += len(part)
+            if n_rows != shape[0]:
+                msg = f"parts: {n_rows} rows are not allowed, there must be {shape[0]}"
+                raise InvalidInputError(msg)
+            file.write(bytes(-(n_rows * shape[1] * kind.itemsize) % _FITS_BLOCK))
+        staged.replace(path)
+    except OSError as error:
+        msg = f"{path}: cannot be written: {error.strerror or error}"
+        raise StorageError(msg) from error
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def write_with_data(

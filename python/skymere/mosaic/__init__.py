@@ -20,7 +20,6 @@ from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, m
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
-from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import labels_on_grid
 
 __all__ = [
@@ -47,7 +46,6 @@ __all__ = [
     "SkyParams",
     "SkySolution",
     "StoredBand",
-    "StoredMosaic",
     "band_to_measure",
     "cut_window",
     "cutouts",

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.stored import StoredMosaic
 
 __all__ = [
     "DetectionImage",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
-from skymere.datamodels import Mosaic, SourceCatalog
+from skymere.datamodels import Mosaic, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, covered_pixels, without_pixels
 from skymere.mosaic.find_sources import (
@@ -23,7 +23,6 @@ from skymere.mosaic.find_sources import (
     stack_of,
     with_noise,
 )
-from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import (
     BlockSegmentation,
     MeasureImage,

@@ -10,10 +10,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.background import BackgroundParams
-from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background, without_pixels
-from skymere.mosaic.stored import StoredMosaic
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,

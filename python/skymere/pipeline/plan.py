@@ -41,8 +41,8 @@ class SurveyPlan:
     pictures : str
         Folder for pictures.
     block_pix : int
-        Mosaics with more pixels than a square of this side are searched and measured in such blocks, with the same
-        results; what they cost in memory is a block [pix].
+        Side of the blocks in which mosaics with more pixels than four of them are searched and measured, with the same
+        results; in memory is a block of every band [pix].
 
     Raises
     ------
@@ -53,7 +53,7 @@ class SurveyPlan:
     exposures: tuple[str, ...]
     lake: str = "lake"
     pictures: str = "pictures"
-    block_pix: int = 8192
+    block_pix: int = 4096
 
     def __post_init__(self) -> None:
         if self.block_pix < 1:
@@ -62,7 +62,7 @@ class SurveyPlan:
 
     def is_large(self, shape: tuple[int, int]) -> bool:
         """Whether an image is worked on block by block."""
-        return shape[0] * shape[1] > self.block_pix**2
+        return shape[0] * shape[1] > 4 * self.block_pix**2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap
+from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, Sliceable, StoredMosaic
 from skymere.lake import ArrayGroup, Lake
-from skymere.mosaic import StoredMosaic
-from skymere.mosaic.stored import Sliceable
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [

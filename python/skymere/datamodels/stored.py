@@ -6,7 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic, NoiseCovariance
+from skymere.datamodels.mosaic import Mosaic
+from skymere.datamodels.noise import NoiseCovariance
 from skymere.errors import InvalidInputError
 from skymere.wcs import Grid
 
