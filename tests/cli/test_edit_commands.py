@@ -6,7 +6,7 @@ import shutil
 import polars as pl
 import pytest
 
-from skymere.lake import Lake, region_rows, regions_from_rows
+from skymere.lake import Lake, region_rows, regions_from_rows, stored_edits
 from skymere.regions import Circle, Point, read_regions, write_regions
 
 WHO = ("--author", "Ada", "--why", "by eye")
@@ -33,7 +33,9 @@ def at(lake, place):
     return f"{ra:.8f} {dec:.8f}"
 
 
-@pytest.mark.parametrize("command", ["merge", "split", "draw", "delete", "undo", "list", "import", "export", "propose"])
+@pytest.mark.parametrize(
+    "command", ["merge", "split", "draw", "delete", "mask", "undo", "list", "import", "export", "propose"]
+)
 def test_help_teaches_with_an_example_and_the_lake_comes_first(call, command):
     done = call("edit", command, "--help")
     assert done.exit_code == 0
@@ -75,6 +77,7 @@ def test_sexagesimal_positions_are_the_same_place(call, lake):
         (("merge", "--at", "ONE"), "NoDataError: merge at .* only segment 1 lies in the region"),
         (("delete", "--at", "BLANK"), "NoDataError: delete at .* no segment lies in the region"),
         (("draw", "--at", "ONE"), "--radius: is missing"),
+        (("mask", "--at", "ONE"), "--radius: is missing"),
         (("merge",), "--at: is missing"),
         (("delete", "--at", "12 north"), "--at: '12 north' is not allowed"),
         (("delete", "--at", "12"), "--at: '12' is not allowed"),
@@ -106,6 +109,22 @@ def test_undo_takes_an_edit_back_and_list_says_so(call, lake):
     listed = call("edit", "list", lake.path).stdout
     assert "taken back" in listed
     assert "Bo: a galaxy after all" in listed
+
+
+def test_a_mask_is_a_bad_region_of_all_bands_or_of_one_and_can_be_undone(call, lake, tmp_path):
+    done = call("edit", "mask", lake.path, "--at", at(lake, BLANK), "--radius", "0.4", "--band", "f140w", *WHO)
+    assert done.exit_code == 0, done.output
+    path = write_regions([Circle(centre=tuple(map(float, at(lake, ONE).split())), radius=0.5)], tmp_path / "spike.reg")
+    assert call("edit", "mask", lake.path, "--regions", path, *WHO).exit_code == 0
+    rows = region_rows(lake)
+    assert rows.select("role", "band", "status", "author", "reason").rows() == [
+        ("bad", "f140w", "applied", "Ada", "by eye"),
+        ("bad", "", "applied", "Ada", "by eye"),
+    ]
+    # Only the mask of all bands takes pixels from a segment.
+    assert [json.loads(text) for text in rows["before"]] == [[], [1]]
+    assert call("edit", "undo", lake.path, rows["edit_id"][0], *WHO).exit_code == 0
+    assert [edit.edit.band for edit in stored_edits(lake, "east")[0]] == [""]
 
 
 def test_region_files_go_in_by_their_name_and_out_again(call, lake, tmp_path):

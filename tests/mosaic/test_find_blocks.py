@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skymere.background import BackgroundParams
-from skymere.datamodels import Mosaic, StoredMosaic
+from skymere.datamodels import Mosaic, NoiseCovariance, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic import FindParams, find_sources, find_sources_blocks
 from skymere.segmentation import MeasureImage, measure
@@ -107,3 +107,27 @@ def test_bands_that_cannot_be_used_are_recorded_alike() -> None:
         find_sources_blocks(BANDS, params=replace(PARAMS, method="peaks"))
     with pytest.raises(InvalidInputError, match="shapes"):
         replace(StoredMosaic.of(BANDS[0]), weight=np.zeros((3, 3)))
+
+
+def test_bad_pixels_of_a_band_and_noise_covariances_are_those_of_one_pass() -> None:
+    triangle = np.convolve(np.ones(3), np.ones(3)) / 3
+    classes = (np.indices(SHAPE)[1] > 120).astype(np.uint8)
+    noise = NoiseCovariance(kernels=np.stack([np.outer(triangle, triangle)] * 2), class_map=classes, classes=("a", "b"))
+    bands = [replace(BANDS[0], noise=noise), *BANDS[1:]]
+    y, x = np.indices(SHAPE)
+    mask = {"g": np.hypot(x - 130, y - 100) < 40, "i": x > 200}
+    whole = find_sources(bands, params=PARAMS, mask=mask)
+    found = find_sources_blocks(bands, params=PARAMS, mask=mask, side=70)
+    assert np.array_equal(found.segmentation.whole().labels, whole.segmentation.labels)
+    window = slice(30, 222), slice(11, 150)
+    images, parts = whole.images(), found.images(*window)
+    assert isinstance(parts["g"], Mosaic)
+    assert np.isnan(parts["g"].data).any()
+    for band, image in images.items():
+        assert np.array_equal(parts[band].data, np.asarray(image.data)[window], equal_nan=True)
+    catalog = measure(
+        whole.segmentation,
+        images,
+        detection=MeasureImage(data=whole.stack.data, error=whole.stack.error, zero_point_ab=23.9),
+    )
+    assert found.measure().table.equals(catalog.table)

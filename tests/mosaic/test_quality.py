@@ -46,6 +46,28 @@ def quality_of(exposures, cosmic_rays=None, **grid):
     return mosaic.params["quality"]
 
 
+def test_saturated_pixels_of_any_exposure_cover_their_whole_area(make_exposure) -> None:
+    exposures = [make_exposure(f"e{i}", x=0.033 * i, rotation=20.0 * i) for i in range(3)]
+    exposures[1].dq[40, 45] = 2
+    exposures[2].dq[10:12, 70] = 2 | 1
+    exposures[0].dq[30, 30] = 1
+    grid = make_grid(exposures, params=GridParams(scale_arcsec=0.04))
+    rejection = RejectionMap(grid)
+    for exposure in exposures:
+        rejection.add(exposure)
+    found = rejection.saturated()
+    # 3 pixels of 0.1 arcsec and all pixels of 0.04 that they touch.
+    assert 3 * 6.25 < found.sum() < 3 * 20
+    for k, y, x in ((1, 40, 45), (2, 10, 70), (2, 11, 70)):
+        corners = np.array([(dx, dy) for dx in (-0.49, 0.0, 0.49) for dy in (-0.49, 0.0, 0.49)])
+        ra, dec = exposures[k].wcs.all_pix2world(x + corners[:, 0], y + corners[:, 1], 0)
+        u, v = (np.rint(p).astype(int) for p in grid.pixels(ra, dec))
+        assert found[v, u].all()
+    unknown = RejectionMap(grid)
+    unknown.add(replace(exposures[0], dq_bits={"hot": 1}, dq=np.zeros_like(exposures[0].dq)))
+    assert unknown.saturated() is None
+
+
 def test_stars_that_survive_pass_and_stars_that_are_eaten_fail(make_exposure) -> None:
     exposures = dithered(make_exposure, 5, wrong=0.1)
     kept = quality_of(exposures, scale_arcsec=0.07)

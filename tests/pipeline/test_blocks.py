@@ -1,6 +1,7 @@
 """A tile that is worked on block by block is the same tile, and what its outer edge cuts is flagged."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from astropy.io import fits
 
 from skymere.errors import InvalidInputError
-from skymere.lake import Lake
+from skymere.lake import Lake, add_regions
 from skymere.pipeline import read_plan, run_plan
+from skymere.regions import Circle
 from skymere.segmentation import SourceFlag
 
 _RUNS = ("run_id", "segmentation_run", "created", "parent_run", "code_version")
@@ -30,6 +32,12 @@ def test_blocks_smaller_than_the_tile_change_no_bit(finished: Path, tmp_path: Pa
         folder = tmp_path / name
         shutil.copytree(finished, folder)
         shutil.rmtree(folder / "lake" / "releases", ignore_errors=True)
+        lake = Lake.open(folder / "lake")
+        middle = lake.tiles["field"].grid.sky(np.array([100.0]), np.array([105.0]))
+        bad = Circle(centre=(float(middle[0][0]), float(middle[1][0])), radius=2.0)
+        for band in ("f125w", ""):
+            add_regions(lake, "bad", [[bad]], band=band, author="Ada", reason="streak")
+            bad = replace(bad, centre=(bad.centre[0], bad.centre[1] + 5 / 3600))
         detect = f'[detect]\nimage = "{image}"\nmin_exposures = 1\n[release]\nname = "{name}"\n[tile]'
         (folder / "plan.toml").write_text((folder / "plan.toml").read_text().replace("[tile]", detect))
         lakes.append(run(folder, "[survey]\n", f"[survey]\nblock_pix = {block_pix}\n"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from astropy.io import fits
 
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake
@@ -64,6 +65,37 @@ def test_the_psfs_of_mosaics_are_products(with_psf: Path) -> None:
     )
 
 
+def test_images_of_psfs_are_checked_and_stored_band_by_band(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "survey"
+    shutil.copytree(finished, folder)
+    y, x = np.indices((81, 81))
+    images = {
+        "f125w": np.exp(-((x - 40) ** 2 + (y - 40) ** 2) / 50),
+        "f160w": np.exp(-((x - 44) ** 2 + (y - 40) ** 2) / 50),
+    }
+    for band, data in images.items():
+        fits.PrimaryHDU(data.astype(np.float32), fits.Header({"OVERSAMP": 3})).writeto(folder / f"psf_{band}.fits")
+    plan = folder / "plan.toml"
+    more = '\n[psf]\nsource = "image"\npath = "psf_{band}.fits"\n\n[release]\nname = "DR2"\n'
+    plan.write_text(plan.read_text() + more)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skymere.pipeline.runner.draw_pictures", lambda *_, **__: [])
+        run_plan(read_plan(plan))
+    lake = Lake.open(folder / "lake")
+    good, off = lake.table("psf").sort("band").collect().rows(named=True)
+    assert (good["status"], good["kind"], good["oversampling"], good["x"]) == ("ok", "image", 3.0, None)
+    assert good["sum"] == pytest.approx(1.0, abs=1e-3)
+    assert (good["x_centroid"], good["y_centroid"]) == pytest.approx((40.0, 40.0), abs=0.01)
+    scale = lake.tiles["field"].grid.scale_arcsec
+    assert good["fwhm"] == pytest.approx(2.3548 * 5 / 3 * scale, rel=0.01)
+    assert json.loads(good["params"])["source_at"] == [40.0, 40.0]
+    assert lake.arrays("psf", "field")["data"][...].sum() == pytest.approx(good["sum"], rel=1e-4)
+    assert off["status"] == "failed"
+    assert "psf_f160w.fits: the PSF cannot be used: its centroid" in off["message"]
+    (task,) = STAGE.tasks(read_plan(plan), lake)
+    assert [one["uri"] for one in task.inputs[1:]] == ["psf_f125w.fits", "psf_f160w.fits"]
+
+
 def test_psfs_from_too_few_stars_are_a_status(with_psf: Path, tmp_path: Path) -> None:
     folder = tmp_path / "survey"
     shutil.copytree(with_psf, folder)
@@ -78,7 +110,12 @@ def test_psfs_from_too_few_stars_are_a_status(with_psf: Path, tmp_path: Path) ->
 
 
 def test_a_grid_without_a_file_and_even_sizes_are_refused(tmp_path: Path) -> None:
-    for line, words in (('source = "grid"', "path: is missing"), ("size_pix = 40", "n_positions, size_pix: 1, 40")):
+    for line, words in (
+        ('source = "grid"', "path: is missing"),
+        ('source = "image"', "the source 'image' needs a file"),
+        ("oversampling = -1.0", "oversampling: -1"),
+        ("size_pix = 40", "n_positions, size_pix: 1, 40"),
+    ):
         plan = tmp_path / "plan.toml"
         plan.write_text(f'[survey]\nexposures = ["*.fits"]\n[psf]\n{line}\n')
         with pytest.raises(InvalidInputError, match=words):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from skymere.datamodels import SegmentationMap
 from skymere.errors import FormatError, InvalidInputError
 from skymere.regions import Annulus, Box, Circle, Ellipse, Point, Polygon, mask_from_region
-from skymere.segmentation import Edit, EditOutcome, apply_edits, edits_from_regions, read_edits
+from skymere.segmentation import (
+    Edit,
+    EditOutcome,
+    MeasureImage,
+    apply_edits,
+    bad_pixels,
+    detect,
+    edits_from_regions,
+    measure,
+    read_edits,
+)
 from skymere.wcs import Grid
 
 GRID = Grid.tangent(150.0, 2.0, shape=(100, 120), scale_arcsec=0.1, rotation_deg=20.0)
@@ -42,6 +53,27 @@ def test_a_circle_merges_every_segment_that_it_touches_into_the_smallest_label()
     assert np.array_equal(edited.labels == 1, np.isin(before.labels, (1, 2, 5, 6)))
     assert np.array_equal(edited.labels[:, 50:], before.labels[:, 50:])
     assert np.array_equal(before.labels, squares().labels)
+
+
+def test_a_merge_of_three_segments_is_one_row_that_keeps_the_flux_and_the_area() -> None:
+    y, x = np.indices((60, 90))
+    places = ((25, 30), (37, 30), (49, 31), (75, 30))
+    image = np.random.default_rng(1).normal(0, 1, (60, 90))
+    image += sum(60.0 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 2.0**2)) for cx, cy in places)
+    found = detect(image, error=1.0)
+    band = {"r": MeasureImage(data=image, error=1.0)}
+    apart = measure(found, band).table.filter(pl.col("x") < 60)
+    assert apart.height == 3
+    edited, (outcome,) = apply_edits(found, [Edit(kind="merge", regions=(circle(37, 30, 14.0),))])
+    assert set(outcome.before) == set(apart["label"])
+    table = measure(edited, band).table
+    assert table.height == 2
+    one = table.filter(pl.col("label") == outcome.after[0]).row(0, named=True)
+    assert one["flux_iso_r"] == pytest.approx(apart["flux_iso_r"].sum(), rel=1e-9)
+    assert one["flux_iso_err_r"] == pytest.approx(np.sqrt((apart["flux_iso_err_r"] ** 2).sum()), rel=1e-9)
+    assert one["area"] == apart["area"].sum()
+    weighted = (apart["x"] * apart["flux_iso_r"]).sum() / apart["flux_iso_r"].sum()
+    assert one["x"] == pytest.approx(weighted, abs=0.3)
 
 
 def test_a_merge_of_less_than_two_segments_says_why_and_changes_nothing() -> None:
@@ -144,6 +176,23 @@ def test_deleted_segments_and_masked_pixels_are_sky() -> None:
     assert np.array_equal(edited.labels, np.where(mask_from_region(circle(10.0, 10.0, 5.0), GRID), 0, squares().labels))
     edited, outcome = edit_one("delete", Point(centre=(16.0, 16.0), frame="image"))
     assert outcome.before == (1,)
+
+
+def test_a_mask_of_one_band_is_that_band_s_and_leaves_the_labels() -> None:
+    places = {"r": circle(16, 16, 5.0), "": circle(76, 16, 4.0), "k": circle(36, 36, 3.0)}
+    edits = [Edit(kind="mask", regions=(where,), band=band, edit_id=f"m{band}") for band, where in places.items()]
+    edits.append(Edit(kind="delete", regions=(circle(16, 16, 5.0),), band="r"))
+    edited, outcomes = apply_edits(squares(), edits[:3])
+    inside = {band: mask_from_region(where, GRID) for band, where in places.items()}
+    expected = np.where(inside[""], 0, squares().labels)
+    assert np.array_equal(edited.labels, expected)
+    assert [(o.status, o.n_pixels) for o in outcomes] == [("applied", inside[band].sum()) for band in places]
+    assert [o.before for o in outcomes] == [(), (4,), ()]
+    found = bad_pixels(edits, GRID, ["g", "r"])
+    assert set(found) == {"g", "r"}
+    assert np.array_equal(found["g"], inside[""])
+    assert np.array_equal(found["r"], inside[""] | inside["r"])
+    assert bad_pixels(edits[3:], GRID, ["g", "r"]) == {}
 
 
 def test_edits_see_what_the_edits_before_them_have_left() -> None:

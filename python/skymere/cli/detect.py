@@ -1,6 +1,7 @@
 """``skymere detect``: mosaics in; segments, catalogues and pictures out, without any lake."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,19 @@ import typer
 
 from skymere.cli._print import console, print_frame
 from skymere.cli.detect_blocks import detect_in_blocks, is_large
+from skymere.cli.detect_masks import bad_pixels_of
 from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
 from skymere.errors import InvalidInputError, SkymereError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
     from skymere.background import BackgroundParams
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
+    from skymere.segmentation import MeasureImage
 
 __all__ = ["detect"]
 
@@ -29,8 +36,13 @@ def detect(
         list[Path], typer.Argument(help="Mosaics on one grid: *_drz.fits with SCI and WHT, or images with --weight.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for what is written.")] = Path("detection"),
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image of any pixels to be measured, but not searched; may be repeated.", metavar="FILE"),
+    ] = None,
     band: Annotated[
-        list[str] | None, typer.Option(help="Name of the band of each file, in their order; else what the files say.")
+        list[str] | None,
+        typer.Option(help="Name of the band of each file, those of --also last; else what the files say."),
     ] = None,
     weight: Annotated[
         list[Path] | None, typer.Option(help="File of inverse variances of each image, in their order.")
@@ -39,11 +51,27 @@ def detect(
     zero_point: Annotated[
         list[float] | None, typer.Option(help="AB magnitude of one unit of each image, in their order.")
     ] = None,
+    saturation: Annotated[
+        list[float] | None, typer.Option(help="Level from which pixels of each image are saturated, in their order.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="What is searched: stack, chi_square or max_snr.")] = None,
     method: Annotated[str | None, typer.Option(help="threshold, or peaks (as make_detect).")] = None,
     threshold: Annotated[float | None, typer.Option(help="Threshold of the method.")] = None,
     min_area: Annotated[int | None, typer.Option(help="Least number of pixels of a source.")] = None,
     flux_band: Annotated[str | None, typer.Option(help="Band of det_cat.fits and of min_snr; else the last.")] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="DS9 file of bad pixels in all images, or BAND=FILE in one; may be repeated.", metavar="FILE"
+        ),
+    ] = None,
+    find_masks: Annotated[
+        bool,
+        typer.Option(
+            "--find-masks/--no-find-masks",
+            help="Mask NAME-bad.reg or NAME_bad.reg beside NAME.fits, or else _bad.reg in its folder, too.",
+        ),
+    ] = True,
     skip_unusable: Annotated[
         bool, typer.Option("--skip-unusable", help="Leave out files that cannot be used, and say so.")
     ] = False,
@@ -66,9 +94,13 @@ def detect(
     Example: `skymere detect f606w_drz.fits f814w_drz.fits -o detection --image chi_square`
 
     Example: `skymere detect deep.fits --rms deep_rms.fits --method peaks --set peaks.min_snr=5`
+
+    Example: `skymere detect f160w_drz.fits --also irac1.fits --also irac2.fits`
+
+    Example: `skymere detect f606w_drz.fits f814w_drz.fits --mask f814w=satellite.reg --mask borders.reg`
     """
     from skymere._params import resolve_params
-    from skymere.mosaic import FindParams, find_sources
+    from skymere.mosaic import FindParams, band_to_measure, find_sources, without_pixels
 
     chosen = _given(params, set_, {"image": image, "method": method, "flux_band": flux_band})
     is_peaks = chosen.get("method") == "peaks"
@@ -87,12 +119,13 @@ def detect(
     if pictures:
         planned += [output / name for name in _PICTURES if "{" not in name]
     _check_outputs(planned, overwrite=overwrite)
-    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point}
-    for name, values in lists.items():
-        if values and len(values) != len(files):
-            msg = f"{name}: {len(values)} values for {len(files)} files are not allowed, each file needs one"
-            raise InvalidInputError(msg)
+    every = [*files, *(also or ())]
+    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point, "--saturation": saturation}
+    _check_lengths(lists, len(every))
     if settings.method != "peaks" and is_large(files[0], block_size):
+        if also or saturation:
+            msg = "--also, --saturation: they are not allowed block by block, give a larger --block-size for one pass"
+            raise InvalidInputError(msg)
         detect_in_blocks(
             files,
             _given_files(files, band, weight, rms, zero_point),
@@ -100,26 +133,53 @@ def detect(
             output,
             side=block_size,
             skip=skip_unusable,
+            masks=partial(bad_pixels_of, given=mask or (), beside=find_masks),
         )
         return
-    mosaics, skipped = _read(files, band, weight, rms, zero_point, skip=skip_unusable)
-    found = find_sources(mosaics, params=settings)
+    read, skipped = _read(every, band, weight, rms, zero_point, skip=skip_unusable)
+    mosaics = [mosaic for path, mosaic in read if path in files]
+    others = {mosaic.band: mosaic for path, mosaic in read if path not in files}
+    if len(mosaics) + len(others) < len(read) or not others.keys().isdisjoint(m.band for m in mosaics):
+        msg = f"--also: the bands {[m.band for _, m in read]} need different names, give them with --band"
+        raise InvalidInputError(msg)
+    bad, told = bad_pixels_of(read, given=mask or (), beside=find_masks)
+    found = find_sources(mosaics, params=settings, mask=bad)
     excluded = skipped | dict(found.excluded)
-    catalog = _measured(found)
+    levels = dict(zip(every, saturation or (), strict=False))
+    catalog = _measured(
+        found,
+        {
+            name: band_to_measure(mosaic, found.segmentation, params=settings, mask=bad.get(name))
+            for name, mosaic in others.items()
+        },
+        {m.band: m.data >= levels[path] for path, m in read if path in levels},
+    )
     judge = settings.flux_band or list(found.planes)[-1]
     _write(found, catalog, judge, output)
     for name, why in excluded.items():
         console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage = [{"band": b, "coverage": c, "used": b in found.planes} for b, c in found.coverage.items()]
+    coverage: list[dict[str, object]] = [
+        {"band": b, "coverage": c, "role": "searched" if b in found.planes else "not used", "masked": told.get(b, "")}
+        for b, c in found.coverage.items()
+    ]
+    coverage += [{"band": b, "coverage": None, "role": "measured", "masked": told.get(b, "")} for b in others]
     print_frame(pl.DataFrame(coverage))
     if pictures:
-        negative = find_sources(mosaics, params=replace(settings, unusable="record"), negative=True)
-        for path in _draw(found, negative, catalog, mosaics, settings.background, output):
+        negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
+        seen = [without_pixels(m, bad.get(m.band)) for m in mosaics]
+        for path in _draw(found, negative, catalog, seen, settings.background, output):
             console.print(f"  {path}", soft_wrap=True)
         n = negative.segmentation.n_sources
         console.print(f"{n} detections in the negative image")
     ny, nx = found.segmentation.shape
     console.print(f"{output}: {found.segmentation.n_sources} sources in {nx} x {ny} pixels", soft_wrap=True)
+
+
+def _check_lengths(lists: "Mapping[str, Sequence[object] | None]", n_files: int) -> None:
+    for name, values in lists.items():
+        if values and len(values) != n_files:
+            msg = f"{name}: {len(values)} values for {n_files} files are not allowed, each file needs one"
+            raise InvalidInputError(msg)
 
 
 def _given_files(
@@ -149,14 +209,14 @@ def _read(
     zero_point: list[float] | None,
     *,
     skip: bool,
-) -> "tuple[list[Mosaic], dict[str, str]]":
-    """Return the mosaics, and why files were skipped."""
+) -> "tuple[list[tuple[Path, Mosaic]], dict[str, str]]":
+    """Return the files with their mosaics, and why files were skipped."""
     from skymere.io import read_band
 
     mosaics, skipped = [], {}
     for path, given in zip(files, _given_files(files, band, weight, rms, zero_point), strict=True):
         try:
-            mosaics.append(read_band(path, **given))
+            mosaics.append((path, read_band(path, **given)))
         except SkymereError as error:
             if not skip:
                 raise
@@ -167,16 +227,24 @@ def _read(
     return mosaics, skipped
 
 
-def _measured(found: "FoundSources") -> "SourceCatalog":
+def _measured(
+    found: "FoundSources",
+    others: "Mapping[str, MeasureImage | Mosaic]",
+    saturated: "Mapping[str, NDArray[np.bool_]]",
+) -> "SourceCatalog":
     """Return the catalogue in all bands."""
     from skymere.segmentation import MeasureImage, measure
 
+    images = {**found.images(), **others}
+    known = {band: mask for band, mask in saturated.items() if band in images}
+    searched = [mask for band, mask in known.items() if band in found.planes]
     stack = MeasureImage(
         data=found.stack.data,
         error=found.stack.error,
+        saturated=np.logical_or.reduce(searched) if searched else None,
         zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
     )
-    return measure(found.segmentation, found.images(), detection=stack)
+    return measure(found.segmentation, images, detection=stack, saturated=known)
 
 
 def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:

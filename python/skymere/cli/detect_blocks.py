@@ -12,6 +12,7 @@ from skymere.cli._print import console, print_frame
 from skymere.errors import InvalidInputError, SkymereError
 
 if TYPE_CHECKING:
+    from skymere.datamodels import StoredMosaic
     from skymere.mosaic import FindParams
 
 __all__ = ["detect_in_blocks", "is_large"]
@@ -36,6 +37,7 @@ def detect_in_blocks(
     *,
     side: int,
     skip: bool,
+    masks: "Callable[[list[tuple[Path, StoredMosaic]]], tuple[dict[str, NDArray[np.bool_]], dict[str, str]]]",
 ) -> None:
     """Find and measure the sources of images that are read block by block, and write what `detect` writes.
 
@@ -48,18 +50,21 @@ def detect_in_blocks(
     from skymere.lake import write_whole
     from skymere.mosaic import find_sources_blocks
 
-    mosaics, skipped = [], {}
+    opened: list[tuple[Path, StoredMosaic]] = []
+    skipped = {}
     for path, about in zip(files, given, strict=True):
         try:
-            mosaics.append(open_band(path, **about))
+            opened.append((path, open_band(path, **about)))
         except SkymereError as error:
             if not skip:
                 raise
             skipped[str(path)] = str(error)
-    if not mosaics:
+    if not opened:
         msg = f"files: none can be used: {skipped}"
         raise InvalidInputError(msg)
-    found = find_sources_blocks(mosaics, side=side, params=params)
+    mosaics = [mosaic for _, mosaic in opened]
+    bad, told = masks(opened)
+    found = find_sources_blocks(mosaics, side=side, params=params, mask=bad)
     catalog = found.measure()
     ny, nx = found.grid.shape
 
@@ -89,7 +94,10 @@ def detect_in_blocks(
     write_table(catalog.table, output / "sources.fits")
     for name, why in (skipped | dict(found.excluded)).items():
         console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage = [{"band": b, "coverage": c, "used": b in found.bands} for b, c in found.coverage.items()]
+    coverage = [
+        {"band": b, "coverage": c, "role": "searched" if b in found.bands else "not used", "masked": told.get(b, "")}
+        for b, c in found.coverage.items()
+    ]
     print_frame(pl.DataFrame(coverage))
     n = found.segmentation.n_sources
     console.print(f"{output}: {n} sources in {nx} x {ny} pixels, in blocks of {side}", soft_wrap=True)

@@ -1,9 +1,9 @@
-"""``skymere edit merge | split | draw | delete | undo | list | import | export``: what people decide about segments."""
+"""``skymere edit merge | split | draw | delete | mask | undo | list | import | export``: what people decide."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
 import typer
@@ -129,6 +129,27 @@ def delete(
     _add(lake, "delete", placed, author=author, why=why, band=band)
 
 
+@edit_app.command("mask")
+def mask(
+    lake: LakeArgument,
+    why: _Why,
+    author: _Author,
+    at: _At = None,
+    radius: _Radius = None,
+    regions: _Regions = None,
+    band: Annotated[str, typer.Option(help="Band in which the pixels are bad; all when left out.")] = "",
+) -> None:
+    """Call the pixels of circles around positions, or of the shapes of a file, bad: nothing is found or measured there.
+
+    Example: `skymere edit mask survey --at "150.1163 2.2059" --radius 2 --band f160w --author Ada --why "satellite"`
+    """
+    if regions is None and radius is None:
+        msg = "--radius: is missing, bad pixels are an area"
+        raise InvalidInputError(msg)
+    placed = _of_file("mask", regions, at) if regions is not None else _grouped("mask", _placed(at, radius))
+    _add(lake, "bad", placed, author=author, why=why, band=band, is_strict=False)
+
+
 @edit_app.command("undo")
 def undo(
     lake: LakeArgument,
@@ -188,13 +209,13 @@ def import_regions(
 
     Example: `skymere edit import survey wfc3-f160w-bad.reg --band f160w --author Ada --why "spikes and borders"`
     """
-    from skymere.io import read_grid
+    from skymere.io import physical_cards, read_grid
     from skymere.regions import read_regions, to_sky
 
     known = role or _role_of(path)
-    shapes = read_regions(path, header=None if image is None else _header(image))
-    if image is not None:
-        grid = read_grid(image)
+    grid = None if image is None else read_grid(image)
+    shapes = read_regions(path, header=None if image is None else physical_cards(image))
+    if grid is not None:
         shapes = [to_sky(shape, grid) for shape in shapes]
     groups = _grouped(_kind(known), shapes)
     _add(lake, known, groups, author=author, why=why, band=band, tile=tile, is_strict=False)
@@ -369,17 +390,6 @@ def _role_of(path: Path) -> str:
             return role
     msg = f"--role: is missing, the name {path.name!r} does not say what the regions are for"
     raise InvalidInputError(msg)
-
-
-def _header(path: Path) -> dict[str, Any]:
-    """Return the LTV and LTM cards of a file."""
-    from astropy.io import fits
-
-    from skymere.io import read_grid
-
-    read_grid(path)
-    with fits.open(path) as hdus:
-        return {key: value for hdu in hdus for key, value in hdu.header.items() if key.startswith(("LTV", "LTM"))}
 
 
 def _outcomes(opened: "Lake", tiles: Sequence[str]) -> pl.DataFrame:

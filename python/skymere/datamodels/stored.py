@@ -41,6 +41,8 @@ class StoredMosaic:
         Class of position of every pixel.
     noise : NoiseCovariance, optional
         Kernels and names of the classes; its own class map is not looked at.
+    bad : array, bool, shape (ny, nx), optional
+        Pixels that windows do not have (True), see `without_pixels`.
 
     Raises
     ------
@@ -61,6 +63,7 @@ class StoredMosaic:
     noise_correlation: float = 1.0
     noise_class: Sliceable | None = None
     noise: NoiseCovariance | None = None
+    bad: Sliceable | None = None
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(getattr(self, name).shape)[-2:] for name in ("data", "weight", "variance", "context")}
@@ -99,10 +102,13 @@ class StoredMosaic:
                 classes=self.noise.classes,
                 params=self.noise.params,
             )
+        data = pixels(self.data)
+        if self.bad is not None:
+            data = np.where(self.bad[at], np.float32(np.nan), data)
         return Mosaic(
             band=self.band,
             grid=self.grid.cutout(y0, x0, (y1 - y0, x1 - x0)),
-            data=pixels(self.data),
+            data=data,
             weight=pixels(self.weight),
             variance=pixels(self.variance),
             context=np.ascontiguousarray(self.context[:, at[0], at[1]], np.int32),

@@ -1,5 +1,6 @@
 """What is particular to an instrument: the only place with an instrument's name."""
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
+from skymere.instruments.dq_bits import SATURATED_BITS
 
-__all__ = ["DETECTORS", "Detector", "find_detector", "read_detectors"]
+__all__ = ["DETECTORS", "SATURATED_BITS", "Detector", "find_detector", "read_detectors"]

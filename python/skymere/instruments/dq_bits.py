@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["ACS", "JWST", "JWST_HARMLESS", "WFC3_IR", "WFC3_UVIS"]
+__all__ = ["ACS", "JWST", "JWST_HARMLESS", "SATURATED_BITS", "WFC3_IR", "WFC3_UVIS"]
 
 # WFC3 Data Handbook (version 5), table 3.3.
 WFC3_IR: Mapping[str, int] = MappingProxyType(
@@ -61,3 +61,5 @@ _JWST_NAMES = [
 JWST: Mapping[str, int] = MappingProxyType({name: 1 << i for i, name in enumerate(_JWST_NAMES)})
 # The pipeline sets DO_NOT_USE wherever a pixel is bad; its other bits say what was found or repaired.
 JWST_HARMLESS: tuple[str, ...] = tuple(sorted(set(JWST) - {"do_not_use", "non_science", "reference_pixel", "outlier"}))
+# Full wells and full converters of all of them.
+SATURATED_BITS: tuple[str, ...] = ("saturated", "a_to_d_saturated")

@@ -16,6 +16,7 @@ from skymere.io.exposures import (
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
+    physical_cards,
     read_grid,
     read_image,
     read_mask,
@@ -24,7 +25,7 @@ from skymere.io.images import (
     write_with_data,
 )
 from skymere.io.mosaics import read_mosaic, write_mosaic
-from skymere.io.psf_libraries import PsfLibrary, read_psf_library
+from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.stored import open_band
 
@@ -43,6 +44,7 @@ __all__ = [
     "input_header",
     "open_band",
     "open_fits",
+    "physical_cards",
     "read_band",
     "read_blend_rules",
     "read_exposure",
@@ -53,6 +55,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_mosaic",
+    "read_psf_image",
     "read_psf_library",
     "write_detection",
     "write_headerlet",

@@ -20,6 +20,7 @@ from skymere.wcs import Grid, fits_cards, wcs_from_cards
 __all__ = [
     "grid_of",
     "image_shape",
+    "physical_cards",
     "read_grid",
     "read_image",
     "read_mask",
@@ -109,6 +110,23 @@ def grid_of(hdus: fits.HDUList, path: Path) -> tuple[Any, Grid]:
         msg = f"{path}: extension {hdu.name or 0} has no celestial WCS, or a singular one"
         raise InvalidInputError(msg)
     return hdu, Grid(wcs=wcs, shape=hdu.shape)
+
+
+def physical_cards(path: str | Path) -> dict[str, Any]:
+    """Return the LTV and LTM cards of a file, which say where the ``physical`` coordinates of DS9 are.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or none.
+    """
+    with open_fits(path) as hdus:
+        return {key: value for hdu in hdus for key, value in hdu.header.items() if key.startswith(("LTV", "LTM"))}
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from skymere.io._open import open_fits, write_whole
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, table_of_inputs
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
-__all__ = ["exposure_ids_of", "read_mosaic", "unit_of", "write_mosaic"]
+__all__ = ["exposure_ids_of", "read_mosaic", "read_noise", "unit_of", "write_mosaic"]
 
 _UNITS = {"electron / s": "ELECTRONS/S"}
 
@@ -171,14 +171,15 @@ def _noise_hdus(mosaic: Mosaic) -> list[fits.ImageHDU]:
     return hdus
 
 
-def _read_noise(hdus: fits.HDUList) -> NoiseCovariance | None:
+def read_noise(hdus: fits.HDUList, *, with_classes: bool = True) -> NoiseCovariance | None:
+    """Return the noise covariance of a mosaic, or None; its class map is one pixel when that is not to be read."""
     names = [hdu.name for hdu in hdus]
     if "NOISEKER" not in names or "NOISECLS" not in names:
         return None
     kernels = hdus["NOISEKER"]
     return NoiseCovariance(
         kernels=np.asarray(kernels.data, np.float64),
-        class_map=np.asarray(hdus["NOISECLS"].data, np.uint8),
+        class_map=np.asarray(hdus["NOISECLS"].data, np.uint8) if with_classes else np.zeros((1, 1), np.uint8),
         classes=tuple(str(kernels.header[f"CLASS{k}"]) for k in range(len(kernels.data))),
         measured=np.asarray(hdus["NOISEOBS"].data, np.float64) if "NOISEOBS" in names else None,
         params=json.loads(kernels.header.get("NOISEPAR", "{}")),
@@ -239,6 +240,6 @@ def read_mosaic(path: str | Path) -> Mosaic:
             zero_point_ab=float(primary.get("ZPAB", "nan")),
             weight_kind=primary.get("WHTKIND", "exposure_time"),
             noise_correlation=float(primary.get("NOISECOR", 1.0)),
-            noise=_read_noise(hdus),
+            noise=read_noise(hdus),
             params=json.loads(primary["DRIZPARS"]) if "DRIZPARS" in primary else {},
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits
 
-__all__ = ["PsfLibrary", "read_psf_library"]
+__all__ = ["PsfLibrary", "read_psf_image", "read_psf_library"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +30,38 @@ class PsfLibrary:
     y: tuple[float, ...]
     oversampling: int
     data: NDArray[np.float32]
+
+
+def read_psf_image(path: str | Path, *, extension: str = "") -> tuple[NDArray[np.float32], float | None]:
+    """Read the two-dimensional image of a file, and its oversampling where it says it.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file; OVERSAMP or DET_SAMP are pixels of the image per pixel of the detector.
+    extension : str, optional
+        Name of the extension, in any case of letters; needed when there are several images.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable or holds no image.
+    InvalidInputError
+        When there is no such extension, or several and none is named.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        images = {hdu.name: hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2}
+        if not images:
+            msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
+            raise FormatError(msg)
+        name = extension.upper() if extension or len(images) > 1 else next(iter(images))
+        if name not in images:
+            msg = f"extension: {extension!r} is not allowed for {path}, it must be one of {list(images)}"
+            raise InvalidInputError(msg)
+        hdu = images[name]
+        said = hdu.header.get("OVERSAMP", hdu.header.get("DET_SAMP"))
+        return np.asarray(hdu.data, np.float32), None if said is None else float(said)
 
 
 def read_psf_library(path: str | Path, band: str) -> PsfLibrary:

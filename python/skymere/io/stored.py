@@ -14,7 +14,7 @@ from skymere.errors import InvalidInputError
 from skymere.io._open import open_fits
 from skymere.io.bands import weight_of, zero_point_of
 from skymere.io.images import grid_of
-from skymere.io.mosaics import exposure_ids_of, unit_of
+from skymere.io.mosaics import exposure_ids_of, read_noise, unit_of
 from skymere.wcs import Grid
 
 __all__ = ["open_band"]
@@ -38,7 +38,7 @@ def open_band(
     Returns
     -------
     StoredMosaic
-        Its planes are memory maps; those of compressed or scaled files are read whole. It is without noise covariance.
+        Its planes are memory maps; those of compressed or scaled files are read whole.
 
     Raises
     ------
@@ -61,6 +61,8 @@ def open_band(
         is_drizzled = weight is None and rms is None and {"SCI", "WHT"} <= set(names)
         stored = {name: _plane(path, found[name]) for name in ("WHT", "VAR", "CTX") if is_drizzled and name in found}
         primary, unit = hdus[0].header, unit_of(image.header)
+        noise = read_noise(hdus, with_classes=False) if is_drizzled else None
+        noise_class = None if noise is None else _plane(path, found["NOISECLS"])
     given = weight if weight is not None else rms
     if is_drizzled:
         weights: Sliceable = stored["WHT"]
@@ -91,6 +93,8 @@ def open_band(
         zero_point_ab=zero_point_of(keywords) if zero_point_ab is None else zero_point_ab,
         weight_kind=primary.get("WHTKIND", "exposure_time") if is_drizzled else "inverse_variance",
         noise_correlation=float(primary.get("NOISECOR", 1.0)) if is_drizzled else 1.0,
+        noise=noise,
+        noise_class=noise_class,
     )
 
 

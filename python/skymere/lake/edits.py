@@ -57,15 +57,12 @@ class StoredEdit:
         What to do, and where on the sky; its name is that of the rows.
     tile : str
         Tile that its rows belong to.
-    band : str
-        Band that it was made on; empty for all.
     changed_run : str
         Run that added its rows.
     """
 
     edit: Edit
     tile: str
-    band: str
     changed_run: str
 
 
@@ -126,7 +123,7 @@ def add_regions(
     for group in groups:
         home, regions = _at_home(lake, group, tile)
         # Masks that no detection replays are checked by the same rules as those that one does.
-        edit = Edit(kind=REPLAYED.get(role, "mask"), regions=regions, edit_id=secrets.token_hex(4))
+        edit = Edit(kind=REPLAYED.get(role, "mask"), regions=regions, edit_id=secrets.token_hex(4), band=band)
         by_tile.setdefault(home, []).append(edit)
     words = {"role": role, "band": band, "author": author, "reason": reason}
     plans = {home: _planned(lake, home, edits, role, is_strict=is_strict) for home, edits in by_tile.items()}
@@ -462,8 +459,8 @@ def _edits_of(rows: pl.DataFrame, tile: str) -> list[StoredEdit]:
     for (edit_id,), mine in rows.group_by("edit_id", maintain_order=True):
         regions = tuple(regions_from_rows(mine))
         first = mine.row(0, named=True)
-        edit = Edit(kind=REPLAYED[first["role"]], regions=regions, edit_id=str(edit_id))
-        found.append(StoredEdit(edit=edit, tile=tile, band=first["band"], changed_run=first["changed_run"]))
+        edit = Edit(kind=REPLAYED[first["role"]], regions=regions, edit_id=str(edit_id), band=first["band"])
+        found.append(StoredEdit(edit=edit, tile=tile, changed_run=first["changed_run"]))
     return found
 
 

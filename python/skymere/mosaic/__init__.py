@@ -1,23 +1,26 @@
 """Exposures to mosaics: AstroDrizzle's steps as functions and in one call, their quality, and cutouts."""
 
+from skymere.mosaic.bad_regions import RegionFileMask, mask_from_files, region_files_beside
 from skymere.mosaic.detection_image import (
     DetectionImage,
     detection_image,
     n_exposures,
     stack_of_parts,
     subtract_background,
+    without_pixels,
 )
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
 from skymere.mosaic.files import ExposureFiles, OverrideParams
 from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
-from skymere.mosaic.find_sources import FindParams, FoundSources, find_sources
+from skymere.mosaic.find_sources import FindParams, FoundSources, band_to_measure, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
-from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts, labels_on_grid
+from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
+from skymere.segmentation import labels_on_grid
 
 __all__ = [
     "PRESETS",
@@ -36,12 +39,14 @@ __all__ = [
     "MosaicQuality",
     "OverrideParams",
     "QualityParams",
+    "RegionFileMask",
     "RejectionMap",
     "Resolved",
     "SkyPair",
     "SkyParams",
     "SkySolution",
     "StoredBand",
+    "band_to_measure",
     "cut_window",
     "cutouts",
     "detection_image",
@@ -53,13 +58,16 @@ __all__ = [
     "iter_flagged",
     "labels_on_grid",
     "make_grid",
+    "mask_from_files",
     "measure_quality",
     "n_exposures",
     "preset_values",
+    "region_files_beside",
     "resolve",
     "solve_sky",
     "stack_of_parts",
     "stored_band",
     "subtract_background",
     "subtractable_sky",
+    "without_pixels",
 ]

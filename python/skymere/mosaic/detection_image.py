@@ -1,13 +1,15 @@
 """One image to detect on, from mosaics of several bands."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 
 __all__ = [
@@ -17,7 +19,10 @@ __all__ = [
     "n_exposures",
     "stack_of_parts",
     "subtract_background",
+    "without_pixels",
 ]
+
+_AnyMosaic = TypeVar("_AnyMosaic", Mosaic, StoredMosaic)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,6 +77,29 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     background = estimate_background(mosaic.data, mask=~covered, params=params)
     k = float(np.median(background.rms[covered] * np.sqrt(mosaic.weight[covered]))) ** 2
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
+
+
+def without_pixels(mosaic: _AnyMosaic, bad: NDArray[np.bool_] | None) -> _AnyMosaic:
+    """Return a mosaic in which pixels count as never seen: not by the background, nor by the noise or a flux.
+
+    Parameters
+    ----------
+    mosaic : Mosaic or StoredMosaic
+        One band.
+    bad : ndarray, bool, shape (ny, nx), or None
+        True = do not use.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ.
+    """
+    if bad is None:
+        return mosaic
+    mask = as_mask(bad, "bad", shape=mosaic.shape)
+    if isinstance(mosaic, Mosaic):
+        return replace(mosaic, data=np.where(mask, np.float32(np.nan), mosaic.data))
+    return replace(mosaic, bad=mask)
 
 
 def covered_pixels(mosaic: Mosaic) -> NDArray[np.bool_]:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
-from skymere.datamodels import Mosaic, Sliceable, SourceCatalog, StoredMosaic
+from skymere.datamodels import Mosaic, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, covered_pixels
+from skymere.mosaic.detection_image import DetectionImage, covered_pixels, without_pixels
 from skymere.mosaic.find_sources import (
     FindParams,
     FoundSources,
+    as_plane,
     check_mosaics,
     plane_of,
     searched_as,
@@ -149,7 +150,7 @@ class FoundBlocks:
 
     @cached_property
     def sky(self) -> Mapping[str, SkyScatter]:
-        """The noise of the sky of each band."""
+        """The noise of the sky of each band that has no noise covariance."""
 
         def scatter(band: str) -> SkyScatter:
             def read(rows: slice, columns: slice) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
@@ -159,12 +160,16 @@ class FoundBlocks:
 
             return measure_sky_scatter(read, self.grid.shape, side=self.side)
 
-        return {band: scatter(band) for band in self.bands}
+        return {band: scatter(band) for band in self.bands if not self.source.knows_noise(band)}
 
-    def images(self, rows: slice, columns: slice) -> dict[str, MeasureImage]:
-        """Return a window of the bands with the errors and the noise correlation that their sky shows."""
-        images = {}
+    def images(self, rows: slice, columns: slice) -> dict[str, MeasureImage | Mosaic]:
+        """Return a window of the bands to be measured, with their noise; see `FoundSources.images`."""
+        images: dict[str, MeasureImage | Mosaic] = {}
+        mosaics = self.source.mosaics(rows, columns)
         for band, plane in self.planes(rows, columns).items():
+            if band in mosaics:
+                images[band] = mosaics[band]
+                continue
             data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
             sky = self.sky[band]
             images[band] = with_noise(plane, sky.variance(data, np.square(error)), sky)
@@ -183,6 +188,7 @@ class FoundBlocks:
             coverage=self.coverage,
             noise_correlation=self.noise_correlation,
             threshold=self.threshold,
+            mosaics=MappingProxyType(self.source.mosaics(*everything)),
         )
 
     def measure(
@@ -212,7 +218,7 @@ def find_sources_blocks(
     *,
     side: int = 4096,
     params: FindParams | None = None,
-    mask: Sliceable | None = None,
+    mask: NDArray[np.bool_] | Mapping[str, NDArray[np.bool_]] | None = None,
     negative: bool = False,
 ) -> FoundBlocks:
     """Find the sources of mosaics on one grid that are read block by block.
@@ -225,8 +231,8 @@ def find_sources_blocks(
         Side of the blocks [pix].
     params : FindParams, optional
         As in `find_sources`; not the method ``peaks``.
-    mask : array, bool, shape (ny, nx), optional
-        True = do not search; anything that gives a window when sliced.
+    mask : ndarray, bool, shape (ny, nx), or mapping of str to such arrays, optional
+        As in `find_sources`.
     negative : bool, optional
         As in `find_sources`.
 
@@ -254,8 +260,10 @@ def find_sources_blocks(
     stored = [StoredMosaic.of(mosaic) for mosaic in mosaics]
     names = check_mosaics(stored)
     grid = stored[0].grid
+    bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
+    stored = [without_pixels(m, bad.get(m.band)) for m in stored]
     all_bands = {m.band: _band_or_none(m, side, params.background) for m in stored}
-    source = _Source(bands=all_bands, params=params, mask=mask, negative=negative)
+    source = _Source(bands=all_bands, params=params, negative=negative)
     reasons = {band: "no pixel is covered" for band, found in all_bands.items() if found is None}
     try:
         usable = coverage_blocks(source.every, grid.shape, side=side, params=params.significance())
@@ -301,15 +309,26 @@ class _Source:
 
     bands: Mapping[str, StoredBand | None]
     params: FindParams
-    mask: Sliceable | None
     negative: bool
 
     def plane(self, band: str, rows: slice, columns: slice) -> MeasureImage:
         found = self.bands[band]
         assert found is not None
         window = found.window(rows, columns)
-        mask = None if self.mask is None else np.asarray(self.mask[rows, columns], bool)
-        return plane_of(window, window.data, found.k, self.params, mask, negative=self.negative)
+        return plane_of(window, window.data, found.k, self.params, negative=self.negative)
+
+    def knows_noise(self, band: str) -> bool:
+        """Whether the mosaic has its noise covariance."""
+        found = self.bands[band]
+        return found is not None and found.mosaic.noise is not None
+
+    def mosaics(self, rows: slice, columns: slice) -> dict[str, Mosaic]:
+        """Return the bands that know their noise covariance; see `FoundSources.mosaics`."""
+        return {
+            band: as_plane(found.mosaic.window(rows, columns), self.plane(band, rows, columns))
+            for band, found in self.bands.items()
+            if found is not None and found.mosaic.noise is not None
+        }
 
     def planes(self, rows: slice, columns: slice) -> dict[str, MeasureImage]:
         return {band: self.plane(band, rows, columns) for band in self.bands}

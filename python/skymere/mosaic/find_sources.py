@@ -9,11 +9,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere._arrays import as_mask
 from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background
+from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background, without_pixels
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
@@ -23,11 +22,13 @@ from skymere.segmentation import (
     detect,
     detect_peaks,
     gaussian_kernel,
+    labels_on_grid,
     measure,
     measure_sky_noise,
     significance,
 )
 from skymere.segmentation.kernels import freeze_kernel
+from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
 from skymere.segmentation.peaks import smoothing_noise
 from skymere.segmentation.significance import Statistic, usable_bands
 from skymere.segmentation.sky_noise import SkyScatter
@@ -37,6 +38,8 @@ __all__ = [
     "FindParams",
     "FoundSources",
     "Method",
+    "as_plane",
+    "band_to_measure",
     "check_mosaics",
     "find_sources",
     "plane_of",
@@ -47,8 +50,6 @@ __all__ = [
 
 Method = Literal["threshold", "peaks"]
 
-# Positions of the corners of two grids may differ by so much [pix].
-_SAME_GRID_PIX = 1e-2
 # Radius of the aperture for whose size the noise correlation is stated [pix].
 _APERTURE_PIX = 5.0
 
@@ -135,6 +136,8 @@ class FoundSources:
         What was asked of a pixel of ``snr``, filtered.
     table : polars.DataFrame or None
         Of ``peaks``: see `skymere.segmentation.PeakDetection`.
+    mosaics : mapping of str to Mosaic
+        The bands that know how their noise is correlated, without their background and with NaN where a plane has it.
     """
 
     segmentation: SegmentationMap
@@ -147,6 +150,7 @@ class FoundSources:
     noise_correlation: float
     threshold: float
     table: pl.DataFrame | None = None
+    mosaics: Mapping[str, Mosaic] = field(default_factory=dict)
 
     def peak_snr(self) -> NDArray[np.float64]:
         """Return the largest ``snr`` in each segment, in the order of `SegmentationMap.ids`."""
@@ -156,15 +160,18 @@ class FoundSources:
         np.maximum.at(largest, labels[within], self.snr[within])
         return largest[ids]
 
-    def images(self) -> dict[str, MeasureImage]:
-        """Return the bands with the errors and the noise correlation that their sky shows, to be measured."""
+    def images(self) -> dict[str, MeasureImage | Mosaic]:
+        """Return the bands to be measured, with their noise covariance.
+
+        Notes
+        -----
+        A band without one gets the errors and the one factor of noise correlation that its sky shows.
+        """
         sky = self.segmentation.labels == 0
-        images = {}
-        for band, plane in self.planes.items():
-            data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
-            noise = measure_sky_noise(data, sky, variance=np.square(error))
-            images[band] = with_noise(plane, noise.variance, noise)
-        return images
+        return {
+            band: self.mosaics[band] if band in self.mosaics else _with_sky_noise(plane, sky)
+            for band, plane in self.planes.items()
+        }
 
     def flux_table(self, band: str = "") -> pl.DataFrame:
         """Return what `skymere.io.write_detection` writes: peaks, areas and fluxes within the segments.
@@ -196,7 +203,7 @@ def find_sources(
     mosaics: Sequence[Mosaic],
     *,
     params: FindParams | None = None,
-    mask: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.bool_] | Mapping[str, NDArray[np.bool_]] | None = None,
     negative: bool = False,
 ) -> FoundSources:
     """Find the sources of mosaics on one grid.
@@ -207,8 +214,8 @@ def find_sources(
         Bands of different names.
     params : FindParams, optional
         Detection image, method and their numbers.
-    mask : ndarray, bool, shape (ny, nx), optional
-        True = do not search.
+    mask : ndarray, bool, shape (ny, nx), or mapping of str to such arrays, optional
+        True = do not use, in any band or in the bands that are named. What other bands show there is still found.
     negative : bool, optional
         Search the negative images instead, where all that is found is noise.
 
@@ -234,7 +241,8 @@ def find_sources(
     params = params or FindParams()
     names = check_mosaics(mosaics)
     grid = mosaics[0].grid
-    images = {m.band: _plane(m, params, mask, negative=negative) for m in mosaics}
+    bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
+    images = {m.band: _plane(without_pixels(m, bad.get(m.band)), params, negative=negative) for m in mosaics}
     usable, excluded, coverage = usable_bands(images, params.significance())
     reasons = dict(excluded) | {band: "no pixel is covered" for band, image in images.items() if image is None}
     if not usable:
@@ -242,7 +250,13 @@ def find_sources(
         raise NoDataError(msg)
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
     stack = stack_of(planes)
-    about = {"excluded": MappingProxyType(reasons), "coverage": MappingProxyType(dict(coverage))}
+    about = {
+        "excluded": MappingProxyType(reasons),
+        "coverage": MappingProxyType(dict(coverage)),
+        "mosaics": MappingProxyType(
+            {m.band: as_plane(m, planes[m.band]) for m in mosaics if m.band in planes and m.noise is not None}
+        ),
+    }
     common = {"grid": grid, "stack": stack, "planes": MappingProxyType(planes), **about}
     if params.method == "peaks":
         return _peaks(planes, mosaics, params, common)
@@ -314,13 +328,9 @@ def check_mosaics(mosaics: Sequence[Mosaic] | Sequence[StoredMosaic]) -> list[st
     if len(set(shapes)) != 1:
         msg = f"mosaics: shapes {dict(zip(names, shapes, strict=True))} are not allowed, they must be equal"
         raise InvalidInputError(msg)
-    first = mosaics[0].grid
-    corners = first.corners()
     for mosaic in mosaics[1:]:
-        x, y = first.pixels(*mosaic.grid.corners().T)
-        expected = first.pixels(*corners.T)
-        apart = float(np.max(np.hypot(x - expected[0], y - expected[1])))
-        if not apart < _SAME_GRID_PIX:
+        apart = distance_pix(mosaics[0].grid, mosaic.grid)
+        if not apart < SAME_GRID_PIX:
             msg = f"mosaics: the grids of {names[0]} and {mosaic.band} differ by {apart:.3g} pixels, they must be one"
             raise InvalidInputError(msg)
     nameless = [m.band for m in mosaics if not np.isfinite(m.zero_point_ab)]
@@ -330,37 +340,81 @@ def check_mosaics(mosaics: Sequence[Mosaic] | Sequence[StoredMosaic]) -> list[st
     return names
 
 
-def _plane(
-    mosaic: Mosaic, params: FindParams, mask: NDArray[np.bool_] | None, *, negative: bool
-) -> MeasureImage | None:
+def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImage | None:
     """Return a band without its background [uJy where known], or None when nothing covers it."""
     try:
         data, k = subtract_background(mosaic, params=params.background)
     except NoDataError:
         return None
-    return plane_of(mosaic, data, k, params, mask, negative=negative)
+    return plane_of(mosaic, data, k, params, negative=negative)
 
 
 def plane_of(
-    mosaic: Mosaic,
-    data: NDArray[np.float32],
-    k: float,
-    params: FindParams,
-    mask: NDArray[np.bool_] | None,
-    *,
-    negative: bool,
+    mosaic: Mosaic, data: NDArray[np.float32], k: float, params: FindParams, *, negative: bool
 ) -> MeasureImage:
     """Return a band, or a window of it, without its background [uJy where known]; ``k / weight`` is its variance."""
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
     unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
     good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
-    if mask is not None:
-        good &= ~as_mask(mask, "mask", shape=mosaic.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
     return MeasureImage(
         data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
     )
+
+
+def band_to_measure(
+    mosaic: Mosaic,
+    segmentation: SegmentationMap,
+    *,
+    params: FindParams | None = None,
+    mask: NDArray[np.bool_] | None = None,
+) -> MeasureImage | Mosaic:
+    """Return a band that was not searched, of any grid, without its background and with its noise.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        The band.
+    segmentation : SegmentationMap
+        Its segments, with a grid, are no sky.
+    params : FindParams, optional
+        Mesh of the background and number of exposures.
+    mask : ndarray, bool, shape (ny, nx), optional
+        True = do not use.
+
+    Returns
+    -------
+    MeasureImage or Mosaic
+        For `skymere.segmentation.measure`, as `FoundSources.images` has them.
+
+    Raises
+    ------
+    InvalidInputError
+        When the segmentation has no grid, or the mask another shape.
+    NoDataError
+        When no pixel is covered, or there is too little sky to measure the noise.
+    """
+    plane = _plane(without_pixels(mosaic, mask), params or FindParams(), negative=False)
+    if plane is None:
+        msg = f"mosaic: band {mosaic.band} has no covered pixel"
+        raise NoDataError(msg)
+    if mosaic.noise is not None:
+        return as_plane(mosaic, plane)
+    return replace(_with_sky_noise(plane, labels_on_grid(segmentation, mosaic.grid) == 0), grid=mosaic.grid)
+
+
+def _with_sky_noise(plane: MeasureImage, sky: NDArray[np.bool_]) -> MeasureImage:
+    """Return a plane with the errors and the one factor of noise correlation that its sky shows."""
+    data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
+    noise = measure_sky_noise(data, sky, variance=np.square(error))
+    return with_noise(plane, noise.variance, noise)
+
+
+def as_plane(mosaic: Mosaic, plane: MeasureImage) -> Mosaic:
+    """Return a mosaic with the pixels of its plane, in its own unit."""
+    unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
+    return replace(mosaic, data=np.asarray(np.asarray(plane.data) / np.float32(unit), np.float32))
 
 
 def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:

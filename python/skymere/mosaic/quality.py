@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import FLAG_BITS, Exposure, Mosaic
 from skymere.errors import InvalidInputError
+from skymere.instruments import SATURATED_BITS
 from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
@@ -144,6 +145,7 @@ class RejectionMap:
         self.grid = grid
         self._ignore = tuple(ignore)
         self._drizzler = Drizzler(grid.shape, params=DrizzleParams(kernel=kernel, pixfrac=p.pixfrac), context=False)
+        self._saturated: Drizzler | None = None
         # Places on the sky, cells of about one and a half native pixels: in how many exposures they are hit and seen.
         self._cell_pix = 0.0
         self._hit = self._seen = np.zeros((0, 0), np.uint16)
@@ -163,8 +165,21 @@ class RejectionMap:
         weight = np.full(exposure.shape, exposure.exptime, np.float32)
         # The weighted mean of a mask is the rejected part of the weight; the weight is that of an ideal detector.
         self._drizzler.add((hit & ~bad).astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
+        self._add_saturated(exposure, pixmap, ratio)
         self._count(exposure, flags)
         self._mark(pixmap, hit & ~bad, ratio)
+
+    def _add_saturated(self, exposure: Exposure, pixmap: NDArray[np.float64], ratio: float) -> None:
+        bits = sum(bit for name, bit in exposure.dq_bits.items() if name in SATURATED_BITS)
+        if not bits:
+            return
+        if self._saturated is None:
+            whole = DrizzleParams(kernel="square", pixfrac=1.0)
+            self._saturated = Drizzler(self.grid.shape, params=whole, context=False)
+        full = (exposure.dq & np.uint32(bits)) != 0
+        if full.any():
+            weight = full.astype(np.float32)
+            self._saturated.add(weight, pixmap, weight=weight, pixel_scale_ratio=ratio)
 
     def _mark(self, pixmap: NDArray[np.float64], hit: NDArray[np.bool_], ratio: float) -> None:
         """Count the places that this exposure sees, and those that are rejected in it."""
@@ -219,6 +234,13 @@ class RejectionMap:
     def fraction(self) -> NDArray[np.float32]:
         """Return the rejected part of the weight, float32, shape of the grid; NaN where there is none."""
         return self._drizzler.read().data
+
+    def saturated(self) -> NDArray[np.bool_] | None:
+        """Return the pixels on which a saturated pixel of any exposure falls, bool, shape of the grid.
+
+        None when no exposure has such DQ bits (`skymere.instruments.SATURATED_BITS`), so that nobody knows.
+        """
+        return None if self._saturated is None else np.asarray(self._saturated.read().weight > 0)
 
     def full_weight(self) -> NDArray[np.float32]:
         """Return the weight, float32, shape of the grid [s], that the mosaic would have with nothing rejected."""

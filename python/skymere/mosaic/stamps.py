@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError
 from skymere.psf import Psf, PsfGrid
+from skymere.segmentation import labels_on_grid
 from skymere.wcs import Grid
 
-__all__ = ["BandCutout", "Cutout", "cut_window", "cutouts", "labels_on_grid"]
+__all__ = ["BandCutout", "Cutout", "cut_window", "cutouts"]
 
 # Names under which tables of others have the number of a source.
 _ID_NAMES = ("label", "id", "number", "source_id", "segment_id")
@@ -197,63 +198,6 @@ def cutouts(
             )
         )
     return found
-
-
-def labels_on_grid(segmentation: SegmentationMap, grid: Grid, *, target: int | None = None) -> NDArray[np.int32]:
-    """Return the labels of a segmentation on other pixels; labels are never mixed.
-
-    Parameters
-    ----------
-    segmentation : SegmentationMap
-        With a grid.
-    grid : Grid
-        The pixels that are wanted.
-    target : int, optional
-        A label that comes first: it gets every pixel that it falls on at all, and other labels fill only what is left,
-        of several on one pixel the smallest. Without it each pixel has the label at its centre.
-
-    Returns
-    -------
-    ndarray, int32, shape (ny, nx)
-        0 is sky, and what lies outside of the segmentation.
-
-    Raises
-    ------
-    InvalidInputError
-        When the segmentation has no grid.
-
-    Notes
-    -----
-    "Falls on" is looked at on a grid of points as dense as the pixels of the segmentation.
-    """
-    if segmentation.grid is None:
-        msg = "segmentation: it has no grid, so its pixels cannot be found on another one"
-        raise InvalidInputError(msg)
-    ratio = grid.scale_arcsec / segmentation.grid.scale_arcsec
-    n = 1 if target is None else max(1, 2 * int(np.ceil(ratio / 2)) + 1)
-    steps = (np.arange(n) - (n - 1) / 2) / n
-    out: NDArray[np.int32] = np.zeros(grid.shape, np.int32)
-    for dy in steps:
-        for dx in steps:
-            here = _labels_at(segmentation, grid, float(dx), float(dy))
-            smaller = (here > 0) & ((out == 0) | (here < out))
-            if target is not None:
-                smaller = (smaller & (out != target)) | (here == target)
-            out[smaller] = here[smaller]
-    return out
-
-
-def _labels_at(segmentation: SegmentationMap, grid: Grid, dx: float, dy: float) -> NDArray[np.int32]:
-    """Return the labels at points beside the centres of pixels."""
-    rows, columns = np.indices(grid.shape, dtype=np.float64)
-    assert segmentation.grid is not None
-    x, y = segmentation.grid.pixels(*grid.sky(columns.ravel() + dx, rows.ravel() + dy))
-    ny, nx = segmentation.shape
-    # Rounded, because points on the edge of a pixel come back a little beside it.
-    ix, iy = (np.floor(np.round(np.nan_to_num(v, nan=-9.0), 6) + 0.5).astype(np.int64) for v in (x, y))
-    inside = (ix >= 0) & (iy >= 0) & (ix < nx) & (iy < ny)
-    found = np.where(inside, segmentation.labels[np.clip(iy, 0, ny - 1), np.clip(ix, 0, nx - 1)], 0)
-    return np.asarray(found.reshape(grid.shape), np.int32)
 
 
 def _positions(

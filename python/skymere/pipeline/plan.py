@@ -11,7 +11,7 @@ from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
-from skymere.psf import BuildParams
+from skymere.psf import BuildParams, PsfLimits
 from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import MeasureParams
 
@@ -137,35 +137,51 @@ class PsfPlan:
     Parameters
     ----------
     source : str
-        PSF of the exposures: ``stars`` in them, ``grid`` (a STDPSF file), ``gaussian``, ``moffat`` or ``none``.
+        PSF of the exposures: ``stars`` in them, ``grid`` (a STDPSF file), ``gaussian`` or ``moffat``, which are
+        drizzled; or ``image``, that of the mosaics from FITS images; or ``none``.
     build : BuildParams
         How it is built from stars.
     path : str
-        The file of a grid.
+        The file of a grid, or of an image, in which ``{band}`` stands for the band.
+    extension : str
+        That of an image in a file of several; ``{band}`` stands for the band.
     fwhm_arcsec, beta : float
         Width of a formula before the pixel, and the exponent of a Moffat profile.
     size_pix : int
         Side of the image, odd [pix of the mosaic].
     n_positions : int
         PSFs are drizzled at so many places along either axis of a mosaic.
+    oversampling : float
+        Pixels of an image per pixel of the mosaic; 0 = what its header says, else 1.
+    has_pixel : bool
+        Whether an image holds the pixel's response.
+    limits : PsfLimits
+        What an image must hold.
 
     Raises
     ------
     InvalidInputError
-        When a value is not allowed, or a grid has no file.
+        When a value is not allowed, or a grid or an image has no file.
     """
 
-    source: Literal["none", "stars", "grid", "gaussian", "moffat"] = "none"
+    source: Literal["none", "stars", "grid", "gaussian", "moffat", "image"] = "none"
     build: BuildParams = field(default_factory=BuildParams)
     path: str = ""
+    extension: str = ""
     fwhm_arcsec: float = 0.1
     beta: float = 3.0
     size_pix: int = 101
     n_positions: int = 1
+    oversampling: float = 0.0
+    has_pixel: bool = True
+    limits: PsfLimits = field(default_factory=PsfLimits)
 
     def __post_init__(self) -> None:
-        if self.source == "grid" and not self.path:
-            msg = "path: is missing, the source 'grid' needs a file"
+        if self.source in {"grid", "image"} and not self.path:
+            msg = f"path: is missing, the source {self.source!r} needs a file"
+            raise InvalidInputError(msg)
+        if not 0 <= self.oversampling < float("inf"):
+            msg = f"oversampling: {self.oversampling} is not allowed, it must be positive, or 0"
             raise InvalidInputError(msg)
         if self.n_positions < 1 or self.size_pix < 3 or self.size_pix % 2 == 0:
             msg = (

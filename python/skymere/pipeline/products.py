@@ -1,20 +1,23 @@
 """Products out of the lake: what one stage stored, as the next one needs it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, StoredMosaic
+from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, Sliceable, StoredMosaic
 from skymere.lake import ArrayGroup, Lake
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
+    "MOSAIC_DQ",
     "FlaggedExposures",
+    "SaturatedPixels",
     "StoredExposures",
     "detection_bands",
     "exposure_outlines",
@@ -24,10 +27,15 @@ __all__ = [
     "load_mosaics",
     "load_segmentation",
     "mosaic_rows",
+    "saturated_pixels",
     "stored_mosaics",
     "tiles_with_mosaics",
     "usable_exposures",
 ]
+
+
+# Bits of the array dq of mosaics.
+MOSAIC_DQ: Mapping[str, int] = MappingProxyType({"saturated": 1})
 
 
 def usable_exposures(lake: Lake) -> pl.DataFrame:
@@ -140,6 +148,23 @@ def _mosaic(lake: Lake, tile: str, row: dict[str, Any]) -> Mosaic:
         params=json.loads(row["params"]),
         **_about(row),
     )
+
+
+@dataclass(frozen=True)
+class SaturatedPixels:
+    """The saturated pixels of a mosaic, read window by window."""
+
+    dq: Sliceable
+
+    def window(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
+        """Return a window."""
+        return np.asarray((self.dq[rows, columns] & np.uint32(MOSAIC_DQ["saturated"])) != 0)
+
+
+def saturated_pixels(lake: Lake, tile: str, bands: Iterable[str]) -> dict[str, SaturatedPixels]:
+    """Return where exposures of each band are saturated; without bands whose mosaics do not say it."""
+    arrays = lake.arrays("mosaic", tile)
+    return {band: SaturatedPixels(arrays[f"{band}/dq"]) for band in bands if f"{band}/dq" in arrays}
 
 
 def stored_mosaics(lake: Lake, tile: str, bands: Iterable[str] | None = None) -> list[StoredMosaic]:

@@ -1,6 +1,7 @@
 """From an image to sources: filter, threshold, label, deblend, measure."""
 
 from skymere.segmentation.apertures import ApertureFlux, aperture_flux, kron_radius
+from skymere.segmentation.bad_pixels import bad_pixels
 from skymere.segmentation.blocks import BlockSegmentation, detect_blocks
 from skymere.segmentation.detection import (
     SEXTRACTOR,
@@ -24,6 +25,7 @@ from skymere.segmentation.edit import (
 from skymere.segmentation.kernels import PYRAMID, convolve, gaussian_kernel
 from skymere.segmentation.measurement import MeasureParams, measure
 from skymere.segmentation.measurement_blocks import StoredLabels, measure_blocks
+from skymere.segmentation.on_grid import labels_on_grid
 from skymere.segmentation.peaks import PeakDetection, PeakParams, detect_peaks
 from skymere.segmentation.planes import MeasureImage, SourceFlag
 from skymere.segmentation.proposals import (
@@ -64,6 +66,7 @@ __all__ = [
     "StoredLabels",
     "aperture_flux",
     "apply_edits",
+    "bad_pixels",
     "blank_apertures",
     "border_regions",
     "convolve",
@@ -78,6 +81,7 @@ __all__ = [
     "kron_radius",
     "label",
     "label_with_extents",
+    "labels_on_grid",
     "measure",
     "measure_blocks",
     "measure_sky_noise",

@@ -33,11 +33,14 @@ class Edit:
         ``draw``: the regions together become a new segment, over whatever is below. ``split``: with points, a segment
         that holds at least two of them is parted among them; with other shapes, the segment that fills most of them is
         parted into what is inside and what is outside. The largest part keeps the label. ``delete``: all segments that
-        the regions touch become sky. ``mask``: the pixels of the regions become sky.
+        the regions touch become sky. ``mask``: the pixels of the regions become sky; with a band they are only masked
+        there, see `bad_pixels`, and the labels stay.
     regions : tuple of Region
         Where, best in ICRS. What is taken away is taken from the others.
     edit_id : str
         Name, for the outcome.
+    band : str
+        Band that it was made on; empty for all.
 
     Raises
     ------
@@ -48,6 +51,7 @@ class Edit:
     kind: EditKind
     regions: tuple[Region, ...]
     edit_id: str = ""
+    band: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(EditKind):
@@ -322,6 +326,8 @@ class _Work:
         return EditOutcome(edit_id="", kind=edit.kind, status="applied", before=tuple(touched))
 
     def _mask(self, edit: Edit, window: _Window, inside: NDArray[np.bool_]) -> EditOutcome | str:
+        if edit.band:
+            return EditOutcome(edit_id="", kind=edit.kind, status="applied")
         touched = self._touched(window, inside)
         self._labels[window][inside] = 0
         after = tuple(self._left(touched))

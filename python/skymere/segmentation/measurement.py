@@ -14,6 +14,8 @@ from skymere.errors import InvalidInputError
 from skymere.segmentation.apertures import Neighbours, check_neighbours
 from skymere.segmentation.kernels import PYRAMID, KernelValues, as_kernel, freeze_kernel
 from skymere.segmentation.magnitudes import magnitudes
+from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
+from skymere.segmentation.other_grids import measure_other_grid
 from skymere.segmentation.planes import MeasureImage, parts_of
 from skymere.segmentation.sky import sky_positions
 from skymere.wcs import Grid
@@ -91,10 +93,11 @@ def measure(
     segmentation : SegmentationMap
         The segments.
     images : mapping of str to Mosaic or MeasureImage
-        The bands, background-subtracted, on the pixels of the segmentation.
+        The bands, background-subtracted. Those whose grid is not that of the segmentation may have any scale, rotation
+        and flip; the segmentation then needs a grid, too.
     detection : str, Mosaic or MeasureImage, optional
         Image on which positions, ellipses, Kron radii and half-light radii are measured: the name of a band or another
-        image, such as a stack of bands; the first band when absent.
+        image on the pixels of the segmentation, such as a stack of bands; the first such band when absent.
     shapes : polars.DataFrame, optional
         Centres, ellipses and Kron radii to be kept instead of measured: columns ``label, x, y, a, b, theta,
         kron_radius`` as in the table that is returned, with a row for every label.
@@ -124,10 +127,16 @@ def measure(
     Raises
     ------
     InvalidInputError
-        When there is no band, the shapes differ or a label is negative.
+        When there is no band, none on the pixels of the segmentation and no detection image, the shapes differ or a
+        label is negative.
 
     Notes
     -----
+    On a grid of its own a band is measured at the same places of the sky: centres through both WCS, ellipses with the
+    derivatives there, circles with the same radius in arcsec (``aperture_diameters_pix`` are pixels of the
+    segmentation), segments as `labels_on_grid` brings them over, errors from the band's own noise. It has no
+    ``flux_total`` and no ``flux_auto_err_total``, and NaN for ``flux_iso`` and ``peak`` of segments that own no pixel.
+
     Every flux and centre is a sum ``sum u d`` over pixels, with the overlaps of an aperture (and those of the pixels
     that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
     ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
@@ -158,9 +167,46 @@ def measure(
     if not images:
         msg = "images: at least one band is needed"
         raise InvalidInputError(msg)
-    held = None if shapes is None else held_shapes(shapes, segmentation.ids)
-    found = measured(segmentation.labels, images, detection=detection, saturated=saturated, shapes=held, params=params)
-    return catalog_of(found, segmentation.grid, params)
+    saturated = dict(saturated or {})
+    if not saturated.keys() <= images.keys():
+        msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
+        raise InvalidInputError(msg)
+    grids = {band: _other_grid(image, segmentation) for band, image in images.items()}
+    if detection is not None and not isinstance(detection, str) and _other_grid(detection, segmentation) is not None:
+        msg = "detection: its grid is another, it must be that of the segmentation"
+        raise InvalidInputError(msg)
+    found = measured(
+        segmentation.labels,
+        {band: image for band, image in images.items() if grids[band] is None},
+        detection=detection,
+        saturated={band: mask for band, mask in saturated.items() if grids[band] is None},
+        shapes=None if shapes is None else held_shapes(shapes, segmentation.ids),
+        params=params,
+    )
+    return catalog_of(
+        _with_other_grids(found, segmentation, images, grids, saturated, params), segmentation.grid, params
+    )
+
+
+def _other_grid(image: Mosaic | MeasureImage, segmentation: SegmentationMap) -> Grid | None:
+    """Return the grid of an image that is not on the pixels of the segmentation, else None."""
+    grid = getattr(image, "grid", None)
+    if grid is None or segmentation.grid is None:
+        return None
+    is_same = segmentation.grid is grid or distance_pix(segmentation.grid, grid) < SAME_GRID_PIX
+    return None if is_same else grid
+
+
+def _numbers(params: MeasureParams) -> dict[str, Any]:
+    """Return the parameters as the kernel takes them."""
+    return {
+        "aperture_radii": [0.5 * d for d in params.aperture_diameters_pix],
+        "kron_factor": params.kron_factor,
+        "kron_min_radius": params.kron_min_radius,
+        "kron_extent": params.kron_extent,
+        "neighbours": params.neighbours,
+        "is_extended": params.extended,
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,6 +223,28 @@ class Measured:
 
     columns: dict[str, Any]
     has_zero_point: Mapping[str, bool]
+
+
+def _with_other_grids(
+    found: Measured,
+    segmentation: SegmentationMap,
+    images: Mapping[str, Mosaic | MeasureImage],
+    grids: Mapping[str, Grid | None],
+    saturated: Mapping[str, ArrayLike],
+    params: MeasureParams,
+) -> Measured:
+    """Add the bands whose pixels are others; all stand in the order of the images."""
+    here = dict(zip(found.has_zero_point, found.columns["bands"], strict=True))
+    has_zero_point = dict(found.has_zero_point)
+    for band, grid in grids.items():
+        if grid is not None:
+            parts = parts_of(images[band], f"images[{band!r}]", saturated=saturated.get(band))
+            here[band] = measure_other_grid(segmentation, found.columns, parts, grid, _numbers(params))
+            has_zero_point[band] = parts.has_zero_point
+    return Measured(
+        columns={**found.columns, "bands": [here[band] for band in images]},
+        has_zero_point={band: has_zero_point[band] for band in images},
+    )
 
 
 def measured(
@@ -196,9 +264,6 @@ def measured(
     InvalidInputError
         As `measure`.
     """
-    if not images:
-        msg = "images: at least one band is needed"
-        raise InvalidInputError(msg)
     shape = (labels.shape[0], labels.shape[1])
     saturated = dict(saturated or {})
     if not saturated.keys() <= images.keys():
@@ -208,10 +273,14 @@ def measured(
         band: parts_of(image, f"images[{band!r}]", shape=shape, saturated=saturated.get(band))
         for band, image in images.items()
     }
+    if detection is None and not images:
+        msg = "detection: is missing, and none of the bands is on the pixels of the segmentation"
+        raise InvalidInputError(msg)
     chosen = next(iter(images)) if detection is None else detection
     if isinstance(chosen, str):
         if chosen not in bands:
-            msg = f"detection: {chosen!r} is not a band, it must be one of {list(bands)}"
+            rule = f"it must be an image, or one of the bands {list(bands)}"
+            msg = f"detection: {chosen!r} is not a band on the pixels of the segmentation, {rule}"
             raise InvalidInputError(msg)
         detected = bands[chosen]
     else:
@@ -223,12 +292,7 @@ def measured(
         list(bands.values()),
         shapes,
         wanted,
-        aperture_radii=[0.5 * d for d in params.aperture_diameters_pix],
-        kron_factor=params.kron_factor,
-        kron_min_radius=params.kron_min_radius,
-        kron_extent=params.kron_extent,
-        neighbours=params.neighbours,
-        is_extended=params.extended,
+        **_numbers(params),
     )
     return Measured(columns=columns, has_zero_point={band: parts.has_zero_point for band, parts in bands.items()})
 

@@ -10,6 +10,7 @@ from skymere._arrays import as_image, as_mask
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError
 from skymere.segmentation.correlated import NoiseParts, noise_parts
+from skymere.wcs import Grid
 
 __all__ = ["MeasureImage", "Parts", "SourceFlag", "parts_of"]
 
@@ -51,6 +52,8 @@ class MeasureImage:
         Noise of a sum of pixels over that of independent ones; multiplies every error.
     zero_point_ab : float, optional
         AB magnitude of one unit; when it is given, fluxes come out in uJy.
+    grid : Grid, optional
+        Its pixels on the sky, when they are not those of the segmentation.
 
     Raises
     ------
@@ -64,9 +67,10 @@ class MeasureImage:
     saturated: ArrayLike | None = None
     noise_correlation: float = 1.0
     zero_point_ab: float = float("nan")
+    grid: Grid | None = None
 
     def __post_init__(self) -> None:
-        data = as_image(self.data, "data")
+        data = as_image(self.data, "data", shape=None if self.grid is None else self.grid.shape)
         shape = (data.shape[0], data.shape[1])
         object.__setattr__(self, "data", data)
         if self.error is not None:

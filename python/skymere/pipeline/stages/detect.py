@@ -16,8 +16,7 @@ from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, mosaic_rows, stored_mosaics, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.regions import mask_from_regions
-from skymere.segmentation import apply_edits
+from skymere.segmentation import apply_edits, bad_pixels
 
 __all__ = ["STAGE"]
 
@@ -55,10 +54,9 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
     grid = lake.tiles[tile].grid
-    edits = [edit.edit for edit in stored if edit.band in ("", *bands)]
+    edits = [one.edit for one in stored if one.edit.band in ("", *bands) or one.edit.kind == "mask"]
     # What is masked is not detected at all, so that it takes no part in deblending.
-    masked = [mask_from_regions(edit.regions, grid).mask for edit in edits if edit.kind == "mask"]
-    found = _found(plan, lake, tile, bands, np.logical_or.reduce(masked) if masked else None)
+    found = _found(plan, lake, tile, bands, bad_pixels(edits, grid, bands))
     for band, why in found.excluded.items():
         run.warn(f"band {band} was not searched: {why}")
     labels = found.segmentation if isinstance(found, FoundSources) else found.segmentation.whole()
@@ -94,7 +92,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
 
 
 def _found(
-    plan: Plan, lake: Lake, tile: str, bands: list[str], mask: NDArray[np.bool_] | None
+    plan: Plan, lake: Lake, tile: str, bands: list[str], mask: dict[str, NDArray[np.bool_]]
 ) -> FoundSources | FoundBlocks:
     """Return the sources of a tile; those of a large one block by block, which changes no bit."""
     side = plan.survey.block_pix

@@ -1,45 +1,87 @@
 """measure: positions, shapes and fluxes of all segments in all bands, and the identifiers of the sources."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic, SegmentationMap
-from skymere.lake import Lake, Run
-from skymere.mosaic import detection_image, stack_of_parts, stored_band, subtract_background
+from skymere.lake import Lake, Run, StoredEdit, stored_edits
+from skymere.mosaic import (
+    DetectionImage,
+    detection_image,
+    stack_of_parts,
+    stored_band,
+    subtract_background,
+    without_pixels,
+)
 from skymere.pipeline.borders import neighbours, owned_sources
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_mosaics, load_segmentation, stored_mosaics
+from skymere.pipeline.products import (
+    SaturatedPixels,
+    detection_bands,
+    load_mosaics,
+    load_segmentation,
+    mosaic_rows,
+    saturated_pixels,
+    stored_mosaics,
+)
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import MeasureImage, measure, measure_blocks
+from skymere.segmentation import MeasureImage, bad_pixels, measure, measure_blocks
 
 __all__ = ["STAGE"]
 
 
+@dataclass(frozen=True)
+class _Masks:
+    """By band, the pixels that must not be used, and those that are saturated."""
+
+    bad: Mapping[str, NDArray[np.bool_]]
+    saturated: Mapping[str, SaturatedPixels]
+
+    def looked_at(self, found: DetectionImage, rows: slice, columns: slice) -> dict[str, Any]:
+        """Return the image on which shapes are measured, and the saturated pixels of the bands, in a window."""
+        saturated = {band: full.window(rows, columns) for band, full in self.saturated.items()}
+        in_any = [mask for band, mask in saturated.items() if band in found.bands]
+        detection = MeasureImage(
+            data=found.data,
+            error=found.error,
+            saturated=np.logical_or.reduce(in_any) if in_any else None,
+            zero_point_ab=23.9,
+        )
+        return {"detection": detection, "saturated": saturated}
+
+
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with a segmentation."""
-    params = {"measure": as_params(plan.measure), "detect": as_params(plan.detect)}
-    return [
-        Task(
-            tile=tile,
-            inputs=[
-                *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
-                *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
-            ],
-            params=params,
-            work=partial(_work, plan, lake, tile),
-        )
-        for tile in sorted(lake.live_runs("segmentation"))
-    ]
+    return [_task(plan, lake, tile) for tile in sorted(lake.live_runs("segmentation"))]
 
 
-def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+def _task(plan: Plan, lake: Lake, tile: str) -> Task:
+    edits, regions = stored_edits(lake, tile)
+    return Task(
+        tile=tile,
+        inputs=[
+            *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
+            *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
+            *regions,
+        ],
+        params={"measure": as_params(plan.measure), "detect": as_params(plan.detect)},
+        work=partial(_work, plan, lake, tile, edits),
+    )
+
+
+def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run) -> None:
     segmentation = load_segmentation(lake, tile)
+    bands = mosaic_rows(lake, tile)["band"].to_list()
+    bad = bad_pixels([one.edit for one in stored], lake.tiles[tile].grid, bands)
     is_large = plan.survey.is_large(segmentation.shape)
-    table = (_measured_blocks if is_large else _measured)(plan, lake, tile, segmentation)
+    masks = _Masks(bad=bad, saturated=saturated_pixels(lake, tile, bands))
+    table = (_measured_blocks if is_large else _measured)(plan, lake, tile, segmentation, masks)
     table = owned_sources(lake, tile, table)
     identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
@@ -49,8 +91,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
 
 
-def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap) -> pl.DataFrame:
-    mosaics = load_mosaics(lake, tile)
+def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
+    mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in load_mosaics(lake, tile)]
     searched = set(detection_bands(lake, tile))
     found = detection_image(
         [m for m in mosaics if m.band in searched],
@@ -60,15 +102,16 @@ def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap) 
     return measure(
         segmentation,
         {m.band: _without_background(m, plan) for m in mosaics},
-        detection=MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9),
+        **masks.looked_at(found, slice(None), slice(None)),
         params=plan.measure,
     ).table
 
 
-def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap) -> pl.DataFrame:
+def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
     """Return the same table of images that are read block by block."""
     side, background = plan.survey.block_pix, plan.detect.background
-    bands = {m.band: stored_band(m, side=side, params=background) for m in stored_mosaics(lake, tile)}
+    mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in stored_mosaics(lake, tile)]
+    bands = {m.band: stored_band(m, side=side, params=background) for m in mosaics}
     searched = set(detection_bands(lake, tile))
 
     def read(rows: slice, columns: slice) -> dict[str, Any]:
@@ -77,8 +120,7 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
             ((windows[band], windows[band].data, bands[band].k) for band in windows if band in searched),
             min_exposures=plan.detect.min_exposures,
         )
-        detection = MeasureImage(data=found.data, error=found.error, zero_point_ab=23.9)
-        return {"images": windows, "detection": detection}
+        return {"images": windows, **masks.looked_at(found, rows, columns)}
 
     return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
 
@@ -88,4 +130,4 @@ def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:
     return replace(mosaic, data=np.asarray(data, np.float32))
 
 
-STAGE = Stage(name="measure", reads=("mosaic", "segmentation"), writes=("source",), tasks=tasks)
+STAGE = Stage(name="measure", reads=("mosaic", "segmentation", "region"), writes=("source",), tasks=tasks)

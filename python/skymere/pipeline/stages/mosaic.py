@@ -13,7 +13,7 @@ from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, polygons_overlap, pyramid
 from skymere.mosaic import MosaicQuality, RejectionMap, measure_quality
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import FlaggedExposures, exposure_outlines
+from skymere.pipeline.products import MOSAIC_DQ, FlaggedExposures, exposure_outlines
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.resample import drizzle
 
@@ -77,14 +77,17 @@ def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str,
         quality = measure_quality(mosaic, rejection, params=plan.mosaic.quality)
         for warning in quality.warnings:
             run.warn(f"{band}: {warning}")
-        _write(run, mosaic, quality)
+        _write(run, mosaic, quality, rejection.saturated())
         rows.append(_describe(mosaic))
     run.publish(run.frame(rows))
 
 
-def _write(run: Run, mosaic: Mosaic, quality: MosaicQuality) -> None:
+def _write(run: Run, mosaic: Mosaic, quality: MosaicQuality, saturated: NDArray[np.bool_] | None) -> None:
     band = mosaic.band
-    run.annotate(band, {"wcs": mosaic.grid.cards(), "quality": quality.as_json()})
+    bits = {} if saturated is None else {"dq_bits": dict(MOSAIC_DQ)}
+    run.annotate(band, {"wcs": mosaic.grid.cards(), "quality": quality.as_json(), **bits})
+    if saturated is not None:
+        run.write(f"{band}/dq", saturated.astype(np.uint32) * np.uint32(MOSAIC_DQ["saturated"]))
     run.write(f"{band}/sci", mosaic.data, unit=mosaic.unit)
     run.write(f"{band}/wht", mosaic.weight, unit="s" if mosaic.weight_kind == "exposure_time" else "")
     run.write(f"{band}/var", mosaic.variance, unit=f"({mosaic.unit})2")

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,28 +14,24 @@ from skymere.errors import SkymereError
 from skymere.io import file_digest
 from skymere.lake import Lake, Run, write_ragged
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import flagged_exposures, load_mosaics, tiles_with_mosaics
+from skymere.pipeline.products import flagged_exposures, load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid, build_psf, drizzle_psf, read_psf_grid
+from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid, build_psf, drizzle_psf, read_psf, read_psf_grid
 
 __all__ = ["STAGE"]
 
 FLAGS = {"has_pixel": 1}
-_KINDS = {"stars": "stars", "gaussian": "theory", "moffat": "theory", "grid": "theory"}
+_KINDS = {"stars": "stars", "gaussian": "theory", "moffat": "theory", "grid": "theory", "image": "image"}
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with mosaics; none when the plan asks for no PSF."""
     if plan.psf.source == "none":
         return []
-    files = []
-    if plan.psf.source == "grid":
-        path = plan.path(plan.psf.path)
-        files = [{"uri": path.name, "sha256": file_digest(path)}]
     return [
         Task(
             tile=tile,
-            inputs=[lake.reference("mosaic", tile), *files],
+            inputs=[lake.reference("mosaic", tile), *_files(plan, mosaic_rows(lake, tile)["band"].to_list())],
             params={"psf": as_params(plan.psf), "drizzle": as_params(plan.mosaic.drizzle)},
             work=partial(_work, plan, lake, tile),
         )
@@ -42,14 +39,33 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     ]
 
 
+def _files(plan: Plan, bands: Iterable[str]) -> list[dict[str, str]]:
+    """Return the files of PSFs of bands; a missing image of one band does not keep the others from theirs."""
+    if plan.psf.source == "grid":
+        paths = {plan.path(plan.psf.path)}
+    elif plan.psf.source == "image":
+        paths = {path for path in (_image(plan, band) for band in bands) if path.is_file()}
+    else:
+        return []
+    return [{"uri": path.name, "sha256": file_digest(path)} for path in sorted(paths)]
+
+
+def _image(plan: Plan, band: str) -> Path:
+    return plan.path(plan.psf.path.replace("{band}", band))
+
+
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     rows: list[dict[str, Any]] = []
     stamps: list[Psf] = []
     for mosaic in load_mosaics(lake, tile):
         try:
-            source, n_stars = _source(plan, lake, mosaic)
-            places = _positions(mosaic, plan.psf.n_positions, plan.psf.size_pix // 4)
-            found = [_drizzled(plan, lake, mosaic, source, x, y) for x, y in places]
+            n_stars = None
+            if plan.psf.source == "image":
+                found = [_given(plan, mosaic.band)]
+            else:
+                source, n_stars = _source(plan, lake, mosaic)
+                places = _positions(mosaic, plan.psf.n_positions, plan.psf.size_pix // 4)
+                found = [_drizzled(plan, lake, mosaic, source, x, y) for x, y in places]
         except SkymereError as error:
             run.warn(f"{mosaic.band}: {error}")
             rows.append(_described(plan, mosaic, None) | {"status": "failed", "message": str(error)})
@@ -64,6 +80,17 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         write_ragged(run, {"data": [psf.data for psf in stamps]})
     run.annotate("", {"flags": FLAGS})
     run.publish(run.frame(rows))
+
+
+def _given(plan: Plan, band: str) -> Psf:
+    p = plan.psf
+    return read_psf(
+        _image(plan, band),
+        extension=p.extension.replace("{band}", band),
+        oversampling=p.oversampling or None,
+        has_pixel=p.has_pixel,
+        limits=p.limits,
+    )
 
 
 def _source(plan: Plan, lake: Lake, mosaic: Mosaic) -> tuple[Psf | PsfGrid | GaussianPsf | MoffatPsf, int | None]:
@@ -114,42 +141,51 @@ def _drizzled(
 
 
 def _described(plan: Plan, mosaic: Mosaic, psf: Psf | None, *, n_stars: int | None = None) -> dict[str, Any]:
+    has_pixel = psf is None or psf.has_pixel
+    about = {"psf": as_params(plan.psf), "from": _KINDS[plan.psf.source], "psf_has_pixel": has_pixel}
+    if psf is not None and psf.position is None:
+        about["source_at"] = [psf.x, psf.y]
     geometry = json.dumps([mosaic.grid.cards(), list(mosaic.shape)], sort_keys=True)
     row: dict[str, Any] = {
         "product": "mosaic",
         "band": mosaic.band,
-        "kind": "drizzled",
+        "kind": "image" if plan.psf.source == "image" else "drizzled",
         "status": "ok",
         "oversampling": 1.0,
         "pixel_scale_arcsec": mosaic.grid.scale_arcsec,
         "ny": 0,
         "nx": 0,
         "geometry_sha256": hashlib.sha256(geometry.encode()).hexdigest(),
-        "params": json.dumps(
-            {"psf": as_params(plan.psf), "from": _KINDS[plan.psf.source], "psf_has_pixel": True}, sort_keys=True
-        ),
-        "flags": FLAGS["has_pixel"],
+        "params": json.dumps(about, sort_keys=True),
+        "flags": FLAGS["has_pixel"] if has_pixel else 0,
         "n_stars": n_stars,
     }
-    if psf is None or psf.position is None:
+    if psf is None:
         return row
     shape = psf.measure()
+    scale = mosaic.grid.scale_arcsec / psf.oversampling
+    row |= {
+        "oversampling": psf.oversampling,
+        "pixel_scale_arcsec": scale,
+        "ny": psf.shape[0],
+        "nx": psf.shape[1],
+        "sum": float(psf.data.sum(dtype=float)),
+        "x_centroid": shape.x,
+        "y_centroid": shape.y,
+        "fwhm": shape.fwhm * scale,
+        "ellipticity": shape.ellipticity,
+        "enclosed": psf.enclosed,
+    }
+    if psf.position is None:
+        return row
     x0, y0 = psf.position
     ra, dec = mosaic.grid.sky(np.array([x0 + psf.x]), np.array([y0 + psf.y]))
     window = mosaic.grid.cutout(int(y0), int(x0), psf.shape)
     return row | {
-        "ny": psf.shape[0],
-        "nx": psf.shape[1],
         "x": x0 + psf.x,
         "y": y0 + psf.y,
         "ra": float(ra[0]),
         "dec": float(dec[0]),
-        "sum": float(psf.data.sum(dtype=float)),
-        "x_centroid": shape.x,
-        "y_centroid": shape.y,
-        "fwhm": shape.fwhm * mosaic.grid.scale_arcsec,
-        "ellipticity": shape.ellipticity,
-        "enclosed": psf.enclosed,
         "wcs": json.dumps(window.cards(), sort_keys=True),
     }
 
