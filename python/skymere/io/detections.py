@@ -78,6 +78,15 @@ def write_detection(
 def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJy") -> None:
     """Write ``det_cat.fits``: the columns of `write_detection`'s table that it has.
 
+    Parameters
+    ----------
+    table : polars.DataFrame
+        As in `write_detection`.
+    path : path-like
+        The file.
+    flux_unit : str, optional
+        FITS unit of the fluxes; empty = unknown.
+
     Raises
     ------
     StorageError

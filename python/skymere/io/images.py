@@ -53,6 +53,11 @@ def read_grid(path: str | Path) -> Grid:
 def image_shape(path: str | Path) -> tuple[int, int]:
     """Return ``(ny, nx)`` of the image that `read_image` reads, without its pixels.
 
+    Parameters
+    ----------
+    path : path-like
+        FITS file.
+
     Raises
     ------
     NotFoundError, StorageError, FormatError, InvalidInputError

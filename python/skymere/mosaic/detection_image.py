@@ -165,7 +165,15 @@ def detection_image(
 def stack_of_parts(
     parts: Iterable[tuple[Mosaic, NDArray[np.float32], float]], *, min_exposures: int = 1
 ) -> DetectionImage:
-    """Return the stack of mosaics, or of a window of them, with their data without background and its constant k."""
+    """Return the inverse-variance stack of mosaics, or of a window of them.
+
+    Parameters
+    ----------
+    parts : iterable of (Mosaic, ndarray, float)
+        Each with what `subtract_background` returns for it.
+    min_exposures : int, optional
+        As in `detection_image`.
+    """
     total, weights = np.zeros(()), np.zeros(())
     bands = []
     for mosaic, data, k in parts:

@@ -69,6 +69,15 @@ class StoredBand:
 def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams) -> StoredBand:
     """Return a band with its background: `subtract_background`, block by block.
 
+    Parameters
+    ----------
+    mosaic : StoredMosaic
+        The band.
+    side : int, optional
+        Side of the blocks [pix].
+    params : BackgroundParams
+        Mesh.
+
     Raises
     ------
     NoDataError
@@ -116,6 +125,12 @@ class FoundBlocks:
         Noise of the filtered image over that of independent pixels; the largest of the bands.
     threshold : float
         What was asked of a pixel of `snr`, filtered.
+    source : object
+        The bands and their backgrounds.
+    together : BlockSignificance or None
+        What was searched, unless it is the stack.
+    side : int
+        Side of the blocks [pix].
     """
 
     segmentation: BlockSegmentation

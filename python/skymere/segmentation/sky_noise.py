@@ -129,6 +129,15 @@ def measure_sky_scatter(
 ) -> SkyScatter:
     """Return the noise of an image that is read block by block, the same for any side of the blocks.
 
+    Parameters
+    ----------
+    read : callable
+        ``read(rows, columns)`` returns data, sky and variance (or None) of a window, as `measure_sky_noise` takes them.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    side : int, optional
+        Side of the blocks [pix].
+
     Raises
     ------
     NoDataError
