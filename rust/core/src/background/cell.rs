@@ -98,7 +98,7 @@ impl Work for PowerSums<'_> {
         const LANES: usize = 16;
         let mut sums = [[0.0; LANES]; 3];
         let mut add = |lane: usize, value: f32| {
-            let is_in = (value >= self.low) & (value <= self.high);
+            let is_in = (self.low..=self.high).contains(&value);
             let weight = if is_in { 1.0 } else { 0.0 };
             let d = (f64::from(value) - self.pivot) * weight;
             sums[0][lane] += weight;
@@ -107,8 +107,8 @@ impl Work for PowerSums<'_> {
         };
         let (chunks, rest) = self.values.as_chunks::<LANES>();
         for chunk in chunks {
-            for lane in 0..LANES {
-                add(lane, chunk[lane]);
+            for (lane, &value) in chunk.iter().enumerate() {
+                add(lane, value);
             }
         }
         for (lane, &value) in rest.iter().enumerate() {
@@ -135,7 +135,7 @@ impl Work for Places<'_> {
         let end = self.n_bins as f64;
         for (place, &value) in self.place.iter_mut().zip(self.values) {
             let bin = (f64::from(value) - self.zero) * self.per_bin + 0.5;
-            let is_in = (bin >= 0.0) & (bin < end);
+            let is_in = (0.0..end).contains(&bin);
             *place = if is_in { bin } else { end } as i32;
         }
     }

@@ -181,7 +181,7 @@ impl Photometer<'_> {
 
     /// The same, if all of them count for a source themselves.
     pub(super) fn good_run(&self, x: isize, y: isize, n: usize, label: i32) -> Option<usize> {
-        let is_own = |owner: i32| (owner == 0) | (owner == label);
+        let is_own = |owner: i32| owner == 0 || owner == label;
         self.usable_run(x, y, n).filter(|&first| {
             let labels = self.labels.filter(|_| self.neighbours != Neighbours::Keep);
             labels.is_none_or(|l| all(&l.pixels()[first..first + n], is_own))

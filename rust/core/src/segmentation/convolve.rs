@@ -211,7 +211,7 @@ impl Work for TakeUp<'_> {
         let (row, kernels) = (self.row, self.kernels);
         let mut n_plain = 0;
         for ((p, w), &v) in self.product.iter_mut().zip(&mut row.weight).zip(self.data) {
-            let use_it = v.is_finite() & (*w > 0.0);
+            let use_it = v.is_finite() && *w > 0.0;
             *w = if use_it { *w } else { 0.0 };
             *p = if use_it { *w * v } else { 0.0 };
             n_plain += u32::from(*w == 1.0);

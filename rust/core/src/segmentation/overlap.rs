@@ -115,7 +115,9 @@ impl Outline {
             shared.add_edge(p, q);
         }
         let holds_centre = dx.abs() <= 0.5 && dy.abs() <= 0.5;
-        (shared.area(holds_centre) * self.scale).max(0.0).min(1.0)
+        let area = shared.area(holds_centre) * self.scale;
+        // Not a number for an ellipse that is none.
+        if area > 0.0 { area.min(1.0) } else { 0.0 }
     }
 }
 
