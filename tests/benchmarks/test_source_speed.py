@@ -15,7 +15,16 @@ from scipy import ndimage
 
 import skymere
 from skymere.background import estimate_background
-from skymere.segmentation import SEXTRACTOR, MeasureImage, MeasureParams, detect, gaussian_kernel, label, label_with_extents, measure
+from skymere.segmentation import (
+    SEXTRACTOR,
+    MeasureImage,
+    MeasureParams,
+    detect,
+    gaussian_kernel,
+    label,
+    label_with_extents,
+    measure,
+)
 
 SIZE, N_SOURCES, REPEATS = 4096, 15_000, 7
 MASK_SIZE = 8192
