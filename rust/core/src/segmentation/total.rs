@@ -360,11 +360,11 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
         }
     }
     let mut gain = [[0.0; 3]; N_ZONES];
-    for k in 0..N_ZONES {
+    for (k, gain) in gain.iter_mut().enumerate() {
         if light.scale[k] > 0.0 {
             let weight = unit / light.variance[k];
-            gain[k] = solve(&here.curvature, here.slopes[k].map(|s| s * weight))?;
-            gain[k][0] *= unit;
+            *gain = solve(&here.curvature, here.slopes[k].map(|s| s * weight))?;
+            gain[0] *= unit;
         }
     }
     Some(Profile {
