@@ -12,7 +12,9 @@ PACKAGE = ROOT / "python" / "skymere"
 CORE = ROOT / "rust" / "core" / "src"
 BINDING = ROOT / "rust" / "python" / "src"
 ROOMS = sorted(p.name for p in PACKAGE.iterdir() if (p / "__init__.py").is_file())
-BINDING_ROOMS = sorted(p.stem for p in BINDING.glob("*.rs") if p.stem not in ("lib", "errors", "threads", "images"))
+BINDING_ROOMS = sorted(
+    p.stem for p in BINDING.glob("*.rs") if p.stem not in ("lib", "errors", "threads", "images", "memory")
+)
 CODE = sorted(
     p
     for folder, pattern in (("python", "*.py"), ("rust", "*.rs"), ("tests", "*.py"))
