@@ -11,7 +11,7 @@ from .drizzled import BAND, Field, make_field
 HELD = ("flux_iso", "flux_aper1", "flux_aper2", "flux_auto", "flux_total")
 POSITIONS = ("x", "y", "x_win", "y_win")
 # The error of a total flux is about the true one: more than noise where neighbours or the profile matter.
-ALLOWED = {name: (0.95, 1.05) for name in (*HELD[:4], "x", "y")}
+ALLOWED = dict.fromkeys((*HELD[:4], "x", "y"), (0.95, 1.05))
 ALLOWED |= {"free auto, total error": (0.9, 1.1), "flux_total": (0.0, 1.1), "free total": (0.0, 1.1)}
 
 
