@@ -123,7 +123,7 @@ def by_photutils(contrast: float) -> Callable[[DeepField, float], Positions]:
         smooth = convolve_fft(data, gaussian_kernel(2.5))
         finder = SourceFinder(n_pixels=6, contrast=contrast, progress_bar=False)
         catalog = SourceCatalog(data, finder(smooth, threshold * sky.rms), convolved_data=smooth)
-        return catalog.xcentroid, catalog.ycentroid
+        return catalog.x_centroid, catalog.y_centroid
 
     return find
 
