@@ -190,6 +190,6 @@ def test_more_sources_are_found_than_by_sep_in_ten_fields() -> None:
 
 @pytest.mark.validate
 @pytest.mark.timeout(14_000)
-def test_more_sources_are_found_than_by_photutils_in_a_field() -> None:
-    fields = [draw_deep_field(seed=1)]
+def test_more_sources_are_found_than_by_photutils_in_ten_fields() -> None:
+    fields = [draw_deep_field(seed=seed) for seed in range(1, 11)]
     check(fields, {"photutils 2.5 0.001": sweep(fields, by_photutils(0.001), PHOTUTILS_THRESHOLDS)})

@@ -98,7 +98,8 @@ def test_total_fluxes_are_unbiased_in_every_bin() -> None:
     scene = SceneParams(n_galaxies=330, n_stars=25, bright_mag=19.5, faint_mag=25.5, radius_arcsec=42.0)
     sources = pl.concat([matched(seed, scene) for seed in range(51, 61)])
     check(sources, (30.0, 50.0, 100.0, 200.0, 500.0, 1e6))
-    for low, high in pairwise((30.0, 50.0, 100.0, 200.0, 500.0, 1e6)):
+    wrong = []
+    for low, high in pairwise((10.0, 30.0, 50.0, 100.0, 200.0, 500.0, 1e6)):
         in_bin = sources.filter(pl.col("s_n").is_between(low, high))
         pulls = in_bin.with_columns(pull=(pl.col("total") - pl.col("true")) / pl.col("total_err"))
         alone = pulls.filter("is_alone")["pull"]
@@ -108,8 +109,10 @@ def test_total_fluxes_are_unbiased_in_every_bin() -> None:
             end=" ",
         )
         print(f"{half_width(pulls['pull']):.2f} of {in_bin.height} in all")
-        # The width is known to 0.9 / sqrt(n); 1 % of scatter among profiles is too much for the brightest.
-        assert 0.6 < width < 1.1 + 1.8 / np.sqrt(len(alone))
+        # The width is known to 0.9 / sqrt(n).
+        if abs(width - 1.0) > 0.1 + 1.8 / np.sqrt(len(alone)):
+            wrong.append((low, width))
+    assert not wrong
 
 
 def half_width(values: pl.Series) -> float:
