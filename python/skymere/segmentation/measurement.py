@@ -146,7 +146,8 @@ def measure(
 
     ``flux_total`` is that of a Sersic profile out to 8 half-light radii, fitted to the light in ten elliptical zones
     out to 1.6 Kron radii on the detection image, with weak priors on radius and index, and scaled to each band. Its
-    error is that about the true flux: noise, 1 % by which a zone may differ from the profile, and neighbours' wings.
+    error is that about the true flux: noise, what the priors leave open, 0.95 % by which a zone may differ from the
+    profile, and neighbours' wings.
     The window of ``x_win`` has a full width at half maximum of ``2 r_half``.
 
     References

@@ -25,8 +25,10 @@ __all__ = [
     "band_planes",
     "check_bands",
     "check_stack",
+    "gradient_variance",
     "is_blank",
     "measured_noise",
+    "noise_steps",
     "significance",
     "together",
     "usable_bands",
@@ -37,6 +39,8 @@ Statistic = Literal["chi_square", "stack", "max_snr"]
 _BLANK_FRACTION = 0.01
 _UPPER_QUARTILE = 0.6744897501960817
 _MIN_NEGATIVE = 256
+# Of pixels without correlation.
+_STEEPEST = 8.0
 _MAX_BANDS = 63
 
 
@@ -113,6 +117,8 @@ class Significance:
         Fraction of the pixels of any band that each band has.
     noise : mapping of str to float
         Noise of each filtered band over what its errors say of independent pixels.
+    gradient : float
+        Variance of the slope of the S/N of the noise along an axis, the mean of all bands [1/pix^2].
     n_bands : ndarray, uint16, shape (ny, nx)
         Number of bands that cover each pixel.
     """
@@ -122,6 +128,7 @@ class Significance:
     excluded: Mapping[str, str]
     coverage: Mapping[str, float]
     noise: Mapping[str, float]
+    gradient: float
     n_bands: NDArray[np.uint16]
 
 
@@ -188,8 +195,9 @@ def significance(
     Every band is filtered, pixels that cannot be used left out, and divided by its noise after the filter: what the
     errors say of independent pixels, times what the negative pixels of the filtered image show. A value t of the
     statistic of the bands that cover a pixel becomes the significance u of a single band with equally many peaks per
-    area in noise, ``u phi(u) = -f'(t)`` with the density f of the statistic. Below 2.5 sigma pixels are counted instead
-    of peaks.
+    area in noise, ``u phi(u) = -f'(t)`` with the density f of the statistic, less those that fall between the pixels:
+    seen are ``P (1 - exp(-n / P))`` a pixel of n peaks, with the chance P that a pixel is above t. Below 2.5 sigma
+    pixels are counted instead of peaks.
 
     References
     ----------
@@ -214,21 +222,25 @@ def significance(
     kernel = None if params.kernel is None else as_kernel(params.kernel)
     shape = next(iter(usable.values()))[0].shape
     sums = Sums((shape[0], shape[1]))
-    noise, depth = {}, []
+    noise, gradients, depth = {}, [], []
     for band, (data, sigma, bad) in usable.items():
         z = _rust.filtered_snr(data, sigma, 0.0, bad, kernel)
         below = z[z < 0]
         noise[band] = measured_noise(np.median(below) if below.size else np.nan, below.size)
+        steps = noise_steps(z, z.shape)
+        gradients.append(gradient_variance(np.median(steps) if steps.size else np.nan, steps.size, noise[band]))
         z /= np.float32(noise[band])
         sums.add(z, sigma, both_signs=params.both_signs)
         depth.append(1.0 / float(np.median(sigma[np.isfinite(z)])))
-    combined, n_bands = together(sums, depth, params)
+    gradient = float(np.mean(gradients))
+    combined, n_bands = together(sums, depth, gradient, params)
     return Significance(
         data=combined,
         bands=tuple(usable),
         excluded=MappingProxyType(excluded),
         coverage=MappingProxyType(coverage),
         noise=MappingProxyType(noise),
+        gradient=gradient,
         n_bands=n_bands,
     )
 
@@ -337,17 +349,46 @@ def measured_noise(median: np.floating[Any] | float, n: int) -> float:
     return 1.0 if n < _MIN_NEGATIVE else float(-median / _UPPER_QUARTILE)
 
 
+def noise_steps(z: NDArray[np.float32], core: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the steps from each pixel of the first ``core`` rows and columns to the next in x and in y.
+
+    Only those whose sum is negative, which sources do not reach; steps of noise do not depend on sums.
+    """
+    parts = []
+    for first, second in (
+        (z[: core[0], :-1], z[: core[0], 1:]),
+        (z[:-1, : core[1]], z[1:, : core[1]]),
+    ):
+        parts.append(np.abs(second - first)[first + second < 0])
+    return np.concatenate(parts)
+
+
+def gradient_variance(median: np.floating[Any] | float, n: int, noise: float) -> float:
+    """Return the variance of the slope of S/N [1/pix^2], from the median of n steps and the noise in the same unit.
+
+    The correlation of neighbours is ``exp(-v / 2)``, as that of Gaussian filters.
+    """
+    if n < _MIN_NEGATIVE:
+        return _STEEPEST
+    correlation = 1.0 - 0.5 * (float(median) / (_UPPER_QUARTILE * noise)) ** 2
+    # Rounded, so that calibrations are shared.
+    return round(min(-2.0 * float(np.log(max(correlation, 1e-9))), _STEEPEST), 2)
+
+
 def together(
-    sums: Sums, depth: Sequence[float], params: SignificanceParams
+    sums: Sums, depth: Sequence[float], gradient: float, params: SignificanceParams
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
-    """Return the significance and the number of bands of every pixel; ``depth`` is 1 / error of the bands."""
+    """Return the significance and the number of bands of every pixel.
+
+    ``depth`` is 1 / error of the bands, ``gradient`` the variance of the slope of their S/N.
+    """
     n_bands = np.bitwise_count(sums.covered.view(np.uint64)).astype(np.uint16)
-    data = _combined(sums, n_bands, depth, params)
+    data = _combined(sums, n_bands, depth, gradient, params)
     return np.where(n_bands > 0, data, np.float32(np.nan)), n_bands
 
 
 def _combined(
-    sums: Sums, n_bands: NDArray[np.uint16], depths: Sequence[float], params: SignificanceParams
+    sums: Sums, n_bands: NDArray[np.uint16], depths: Sequence[float], gradient: float, params: SignificanceParams
 ) -> NDArray[np.float32]:
     """Return the statistic, calibrated for the bands of each pixel."""
     with_stack = params.needs_stack
@@ -368,14 +409,14 @@ def _combined(
         if group == 0:
             continue
         if params.statistic == "chi_square":
-            calibration = chi_calibration(int(group), both_signs=params.both_signs)
+            calibration = chi_calibration(int(group), gradient, both_signs=params.both_signs)
         elif with_stack:
             depth = np.array([d for i, d in enumerate(depths) if int(group) >> i & 1])
             # Rounded, so that equal depths share a table.
             weights = tuple(float(w) for w in np.sort(np.round(depth / np.sqrt(np.sum(depth**2)), 3)))
-            calibration = max_calibration(len(weights), weights)
+            calibration = max_calibration(len(weights), gradient, weights)
         else:
-            calibration = max_calibration(int(group))
+            calibration = max_calibration(int(group), gradient)
         these = key == group
         out[these] = apply_calibration(value[these], calibration)
     return out

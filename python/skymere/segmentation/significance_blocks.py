@@ -20,8 +20,10 @@ from skymere.segmentation.significance import (
     band_planes,
     check_bands,
     check_stack,
+    gradient_variance,
     is_blank,
     measured_noise,
+    noise_steps,
     together,
 )
 from skymere.segmentation.windows import Window, partition, widened
@@ -65,6 +67,8 @@ class BlockSignificance:
         The bands that are in it, and those that are not.
     noise : mapping of str to float
         Noise of each filtered band over what its errors say of independent pixels.
+    gradient : float
+        Variance of the slope of the S/N of the noise along an axis, the mean of all bands [1/pix^2].
     depth : tuple of float
         1 / median error of each band.
     read : callable
@@ -76,6 +80,7 @@ class BlockSignificance:
     shape: tuple[int, int]
     usable: BandCoverage
     noise: Mapping[str, float]
+    gradient: float
     depth: tuple[float, ...]
     read: ReadBands
     params: SignificanceParams
@@ -86,7 +91,7 @@ class BlockSignificance:
         sums = Sums((core[0][1] - core[0][0], core[1][1] - core[1][0]))
         for band, (z, sigma) in _filtered(self.read, self.shape, core, self.usable, self.params).items():
             sums.add(z / np.float32(self.noise[band]), sigma, both_signs=self.params.both_signs)
-        return together(sums, self.depth, self.params)[0]
+        return together(sums, self.depth, self.gradient, self.params)[0]
 
 
 def coverage_blocks(
@@ -165,8 +170,8 @@ def significance_blocks(
 
     Notes
     -----
-    The noise of each band is a median over the whole image. It is found in two passes, which count, so that no more
-    than a block is held.
+    Noise and steepness of each band are medians over the whole image. Each is found in two passes, which count, so that
+    no more than a block is held.
 
     Examples
     --------
@@ -184,7 +189,7 @@ def significance_blocks(
     if params.needs_stack:
         check_stack(read(slice(0, 1), slice(0, 1)), list(usable.bands))
     windows = partition(shape, side)
-    noise, depth = {}, []
+    noise, gradients, depth = {}, [], []
     for band in usable.bands:
         alone = BandCoverage(bands=(band,), excluded={}, coverage={}, blank=usable.blank)
 
@@ -194,10 +199,24 @@ def significance_blocks(
 
         below = median_of_parts(lambda parts=parts: (z[z < 0] for z, _ in parts()))  # type: ignore[misc]
         noise[band] = measured_noise(*below)
+
+        def steps(alone: BandCoverage = alone) -> Iterator[NDArray[np.float32]]:
+            for rows, columns in windows:
+                more = (rows[0], min(rows[1] + 1, shape[0])), (columns[0], min(columns[1] + 1, shape[1]))
+                for z, _ in _filtered(read, shape, more, alone, params).values():
+                    yield noise_steps(z, (rows[1] - rows[0], columns[1] - columns[0]))
+
+        gradients.append(gradient_variance(*median_of_parts(steps), noise[band]))
         errors, _ = median_of_parts(lambda parts=parts: (sigma[np.isfinite(z)] for z, sigma in parts()))  # type: ignore[misc]
         depth.append(1.0 / float(errors))
     return BlockSignificance(
-        shape=shape, usable=usable, noise=MappingProxyType(noise), depth=tuple(depth), read=read, params=params
+        shape=shape,
+        usable=usable,
+        noise=MappingProxyType(noise),
+        gradient=float(np.mean(gradients)),
+        depth=tuple(depth),
+        read=read,
+        params=params,
     )
 
 

@@ -19,15 +19,15 @@ const MAX_MISSING: f64 = 0.5;
 /// A profile ends at this many half-light radii, as the de Vaucouleurs profiles of the SDSS do.
 const LN_END: f64 = 2.079_441_541_679_836;
 /// Real profiles differ from a Sersic one by about this fraction of a zone's flux.
-const PROFILE_SCATTER: f64 = 0.01;
+const PROFILE_SCATTER: f64 = 0.0095;
 /// Where a part of a zone belongs to other sources their wings reach into the rest: times that part, the fraction by
 /// which its flux may be off.
-const CONTAMINATION: f64 = 4.0;
+const CONTAMINATION: f64 = 8.0;
 /// Without variances every zone is trusted to this fraction of all light.
 const UNKNOWN_NOISE: f64 = 0.003;
 /// Weak priors: mean and width of the logarithms of the half-light radius, in units of the ellipse, and of the index.
 const PRIOR_RADIUS: (f64, f64) = (0.53, 0.5);
-const PRIOR_INDEX: (f64, f64) = (0.18, 0.4);
+const PRIOR_INDEX: (f64, f64) = (0.18, 0.55);
 const LN_RADIUS: (f64, f64) = (-1.6, 3.4);
 const MAX_STEPS: usize = 40;
 
@@ -80,6 +80,8 @@ pub(super) struct Profile {
     ln_index: f64,
     /// Derivatives of amplitude, radius and index by the fluxes of the zones.
     gain: [[f64; 3]; N_ZONES],
+    /// The same by the means of the priors of radius and index, each in units of its width.
+    by_prior: [[f64; 3]; 2],
 }
 
 /// Radius of the last zone in units of the source's ellipse.
@@ -359,12 +361,12 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
             }
         }
     }
+    let moved = |pull: [f64; 3]| solve(&here.curvature, pull).map(|[a, r, n]| [unit * a, r, n]);
     let mut gain = [[0.0; 3]; N_ZONES];
     for (k, gain) in gain.iter_mut().enumerate() {
         if light.scale[k] > 0.0 {
             let weight = unit / light.variance[k];
-            *gain = solve(&here.curvature, here.slopes[k].map(|s| s * weight))?;
-            gain[0] *= unit;
+            *gain = moved(here.slopes[k].map(|s| s * weight))?;
         }
     }
     Some(Profile {
@@ -372,10 +374,26 @@ fn fit(outer: &Zones, light: &Light) -> Option<Profile> {
         ln_radius: p[1],
         ln_index: p[2],
         gain,
+        by_prior: [
+            moved([0.0, 1.0 / PRIOR_RADIUS.1, 0.0])?,
+            moved([0.0, 0.0, 1.0 / PRIOR_INDEX.1])?,
+        ],
     })
 }
 
-/// A total flux and its standard deviation about the true one: noise, and what real light differs from a profile by.
+/// Total of a profile in a band.
+struct Scaled {
+    flux: f64,
+    /// Derivatives by the zones of the band.
+    own: Zones,
+    /// Derivatives by the zones of the detection image where that is another one.
+    of_shape: Zones,
+    /// Standard deviation that the priors leave.
+    of_prior: f64,
+}
+
+/// A total flux and its standard deviation about the true one: noise, what the priors leave open, and what real light
+/// differs from a profile by.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Total {
     pub flux: f64,
@@ -404,12 +422,20 @@ pub(super) fn totals(
     };
     let total = |band: &Photometer<'_>| {
         let light = annuli.light(band, label);
-        let (flux, own, of_shape) = if is_same(band, detection) {
+        let Scaled {
+            flux,
+            own,
+            of_shape,
+            of_prior,
+        } = if is_same(band, detection) {
             profile.own_total(&light)
         } else {
             profile.scaled_total(annuli, &detected, &light)
         };
-        let misfit = light.misfit(&own).hypot(detected.misfit(&of_shape));
+        let misfit = light
+            .misfit(&own)
+            .hypot(detected.misfit(&of_shape))
+            .hypot(of_prior);
         let mut shape = annuli.factors(detection, label, &of_shape);
         if let Some(noise) = noise {
             let slopes = annuli.slopes(band, label, ellipse);
@@ -440,24 +466,22 @@ fn error_of(image: &Photometer<'_>, factors: &Factors) -> f64 {
 }
 
 impl Profile {
-    /// Total of the image that the profile was fitted to, its derivatives by the zones, and none by those of another.
-    fn own_total(&self, light: &Light) -> (f64, Zones, Zones) {
+    /// Total of the image that the profile was fitted to.
+    fn own_total(&self, light: &Light) -> Scaled {
         let end = growth(LN_END, self.ln_index);
-        let by_zone = std::array::from_fn(|k| {
-            let [amplitude, _, index] = self.gain[k];
-            light.scale[k] * (end.value * amplitude + self.amplitude * end.by_ln_n * index)
-        });
-        (self.amplitude * end.value, by_zone, [0.0; N_ZONES])
+        let by = |[amplitude, _, index]: [f64; 3]| {
+            end.value * amplitude + self.amplitude * end.by_ln_n * index
+        };
+        Scaled {
+            flux: self.amplitude * end.value,
+            own: std::array::from_fn(|k| light.scale[k] * by(self.gain[k])),
+            of_shape: [0.0; N_ZONES],
+            of_prior: by(self.by_prior[0]).hypot(by(self.by_prior[1])),
+        }
     }
 
-    /// Total of another band, the amplitude of the same profile, and its derivatives by the zones of that band and of
-    /// the detection image.
-    fn scaled_total(
-        &self,
-        annuli: &Annuli,
-        detected: &Light,
-        light: &Light,
-    ) -> (f64, Zones, Zones) {
+    /// Total of another band: the amplitude of the same profile.
+    fn scaled_total(&self, annuli: &Annuli, detected: &Light, light: &Light) -> Scaled {
         let end = growth(LN_END, self.ln_index);
         let zones = zone_growth(&annuli.outer, self.ln_radius, self.ln_index);
         let weight: Zones = std::array::from_fn(|k| {
@@ -476,13 +500,15 @@ impl Profile {
         };
         let by_radius = -end.value * slope(&|g| g.by_ln_x);
         let by_index = end.value * slope(&|g| g.by_ln_n) + amplitude * end.by_ln_n;
-        let own =
-            std::array::from_fn(|k| light.scale[k] * end.value * weight[k] * zones[k].value / norm);
-        let of_shape = std::array::from_fn(|k| {
-            let [_, radius, index] = self.gain[k];
-            detected.scale[k] * (by_radius * radius + by_index * index)
-        });
-        (amplitude * end.value, own, of_shape)
+        let by = |[_, radius, index]: [f64; 3]| by_radius * radius + by_index * index;
+        Scaled {
+            flux: amplitude * end.value,
+            own: std::array::from_fn(|k| {
+                light.scale[k] * end.value * weight[k] * zones[k].value / norm
+            }),
+            of_shape: std::array::from_fn(|k| detected.scale[k] * by(self.gain[k])),
+            of_prior: by(self.by_prior[0]).hypot(by(self.by_prior[1])),
+        }
     }
 }
 
