@@ -3,32 +3,29 @@
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import polars as pl
 import typer
 
-from skymere.cli._print import console, print_frame
+from skymere.cli._print import console
 from skymere.cli.detect_blocks import detect_in_blocks, is_large
+from skymere.cli.detect_files import given_files, read_each
 from skymere.cli.detect_masks import bad_pixels_of
+from skymere.cli.detect_output import draw_found, planned_files, print_bands, write_found
 from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
-from skymere.errors import InvalidInputError, SkymereError
+from skymere.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from skymere.background import BackgroundParams
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
     from skymere.segmentation import MeasureImage
 
 __all__ = ["detect"]
-
-_FILES = ("det_seg.fits", "det_cat.fits", "det_stack.fits", "det_snr.fits", "sources.parquet", "sources.fits")
-_PICTURES = ("segments.png", "background_{band}.png", "number_counts.png", "purity.png")
 
 
 def detect(
@@ -100,6 +97,7 @@ def detect(
     Example: `skymere detect f606w_drz.fits f814w_drz.fits --mask f814w=satellite.reg --mask borders.reg`
     """
     from skymere._params import resolve_params
+    from skymere.io import read_band
     from skymere.mosaic import FindParams, band_to_measure, find_sources, without_pixels
 
     chosen = _given(params, set_, {"image": image, "method": method, "flux_band": flux_band})
@@ -115,36 +113,24 @@ def detect(
     if dry_run:
         _show(rows)
         return
-    planned = [output / name for name in _FILES]
-    if pictures:
-        planned += [output / name for name in _PICTURES if "{" not in name]
-    _check_outputs(planned, overwrite=overwrite)
+    _check_outputs(planned_files(output, pictures=pictures), overwrite=overwrite)
     every = [*files, *(also or ())]
-    lists = {"--band": band, "--weight": weight, "--rms": rms, "--zero-point": zero_point, "--saturation": saturation}
-    _check_lengths(lists, len(every))
+    given = given_files(every, band=band, weight=weight, rms=rms, zero_point=zero_point, saturation=saturation)
+    masks = partial(bad_pixels_of, given=mask or (), beside=find_masks)
     if settings.method != "peaks" and is_large(files[0], block_size):
         if also or saturation:
             msg = "--also, --saturation: they are not allowed block by block, give a larger --block-size for one pass"
             raise InvalidInputError(msg)
-        detect_in_blocks(
-            files,
-            _given_files(files, band, weight, rms, zero_point),
-            settings,
-            output,
-            side=block_size,
-            skip=skip_unusable,
-            masks=partial(bad_pixels_of, given=mask or (), beside=find_masks),
-        )
+        detect_in_blocks(files, given, settings, output, side=block_size, skip=skip_unusable, masks=masks)
         return
-    read, skipped = _read(every, band, weight, rms, zero_point, skip=skip_unusable)
+    read, skipped = read_each(read_band, every, given, skip=skip_unusable)
     mosaics = [mosaic for path, mosaic in read if path in files]
     others = {mosaic.band: mosaic for path, mosaic in read if path not in files}
     if len(mosaics) + len(others) < len(read) or not others.keys().isdisjoint(m.band for m in mosaics):
         msg = f"--also: the bands {[m.band for _, m in read]} need different names, give them with --band"
         raise InvalidInputError(msg)
-    bad, told = bad_pixels_of(read, given=mask or (), beside=find_masks)
+    bad, told = masks(read)
     found = find_sources(mosaics, params=settings, mask=bad)
-    excluded = skipped | dict(found.excluded)
     levels = dict(zip(every, saturation or (), strict=False))
     catalog = _measured(
         found,
@@ -154,77 +140,22 @@ def detect(
         },
         {m.band: m.data >= levels[path] for path, m in read if path in levels},
     )
-    judge = settings.flux_band or list(found.planes)[-1]
-    _write(found, catalog, judge, output)
-    for name, why in excluded.items():
-        console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage: list[dict[str, object]] = [
-        {"band": b, "coverage": c, "role": "searched" if b in found.planes else "not used", "masked": told.get(b, "")}
-        for b, c in found.coverage.items()
-    ]
-    coverage += [{"band": b, "coverage": None, "role": "measured", "masked": told.get(b, "")} for b in others]
-    print_frame(pl.DataFrame(coverage))
+    write_found(found, catalog, settings.flux_band or list(found.planes)[-1], output)
+    print_bands(
+        found.coverage,
+        searched=list(found.planes),
+        measured=list(others),
+        masked=told,
+        excluded=skipped | dict(found.excluded),
+    )
     if pictures:
         negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
         seen = [without_pixels(m, bad.get(m.band)) for m in mosaics]
-        for path in _draw(found, negative, catalog, seen, settings.background, output):
+        for path in draw_found(found, negative, catalog, seen, settings.background, output):
             console.print(f"  {path}", soft_wrap=True)
-        n = negative.segmentation.n_sources
-        console.print(f"{n} detections in the negative image")
+        console.print(f"{negative.segmentation.n_sources} detections in the negative image")
     ny, nx = found.segmentation.shape
     console.print(f"{output}: {found.segmentation.n_sources} sources in {nx} x {ny} pixels", soft_wrap=True)
-
-
-def _check_lengths(lists: "Mapping[str, Sequence[object] | None]", n_files: int) -> None:
-    for name, values in lists.items():
-        if values and len(values) != n_files:
-            msg = f"{name}: {len(values)} values for {n_files} files are not allowed, each file needs one"
-            raise InvalidInputError(msg)
-
-
-def _given_files(
-    files: list[Path],
-    band: list[str] | None,
-    weight: list[Path] | None,
-    rms: list[Path] | None,
-    zero_point: list[float] | None,
-) -> list[dict[str, Any]]:
-    """Return what is said about each file beside its name."""
-    return [
-        {
-            "weight": weight[i] if weight else None,
-            "rms": rms[i] if rms else None,
-            "band": band[i] if band else "",
-            "zero_point_ab": zero_point[i] if zero_point else None,
-        }
-        for i in range(len(files))
-    ]
-
-
-def _read(
-    files: list[Path],
-    band: list[str] | None,
-    weight: list[Path] | None,
-    rms: list[Path] | None,
-    zero_point: list[float] | None,
-    *,
-    skip: bool,
-) -> "tuple[list[tuple[Path, Mosaic]], dict[str, str]]":
-    """Return the files with their mosaics, and why files were skipped."""
-    from skymere.io import read_band
-
-    mosaics, skipped = [], {}
-    for path, given in zip(files, _given_files(files, band, weight, rms, zero_point), strict=True):
-        try:
-            mosaics.append((path, read_band(path, **given)))
-        except SkymereError as error:
-            if not skip:
-                raise
-            skipped[str(path)] = str(error)
-    if not mosaics:
-        msg = f"files: none can be used: {skipped}"
-        raise InvalidInputError(msg)
-    return mosaics, skipped
 
 
 def _measured(
@@ -245,60 +176,3 @@ def _measured(
         zero_point_ab=next(iter(found.planes.values())).zero_point_ab,
     )
     return measure(found.segmentation, images, detection=stack, saturated=known)
-
-
-def _write(found: "FoundSources", catalog: "SourceCatalog", band: str, output: Path) -> None:
-    from skymere.io import write_detection, write_table
-    from skymere.lake import write_whole
-
-    table = found.table
-    if table is None:
-        of_band = {f"flux_iso_{band}": "flux", f"flux_iso_err_{band}": "flux_err"}
-        table = catalog.table.rename(of_band)
-    is_known = bool(np.isfinite(found.planes[band].zero_point_ab))
-    assert found.segmentation.grid is not None
-    write_detection(
-        output,
-        found.segmentation.labels,
-        table,
-        stack=found.stack.data,
-        snr=found.snr,
-        wcs=found.grid.wcs,
-        flux_unit="uJy" if is_known else "",
-    )
-    with write_whole(output / "sources.parquet") as staged:
-        catalog.table.write_parquet(staged)
-    write_table(catalog.table, output / "sources.fits")
-
-
-def _draw(
-    found: "FoundSources",
-    negative: "FoundSources",
-    catalog: "SourceCatalog",
-    mosaics: "list[Mosaic]",
-    background: "BackgroundParams",
-    output: Path,
-) -> list[Path]:
-    from skymere.background import estimate_background
-    from skymere.viewer import plot_background, plot_number_counts, plot_purity, plot_rgb
-
-    bands = list(found.planes)
-    images = [np.asarray(found.planes[b].data, np.float32) for b in reversed(bands)][:3]
-    title = f"{found.segmentation.n_sources} sources"
-    paths = [plot_rgb(images, output / "segments.png", labels=found.segmentation.labels, title=title)]
-    for mosaic in mosaics:
-        if mosaic.band not in bands:
-            continue
-        bad = ~(mosaic.covered & np.isfinite(mosaic.data))
-        sky = estimate_background(mosaic.data, mask=bad, params=background)
-        shown = [np.where(bad, np.float32(np.nan), plane) for plane in (sky.level, sky.rms)]
-        path = output / f"background_{mosaic.band}.png"
-        paths.append(plot_background(shown[0], shown[1], path, unit=mosaic.unit, title=mosaic.band))
-    known = [b for b in bands if np.isfinite(found.planes[b].zero_point_ab)]
-    if known:
-        scale = mosaics[0].grid.scale_arcsec
-        area = float(np.count_nonzero(np.isfinite(found.stack.data))) * (scale / 60.0) ** 2
-        paths.append(plot_number_counts(catalog.table, known, output / "number_counts.png", area_arcmin2=area))
-    picture = output / "purity.png"
-    paths.append(plot_purity(found.peak_snr(), negative.peak_snr(), picture, threshold=found.threshold))
-    return paths

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from skymere.cli._print import console, print_frame
-from skymere.errors import InvalidInputError, SkymereError
+from skymere.cli._print import console
+from skymere.cli.detect_files import read_each
+from skymere.cli.detect_output import print_bands, with_flux_of, write_catalog
+from skymere.errors import SkymereError
 
 if TYPE_CHECKING:
     from skymere.datamodels import StoredMosaic
@@ -46,22 +47,10 @@ def detect_in_blocks(
     InvalidInputError
         When a file cannot be used and is not to be skipped, or none can be used.
     """
-    from skymere.io import open_band, write_image_rows, write_sources, write_table
-    from skymere.lake import write_whole
+    from skymere.io import open_band, write_image_rows, write_sources
     from skymere.mosaic import find_sources_blocks
 
-    opened: list[tuple[Path, StoredMosaic]] = []
-    skipped = {}
-    for path, about in zip(files, given, strict=True):
-        try:
-            opened.append((path, open_band(path, **about)))
-        except SkymereError as error:
-            if not skip:
-                raise
-            skipped[str(path)] = str(error)
-    if not opened:
-        msg = f"files: none can be used: {skipped}"
-        raise InvalidInputError(msg)
+    opened, skipped = read_each(open_band, files, given, skip=skip)
     mosaics = [mosaic for _, mosaic in opened]
     bad, told = masks(opened)
     found = find_sources_blocks(mosaics, side=side, params=params, mask=bad)
@@ -87,17 +76,8 @@ def detect_in_blocks(
         write_image_rows(
             rows(of), output / f"det_{name}.fits", shape=found.grid.shape, dtype=dtype, wcs=found.grid.wcs, **more
         )
-    of_band = {f"flux_iso_{judge}": "flux", f"flux_iso_err_{judge}": "flux_err"}
-    write_sources(catalog.table.rename(of_band), output / "det_cat.fits", flux_unit=unit)
-    with write_whole(output / "sources.parquet") as staged:
-        catalog.table.write_parquet(staged)
-    write_table(catalog.table, output / "sources.fits")
-    for name, why in (skipped | dict(found.excluded)).items():
-        console.print(f"not used: {name}: {why}", soft_wrap=True, markup=False)
-    coverage = [
-        {"band": b, "coverage": c, "role": "searched" if b in found.bands else "not used", "masked": told.get(b, "")}
-        for b, c in found.coverage.items()
-    ]
-    print_frame(pl.DataFrame(coverage))
+    write_sources(with_flux_of(catalog, judge), output / "det_cat.fits", flux_unit=unit)
+    write_catalog(catalog, output)
+    print_bands(found.coverage, searched=found.bands, masked=told, excluded=skipped | dict(found.excluded))
     n = found.segmentation.n_sources
     console.print(f"{output}: {n} sources in {nx} x {ny} pixels, in blocks of {side}", soft_wrap=True)
