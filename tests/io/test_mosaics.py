@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import FormatError, StorageError
-from skymere.io import read_mosaic, write_mosaic
+from skymere.io import open_band, read_mosaic, write_mosaic
 from skymere.wcs import Grid
 
 
@@ -42,6 +42,24 @@ def test_a_mosaic_comes_back_as_it_was_written(tmp_path: Path, n_planes: int) ->
     for key, value in mosaic.grid.cards().items():
         tolerance = pytest.approx(value, rel=1e-12) if isinstance(value, float) else value  # a card holds 14 digits
         assert back.grid.cards()[key] == tolerance
+
+
+@pytest.mark.parametrize(("n_planes", "named", "expected"), [
+    (1, True, ("u.fits[sci,1]", "v.fits[sci,1]", "w.fits[sci,1]")),
+    (1, False, ("D001", "D002", "D003")),
+    (2, False, tuple(f"D{i:03d}" for i in range(1, 36))),
+])  # fmt: skip
+def test_inputs_of_mosaics_of_others_are_those_of_any_header_or_of_the_context(
+    tmp_path: Path, n_planes: int, named: bool, expected: tuple[str, ...]
+) -> None:
+    path = tmp_path / "x_drz.fits"
+    write_mosaic(make(n_planes), path)
+    with fits.open(path, mode="update") as hdus:
+        del hdus[0].header["D*NAME"], hdus[0].header["D*DATA"]
+        if named:
+            hdus["SCI"].header.update({f"D{i + 1:03d}DATA": f"{name}.fits[sci,1]" for i, name in enumerate("uvw")})
+    assert read_mosaic(path).exposure_ids == expected
+    assert open_band(path).exposure_ids == expected
 
 
 @pytest.mark.parametrize("is_measured", [True, False])

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from skymere.background import BackgroundParams
-from skymere.datamodels import FLAG_BITS, Exposure
+from skymere.datamodels import FLAG_BITS, Exposure, Mosaic
 from skymere.errors import InvalidInputError, NoDataError, NoOverlapError
 from skymere.mosaic import (
     FlagParams,
@@ -16,6 +16,7 @@ from skymere.mosaic import (
     cut_window,
     detection_image,
     drizzle_exposures,
+    enough_exposures,
     flag_exposures,
     n_exposures,
     subtractable_sky,
@@ -161,6 +162,36 @@ def test_the_detection_image_weights_bands_by_their_noise(exposures) -> None:
     np.testing.assert_allclose(both.error[covered], one.error[covered] / np.sqrt(2.0), rtol=1e-3)
     blank = detection_image([mosaic], min_exposures=3)
     assert np.isfinite(blank.data).sum() < covered.sum()
+
+
+def test_one_exposure_is_enough_in_holes_that_others_left_but_not_alone() -> None:
+    shape = (120, 150)
+    context = np.full((1, *shape), 0b11, np.int32)
+    context[:, :, 100:] = 0b10  # only one looks
+    context[:, 20:32, 20:36] = 0b01  # a hole of rejected pixels
+    context[:, 60:100, 30:70] = 0b01  # a blob of the other's detector
+    context[:, 24, 24] = 0
+    plane = np.ones(shape, np.float32)
+    mosaic = Mosaic(
+        band="f160w",
+        grid=Grid.tangent(10.0, 5.0, shape=shape, scale_arcsec=0.06),
+        data=plane,
+        weight=plane,
+        variance=plane,
+        context=context,
+        exposure_ids=("a", "b"),
+    )
+    expected = np.ones(shape, bool)
+    expected[:, 100:] = False
+    expected[60:100, 30:70] = False
+    expected[24, 24] = False
+    enough = enough_exposures(mosaic, 2)
+    np.testing.assert_array_equal(enough, expected)
+    assert np.count_nonzero(enough_exposures(mosaic, 1)) == expected.size - 1
+    assert np.count_nonzero(enough_exposures(replace(mosaic, exposure_ids=("a",)), 2)) == expected.size - 1
+    for rows in (slice(0, 30), slice(30, 90), slice(90, 120)):
+        for columns in (slice(0, 25), slice(25, 101), slice(101, 150)):
+            np.testing.assert_array_equal(enough_exposures(mosaic, 2, rows, columns), expected[rows, columns])
 
 
 def test_windows_are_padded_and_say_where_they_begin() -> None:

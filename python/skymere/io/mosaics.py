@@ -20,6 +20,8 @@ from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
 __all__ = ["exposure_ids_of", "read_mosaic", "read_noise", "unit_of", "write_mosaic"]
 
+# Rows of the context that are looked at together.
+_ROWS = 4096
 _UNITS = {"electron / s": "ELECTRONS/S"}
 
 
@@ -186,13 +188,24 @@ def read_noise(hdus: fits.HDUList, *, with_classes: bool = True) -> NoiseCovaria
     )
 
 
-def exposure_ids_of(primary: fits.Header) -> tuple[str, ...]:
-    """Return the names of the inputs; files of AstroDrizzle have those of files instead."""
+def exposure_ids_of(headers: Sequence[fits.Header], context: Any = None) -> tuple[str, ...]:
+    """Return the names of the inputs; files of AstroDrizzle have those of files instead.
+
+    Where no header names them they are D001, D002 ... up to the highest bit of the context.
+    """
     for word in ("NAME", "DATA"):
-        names = tuple(str(primary[key]) for key in primary if re.fullmatch(rf"D\d{{3,}}{word}", key))
-        if names:
-            return names
-    return ()
+        for header in headers:
+            names = tuple(str(header[key]) for key in header if re.fullmatch(rf"D\d{{3,}}{word}", key))
+            if names:
+                return names
+    if context is None:
+        return ()
+    highest = 0
+    for plane in range(context.shape[0]):
+        for y in range(0, context.shape[1], _ROWS):
+            bits = np.bitwise_or.reduce(context[plane : plane + 1, y : y + _ROWS].astype(np.uint32), axis=None)
+            highest = max(highest, 32 * plane + int(bits).bit_length() if bits else 0)
+    return tuple(f"D{i:03d}" for i in range(1, highest + 1))
 
 
 def unit_of(header: fits.Header) -> str:
@@ -226,6 +239,7 @@ def read_mosaic(path: str | Path) -> Mosaic:
         shape = hdus["SCI"].shape
         weight = np.asarray(hdus["WHT"].data, np.float32)
         context = hdus["CTX"].data if "CTX" in names else (weight > 0).astype(np.int32)
+        context = np.atleast_3d(context).reshape(-1, *shape).astype(np.int32)
         variance = hdus["VAR"].data if "VAR" in names else np.full(shape, np.nan, np.float32)
         cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
         return Mosaic(
@@ -234,8 +248,8 @@ def read_mosaic(path: str | Path) -> Mosaic:
             data=np.asarray(hdus["SCI"].data, np.float32),
             weight=weight,
             variance=np.asarray(variance, np.float32),
-            context=np.atleast_3d(context).reshape(-1, *shape).astype(np.int32),
-            exposure_ids=exposure_ids_of(primary),
+            context=context,
+            exposure_ids=exposure_ids_of((primary, header), context if "CTX" in names else None),
             unit=unit_of(header),
             zero_point_ab=float(primary.get("ZPAB", "nan")),
             weight_kind=primary.get("WHTKIND", "exposure_time"),

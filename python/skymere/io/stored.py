@@ -88,7 +88,7 @@ def open_band(
         weight=weights,
         variance=stored.get("VAR", unknown),
         context=context,
-        exposure_ids=exposure_ids_of(primary) if is_drizzled else (),
+        exposure_ids=exposure_ids_of((primary, image.header), context if "CTX" in stored else None),
         unit=unit,
         zero_point_ab=zero_point_of(keywords) if zero_point_ab is None else zero_point_ab,
         weight_kind=primary.get("WHTKIND", "exposure_time") if is_drizzled else "inverse_variance",

@@ -4,6 +4,7 @@ from skymere.mosaic.bad_regions import RegionFileMask, mask_from_files, region_f
 from skymere.mosaic.detection_image import (
     DetectionImage,
     detection_image,
+    enough_exposures,
     n_exposures,
     stack_of_parts,
     subtract_background,
@@ -52,6 +53,7 @@ __all__ = [
     "detection_image",
     "drizzle_exposures",
     "drizzle_stream",
+    "enough_exposures",
     "find_sources",
     "find_sources_blocks",
     "flag_exposures",

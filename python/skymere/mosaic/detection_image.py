@@ -11,17 +11,22 @@ from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.outliers import grow_mask
+from skymere.segmentation.windows import widened
 
 __all__ = [
     "DetectionImage",
     "covered_pixels",
     "detection_image",
+    "enough_exposures",
     "n_exposures",
     "stack_of_parts",
     "subtract_background",
     "without_pixels",
 ]
 
+# Half the side of what is a hole: rejected pixels, and no blob of the detector that was never compared.
+_HOLE_PIX = 8
 _AnyMosaic = TypeVar("_AnyMosaic", Mosaic, StoredMosaic)
 
 
@@ -123,6 +128,43 @@ def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
     return np.asarray(np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0), np.int64)
 
 
+def enough_exposures(
+    mosaic: Mosaic | StoredMosaic,
+    min_exposures: int,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> NDArray[np.bool_]:
+    """Return the pixels of a window that so many exposures look at, or all exposures of a mosaic of fewer.
+
+    Where the others were rejected in a hole of at most 16 pixels, one exposure is enough: it was compared with them.
+
+    Parameters
+    ----------
+    mosaic : Mosaic or StoredMosaic
+        Its context is counted.
+    min_exposures : int
+        How many.
+    rows, columns : slice, optional
+        The window; the whole mosaic when absent.
+
+    Returns
+    -------
+    ndarray, bool, shape of the window
+    """
+    needed = min(min_exposures, len(mosaic.exposure_ids))
+    ny, nx = mosaic.shape
+    core = rows.indices(ny)[:2], columns.indices(nx)[:2]
+    (y0, y1), (x0, x1) = wide = widened(core, (2 * _HOLE_PIX, 2 * _HOLE_PIX), mosaic.shape)
+    context = np.ascontiguousarray(mosaic.context[:, y0:y1, x0:x1], np.int32)
+    count = np.bitwise_count(context.view(np.uint32)).sum(axis=0, dtype=np.uint16)
+    enough = count >= needed
+    if needed > 1:
+        side = 2 * _HOLE_PIX + 1
+        enough = ~grow_mask(~grow_mask(enough, side=side), side=side) & (count > 0)
+    y, x = (slice(a - low, b - low) for (a, b), (low, _) in zip(core, wide, strict=True))
+    return np.asarray(enough[y, x])
+
+
 def detection_image(
     mosaics: Sequence[Mosaic], *, min_exposures: int = 1, params: BackgroundParams | None = None
 ) -> DetectionImage:
@@ -133,7 +175,7 @@ def detection_image(
     mosaics : sequence of Mosaic
         Bands with AB zero points, all on one grid.
     min_exposures : int, optional
-        A band counts only where at least this many exposures (or all of its exposures) contributed.
+        A band counts only where at least this many exposures (or all of its exposures) look, see `enough_exposures`.
     params : BackgroundParams, optional
         Mesh that is subtracted from each.
 
@@ -158,27 +200,27 @@ def detection_image(
         msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
         raise InvalidInputError(msg)
     background = params or BackgroundParams()
-    parts = ((mosaic, *subtract_background(mosaic, params=background)) for mosaic in mosaics)
-    return stack_of_parts(parts, min_exposures=min_exposures)
+    return stack_of_parts(
+        (mosaic, *subtract_background(mosaic, params=background), enough_exposures(mosaic, min_exposures))
+        for mosaic in mosaics
+    )
 
 
 def stack_of_parts(
-    parts: Iterable[tuple[Mosaic, NDArray[np.float32], float]], *, min_exposures: int = 1
+    parts: Iterable[tuple[Mosaic, NDArray[np.float32], float, NDArray[np.bool_]]],
 ) -> DetectionImage:
     """Return the inverse-variance stack of mosaics, or of a window of them.
 
     Parameters
     ----------
-    parts : iterable of (Mosaic, ndarray, float)
-        Each with what `subtract_background` returns for it.
-    min_exposures : int, optional
-        As in `detection_image`.
+    parts : iterable of (Mosaic, ndarray, float, ndarray)
+        Each with what `subtract_background` and `enough_exposures` return for it.
     """
     total, weights = np.zeros(()), np.zeros(())
     bands = []
-    for mosaic, data, k in parts:
+    for mosaic, data, k, enough in parts:
         unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
-        good = np.isfinite(data) & (n_exposures(mosaic) >= min(min_exposures, len(mosaic.exposure_ids)))
+        good = np.isfinite(data) & enough
         weight = np.where(good, mosaic.weight / (k * unit**2), 0.0)
         total = total + np.where(good, data, 0.0) * unit * weight
         weights = weights + weight

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
 from skymere.datamodels import Mosaic, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, covered_pixels, without_pixels
+from skymere.mosaic.detection_image import DetectionImage, covered_pixels, enough_exposures, without_pixels
 from skymere.mosaic.find_sources import (
     FindParams,
     FoundSources,
@@ -330,7 +330,8 @@ class _Source:
         found = self.bands[band]
         assert found is not None
         window = found.window(rows, columns)
-        return plane_of(window, window.data, found.k, self.params, negative=self.negative)
+        enough = enough_exposures(found.mosaic, self.params.min_exposures, rows, columns)
+        return plane_of(window, window.data, found.k, enough, negative=self.negative)
 
     def knows_noise(self, band: str) -> bool:
         """Whether the mosaic has its noise covariance."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, n_exposures, subtract_background, without_pixels
+from skymere.mosaic.detection_image import DetectionImage, enough_exposures, subtract_background, without_pixels
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
@@ -66,8 +66,8 @@ class FindParams:
     method : str
         ``threshold``: `skymere.segmentation.detect`; ``peaks``: `skymere.segmentation.detect_peaks`.
     min_exposures : int
-        A band counts only where at least this many exposures cover it, since nothing finds the cosmic rays of a single
-        one. Bands with fewer exposures count everywhere.
+        A band counts only where at least this many exposures look, since nothing finds the cosmic rays of a single
+        one; see `enough_exposures`. Bands with fewer exposures count everywhere.
     min_coverage : float
         A band with a smaller fraction of the pixels that any band has is left out.
     unusable : str
@@ -346,16 +346,19 @@ def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImag
         data, k = subtract_background(mosaic, params=params.background)
     except NoDataError:
         return None
-    return plane_of(mosaic, data, k, params, negative=negative)
+    return plane_of(mosaic, data, k, enough_exposures(mosaic, params.min_exposures), negative=negative)
 
 
 def plane_of(
-    mosaic: Mosaic, data: NDArray[np.float32], k: float, params: FindParams, *, negative: bool
+    mosaic: Mosaic, data: NDArray[np.float32], k: float, enough: NDArray[np.bool_], *, negative: bool
 ) -> MeasureImage:
-    """Return a band, or a window of it, without its background [uJy where known]; ``k / weight`` is its variance."""
+    """Return a band, or a window of it, without its background [uJy where known], where ``enough`` exposures look.
+
+    ``k / weight`` is its variance.
+    """
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
     unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
-    good = np.isfinite(data) & (n_exposures(mosaic) >= min(params.min_exposures, len(mosaic.exposure_ids)))
+    good = np.isfinite(data) & enough
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
     return MeasureImage(

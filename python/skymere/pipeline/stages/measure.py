@@ -14,6 +14,7 @@ from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import (
     DetectionImage,
     detection_image,
+    enough_exposures,
     stack_of_parts,
     stored_band,
     subtract_background,
@@ -117,8 +118,14 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
     def read(rows: slice, columns: slice) -> dict[str, Any]:
         windows = {band: stored.window(rows, columns) for band, stored in bands.items()}
         found = stack_of_parts(
-            ((windows[band], windows[band].data, bands[band].k) for band in windows if band in searched),
-            min_exposures=plan.detect.min_exposures,
+            (
+                windows[band],
+                windows[band].data,
+                bands[band].k,
+                enough_exposures(bands[band].mosaic, plan.detect.min_exposures, rows, columns),
+            )
+            for band in windows
+            if band in searched
         )
         return {"images": windows, **masks.looked_at(found, rows, columns)}
 
