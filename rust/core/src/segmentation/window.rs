@@ -13,7 +13,7 @@ const LAST_STEP: f64 = 2e-5;
 /// The window's full width at half maximum is the diameter that holds half of the light: `sigma = 2 r / 2.3548`.
 const SIGMA_PER_RADIUS: f64 = 0.849_321_8;
 /// A centroid farther than this many half-light radii from where it started is none.
-const FARTHEST: f64 = 2.0;
+const FARTHEST: f64 = 1.0;
 
 /// How far from the first centre pixels count for a half-light radius.
 pub(super) fn reach(half_light_radius: f64) -> f64 {
