@@ -97,6 +97,21 @@ def test_blocks_give_the_files_of_one_pass(call, files, tmp_path, choice) -> Non
     assert found.equals(expected)
 
 
+def test_pictures_are_replaced_only_when_asked_and_do_not_hinder_blocks(call, files, tmp_path) -> None:
+    out = tmp_path / "det"
+    out.mkdir()
+    picture = out / "background_f125w.png"
+    picture.write_bytes(b"mine")
+    command = ("detect", files["sci"], "--rms", files["rms"], "-o", out)
+    refused = call(*command)
+    assert refused.exit_code == 1
+    assert "background_f125w.png: is there already" in refused.output.replace("\n", "")
+    assert [path.name for path in out.iterdir()] == [picture.name]
+    done = call(*command, "--block-size", 60)
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes() == b"mine"
+
+
 def test_blocks_say_no_as_one_pass_does(call, files, tmp_path) -> None:
     gone = call("detect", files["sci"], tmp_path / "f105w.fits", "-o", tmp_path / "a", "--block-size", "50")
     assert gone.exit_code == 1

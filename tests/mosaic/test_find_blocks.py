@@ -131,3 +131,24 @@ def test_bad_pixels_of_a_band_and_noise_covariances_are_those_of_one_pass() -> N
         detection=MeasureImage(data=whole.stack.data, error=whole.stack.error, zero_point_ab=23.9),
     )
     assert found.measure().table.equals(catalog.table)
+
+
+@pytest.mark.parametrize("find", [find_sources, find_sources_blocks])
+def test_words_that_are_no_bands_are_refused(find) -> None:
+    with pytest.raises(InvalidInputError, match=r"flux_band: 'z' is not allowed, it must be one of \['g', 'r', 'i'\]"):
+        find(BANDS, params=replace(PARAMS, flux_band="z"))
+    with pytest.raises(InvalidInputError, match=r"mask: \['z'\] are not bands"):
+        find(BANDS, params=PARAMS, mask={"z": np.zeros(SHAPE, bool)})
+
+
+def test_noise_of_bands_is_measured_without_reading_the_others(monkeypatch) -> None:
+    read = []
+    window = StoredMosaic.window
+    monkeypatch.setattr(StoredMosaic, "window", lambda self, *at: (read.append(self.band), window(self, *at))[1])
+
+    def passes(n: int) -> float:
+        read.clear()
+        find_sources_blocks(BANDS[:n], params=replace(PARAMS, image="chi_square"), side=1000)
+        return len(read) / n
+
+    assert passes(3) == passes(1)

@@ -189,6 +189,11 @@ def test_one_exposure_is_enough_in_holes_that_others_left_but_not_alone() -> Non
     np.testing.assert_array_equal(enough, expected)
     assert np.count_nonzero(enough_exposures(mosaic, 1)) == expected.size - 1
     assert np.count_nonzero(enough_exposures(replace(mosaic, exposure_ids=("a",)), 2)) == expected.size - 1
+    # Two chips of one exposure, each with a side of its own.
+    chips = replace(
+        mosaic, exposure_ids=("a_chip1", "a_chip2"), context=np.repeat([[[1] * 75 + [2] * 75]], 120, axis=1)
+    )
+    assert enough_exposures(chips, 2).all()
     for rows in (slice(0, 30), slice(30, 90), slice(90, 120)):
         for columns in (slice(0, 25), slice(25, 101), slice(101, 150)):
             np.testing.assert_array_equal(enough_exposures(mosaic, 2, rows, columns), expected[rows, columns])

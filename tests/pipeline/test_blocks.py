@@ -1,10 +1,12 @@
 """A tile that is worked on block by block is the same tile, and what its outer edge cuts is flagged."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from astropy.io import fits
 
@@ -23,6 +25,13 @@ def run(folder: Path, old: str, new: str) -> Lake:
     plan.write_text(plan.read_text().replace(old, new))
     run_plan(read_plan(plan))
     return Lake.open(folder / "lake")
+
+
+def assert_same(table: pl.DataFrame, expected: pl.DataFrame) -> None:
+    for name in set(expected.columns) - set(_RUNS):
+        assert table[name].equals(expected[name]) or np.array_equal(
+            table[name].to_numpy(), expected[name].to_numpy(), equal_nan=True
+        ), name
 
 
 @pytest.mark.parametrize("image", ["stack", "max_snr"])
@@ -46,11 +55,38 @@ def test_blocks_smaller_than_the_tile_change_no_bit(finished: Path, tmp_path: Pa
     assert labels[0].max() > 10
     assert min(labels[0].shape) > 200
     assert np.array_equal(*labels)
-    table, expected = (lake.table("source").collect().sort("label") for lake in (blocks, whole))
-    for name in set(expected.columns) - set(_RUNS):
-        assert table[name].equals(expected[name]) or np.array_equal(
-            table[name].to_numpy(), expected[name].to_numpy(), equal_nan=True
-        ), name
+    assert_same(*(lake.table("source").collect().sort("label") for lake in (blocks, whole)))
+
+
+def test_a_band_that_is_masked_everywhere_is_not_searched_and_has_no_fluxes(finished: Path, tmp_path: Path) -> None:
+    tables = []
+    for name, block_pix in (("whole", 4096), ("blocks", 90)):
+        folder = tmp_path / name
+        shutil.copytree(finished, folder)
+        lake = Lake.open(folder / "lake")
+        grid = lake.tiles["field"].grid
+        x, y = np.array([100.0, 30.0]), np.array([105.0, 40.0])
+        (ra, ra_drawn), (dec, dec_drawn) = grid.sky(x, y)
+        everything = Circle(centre=(float(ra), float(dec)), radius=3600.0)
+        add_regions(lake, "bad", [[everything]], band="f125w", author="Ada", reason="no such filter")
+        drawn = Circle(centre=(float(ra_drawn), float(dec_drawn)), radius=0.4)
+        add_regions(lake, "manual", [[drawn]], band="f125w", author="Ada", reason="seen by eye")
+        detect = f'[detect]\nwrite_fits = true\n[release]\nname = "{name}"\n[tile]'
+        (folder / "plan.toml").write_text((folder / "plan.toml").read_text().replace("[tile]", detect))
+        lake = run(folder, "[survey]\n", f"[survey]\nblock_pix = {block_pix}\n")
+        table = lake.table("source").collect().sort("label")
+        assert table.height > 10
+        assert table["flux_auto_f125w"].is_nan().all()
+        assert table["flux_auto_f160w"].is_finite().mean() > 0.9
+        assert json.loads(lake.table("segmentation").collect()["bands"][0]) == ["f160w"]
+        # An edit in a band that was not searched is an edit all the same.
+        assert lake.arrays("segmentation", "field")["label"][40, 30] > 0
+        tables.append(table)
+    whole, blocks = tables
+    assert_same(whole, blocks)
+    for name in ("det_seg.fits", "det_stack.fits", "det_snr.fits", "det_cat.fits"):
+        files = [next((tmp_path / kind).rglob(name)) for kind in ("whole", "blocks")]
+        assert fits.FITSDiff(*files, ignore_keywords=["CHECKSUM", "DATASUM"]).identical, name
 
 
 def test_what_the_outer_edge_of_a_tile_cuts_is_flagged_in_the_source_table(finished: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from skymere.cli._print import console
 from skymere.cli.detect_blocks import detect_in_blocks, is_large
 from skymere.cli.detect_files import given_files, read_each
 from skymere.cli.detect_masks import bad_pixels_of
-from skymere.cli.detect_output import draw_found, planned_files, print_bands, write_found
+from skymere.cli.detect_output import background_picture, draw_found, planned_files, print_bands, write_found
 from skymere.cli.imaging import DryRunOption, OverwriteOption, ParamsOption, SetOption, _check_outputs, _given, _show
 from skymere.errors import InvalidInputError
 
@@ -113,11 +113,12 @@ def detect(
     if dry_run:
         _show(rows)
         return
-    _check_outputs(planned_files(output, pictures=pictures), overwrite=overwrite)
+    by_blocks = settings.method != "peaks" and is_large(files[0], block_size)
+    _check_outputs(planned_files(output, pictures=pictures and not by_blocks), overwrite=overwrite)
     every = [*files, *(also or ())]
     given = given_files(every, band=band, weight=weight, rms=rms, zero_point=zero_point, saturation=saturation)
     masks = partial(bad_pixels_of, given=mask or (), beside=find_masks)
-    if settings.method != "peaks" and is_large(files[0], block_size):
+    if by_blocks:
         if also or saturation:
             msg = "--also, --saturation: they are not allowed block by block, give a larger --block-size for one pass"
             raise InvalidInputError(msg)
@@ -129,8 +130,11 @@ def detect(
     if len(mosaics) + len(others) < len(read) or not others.keys().isdisjoint(m.band for m in mosaics):
         msg = f"--also: the bands {[m.band for _, m in read]} need different names, give them with --band"
         raise InvalidInputError(msg)
+    if pictures:
+        _check_outputs([background_picture(output, m.band) for m in mosaics], overwrite=overwrite)
     bad, told = masks(read)
-    found = find_sources(mosaics, params=settings, mask=bad)
+    searched = {m.band: bad[m.band] for m in mosaics if m.band in bad}
+    found = find_sources(mosaics, params=settings, mask=searched)
     levels = dict(zip(every, saturation or (), strict=False))
     catalog = _measured(
         found,
@@ -149,7 +153,7 @@ def detect(
         excluded=skipped | dict(found.excluded),
     )
     if pictures:
-        negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=bad, negative=True)
+        negative = find_sources(mosaics, params=replace(settings, unusable="record"), mask=searched, negative=True)
         seen = [without_pixels(m, bad.get(m.band)) for m in mosaics]
         for path in draw_found(found, negative, catalog, seen, settings.background, output):
             console.print(f"  {path}", soft_wrap=True)

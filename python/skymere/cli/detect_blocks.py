@@ -1,6 +1,6 @@
 """``skymere detect`` on images larger than memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ def detect_in_blocks(
     InvalidInputError
         When a file cannot be used and is not to be skipped, or none can be used.
     """
-    from skymere.io import open_band, write_image_rows, write_sources
+    from skymere.io import open_band, write_detection_rows
     from skymere.mosaic import find_sources_blocks
 
     opened, skipped = read_each(open_band, files, given, skip=skip)
@@ -55,29 +55,19 @@ def detect_in_blocks(
     bad, told = masks(opened)
     found = find_sources_blocks(mosaics, side=side, params=params, mask=bad)
     catalog = found.measure()
-    ny, nx = found.grid.shape
-
-    def rows(of: Callable[[slice, slice], NDArray[Any]]) -> Iterator[NDArray[Any]]:
-        # As many pixels as a block has.
-        step = max(1, side * side // nx)
-        for y0 in range(0, ny, step):
-            yield of(slice(y0, min(y0 + step, ny)), slice(0, nx))
-
-    output.mkdir(parents=True, exist_ok=True)
     judge = params.flux_band or found.bands[-1]
-    is_known = bool(np.isfinite(next(m.zero_point_ab for m in mosaics if m.band == judge)))
-    unit = "uJy" if is_known else ""
-    planes: list[tuple[str, Callable[[slice, slice], NDArray[Any]], str, dict[str, Any]]] = [
-        ("seg", found.segmentation.labels, "int32", {"name": "SEG"}),
-        ("stack", lambda y, x: found.stack(y, x).data, "float32", {"keywords": {"BUNIT": unit}}),
-        ("snr", found.snr, "float32", {}),
-    ]
-    for name, of, dtype, more in planes:
-        write_image_rows(
-            rows(of), output / f"det_{name}.fits", shape=found.grid.shape, dtype=dtype, wcs=found.grid.wcs, **more
-        )
-    write_sources(with_flux_of(catalog, judge), output / "det_cat.fits", flux_unit=unit)
+    write_detection_rows(
+        output,
+        found.segmentation.labels,
+        with_flux_of(catalog, judge),
+        stack=lambda y, x: found.stack(y, x).data,
+        snr=found.snr,
+        shape=found.grid.shape,
+        wcs=found.grid.wcs,
+        flux_unit=found.flux_unit,
+        block_pix=side,
+    )
     write_catalog(catalog, output)
     print_bands(found.coverage, searched=found.bands, masked=told, excluded=skipped | dict(found.excluded))
-    n = found.segmentation.n_sources
+    n, (ny, nx) = found.segmentation.n_sources, found.grid.shape
     console.print(f"{output}: {n} sources in {nx} x {ny} pixels, in blocks of {side}", soft_wrap=True)

@@ -14,15 +14,28 @@ if TYPE_CHECKING:
     from skymere.datamodels import Mosaic, SourceCatalog
     from skymere.mosaic import FoundSources
 
-__all__ = ["draw_found", "planned_files", "print_bands", "with_flux_of", "write_catalog", "write_found"]
+__all__ = [
+    "background_picture",
+    "draw_found",
+    "planned_files",
+    "print_bands",
+    "with_flux_of",
+    "write_catalog",
+    "write_found",
+]
 
 _FILES = ("det_seg.fits", "det_cat.fits", "det_stack.fits", "det_snr.fits", "sources.parquet", "sources.fits")
 _PICTURES = ("segments.png", "number_counts.png", "purity.png")
 
 
 def planned_files(output: Path, *, pictures: bool) -> list[Path]:
-    """Return what will be written, beside a background of each band."""
+    """Return what will be written, beside the background of each band."""
     return [output / name for name in (*_FILES, *(_PICTURES if pictures else ()))]
+
+
+def background_picture(output: Path, band: str) -> Path:
+    """Return the file of the picture of a background."""
+    return output / f"background_{band}.png"
 
 
 def with_flux_of(catalog: "SourceCatalog", band: str) -> pl.DataFrame:
@@ -45,7 +58,6 @@ def write_found(found: "FoundSources", catalog: "SourceCatalog", band: str, outp
     from skymere.io import write_detection
 
     table = found.table if found.table is not None else with_flux_of(catalog, band)
-    is_known = bool(np.isfinite(found.planes[band].zero_point_ab))
     assert found.segmentation.grid is not None
     write_detection(
         output,
@@ -54,7 +66,7 @@ def write_found(found: "FoundSources", catalog: "SourceCatalog", band: str, outp
         stack=found.stack.data,
         snr=found.snr,
         wcs=found.grid.wcs,
-        flux_unit="uJy" if is_known else "",
+        flux_unit=found.flux_unit,
     )
     write_catalog(catalog, output)
 
@@ -100,7 +112,7 @@ def draw_found(
         bad = ~(mosaic.covered & np.isfinite(mosaic.data))
         sky = estimate_background(mosaic.data, mask=bad, params=background)
         shown = [np.where(bad, np.float32(np.nan), plane) for plane in (sky.level, sky.rms)]
-        path = output / f"background_{mosaic.band}.png"
+        path = background_picture(output, mosaic.band)
         paths.append(plot_background(shown[0], shown[1], path, unit=mosaic.unit, title=mosaic.band))
     known = [b for b in bands if np.isfinite(found.planes[b].zero_point_ab)]
     if known:

@@ -3,7 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.bands import read_band
 from skymere.io.coordinates import DistortionFiles, read_gwcs
-from skymere.io.detections import write_detection, write_sources, write_table
+from skymere.io.detections import write_detection, write_detection_rows, write_sources, write_table
 from skymere.io.exposures import (
     ReadParams,
     chips_of,
@@ -58,6 +58,7 @@ __all__ = [
     "read_psf_image",
     "read_psf_library",
     "write_detection",
+    "write_detection_rows",
     "write_headerlet",
     "write_image",
     "write_image_rows",

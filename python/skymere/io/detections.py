@@ -1,7 +1,8 @@
 """The files that `make_detect` writes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.io._open import write_whole
-from skymere.io.images import write_image
+from skymere.io.images import write_image, write_image_rows
 
-__all__ = ["write_detection", "write_sources", "write_table"]
+__all__ = ["write_detection", "write_detection_rows", "write_sources", "write_table"]
 
 _UNITS = {"area": "pix", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "flux": "uJy", "flux_err": "uJy"}
 _COLUMNS = ("id", "area", "x", "y", "ra", "dec", "flux", "flux_err")
@@ -73,6 +74,55 @@ def write_detection(
     write_image(stack, paths[2], wcs=wcs, keywords={"BUNIT": flux_unit})
     write_image(snr, paths[3], wcs=wcs)
     return paths
+
+
+def write_detection_rows(
+    folder: str | Path,
+    labels: Callable[[slice, slice], NDArray[np.int32]],
+    table: pl.DataFrame,
+    *,
+    stack: Callable[[slice, slice], NDArray[np.float32]],
+    snr: Callable[[slice, slice], NDArray[np.float32]],
+    shape: tuple[int, int],
+    wcs: WCS,
+    flux_unit: str = "uJy",
+    block_pix: int = 4096,
+) -> None:
+    """Write what `write_detection` writes of images that do not fit into memory.
+
+    Parameters
+    ----------
+    folder, table, wcs, flux_unit
+        As in `write_detection`.
+    labels, stack, snr : callable
+        Windows of the images, by rows and columns.
+    shape : tuple of int
+        ``(ny, nx)``.
+    block_pix : int, optional
+        As many pixels as a square of this side are in memory.
+
+    Raises
+    ------
+    StorageError
+        When a file cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    ny, nx = shape
+    step = max(1, block_pix**2 // nx)
+
+    def rows(of: Callable[[slice, slice], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+        for y0 in range(0, ny, step):
+            yield of(slice(y0, min(y0 + step, ny)), slice(0, nx))
+
+    planes: list[tuple[str, Callable[[slice, slice], NDArray[Any]], str, dict[str, Any]]] = [
+        ("seg", labels, "int32", {"name": "SEG"}),
+        ("stack", stack, "float32", {"keywords": {"BUNIT": flux_unit}}),
+        ("snr", snr, "float32", {}),
+    ]
+    for name, of, dtype, more in planes:
+        write_image_rows(rows(of), folder / f"det_{name}.fits", shape=shape, dtype=dtype, wcs=wcs, **more)
+    write_sources(table, folder / "det_cat.fits", flux_unit=flux_unit)
 
 
 def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJy") -> None:

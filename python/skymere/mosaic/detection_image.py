@@ -1,5 +1,6 @@
 """One image to detect on, from mosaics of several bands."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,6 +21,7 @@ __all__ = [
     "detection_image",
     "enough_exposures",
     "n_exposures",
+    "n_pointings",
     "stack_of_parts",
     "subtract_background",
     "without_pixels",
@@ -125,7 +127,16 @@ def n_exposures(mosaic: Mosaic) -> NDArray[np.int64]:
     ndarray, int64, shape (ny, nx)
         Number of bits that are set.
     """
-    return np.asarray(np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0), np.int64)
+    return _n_bits(mosaic.context).astype(np.int64)
+
+
+def _n_bits(context: NDArray[np.int32]) -> NDArray[np.uint16]:
+    return np.asarray(np.bitwise_count(context.view(np.uint32)).sum(axis=0, dtype=np.uint16))
+
+
+def n_pointings(exposure_ids: Sequence[str]) -> int:
+    """Return the number of exposures, whose chips are ``x_chip1, x_chip2`` or ``x.fits[sci,1], x.fits[sci,2]``."""
+    return len({re.sub(r"_chip\d+$|\[[^\]]*\]$", "", name) for name in exposure_ids})
 
 
 def enough_exposures(
@@ -151,12 +162,12 @@ def enough_exposures(
     -------
     ndarray, bool, shape of the window
     """
-    needed = min(min_exposures, len(mosaic.exposure_ids))
+    needed = min(min_exposures, n_pointings(mosaic.exposure_ids))
     ny, nx = mosaic.shape
     core = rows.indices(ny)[:2], columns.indices(nx)[:2]
     (y0, y1), (x0, x1) = wide = widened(core, (2 * _HOLE_PIX, 2 * _HOLE_PIX), mosaic.shape)
     context = np.ascontiguousarray(mosaic.context[:, y0:y1, x0:x1], np.int32)
-    count = np.bitwise_count(context.view(np.uint32)).sum(axis=0, dtype=np.uint16)
+    count = _n_bits(context)
     enough = count >= needed
     if needed > 1:
         side = 2 * _HOLE_PIX + 1

@@ -1,23 +1,27 @@
 """From mosaics larger than memory to segments, block by block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
-from skymere.datamodels import Mosaic, SourceCatalog, StoredMosaic
+from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.detection_image import DetectionImage, covered_pixels, enough_exposures, without_pixels
 from skymere.mosaic.find_sources import (
     FindParams,
-    FoundSources,
     as_plane,
+    check_flux_band,
     check_mosaics,
+    flux_unit_of,
+    fluxes_in,
+    masks_of,
     plane_of,
     searched_as,
     stack_of,
@@ -66,7 +70,7 @@ class StoredBand:
         return replace(mosaic, data=np.where(covered_pixels(mosaic), data, np.float32(np.nan)))
 
 
-def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams) -> StoredBand:
+def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams) -> StoredBand | None:
     """Return a band with its background: `subtract_background`, block by block.
 
     Parameters
@@ -78,17 +82,20 @@ def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundPar
     params : BackgroundParams
         Mesh.
 
-    Raises
-    ------
-    NoDataError
-        When nothing covers it.
+    Returns
+    -------
+    StoredBand or None
+        None when nothing covers it.
     """
 
     def read(rows: slice, columns: slice) -> dict[str, NDArray[Any]]:
         window = mosaic.window(rows, columns)
         return {"data": window.data, "mask": ~covered_pixels(window)}
 
-    background = estimate_background_blocks(read, mosaic.shape, side=side, params=params)
+    try:
+        background = estimate_background_blocks(read, mosaic.shape, side=side, params=params)
+    except NoDataError:
+        return None
 
     def scaled(rows: slice, columns: slice) -> NDArray[np.float32]:
         window = mosaic.window(rows, columns)
@@ -98,13 +105,6 @@ def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundPar
     windows = partition(mosaic.shape, side)
     middle, _ = median_of_parts(lambda: (scaled(slice(*rows), slice(*columns)) for rows, columns in windows))
     return StoredBand(mosaic=mosaic, background=background, k=float(middle) ** 2)
-
-
-def _band_or_none(mosaic: StoredMosaic, side: int, params: BackgroundParams) -> StoredBand | None:
-    try:
-        return stored_band(mosaic, side=side, params=params)
-    except NoDataError:
-        return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,9 +152,17 @@ class FoundBlocks:
         """Return a window of the bands without their background, with the error of the sky."""
         return self.source.planes(rows, columns)
 
+    def _any_plane(self) -> MeasureImage:
+        return self.source.plane(self.bands[0], slice(0, 1), slice(0, 1))
+
+    @property
+    def flux_unit(self) -> str:
+        """Unit of the fluxes; empty where no zero point is known."""
+        return flux_unit_of(self._any_plane())
+
     def stack(self, rows: slice, columns: slice) -> DetectionImage:
         """Return a window of the inverse-variance stack of the bands."""
-        return stack_of(self.planes(rows, columns))
+        return stack_of(self.source.planes(rows, columns))
 
     def snr(self, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Return a window of what was searched; see `FoundSources`."""
@@ -179,32 +187,18 @@ class FoundBlocks:
 
     def images(self, rows: slice, columns: slice) -> dict[str, MeasureImage | Mosaic]:
         """Return a window of the bands to be measured, with their noise; see `FoundSources.images`."""
-        images: dict[str, MeasureImage | Mosaic] = {}
-        mosaics = self.source.mosaics(rows, columns)
-        for band, plane in self.planes(rows, columns).items():
-            if band in mosaics:
-                images[band] = mosaics[band]
-                continue
+        return self._images(self.source.planes(rows, columns), rows, columns)
+
+    def _images(
+        self, planes: Mapping[str, MeasureImage], rows: slice, columns: slice
+    ) -> dict[str, MeasureImage | Mosaic]:
+        images: dict[str, MeasureImage | Mosaic] = dict(self.source.mosaics(planes, rows, columns))
+        for band in planes.keys() - images.keys():
+            plane = planes[band]
             data, error = np.asarray(plane.data, np.float32), np.asarray(plane.error, np.float32)
             sky = self.sky[band]
             images[band] = with_noise(plane, sky.variance(data, np.square(error)), sky)
-        return images
-
-    def whole(self) -> FoundSources:
-        """Return the same with all images in memory, as `find_sources` gives it."""
-        everything = slice(None), slice(None)
-        return FoundSources(
-            segmentation=self.segmentation.whole(),
-            grid=self.grid,
-            snr=self.snr(*everything),
-            stack=self.stack(*everything),
-            planes=MappingProxyType(self.planes(*everything)),
-            excluded=self.excluded,
-            coverage=self.coverage,
-            noise_correlation=self.noise_correlation,
-            threshold=self.threshold,
-            mosaics=MappingProxyType(self.source.mosaics(*everything)),
-        )
+        return {band: images[band] for band in planes}
 
     def measure(
         self, *, segmentation: BlockSegmentation | StoredLabels | None = None, params: MeasureParams | None = None
@@ -218,14 +212,25 @@ class FoundBlocks:
         params : MeasureParams, optional
             As in `skymere.segmentation.measure`.
         """
-        zero_point = next(iter(self.planes(slice(0, 1), slice(0, 1)).values())).zero_point_ab
+        zero_point = self._any_plane().zero_point_ab
 
         def read(rows: slice, columns: slice) -> dict[str, Any]:
-            stack = self.stack(rows, columns)
+            planes = self.source.planes(rows, columns)
+            stack = stack_of(planes)
             detection = MeasureImage(data=stack.data, error=stack.error, zero_point_ab=zero_point)
-            return {"images": self.images(rows, columns), "detection": detection}
+            return {"images": self._images(planes, rows, columns), "detection": detection}
 
         return measure_blocks(segmentation or self.segmentation, read, blocks=self.side, params=params)
+
+    def flux_table(self, segmentation: BlockSegmentation | SegmentationMap, band: str = "") -> pl.DataFrame:
+        """Return the areas and fluxes of segments in one band; see `FoundSources.flux_table`."""
+        name = band or self.bands[-1]
+
+        def read(rows: slice, columns: slice) -> dict[str, Any]:
+            planes = {name: self.source.plane(name, rows, columns)}
+            return {"images": self._images(planes, rows, columns), "detection": name}
+
+        return fluxes_in(measure_blocks(segmentation, read, blocks=self.side).table, name)
 
 
 def find_sources_blocks(
@@ -266,7 +271,7 @@ def find_sources_blocks(
     Notes
     -----
     Every band is read some ten times: for the mesh, for medians (each in two passes, see `median_of_parts`), for the
-    coverage, and for the detection. Memory holds a block of every band, and what `detect_blocks` keeps.
+    coverage, and for the detection. Memory holds a block of every band, what `detect_blocks` keeps, and the masks.
     """
     params = params or FindParams()
     if params.method == "peaks":
@@ -275,9 +280,9 @@ def find_sources_blocks(
     stored = [StoredMosaic.of(mosaic) for mosaic in mosaics]
     names = check_mosaics(stored)
     grid = stored[0].grid
-    bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
+    bad = masks_of(mask, names)
     stored = [without_pixels(m, bad.get(m.band)) for m in stored]
-    all_bands = {m.band: _band_or_none(m, side, params.background) for m in stored}
+    all_bands = {m.band: stored_band(m, side=side, params=params.background) for m in stored}
     source = _Source(bands=all_bands, params=params, negative=negative)
     reasons = {band: "no pixel is covered" for band, found in all_bands.items() if found is None}
     try:
@@ -286,6 +291,7 @@ def find_sources_blocks(
         msg = f"mosaics: none of the bands {names} can be used: {reasons or error}"
         raise NoDataError(msg) from None
     source = replace(source, bands={band: all_bands[band] for band in usable.bands})
+    check_flux_band(params.flux_band, usable.bands)
     sources, together = params.sources, None
     if params.image == "stack":
 
@@ -338,17 +344,37 @@ class _Source:
         found = self.bands[band]
         return found is not None and found.mosaic.noise is not None
 
-    def mosaics(self, rows: slice, columns: slice) -> dict[str, Mosaic]:
-        """Return the bands that know their noise covariance; see `FoundSources.mosaics`."""
+    def mosaics(self, planes: Mapping[str, MeasureImage], rows: slice, columns: slice) -> dict[str, Mosaic]:
+        """Return those of the planes that know their noise covariance; see `FoundSources.mosaics`."""
         return {
-            band: as_plane(found.mosaic.window(rows, columns), self.plane(band, rows, columns))
-            for band, found in self.bands.items()
-            if found is not None and found.mosaic.noise is not None
+            band: as_plane(found.mosaic.window(rows, columns), plane)
+            for band, plane in planes.items()
+            if (found := self.bands[band]) is not None and found.mosaic.noise is not None
         }
 
     def planes(self, rows: slice, columns: slice) -> dict[str, MeasureImage]:
         return {band: self.plane(band, rows, columns) for band in self.bands}
 
-    def every(self, rows: slice, columns: slice) -> dict[str, MeasureImage | Mosaic | None]:
-        """Return the bands, None for those that nothing covers."""
-        return {band: None if found is None else self.plane(band, rows, columns) for band, found in self.bands.items()}
+    def every(self, rows: slice, columns: slice) -> Mapping[str, MeasureImage | Mosaic | None]:
+        """Return the bands, each made when it is asked for; None for those that nothing covers."""
+        return _Planes(self, rows, columns)
+
+
+@dataclass(frozen=True)
+class _Planes(Mapping[str, MeasureImage | Mosaic | None]):
+    """A window of the bands, each of which is read when it is asked for."""
+
+    source: _Source
+    rows: slice
+    columns: slice
+
+    def __getitem__(self, band: str) -> MeasureImage | None:
+        if self.source.bands[band] is None:
+            return None
+        return self.source.plane(band, self.rows, self.columns)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.source.bands)
+
+    def __len__(self) -> int:
+        return len(self.source.bands)

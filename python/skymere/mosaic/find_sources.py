@@ -40,8 +40,12 @@ __all__ = [
     "Method",
     "as_plane",
     "band_to_measure",
+    "check_flux_band",
     "check_mosaics",
     "find_sources",
+    "flux_unit_of",
+    "fluxes_in",
+    "masks_of",
     "plane_of",
     "searched_as",
     "stack_of",
@@ -152,6 +156,11 @@ class FoundSources:
     table: pl.DataFrame | None = None
     mosaics: Mapping[str, Mosaic] = field(default_factory=dict)
 
+    @property
+    def flux_unit(self) -> str:
+        """Unit of the fluxes; empty where no zero point is known."""
+        return flux_unit_of(next(iter(self.planes.values())))
+
     def peak_snr(self) -> NDArray[np.float64]:
         """Return the largest ``snr`` in each segment, in the order of `SegmentationMap.ids`."""
         labels, ids = self.segmentation.labels, self.segmentation.ids
@@ -184,9 +193,18 @@ class FoundSources:
         if self.table is not None:
             return self.table
         name = band or list(self.planes)[-1]
-        fluxes = measure(self.segmentation, {name: self.images()[name]}, detection=name).table
-        renamed = {f"flux_iso_{name}": "flux", f"flux_iso_err_{name}": "flux_err"}
-        return fluxes.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
+        return fluxes_in(measure(self.segmentation, {name: self.images()[name]}, detection=name).table, name)
+
+
+def fluxes_in(table: pl.DataFrame, band: str) -> pl.DataFrame:
+    """Return what `skymere.io.write_detection` needs of a source table: the isophotal fluxes of a band."""
+    renamed = {f"flux_iso_{band}": "flux", f"flux_iso_err_{band}": "flux_err"}
+    return table.rename(renamed).select("label", "area", "x", "y", "ra", "dec", "flux", "flux_err")
+
+
+def flux_unit_of(plane: MeasureImage) -> str:
+    """Return the FITS unit of a plane: uJy where its zero point is known, else empty."""
+    return "uJy" if np.isfinite(plane.zero_point_ab) else ""
 
 
 def with_noise(plane: MeasureImage, variance: NDArray[np.float32], noise: SkyNoise | SkyScatter) -> MeasureImage:
@@ -227,8 +245,8 @@ def find_sources(
     Raises
     ------
     InvalidInputError
-        When there is none, bands have one name or different grids, some have no zero point and others have, or a band
-        cannot be used and that is to be an error.
+        When there is none, bands have one name or different grids, some have no zero point and others have, a mask or
+        ``flux_band`` is of another band, or a band cannot be used and that is to be an error.
     NoDataError
         When no band can be used.
 
@@ -241,7 +259,7 @@ def find_sources(
     params = params or FindParams()
     names = check_mosaics(mosaics)
     grid = mosaics[0].grid
-    bad = mask if isinstance(mask, Mapping) else dict.fromkeys(names, mask)
+    bad = masks_of(mask, names)
     images = {m.band: _plane(without_pixels(m, bad.get(m.band)), params, negative=negative) for m in mosaics}
     usable, excluded, coverage = usable_bands(images, params.significance())
     reasons = dict(excluded) | {band: "no pixel is covered" for band, image in images.items() if image is None}
@@ -249,6 +267,7 @@ def find_sources(
         msg = f"mosaics: none of the bands {names} can be used: {reasons}"
         raise NoDataError(msg)
     planes = {band: image for band, image in images.items() if band in usable and image is not None}
+    check_flux_band(params.flux_band, list(planes))
     stack = stack_of(planes)
     about = {
         "excluded": MappingProxyType(reasons),
@@ -288,9 +307,6 @@ def _peaks(
     planes: Mapping[str, MeasureImage], mosaics: Sequence[Mosaic], params: FindParams, common: dict[str, object]
 ) -> FoundSources:
     flux_band = params.flux_band or list(planes)[-1]
-    if flux_band not in planes:
-        msg = f"flux_band: {flux_band!r} is not allowed, it must be one of {list(planes)}"
-        raise InvalidInputError(msg)
     grid, peaks = mosaics[0].grid, params.peaks
     fwhm_pix = peaks.conv_fwhm_arcsec / grid.scale_arcsec
     kernel = freeze_kernel(gaussian_kernel(fwhm_pix)) if fwhm_pix > 0 else None
@@ -338,6 +354,31 @@ def check_mosaics(mosaics: Sequence[Mosaic] | Sequence[StoredMosaic]) -> list[st
         msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
         raise InvalidInputError(msg)
     return names
+
+
+def masks_of(
+    mask: NDArray[np.bool_] | Mapping[str, NDArray[np.bool_]] | None, bands: Sequence[str]
+) -> Mapping[str, NDArray[np.bool_] | None]:
+    """Return the mask of each band that has one.
+
+    Raises
+    ------
+    InvalidInputError
+        When one is of another band.
+    """
+    if not isinstance(mask, Mapping):
+        return dict.fromkeys(bands, mask)
+    if unknown := sorted(mask.keys() - set(bands)):
+        msg = f"mask: {unknown} are not bands, it must be some of {list(bands)}"
+        raise InvalidInputError(msg)
+    return mask
+
+
+def check_flux_band(flux_band: str, bands: Sequence[str]) -> None:
+    """Raise when a band of fluxes is named that is not searched."""
+    if flux_band and flux_band not in bands:
+        msg = f"flux_band: {flux_band!r} is not allowed, it must be one of {list(bands)}"
+        raise InvalidInputError(msg)
 
 
 def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImage | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import FLAG_BITS, Exposure, Mosaic
 from skymere.errors import InvalidInputError
 from skymere.instruments import SATURATED_BITS
+from skymere.mosaic.detection_image import n_exposures, n_pointings
 from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map
 
@@ -362,8 +363,7 @@ def _over_rejection(mosaic: Mosaic, fraction: NDArray[np.float32], p: QualityPar
     """Compare the rejected part of the weight at sources with that of the sky (D9.6)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         snr = mosaic.data / np.sqrt(mosaic.variance)
-    n_exposures = np.bitwise_count(mosaic.context.view(np.uint32)).sum(axis=0, dtype=np.uint16)
-    usable = np.isfinite(fraction) & (n_exposures >= min(2, len(mosaic.exposure_ids)))
+    usable = np.isfinite(fraction) & (n_exposures(mosaic) >= min(2, n_pointings(mosaic.exposure_ids)))
     # Where a core is rejected in every exposure there is no value; its neighbours still make a peak around it.
     filled = np.where(np.isfinite(snr), snr, 0.0)
     smooth = _box_mean(filled, 3)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import SegmentationMap
 from skymere.lake import Lake, Tile, around, separation
 from skymere.mosaic import DetectionImage
-from skymere.segmentation import MeasureImage, measure_blocks
+from skymere.segmentation import MeasureImage, MeasureParams, measure_blocks
 
 __all__ = ["border_of", "neighbours", "owned_sources"]
 
@@ -36,7 +36,8 @@ def border_of(
         image = stack(rows, columns)
         return {"images": {"detection": MeasureImage(data=image.data, error=image.error)}}
 
-    found = measure_blocks(segmentation, read, blocks=side).table
+    params = MeasureParams(extended=False, aperture_diameters_pix=())
+    found = measure_blocks(segmentation, read, blocks=side, params=params).table
     here = lake.tiles[tile]
     zone = _ZONE_PIX * here.grid.scale_arcsec
     near = _crosses(here, found["ra"].to_numpy(), found["dec"].to_numpy(), zone)

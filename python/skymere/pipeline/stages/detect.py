@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.io import write_detection
+from skymere.io import write_detection, write_detection_rows
 from skymere.lake import Lake, Run, StoredEdit, outcome_rows, stored_edits
 from skymere.mosaic import DetectionImage, FoundBlocks, FoundSources, find_sources, find_sources_blocks
 from skymere.pipeline.borders import border_of
@@ -54,7 +55,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         raise InvalidInputError(msg)
     bands = list(plan.detect.bands) or have
     grid = lake.tiles[tile].grid
-    edits = [one.edit for one in stored if one.edit.band in ("", *bands) or one.edit.kind == "mask"]
+    edits = [one.edit for one in stored]
     # What is masked is not detected at all, so that it takes no part in deblending.
     found = _found(plan, lake, tile, bands, bad_pixels(edits, grid, bands))
     for band, why in found.excluded.items():
@@ -73,8 +74,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
     run.write("label", segmentation.labels)
     if plan.detect.write_fits:
         # Edits change areas and fluxes, so that what was measured while detecting no longer holds.
-        whole = found if isinstance(found, FoundSources) else found.whole()
-        _write_fits(plan, tile, replace(whole, segmentation=segmentation, table=None if edits else whole.table))
+        _write_fits(plan, tile, found, segmentation, is_edited=bool(edits))
     ny, nx = segmentation.shape
     row = {
         "status": "ok",
@@ -108,15 +108,26 @@ def _stack(found: FoundSources | FoundBlocks) -> Callable[[slice, slice], Detect
     return lambda y, x: DetectionImage(data=stack.data[y, x], error=stack.error[y, x], bands=stack.bands)
 
 
-def _write_fits(plan: Plan, tile: str, found: FoundSources) -> None:
-    write_detection(
-        plan.path(plan.survey.pictures) / tile,
-        found.segmentation.labels,
-        found.flux_table(plan.detect.flux_band),
-        stack=found.stack.data,
-        snr=found.snr,
-        wcs=found.grid.wcs,
-    )
+def _write_fits(
+    plan: Plan, tile: str, found: FoundSources | FoundBlocks, segmentation: SegmentationMap, *, is_edited: bool
+) -> None:
+    folder = plan.path(plan.survey.pictures) / tile
+    about = {"wcs": found.grid.wcs, "flux_unit": found.flux_unit}
+    if isinstance(found, FoundBlocks):
+        write_detection_rows(
+            folder,
+            lambda y, x: segmentation.labels[y, x],
+            found.flux_table(segmentation, plan.detect.flux_band),
+            stack=lambda y, x: found.stack(y, x).data,
+            snr=found.snr,
+            shape=segmentation.shape,
+            block_pix=plan.survey.block_pix,
+            **about,
+        )
+        return
+    edited = replace(found, segmentation=segmentation, table=None if is_edited else found.table)
+    table = edited.flux_table(plan.detect.flux_band)
+    write_detection(folder, segmentation.labels, table, stack=found.stack.data, snr=found.snr, **about)
 
 
 STAGE = Stage(name="detect", reads=("mosaic", "region"), writes=("segmentation",), tasks=tasks)

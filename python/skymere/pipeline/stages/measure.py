@@ -10,10 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import (
     DetectionImage,
-    detection_image,
     enough_exposures,
     stack_of_parts,
     stored_band,
@@ -93,16 +93,23 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
 
 
 def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
-    mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in load_mosaics(lake, tile)]
     searched = set(detection_bands(lake, tile))
-    found = detection_image(
-        [m for m in mosaics if m.band in searched],
-        min_exposures=plan.detect.min_exposures,
-        params=plan.detect.background,
-    )
+    bands, parts = {}, []
+    for mosaic in load_mosaics(lake, tile):
+        seen = without_pixels(mosaic, masks.bad.get(mosaic.band))
+        try:
+            data, k = subtract_background(seen, params=plan.detect.background)
+        except NoDataError:
+            # All of it is masked: such a band was not searched.
+            bands[mosaic.band] = _blank(seen)
+            continue
+        bands[mosaic.band] = replace(seen, data=data)
+        if mosaic.band in searched:
+            parts.append((seen, data, k, enough_exposures(seen, plan.detect.min_exposures)))
+    found = stack_of_parts(parts)
     return measure(
         segmentation,
-        {m.band: _without_background(m, plan) for m in mosaics},
+        bands,
         **masks.looked_at(found, slice(None), slice(None)),
         params=plan.measure,
     ).table
@@ -116,25 +123,24 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
     searched = set(detection_bands(lake, tile))
 
     def read(rows: slice, columns: slice) -> dict[str, Any]:
-        windows = {band: stored.window(rows, columns) for band, stored in bands.items()}
-        found = stack_of_parts(
-            (
-                windows[band],
-                windows[band].data,
-                bands[band].k,
-                enough_exposures(bands[band].mosaic, plan.detect.min_exposures, rows, columns),
-            )
-            for band in windows
-            if band in searched
-        )
+        windows, parts = {}, []
+        for mosaic in mosaics:
+            band = bands[mosaic.band]
+            if band is None:
+                windows[mosaic.band] = _blank(mosaic.window(rows, columns))
+                continue
+            window = windows[mosaic.band] = band.window(rows, columns)
+            if mosaic.band in searched:
+                enough = enough_exposures(mosaic, plan.detect.min_exposures, rows, columns)
+                parts.append((window, window.data, band.k, enough))
+        found = stack_of_parts(parts)
         return {"images": windows, **masks.looked_at(found, rows, columns)}
 
     return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
 
 
-def _without_background(mosaic: Mosaic, plan: Plan) -> Mosaic:
-    data, _ = subtract_background(mosaic, params=plan.detect.background)
-    return replace(mosaic, data=np.asarray(data, np.float32))
+def _blank(mosaic: Mosaic) -> Mosaic:
+    return replace(mosaic, data=np.full(mosaic.shape, np.nan, np.float32))
 
 
 STAGE = Stage(name="measure", reads=("mosaic", "segmentation", "region"), writes=("source",), tasks=tasks)
