@@ -61,6 +61,13 @@ def test_scaled_and_compressed_files_are_read_whole(tmp_path: Path, scaled: str)
     same(open_band(path), read_band(path))
 
 
+def test_bytes_have_no_sign(tmp_path: Path) -> None:
+    path = image(tmp_path / "bytes.fits", RNG.integers(0, 256, SHAPE).astype(np.uint8))
+    weight = image(tmp_path / "weight.fits", RNG.integers(0, 256, SHAPE).astype(np.uint8))
+    assert isinstance(open_band(path).data, np.memmap)
+    same(open_band(path, weight=weight), read_band(path, weight=weight))
+
+
 def test_drizzled_files_are_those_that_are_read(tmp_path: Path) -> None:
     mosaic = Mosaic(
         band="f160w",

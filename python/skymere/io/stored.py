@@ -115,7 +115,9 @@ def _plane(path: Path, hdu: Any) -> Any:
     is_plain = not isinstance(hdu, fits.CompImageHDU) and path.suffix != ".gz"
     if not is_plain or header.get("BSCALE", 1) != 1 or header.get("BZERO", 0) != 0 or "BLANK" in header:
         return np.array(hdu.data)
-    kind = f">{'f' if header['BITPIX'] < 0 else 'i'}{abs(header['BITPIX']) // 8}"
+    # FITS has integers of 16, 32 and 64 bits with a sign, but bytes without.
+    letter = "f" if header["BITPIX"] < 0 else "u" if header["BITPIX"] == 8 else "i"
+    kind = f">{letter}{abs(header['BITPIX']) // 8}"
     return np.memmap(path, dtype=kind, mode="r", offset=hdu.fileinfo()["datLoc"], shape=hdu.shape)
 
 
