@@ -15,6 +15,7 @@ from skymere.io import (
     read_mask,
     read_psf_library,
     write_image,
+    write_image_rows,
     write_with_data,
     write_with_wcs,
 )
@@ -130,5 +131,8 @@ def test_files_without_what_is_needed_are_named(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), cube]).writeto(tmp_path / "cube.fits")
     with pytest.raises(FormatError, match="has no keyword"):
         read_psf_library(tmp_path / "cube.fits", "F140W")
-    with pytest.raises(StorageError, match="cannot be written"):
-        write_image(np.zeros((3, 3)), tmp_path / "nowhere" / "a.fits")
+    for folder in ("nowhere", "bare.fits"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_image(np.zeros((3, 3)), tmp_path / folder / "a.fits")
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_image_rows([np.zeros((3, 3))], tmp_path / folder / "a.fits", shape=(3, 3), dtype="float32")

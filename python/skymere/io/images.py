@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +264,8 @@ def write_image_rows(
         msg = f"{path}: cannot be written: {error.strerror or error}"
         raise StorageError(msg) from error
     finally:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
 
 
 def write_with_data(
