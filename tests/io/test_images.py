@@ -8,11 +8,14 @@ from astropy.io import fits
 
 from skymere.errors import FormatError, InvalidInputError, StorageError
 from skymere.io import (
+    image_shape,
+    physical_cards,
     read_grid,
     read_image,
     read_mask,
     read_psf_library,
     write_image,
+    write_image_rows,
     write_with_data,
     write_with_wcs,
 )
@@ -32,6 +35,35 @@ def test_an_image_and_its_grid_come_back(tmp_path: Path) -> None:
     # Any FITS image will do for a grid.
     fits.PrimaryHDU(data, fits.getheader(tmp_path / "a.fits", 1)).writeto(tmp_path / "b.fits")
     assert read_grid(tmp_path / "b.fits").shape == (30, 40)
+
+
+def test_a_grid_is_read_without_the_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(np.zeros((30, 40), np.float32), tmp_path / "a.fits", wcs=GRID.wcs)
+
+    def fail(_: fits.ImageHDU) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(fits.ImageHDU, "data", property(fail))
+    assert read_grid(tmp_path / "a.fits").shape == image_shape(tmp_path / "a.fits") == (30, 40)
+
+
+@pytest.mark.parametrize(("first", "sci", "expected"), [
+    ({"LTV1": 3.0}, {"LTV1": -100.0, "LTM1_1": 0.5}, {"LTV1": -100.0, "LTM1_1": 0.5}),
+    ({"LTV1": 3.0, "LTV2": 4.0}, {}, {"LTV1": 3.0, "LTV2": 4.0}),
+    ({}, {}, {}),
+])  # fmt: skip
+def test_physical_coordinates_are_those_of_the_image_not_of_other_extensions(
+    tmp_path: Path, first: dict[str, float], sci: dict[str, float], expected: dict[str, float]
+) -> None:
+    path = tmp_path / "a.fits"
+    hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(np.zeros((3, 4)), name=name) for name in ("WHT", "SCI", "CTX"))]
+    for hdu, cards in zip(hdus, (first, {"LTV1": 8.0}, sci, {"LTV1": 7.0, "LTM2_2": 2.0}), strict=True):
+        hdu.header.update(cards)
+    fits.HDUList(hdus).writeto(path)
+    assert physical_cards(path) == expected
+    fits.PrimaryHDU().writeto(tmp_path / "b.fits")
+    with pytest.raises(FormatError, match=r"b\.fits: none of its extensions"):
+        physical_cards(tmp_path / "b.fits")
 
 
 def test_masks_come_back(tmp_path: Path) -> None:
@@ -99,5 +131,8 @@ def test_files_without_what_is_needed_are_named(tmp_path: Path) -> None:
     fits.HDUList([fits.PrimaryHDU(), cube]).writeto(tmp_path / "cube.fits")
     with pytest.raises(FormatError, match="has no keyword"):
         read_psf_library(tmp_path / "cube.fits", "F140W")
-    with pytest.raises(StorageError, match="cannot be written"):
-        write_image(np.zeros((3, 3)), tmp_path / "nowhere" / "a.fits")
+    for folder in ("nowhere", "bare.fits"):
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_image(np.zeros((3, 3)), tmp_path / folder / "a.fits")
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_image_rows([np.zeros((3, 3))], tmp_path / folder / "a.fits", shape=(3, 3), dtype="float32")

@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from skymere.datamodels import Mosaic, StoredMosaic
-from skymere.errors import InvalidInputError, NotFoundError
-from skymere.io import open_band, read_band, write_image, write_image_rows, write_mosaic
+from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.io import open_band, read_band, read_mosaic, write_image, write_image_rows, write_mosaic
 from skymere.wcs import Grid, fits_cards
 
 SHAPE = (40, 55)
@@ -61,6 +62,13 @@ def test_scaled_and_compressed_files_are_read_whole(tmp_path: Path, scaled: str)
     same(open_band(path), read_band(path))
 
 
+def test_bytes_have_no_sign(tmp_path: Path) -> None:
+    path = image(tmp_path / "bytes.fits", RNG.integers(0, 256, SHAPE).astype(np.uint8))
+    weight = image(tmp_path / "weight.fits", RNG.integers(0, 256, SHAPE).astype(np.uint8))
+    assert isinstance(open_band(path).data, np.memmap)
+    same(open_band(path, weight=weight), read_band(path, weight=weight))
+
+
 def test_drizzled_files_are_those_that_are_read(tmp_path: Path) -> None:
     mosaic = Mosaic(
         band="f160w",
@@ -87,6 +95,47 @@ def test_an_image_written_by_rows_is_the_image(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="33 rows are not allowed, there must be 40"):
         write_image_rows([DATA[7:]], tmp_path / "short.fits", shape=SHAPE, dtype="float32")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["rows.fits", "whole.fits"]
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    (None, "electron / s"),
+    ("", "electron / s"),
+    ("ELECTRONS/S", "electron / s"),
+    ("electron / s", "electron / s"),
+    ("ELECTRONS", "electron"),
+    ("uJy", "uJy"),
+    (" MJy/sr", "MJy/sr"),
+])  # fmt: skip
+def test_images_have_the_unit_of_their_header(tmp_path: Path, said: str | None, expected: str) -> None:
+    path = image(tmp_path / "a.fits", DATA, **({} if said is None else {"BUNIT": said}))
+    assert read_band(path).unit == expected
+    same(open_band(path), read_band(path))
+
+
+@pytest.mark.parametrize("unit", ["uJy", "electron", "electron / s", "MJy / sr"])
+def test_mosaics_keep_their_unit(tmp_path: Path, unit: str) -> None:
+    plane = np.ones(SHAPE, np.float32)
+    about = {"band": "r", "grid": GRID, "exposure_ids": ("a",), "zero_point_ab": 23.9, "unit": unit}
+    mosaic = Mosaic(data=plane, weight=plane, variance=plane, context=np.ones((1, *SHAPE), np.int32), **about)
+    path = tmp_path / "r_drz.fits"
+    write_mosaic(mosaic, path)
+    assert [read(path).unit for read in (read_mosaic, read_band, open_band)] == [unit] * 3
+    assert read_mosaic(path).microjansky_per_unit == pytest.approx(1.0)
+    assert ("electron" in fits.getheader(path, "SCI").comments["PHOTFNU"]) is (unit == "electron / s")
+
+
+@pytest.mark.parametrize("read", [read_band, open_band])
+def test_what_is_no_image_or_no_number_is_a_format_error(tmp_path: Path, read: Any) -> None:
+    path, table = image(tmp_path / "a.fits", DATA), tmp_path / "table.fits"
+    fits.HDUList([fits.PrimaryHDU()]).writeto(table)
+    for more in ({"weight": table}, {"rms": table}):
+        with pytest.raises(FormatError, match=r"table\.fits: none of its extensions \['PRIMARY'\]"):
+            read(path, **more)
+    for key, others in (("ZPAB", {}), ("PHOTFLAM", {}), ("PHOTPLAM", {"PHOTFLAM": 1e-19})):
+        text = image(tmp_path / f"{key}.fits", DATA, **{key: "none"}, **others)
+        with pytest.raises(FormatError, match=rf"{key}\.fits: {key} 'none' is not allowed, it must be a number"):
+            read(text)
+        assert read(text, zero_point_ab=25.0).zero_point_ab == 25.0
 
 
 def test_what_cannot_be_opened_is_named(tmp_path: Path) -> None:

@@ -138,6 +138,12 @@ def test_cutouts_hold_labels_and_psf_and_know_their_source() -> None:
     assert cutouts(band(GRIDS["fine"]), [RA, DEC], size_arcsec=1.0, psf=one)[0].psf is one
 
 
+def test_numbers_may_be_written_as_text() -> None:
+    table = pl.DataFrame({"RA": [str(RA)], "Dec": [str(DEC)], "NUMBER": ["17"]})
+    (found,) = cutouts(band(GRIDS["fine"]), table, size_arcsec=1.0)
+    assert (found.ra, found.dec, found.label) == (RA, DEC, 17)
+
+
 def test_bad_input_is_named() -> None:
     mosaic = band(GRIDS["fine"])
     with pytest.raises(InvalidInputError, match="size_arcsec"):
@@ -148,6 +154,20 @@ def test_bad_input_is_named() -> None:
         cutouts(mosaic, [[RA, DEC], [RA, 91.0]], size_arcsec=1.0)
     with pytest.raises(InvalidInputError, match=r"\['dec'\] are missing from \['id', 'ra', 'y'\]"):
         cutouts(mosaic, pl.DataFrame({"id": [1], "ra": [RA], "y": [2.0]}), size_arcsec=1.0)
+    for name, values, wanted in (
+        ("id", ["a7"], "id 'a7' in row 0 is not allowed, it must be a whole number"),
+        ("id", [None], "id None in row 0 is not allowed, it must be a whole number"),
+        ("label", [1.5], "label 1.5 in row 0"),
+        ("label", [np.nan], "label nan in row 0"),
+        ("number", [[1]], "column number of List"),
+        ("ra", ["10:00:00"], "ra '10:00:00' in row 0 is not allowed, it must be a number"),
+        ("dec", [None], "dec None in row 0"),
+    ):
+        with pytest.raises(InvalidInputError, match=f"positions: {wanted}"):
+            cutouts(mosaic, pl.DataFrame({"ra": [RA], "dec": [DEC]} | {name: values}), size_arcsec=1.0)
+    for wrong in ([["here", DEC]], [[RA, DEC], [RA]], [[RA, None]], {"ra": RA}):
+        with pytest.raises(InvalidInputError, match="positions: "):
+            cutouts(mosaic, wrong, size_arcsec=1.0)
     bare = SegmentationMap(labels=np.zeros((5, 5), np.int32))
     with pytest.raises(InvalidInputError, match="no grid"):
         cutouts(mosaic, [[RA, DEC]], size_arcsec=1.0, segmentation=bare)

@@ -111,6 +111,30 @@ def test_limits_decide_and_must_make_sense(tmp_path: Path) -> None:
         read_psf(written(tmp_path / "cube.fits", np.ones((2, 9, 9))))
 
 
+def test_images_without_a_name_of_their_own_are_not_chosen_among(tmp_path: Path) -> None:
+    path = tmp_path / "several.fits"
+    hdus = [fits.ImageHDU(moffat((41, 41), 20, 20), name=name) for name in ("", "", "A", "B", "B")]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+    assert read_psf(path, extension="a").shape == (41, 41)
+    for extension in ("", "b"):
+        with pytest.raises(InvalidInputError, match=r"one of \['A'\], the other images of \['', '', 'A', 'B', 'B'\]"):
+            read_psf(path, extension=extension)
+    fits.HDUList([fits.PrimaryHDU(), *hdus[:2]]).writeto(path, overwrite=True)
+    with pytest.raises(InvalidInputError, match=r"extension: '' is not allowed for .*several\.fits"):
+        read_psf(path)
+    fits.HDUList([fits.PrimaryHDU(), hdus[0]]).writeto(path, overwrite=True)
+    assert read_psf(path).shape == (41, 41)
+
+
+def test_an_oversampling_of_zero_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "psf.fits", moffat((41, 41), 20, 20), OVERSAMP=2)
+    for wrong in (0, 0.0, -1.0):
+        with pytest.raises(InvalidInputError, match=f"oversampling: {wrong} is not allowed, it must be positive"):
+            read_psf(path, oversampling=wrong)
+    with pytest.raises(InvalidInputError, match=r"zero\.fits: oversampling: 0.0 is not allowed"):
+        read_psf(written(tmp_path / "zero.fits", moffat((41, 41), 20, 20), OVERSAMP=0))
+
+
 def test_psfs_of_a_real_survey_pass_and_hold_about_what_their_makers_say(shared_data) -> None:
     """FRACFULL is the light on these cutouts over that of PSFs of NIRCam that end, too: all light is a little more."""
     paths = sorted((shared_data / "imaging" / "sersic").glob("ceers_psf_pointing_*.fits"))

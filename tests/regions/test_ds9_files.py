@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.regions import (
     Annulus,
     Box,
@@ -148,6 +148,17 @@ def test_numbers_make_the_region_again_and_files_are_the_same_bytes(tmp_path: Pa
     first, second = write_regions(found, tmp_path / "a.reg"), tmp_path / "b.reg"
     write_regions(read_regions(first), second)
     assert second.read_bytes() == first.read_bytes()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "folder.reg").mkdir()
+    (tmp_path / "file").touch()
+    for name in ("folder.reg", "gone/a.reg", "file/a.reg"):
+        with pytest.raises(StorageError, match=f"{name}: cannot be written"):
+            write_regions([Point(centre=(1.0, 2.0))], tmp_path / name)
+    with pytest.raises(InvalidInputError, match=r"text: '\\udc80' cannot stand in a region file"):
+        write_regions([Point(centre=(1.0, 2.0), text="\udc80")], tmp_path / "a.reg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.reg"]
 
 
 def test_regions_refuse_what_has_no_meaning() -> None:

@@ -76,7 +76,7 @@ def test_a_constant_error_and_weights_work_too(given: dict) -> None:
         }
 
     whole = detect(IMAGE, **given)
-    assert np.array_equal(detect_blocks(window, SHAPE, blocks=90).whole().labels, whole.labels)
+    assert np.array_equal(detect_blocks(window, SHAPE, blocks=np.int64(90)).whole().labels, whole.labels)
 
 
 def test_bad_blocks_are_named() -> None:

@@ -1,5 +1,6 @@
 """Edits as data: what each kind does, what finds nothing to act on, and that labels are never used again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,14 @@ def test_unlabelled_circles_are_sources_of_their_own_and_those_of_one_label_are_
     assert np.count_nonzero(edited.labels == 1) == 144 - drawn.sum()
     union = mask_from_region(circles[2], GRID) | mask_from_region(circles[3], GRID)
     assert np.array_equal(edited.labels == 15, union)
+
+
+def test_what_is_taken_away_belongs_to_the_edit_before_it_also_when_that_is_an_older_one() -> None:
+    a, b, c = circle(10, 10, 4, "a"), circle(40, 10, 4, "b"), circle(14, 10, 4, "a")
+    cut, more = (replace(circle(x, 10, 1), is_include=False) for x in (14, 15))
+    first, second = edits_from_regions("draw", [a, b, c, cut, more])
+    assert first.regions == (a, c, cut, more)
+    assert second.regions == (b,)
 
 
 def test_a_source_drawn_over_a_whole_segment_takes_its_place() -> None:

@@ -202,6 +202,9 @@ def test_wrong_input_is_named() -> None:
         MeasureParams(aperture_diameters_pix=(3.0, -1.0))
     with pytest.raises(InvalidInputError, match="noise_correlation"):
         MeasureImage(data=np.ones((3, 3)), noise_correlation=0.0)
+    for error in (-1.0, np.where(np.eye(3), np.nan, -1.0), np.full((3, 3), -np.inf)):
+        with pytest.raises(InvalidInputError, match="error: negative values are not allowed"):
+            MeasureImage(data=np.ones((3, 3)), error=error)
 
 
 def test_held_shapes_stay_as_they_are_given() -> None:

@@ -113,6 +113,21 @@ def test_the_halo_and_every_spike_of_a_star_are_found_and_nothing_else(angles: t
     assert [region.text for region in (halo, *spikes)] == ["halo", *["spike"] * len(angles)]
 
 
+def test_two_spikes_with_a_gap_between_them_are_one_along_one_of_them() -> None:
+    image, saturated = star_field((100.0, 110.0))
+    _, *spikes = star_regions(image, error=1.0, saturated=saturated)
+    angles = [spike.angle_deg for spike in spikes]
+    assert len(angles) == 1
+    assert min(abs(angles[0] - 100.0), abs(angles[0] - 110.0)) <= 3.0
+    assert spikes[0].size[0] > 110
+
+
+def test_pixels_at_the_level_of_saturation_are_saturated() -> None:
+    image, saturated = star_field(())
+    image[saturated] = 5000.0
+    assert star_regions(image, error=1.0, saturated=5000.0) == star_regions(image, error=1.0, saturated=saturated)
+
+
 def test_saturation_may_be_a_level_and_regions_are_anchored_to_the_sky() -> None:
     image, _ = star_field((45.0, 135.0, 225.0, 315.0))
     grid = Grid.tangent(150.0, 2.0, shape=image.shape, scale_arcsec=0.06)

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from astropy.wcs import WCS
+from astropy.wcs import WCS, Sip
 
 from skymere.errors import InvalidInputError
 from skymere.wcs import Grid, mean_rotation, wcs_cards, wcs_from_cards
@@ -109,6 +109,32 @@ def test_the_mean_orientation_is_that_of_unit_vectors_also_for_distorted_images(
         assert min(x.min(), y.min()) >= 1.0
         assert x.max() <= grid.shape[1] - 2.0
         assert y.max() <= grid.shape[0] - 2.0
+
+
+def sip() -> Grid:
+    wcs = Grid.tangent(40.0, 30.0, shape=(400, 500), scale_arcsec=0.1).wcs
+    wcs.wcs.ctype = ["RA---TAN-SIP", "DEC--TAN-SIP"]
+    a, b = np.zeros((4, 4)), np.zeros((4, 4))
+    a[2, 0], a[1, 1], b[0, 2], b[3, 0] = 4e-5, 2e-5, -3e-5, 1e-8
+    wcs.sip = Sip(a, b, None, None, wcs.wcs.crpix)
+    wcs.wcs.set()
+    return Grid(wcs=wcs, shape=(400, 500))
+
+
+def test_only_positions_far_from_a_distorted_image_have_no_place_on_it() -> None:
+    grid = sip()
+    x, y = np.array([[0.0, 250.0], [499.0, 30.0]]), np.array([[0.0, 180.0], [399.0, 390.0]])
+    ra, dec = grid.sky(x, y)
+    alone = grid.pixels(ra, dec)
+    # Beyond the reach of the polynomial, and on the other half of the sky.
+    ra[0, 0], dec[0, 0], ra[1, 1], dec[1, 1] = 43.0, 32.0, 220.0, -30.0
+    for got, before, wanted in zip(grid.pixels(ra, dec), alone, (x, y), strict=True):
+        assert np.isnan(got).tolist() == [[True, False], [False, True]]
+        np.testing.assert_allclose(got[[0, 1], [1, 0]], before[[0, 1], [1, 0]], atol=1e-4)
+        np.testing.assert_allclose(got[[0, 1], [1, 0]], wanted[[0, 1], [1, 0]], atol=1e-3)
+    for place in ((43.0, 32.0), (220.0, -30.0)):
+        assert np.isnan(grid.pixels(*(np.array([v]) for v in place))).all()
+    assert [v.shape for v in grid.pixels(np.zeros(0), np.zeros(0))] == [(0,), (0,)]
 
 
 def test_the_mean_of_350_and_14_degrees_is_2() -> None:

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from astropy.io import fits
@@ -80,6 +80,7 @@ def write_whole(hdus: fits.HDUList, path: str | Path) -> None:
             hdus.writeto(staged, overwrite=True)
         staged.replace(path)
     except OSError as error:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
         msg = f"{path}: cannot be written: {error.strerror or error}"
         raise StorageError(msg) from error

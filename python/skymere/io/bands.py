@@ -1,19 +1,21 @@
 """Images of one band with weights or errors in files of their own."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
-from skymere.errors import InvalidInputError, NoDataError
+from skymere.errors import FormatError, InvalidInputError, NoDataError
 from skymere.io._open import open_fits
-from skymere.io.images import read_image
-from skymere.io.mosaics import read_mosaic
+from skymere.io.images import grid_of, images_of
+from skymere.io.mosaics import read_mosaic, unit_of
 
-__all__ = ["read_band", "weight_of", "zero_point_of"]
+__all__ = ["name_and_zero_point", "read_band", "weight_of"]
 
 
 def read_band(
@@ -42,7 +44,7 @@ def read_band(
     Raises
     ------
     NotFoundError, StorageError, FormatError
-        When a file is missing, unreadable or holds no image.
+        When a file is missing, unreadable or holds no two-dimensional image, or a keyword is no number.
     InvalidInputError
         When there is no WCS, a shape differs, an error is negative, or weights and errors are given.
     NoDataError
@@ -53,46 +55,36 @@ def read_band(
         msg = f"{path}: weight and rms are not allowed together"
         raise InvalidInputError(msg)
     with open_fits(path) as hdus:
-        names = [hdu.name for hdu in hdus]
-        keywords = {
-            key: value
-            for hdu in reversed(hdus)
-            for key in ("FILTER", "ZPAB", "PHOTFLAM", "PHOTPLAM")
-            if (value := hdu.header.get(key)) not in (None, "")
-        }
-    if weight is None and rms is None and {"SCI", "WHT"} <= set(names):
-        mosaic = read_mosaic(path)
-        data, grid, found = mosaic.data, mosaic.grid, mosaic.weight
-    else:
-        data, grid = read_image(path)
-        found = _weight(data, weight, rms)
-        mosaic = None
-    usable = np.isfinite(data) & (found > 0)
-    if not np.isfinite(data).any():
-        msg = f"{path}: none of its {data.size} pixels is finite"
+        name, zero_point = name_and_zero_point(hdus, path, band=band, zero_point_ab=zero_point_ab)
+        is_drizzled = weight is None and rms is None and {"SCI", "WHT"} <= {hdu.name for hdu in hdus}
+    mosaic = read_mosaic(path) if is_drizzled else _plain(path, weight, rms)
+    usable = np.isfinite(mosaic.data) & (mosaic.weight > 0)
+    if not np.isfinite(mosaic.data).any():
+        msg = f"{path}: none of its {mosaic.data.size} pixels is finite"
         raise NoDataError(msg)
     if not usable.any():
         msg = f"{weight or rms or path}: no pixel has a positive weight"
         raise NoDataError(msg)
-    name = band or str(keywords.get("FILTER", "")).strip().lower() or path.name.split(".")[0].lower()
-    zero_point = float("nan") if mosaic is None else mosaic.zero_point_ab
-    if zero_point_ab is not None:
-        zero_point = zero_point_ab
-    elif not np.isfinite(zero_point):
-        zero_point = zero_point_of(keywords)
-    if mosaic is None:
-        return Mosaic(
-            band=name,
-            grid=grid,
-            data=data,
-            weight=found,
-            variance=np.full(data.shape, np.nan, np.float32),
-            context=usable[np.newaxis].astype(np.int32),
-            exposure_ids=(),
-            zero_point_ab=zero_point,
-            weight_kind="inverse_variance",
-        )
     return replace(mosaic, band=name, zero_point_ab=zero_point)
+
+
+def _plain(path: Path, weight: str | Path | None, rms: str | Path | None) -> Mosaic:
+    """Return an image with its weights; nothing else is known of it."""
+    with open_fits(path) as hdus:
+        hdu, grid = grid_of(hdus, path)
+        data, unit = np.asarray(hdu.data, np.float32), unit_of(hdu.header)
+    found = _weight(data, weight, rms)
+    return Mosaic(
+        band="",
+        grid=grid,
+        data=data,
+        weight=found,
+        variance=np.full(data.shape, np.nan, np.float32),
+        context=(np.isfinite(data) & (found > 0))[np.newaxis].astype(np.int32),
+        exposure_ids=(),
+        unit=unit,
+        weight_kind="inverse_variance",
+    )
 
 
 def _weight(data: NDArray[np.float32], weight: str | Path | None, rms: str | Path | None) -> NDArray[np.float32]:
@@ -128,18 +120,40 @@ def weight_of(values: NDArray[np.float32], kind: Literal["weight", "rms"] | None
 def _pixels(path: Path) -> NDArray[np.float32]:
     """Return the first two-dimensional image of a file, which need not have a WCS."""
     with open_fits(path) as hdus:
-        for hdu in hdus:
-            if hdu.is_image and len(hdu.shape) == 2:
-                return np.asarray(hdu.data, np.float32)
-        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
-        raise InvalidInputError(msg)
+        return np.asarray(images_of(hdus, path)[0].data, np.float32)
 
 
-def zero_point_of(keywords: dict[str, object]) -> float:
-    """Return the AB magnitude of one electron per second, NaN when the keywords do not say it."""
+def name_and_zero_point(hdus: fits.HDUList, path: Path, *, band: str, zero_point_ab: float | None) -> tuple[str, float]:
+    """Return the name of a band and the AB magnitude of one unit of its image: what is given, else what headers say.
+
+    Raises
+    ------
+    FormatError
+        When a keyword that is needed is no number.
+    """
+    keywords = {
+        key: value
+        for hdu in reversed(hdus)
+        for key in ("FILTER", "ZPAB", "PHOTFLAM", "PHOTPLAM")
+        if (value := hdu.header.get(key)) not in (None, "") and not isinstance(value, fits.card.Undefined)
+    }
+    name = band or str(keywords.get("FILTER", "")).strip().lower() or path.name.split(".")[0].lower()
+    return name, _zero_point(keywords, path) if zero_point_ab is None else zero_point_ab
+
+
+def _zero_point(keywords: Mapping[str, Any], path: Path) -> float:
+    """Return the AB magnitude of one unit of the image, NaN when the keywords do not say it."""
+
+    def number(key: str) -> float:
+        try:
+            return float(keywords.get(key, "nan"))
+        except ValueError:
+            msg = f"{path}: {key} {keywords[key]!r} is not allowed, it must be a number"
+            raise FormatError(msg) from None
+
     if "ZPAB" in keywords:
-        return float(keywords["ZPAB"])  # type: ignore[arg-type]
-    flam, plam = (float(keywords.get(key, 0.0)) for key in ("PHOTFLAM", "PHOTPLAM"))  # type: ignore[arg-type]
+        return number("ZPAB")
+    flam, plam = number("PHOTFLAM"), number("PHOTPLAM")
     if flam > 0 and plam > 0:
         return float(-2.5 * np.log10(flam) - 5.0 * np.log10(plam) - 2.408)
     return float("nan")

@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, StorageError
 from skymere.io._open import write_whole
 from skymere.io.images import write_image, write_image_rows
 
@@ -55,14 +55,18 @@ def write_detection(
     InvalidInputError
         When the labels of the table are not those of the map, or a column is missing.
     StorageError
-        When a file cannot be written.
+        When the folder cannot be made, or a file cannot be written.
 
     Notes
     -----
     ``x`` and ``y`` are 0-based. The table has a row for each source, where `make_detect` has one row of arrays.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder}: cannot be made: {error.strerror}"
+        raise StorageError(msg) from error
     missing = [name for name in _COLUMNS if name not in (*table.columns, "id")]
     found = np.unique(labels)
     if missing or not np.array_equal(np.sort(table["label"].to_numpy()), found[found > 0]):
@@ -142,7 +146,8 @@ def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJ
     StorageError
         When the file cannot be written.
     """
-    write_table(table.rename({"label": "id"}).select(_COLUMNS), path, units=_UNITS | {"flux": flux_unit})
+    units = _UNITS | {"flux": flux_unit, "flux_err": flux_unit}
+    write_table(table.rename({"label": "id"}).select(_COLUMNS), path, units=units)
 
 
 def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:

@@ -34,8 +34,8 @@ __all__ = [
     "read_exposures",
 ]
 
-_RATE_UNITS = frozenset({"ELECTRONS/S", "ELECTRON/S", "E-/S", "ELECTRON / S"})
-_COUNT_UNITS = frozenset({"ELECTRONS", "ELECTRON", "E-"})
+RATE_UNITS = frozenset({"ELECTRONS/S", "ELECTRON/S", "E-/S", "ELECTRON / S"})
+COUNT_UNITS = frozenset({"ELECTRONS", "ELECTRON", "E-"})
 _NUMBER_RATE_UNITS = frozenset({"DN/S", "DN / S", "COUNTS/S", "COUNT/S"})
 _NUMBER_UNITS = frozenset({"DN", "ADU", "COUNTS", "COUNT"})
 _BRIGHTNESS_UNITS = frozenset({"MJY/SR", "MJY / SR"})
@@ -448,9 +448,9 @@ def _calibration(
     """Return what makes electron / s of a value, and the AB magnitude of one electron / s."""
     unit = str(header.get("BUNIT", detector.unit)).strip().upper()
     zero_point = _zero_point_ab(primary, header, detector)
-    if unit in _RATE_UNITS:
+    if unit in RATE_UNITS:
         return np.float32(1.0), zero_point
-    if unit in _COUNT_UNITS:
+    if unit in COUNT_UNITS:
         return np.float32(1.0 / exptime), zero_point
     if unit in _NUMBER_RATE_UNITS:
         return np.float32(gain), _brightness_zero_point(header, gain, zero_point)
@@ -458,7 +458,7 @@ def _calibration(
         return np.float32(gain / exptime), zero_point + 2.5 * np.log10(gain)
     if unit in _BRIGHTNESS_UNITS and header.get("PHOTMJSR", 0.0) > 0:
         return np.float32(gain / float(header["PHOTMJSR"])), _brightness_zero_point(header, gain, zero_point)
-    known = _RATE_UNITS | _COUNT_UNITS | _NUMBER_RATE_UNITS | _NUMBER_UNITS
+    known = RATE_UNITS | COUNT_UNITS | _NUMBER_RATE_UNITS | _NUMBER_UNITS
     msg = f"{path}: BUNIT {unit!r} is not allowed, it must be one of {sorted(known)}, or MJY/SR with a PHOTMJSR"
     raise InvalidInputError(msg)
 

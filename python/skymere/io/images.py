@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from skymere.wcs import Grid, fits_cards, wcs_from_cards
 __all__ = [
     "grid_of",
     "image_shape",
+    "images_of",
     "physical_cards",
     "read_grid",
     "read_image",
@@ -33,7 +34,7 @@ _FITS_BLOCK = 2880
 
 
 def read_grid(path: str | Path) -> Grid:
-    """Return the pixel grid of an image: of its SCI extension, or else of the first two-dimensional one.
+    """Return the pixel grid of an image, without its pixels: of its SCI extension, or else of the first 2-D one.
 
     Parameters
     ----------
@@ -47,7 +48,9 @@ def read_grid(path: str | Path) -> Grid:
     InvalidInputError
         When that has no celestial WCS.
     """
-    return read_image(path)[1]
+    path = Path(path)
+    with open_fits(path) as hdus:
+        return grid_of(hdus, path)[1]
 
 
 def image_shape(path: str | Path) -> tuple[int, int]:
@@ -63,9 +66,7 @@ def image_shape(path: str | Path) -> tuple[int, int]:
     NotFoundError, StorageError, FormatError, InvalidInputError
         As `read_image`.
     """
-    path = Path(path)
-    with open_fits(path) as hdus:
-        return grid_of(hdus, path)[1].shape
+    return read_grid(path).shape
 
 
 def read_image(path: str | Path) -> tuple[NDArray[np.float32], Grid]:
@@ -99,11 +100,7 @@ def grid_of(hdus: fits.HDUList, path: Path) -> tuple[Any, Grid]:
     InvalidInputError
         When it has no celestial WCS, or a singular one.
     """
-    images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
-    if not images:
-        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
-        raise FormatError(msg)
-    hdu = next((image for image in images if image.name == "SCI"), images[0])
+    hdu = _science(hdus, path)
     header = hdu.header
     cards = {key: header[key] for key in header if key and not isinstance(header[key], fits.card.Undefined)}
     try:
@@ -117,8 +114,30 @@ def grid_of(hdus: fits.HDUList, path: Path) -> tuple[Any, Grid]:
     return hdu, Grid(wcs=wcs, shape=hdu.shape)
 
 
+def images_of(hdus: fits.HDUList, path: Path) -> list[Any]:
+    """Return the extensions of an open file with a two-dimensional image, of which there is at least one.
+
+    Raises
+    ------
+    FormatError
+        When there is none.
+    """
+    images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
+    if not images:
+        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
+        raise FormatError(msg)
+    return images
+
+
+def _science(hdus: fits.HDUList, path: Path) -> Any:
+    images = images_of(hdus, path)
+    return next((image for image in images if image.name == "SCI"), images[0])
+
+
 def physical_cards(path: str | Path) -> dict[str, Any]:
-    """Return the LTV and LTM cards of a file, which say where the ``physical`` coordinates of DS9 are.
+    """Return the LTV and LTM cards of an image, which say where the ``physical`` coordinates of DS9 are.
+
+    They are those of the extension that `read_grid` reads, or those of the primary header where it has none.
 
     Parameters
     ----------
@@ -128,10 +147,13 @@ def physical_cards(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     NotFoundError, StorageError, FormatError
-        When the file is missing, unreadable or none.
+        When the file is missing, unreadable or holds no two-dimensional image.
     """
+    path = Path(path)
     with open_fits(path) as hdus:
-        return {key: value for hdu in hdus for key, value in hdu.header.items() if key.startswith(("LTV", "LTM"))}
+        headers = _science(hdus, path).header, hdus[0].header
+        found = ({key: header[key] for key in header if key.startswith(("LTV", "LTM"))} for header in headers)
+        return next((cards for cards in found if cards), {})
 
 
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
@@ -147,12 +169,9 @@ def read_mask(path: str | Path) -> NDArray[np.bool_]:
     NotFoundError, StorageError, FormatError
         When the file is missing, unreadable or holds no two-dimensional image.
     """
+    path = Path(path)
     with open_fits(path) as hdus:
-        for hdu in hdus:
-            if hdu.is_image and len(hdu.shape) == 2:
-                return np.asarray(hdu.data != 0)
-        msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
-        raise FormatError(msg)
+        return np.asarray(images_of(hdus, path)[0].data != 0)
 
 
 def write_image(
@@ -245,7 +264,8 @@ def write_image_rows(
         msg = f"{path}: cannot be written: {error.strerror or error}"
         raise StorageError(msg) from error
     finally:
-        staged.unlink(missing_ok=True)
+        with suppress(OSError):
+            staged.unlink()
 
 
 def write_with_data(

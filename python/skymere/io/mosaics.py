@@ -15,6 +15,7 @@ from astropy.io.fits.verify import VerifyWarning
 from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
+from skymere.io.exposures import COUNT_UNITS, RATE_UNITS
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, table_of_inputs
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
@@ -22,7 +23,8 @@ __all__ = ["exposure_ids_of", "read_mosaic", "read_noise", "unit_of", "write_mos
 
 # Rows of the context that are looked at together.
 _ROWS = 4096
-_UNITS = {"electron / s": "ELECTRONS/S"}
+_RATE, _COUNTS = "electron / s", "electron"
+_UNITS = {_RATE: "ELECTRONS/S", _COUNTS: "ELECTRONS"}
 
 
 def write_mosaic(
@@ -125,7 +127,7 @@ def _input_cards(mosaic: Mosaic, path: Path, i: int, given: InputHeader | None) 
         "OUCO": f"{path.name}[CTX,1]",
         "KERN": str(params.get("kernel", "")),
         "PIXF": params.get("pixfrac", ""),
-        "OUUN": "cps",
+        "OUUN": "cps" if mosaic.unit == _RATE else mosaic.unit,
         "FVAL": fill if np.isfinite(fill) else "INDEF",
         "SCAL": mosaic.grid.scale_arcsec,
     }
@@ -145,14 +147,17 @@ def _photometry(mosaic: Mosaic, inputs: Sequence[InputHeader]) -> Mapping[str, A
     """Return the keywords that make fluxes of SCI; those of the inputs may be of another unit."""
     if not np.isfinite(mosaic.zero_point_ab):
         return {}
-    cards: dict[str, Any] = {"PHOTFNU": (10.0 ** (-0.4 * (mosaic.zero_point_ab - 8.9)), "[Jy s / electron]")}
+    is_rate = mosaic.unit == _RATE
+    said = "[Jy s / electron]" if is_rate else "[Jy] of one SCI unit"
+    cards: dict[str, Any] = {"PHOTFNU": (10.0 ** (-0.4 * (mosaic.zero_point_ab - 8.9)), said)}
     for key in ("PHOTMODE", "PHOTPLAM", "PHOTBW"):
         found = {one.keyword(key) for one in inputs}
         if len(found) == 1 and None not in found:
             cards[key] = found.pop()
     if cards.get("PHOTPLAM", 0.0) > 0:
         exponent = -0.4 * (mosaic.zero_point_ab + 5.0 * np.log10(cards["PHOTPLAM"]) + 2.408)
-        cards |= {"PHOTFLAM": (10.0**exponent, "[erg / cm2 / Angstrom / electron]"), "PHOTZPT": -21.1}
+        said = "[erg / cm2 / Angstrom / electron]" if is_rate else "[erg / s / cm2 / Angstrom] of one SCI unit"
+        cards |= {"PHOTFLAM": (10.0**exponent, said), "PHOTZPT": -21.1}
     return cards
 
 
@@ -209,8 +214,12 @@ def exposure_ids_of(headers: Sequence[fits.Header], context: Any = None) -> tupl
 
 
 def unit_of(header: fits.Header) -> str:
-    """Return the unit of a mosaic by its header."""
-    return next((ours for ours, fits_unit in _UNITS.items() if fits_unit == header.get("BUNIT")), "electron / s")
+    """Return the unit of an image by its header; electrons per second where it says none."""
+    said = header.get("BUNIT")
+    unit = "" if said is None or isinstance(said, fits.card.Undefined) else str(said).strip()
+    if not unit or unit.upper() in RATE_UNITS:
+        return _RATE
+    return _COUNTS if unit.upper() in COUNT_UNITS else unit
 
 
 def read_mosaic(path: str | Path) -> Mosaic:

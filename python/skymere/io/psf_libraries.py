@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits
+from skymere.io.images import images_of
 
 __all__ = ["PsfLibrary", "read_psf_image", "read_psf_library"]
 
@@ -47,19 +48,18 @@ def read_psf_image(path: str | Path, *, extension: str = "") -> tuple[NDArray[np
     NotFoundError, StorageError, FormatError
         When the file is missing, unreadable or holds no image.
     InvalidInputError
-        When there is no such extension, or several and none is named.
+        When there is no such extension, or several of that name, or several and none is named.
     """
     path = Path(path)
     with open_fits(path) as hdus:
-        images = {hdu.name: hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2}
-        if not images:
-            msg = f"{path}: none of its extensions {[hdu.name for hdu in hdus]} is a two-dimensional image"
-            raise FormatError(msg)
-        name = extension.upper() if extension or len(images) > 1 else next(iter(images))
-        if name not in images:
-            msg = f"extension: {extension!r} is not allowed for {path}, it must be one of {list(images)}"
-            raise InvalidInputError(msg)
-        hdu = images[name]
+        images = images_of(hdus, path)
+        found = [hdu for hdu in images if not extension or hdu.name == extension.upper()]
+        if len(found) != 1:
+            names = [hdu.name for hdu in images]
+            own = [name for name in names if name and names.count(name) == 1]
+            msg = f"extension: {extension!r} is not allowed for {path}, it must be one of {own}"
+            raise InvalidInputError(msg if own == names else f"{msg}, the other images of {names} have no own name")
+        (hdu,) = found
         said = hdu.header.get("OVERSAMP", hdu.header.get("DET_SAMP"))
         return np.asarray(hdu.data, np.float32), None if said is None else float(said)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from skymere.datamodels import Sliceable, StoredMosaic
 from skymere.errors import InvalidInputError
 from skymere.io._open import open_fits
-from skymere.io.bands import weight_of, zero_point_of
-from skymere.io.images import grid_of
+from skymere.io.bands import name_and_zero_point, weight_of
+from skymere.io.images import grid_of, images_of
 from skymere.io.mosaics import exposure_ids_of, read_noise, unit_of
 from skymere.wcs import Grid
 
@@ -43,7 +43,7 @@ def open_band(
     Raises
     ------
     NotFoundError, StorageError, FormatError
-        When a file is missing, unreadable or holds no image.
+        When a file is missing, unreadable or holds no two-dimensional image, or a keyword is no number.
     InvalidInputError
         When there is no WCS, a shape differs, or weights and errors are given; when a window is read, for negative
         weights or errors.
@@ -57,7 +57,7 @@ def open_band(
         names = [hdu.name for hdu in hdus]
         image, grid = grid_of(hdus, path)
         data = _plane(path, image)
-        headers = [hdu.header for hdu in reversed(hdus)]
+        name, zero_point = name_and_zero_point(hdus, path, band=band, zero_point_ab=zero_point_ab)
         is_drizzled = weight is None and rms is None and {"SCI", "WHT"} <= set(names)
         stored = {name: _plane(path, found[name]) for name in ("WHT", "VAR", "CTX") if is_drizzled and name in found}
         primary, unit = hdus[0].header, unit_of(image.header)
@@ -75,14 +75,8 @@ def open_band(
         flat = context
         context = _Made(shape=(1, *grid.shape), make=lambda at: flat[at[1:]][np.newaxis])
     unknown = _Made(shape=grid.shape, make=lambda at: np.full(np.shape(data[at]), np.nan, np.float32))
-    keywords = {
-        key: value
-        for header in headers
-        for key in ("FILTER", "ZPAB", "PHOTFLAM", "PHOTPLAM")
-        if (value := header.get(key)) not in (None, "")
-    }
     return StoredMosaic(
-        band=band or str(keywords.get("FILTER", "")).strip().lower() or path.name.split(".")[0].lower(),
+        band=name,
         grid=grid,
         data=data,
         weight=weights,
@@ -90,7 +84,7 @@ def open_band(
         context=context,
         exposure_ids=exposure_ids_of((primary, image.header), context if "CTX" in stored else None),
         unit=unit,
-        zero_point_ab=zero_point_of(keywords) if zero_point_ab is None else zero_point_ab,
+        zero_point_ab=zero_point,
         weight_kind=primary.get("WHTKIND", "exposure_time") if is_drizzled else "inverse_variance",
         noise_correlation=float(primary.get("NOISECOR", 1.0)) if is_drizzled else 1.0,
         noise=noise,
@@ -115,17 +109,19 @@ def _plane(path: Path, hdu: Any) -> Any:
     is_plain = not isinstance(hdu, fits.CompImageHDU) and path.suffix != ".gz"
     if not is_plain or header.get("BSCALE", 1) != 1 or header.get("BZERO", 0) != 0 or "BLANK" in header:
         return np.array(hdu.data)
-    kind = f">{'f' if header['BITPIX'] < 0 else 'i'}{abs(header['BITPIX']) // 8}"
+    # FITS has integers of 16, 32 and 64 bits with a sign, but bytes without.
+    letter = "f" if header["BITPIX"] < 0 else "u" if header["BITPIX"] == 8 else "i"
+    kind = f">{letter}{abs(header['BITPIX']) // 8}"
     return np.memmap(path, dtype=kind, mode="r", offset=hdu.fileinfo()["datLoc"], shape=hdu.shape)
 
 
 def _weights(path: Path, grid: Grid, *, is_rms: bool) -> Sliceable:
     with open_fits(path) as hdus:
-        images = [hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2]
-        if not images or images[0].shape != grid.shape:
-            msg = f"{path}: shapes {[hdu.shape for hdu in images]} are not allowed, the image has {grid.shape}"
+        image = images_of(hdus, path)[0]
+        if image.shape != grid.shape:
+            msg = f"{path}: shape {image.shape} is not allowed, the image has {grid.shape}"
             raise InvalidInputError(msg)
-        values = _plane(path, images[0])
+        values = _plane(path, image)
     return _Made(
         shape=grid.shape,
         make=lambda at: weight_of(np.asarray(values[at], np.float32), "rms" if is_rms else "weight", path),

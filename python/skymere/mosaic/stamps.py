@@ -148,7 +148,8 @@ def cutouts(
     Raises
     ------
     InvalidInputError
-        When the size is not positive, a position is not finite, a column is missing, or the segmentation has no grid.
+        When the size is not positive, a position is not on the sky, a column is missing or a value in it no number, or
+        the segmentation has no grid.
 
     Examples
     --------
@@ -200,6 +201,30 @@ def cutouts(
     return found
 
 
+def _numbers(column: pl.Series, dtype: type[pl.Float64 | pl.Int64]) -> pl.Series:
+    """Return the numbers of a column, which may be written as text.
+
+    Raises
+    ------
+    InvalidInputError
+        When one is missing, or none of that kind.
+    """
+    kind = "whole number" if dtype == pl.Int64 else "number"
+    try:
+        found = column.cast(dtype, strict=False)
+        is_bad = found.is_null()
+        if column.dtype.is_float():
+            is_bad |= (found != column).fill_null(value=True)
+    except pl.exceptions.PolarsError as error:
+        msg = f"positions: column {column.name} of {column.dtype} is not allowed, each row must be a {kind}"
+        raise InvalidInputError(msg) from error
+    if is_bad.any():
+        row = is_bad.arg_true()[0]
+        msg = f"positions: {column.name} {column[row]!r} in row {row} is not allowed, it must be a {kind}"
+        raise InvalidInputError(msg)
+    return found
+
+
 def _positions(
     positions: ArrayLike | pl.DataFrame,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Sequence[int | None]]:
@@ -210,11 +235,15 @@ def _positions(
         if missing:
             msg = f"positions: columns {missing} are missing from {positions.columns}"
             raise InvalidInputError(msg)
-        ra, dec = (positions[names[name]].to_numpy().astype(np.float64) for name in ("ra", "dec"))
+        ra, dec = (_numbers(positions[names[name]], pl.Float64).to_numpy() for name in ("ra", "dec"))
         known = next((names[name] for name in _ID_NAMES if name in names), None)
-        labels = [None] * len(ra) if known is None else [int(v) for v in positions[known].to_list()]
+        labels = [None] * len(ra) if known is None else _numbers(positions[known], pl.Int64).to_list()
     else:
-        pairs = np.atleast_2d(np.asarray(positions, np.float64))
+        try:
+            pairs = np.atleast_2d(np.asarray(positions, np.float64))
+        except (TypeError, ValueError) as error:
+            msg = f"positions: {type(positions).__name__} is not allowed, it must be numbers, ra and dec [deg]: {error}"
+            raise InvalidInputError(msg) from None
         if pairs.ndim != 2 or pairs.shape[1] != 2:
             msg = f"positions: shape {pairs.shape} is not allowed, it must be (n, 2), ra and dec [deg]"
             raise InvalidInputError(msg)

@@ -190,8 +190,10 @@ def read_psf(
     if enclosed is not None and not 0 < enclosed <= 1:
         msg = f"enclosed: {enclosed} is not allowed, it must be positive and at most 1"
         raise InvalidInputError(msg)
-    psf = Psf(data=data, oversampling=oversampling or said or 1.0, has_pixel=has_pixel)
+    if oversampling is None:
+        oversampling = 1.0 if said is None else said
     try:
+        psf = Psf(data=data, oversampling=oversampling, has_pixel=has_pixel)
         found = check_psf(psf, limits=limits)
         if 0 in (data.shape[0] % 2, data.shape[1] % 2):
             psf = replace(psf, x=_middle(data.shape[1], found.x), y=_middle(data.shape[0], found.y))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal, localcontext
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def write_regions(regions: Iterable[Region], path: str | Path) -> Path:
     Raises
     ------
     InvalidInputError
-        When a text cannot stand in such a file: it holds a line break, or braces and both kinds of quotes.
+        When a text cannot stand in such a file: it holds a line break, braces and both kinds of quotes, or what is not
+        Unicode.
     StorageError
         When the file cannot be written.
     """
@@ -40,6 +42,9 @@ def write_regions(regions: Iterable[Region], path: str | Path) -> Path:
     except OSError as error:
         msg = f"{out}: cannot be written: {error.strerror}"
         raise StorageError(msg) from error
+    finally:
+        with suppress(OSError):
+            staged.unlink()
     return out
 
 
@@ -94,6 +99,11 @@ def _one_based(value: float) -> str:
 
 
 def _quoted(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        msg = f"text: {text!r} cannot stand in a region file: {error.reason}"
+        raise InvalidInputError(msg) from None
     if "\n" not in text and "\r" not in text:
         if not set("{}") & set(text):
             return f"{{{text}}}"

@@ -128,17 +128,21 @@ def edits_from_regions(kind: EditKind, regions: Iterable[Region], *, prefix: str
     [1, 2]
     """
     groups: list[list[Region]] = []
+    # The edit that the region before belongs to, which need not be the newest.
+    last: list[Region] = []
     shared: dict[str, list[Region]] = {}
     for region in regions:
         is_shared = (kind == "draw" and region.text != "") or (kind == "split" and isinstance(region, Point))
         if not region.is_include and groups:
-            groups[-1].append(region)
+            last.append(region)
         elif is_shared and region.text in shared:
-            shared[region.text].append(region)
+            last = shared[region.text]
+            last.append(region)
         else:
-            groups.append([region])
+            last = [region]
+            groups.append(last)
             if is_shared:
-                shared[region.text] = groups[-1]
+                shared[region.text] = last
     return [Edit(kind=kind, regions=tuple(g), edit_id=f"{prefix}{kind}-{i}") for i, g in enumerate(groups, 1)]
 
 

@@ -58,7 +58,7 @@ class MeasureImage:
     Raises
     ------
     InvalidInputError
-        When the shapes differ or a number is not allowed.
+        When the shapes differ, an error is negative or a number is not allowed.
     """
 
     data: ArrayLike
@@ -75,6 +75,9 @@ class MeasureImage:
         object.__setattr__(self, "data", data)
         if self.error is not None:
             error = as_image(np.atleast_2d(self.error), "error")
+            if bool((error < 0).any()):
+                msg = "error: negative values are not allowed"
+                raise InvalidInputError(msg)
             error = np.broadcast_to(error, shape) if np.ndim(self.error) == 0 else as_image(error, "error", shape=shape)
             object.__setattr__(self, "error", error)
         if self.mask is not None:

@@ -13,6 +13,7 @@ from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.regions import Box, Circle, Polygon, Region, to_sky
 from skymere.segmentation.detection import label
+from skymere.segmentation.planes import saturated_pixels
 from skymere.wcs import Grid
 
 __all__ = [
@@ -193,7 +194,7 @@ def star_regions(
     error : array_like, float32, shape (ny, nx), or float [unit]
         1 sigma of a pixel.
     saturated : array_like, bool, shape (ny, nx), or float [unit]
-        Pixels that are saturated, or the level above which they are.
+        Pixels that are saturated, or the level from which pixels are.
     mask : array_like, bool, shape (ny, nx), optional
         True = do not use.
     min_area : int, optional
@@ -238,8 +239,7 @@ def star_regions(
         msg = "error: values that are not positive are not allowed"
         raise InvalidInputError(msg)
     with np.errstate(invalid="ignore"):
-        is_level = np.ndim(saturated) == 0
-        groups = image > float(np.asarray(saturated)) if is_level else as_mask(saturated, "saturated", shape=shape)
+        groups = saturated_pixels(image, saturated)
         snr = np.where(np.isfinite(sigma), image / sigma, np.nan)
     if mask is not None:
         snr = np.where(as_mask(mask, "mask", shape=shape), np.nan, snr)
@@ -311,7 +311,9 @@ def _peaks(lengths: NDArray[np.float64]) -> list[int]:
         apart = [min(abs(int(i) - j), _N_ANGLES - abs(int(i) - j)) for j in chosen]
         if all(gap > 15 for gap in apart):
             longest = [int(i) + k for k in range(-15, 16) if lengths[(int(i) + k) % _N_ANGLES] >= 0.9 * lengths[i]]
-            chosen.append(round(float(np.mean(longest))) % _N_ANGLES)
+            # The middle may lie in a gap, where there is no spike.
+            middle = round(float(np.mean(longest)))
+            chosen.append(min(longest, key=lambda angle: abs(angle - middle)) % _N_ANGLES)
     return chosen
 
 

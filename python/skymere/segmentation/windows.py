@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from skymere.errors import InvalidInputError
 
 __all__ = ["Window", "partition", "widened"]
@@ -18,7 +20,10 @@ def partition(shape: tuple[int, int], blocks: int | Iterable[tuple[slice, slice]
     InvalidInputError
         When they overlap or leave out a pixel.
     """
-    windows = list(_squares(shape, blocks)) if isinstance(blocks, int) else [_window(block, shape) for block in blocks]
+    if isinstance(blocks, int | np.integer):
+        windows = list(_squares(shape, int(blocks)))
+    else:
+        windows = [_window(block, shape) for block in blocks]
     _check_partition(windows, shape)
     return windows
 

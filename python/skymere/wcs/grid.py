@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from astropy.wcs import WCS
+from astropy.wcs import WCS, NoConvergence
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
@@ -189,9 +189,17 @@ class Grid:
     def pixels(
         self, ra: NDArray[np.float64], dec: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return 0-based ``x, y`` [pix] of sky positions [deg]."""
-        x, y = self.wcs.all_world2pix(ra, dec, 0)
-        return np.asarray(x), np.asarray(y)
+        """Return 0-based ``x, y`` [pix] of sky positions [deg]; NaN where the image has no place for them."""
+        if not self.wcs.has_distortion:
+            x, y = self.wcs.all_world2pix(ra, dec, 0)
+            return np.asarray(x), np.asarray(y)
+        ra, dec = np.broadcast_arrays(ra, dec)
+        sky = np.column_stack([np.ravel(ra), np.ravel(dec)]).astype(np.float64)
+        found = np.full(sky.shape, np.nan)
+        has_place = np.isfinite(self.wcs.wcs_world2pix(sky, 0)).all(axis=1)
+        if has_place.any():
+            found[has_place] = _undistorted(self.wcs, sky[has_place])
+        return found[:, 0].reshape(ra.shape), found[:, 1].reshape(ra.shape)
 
     def outline(self) -> str:
         """Return the corners as an STC-S polygon, ICRS."""
@@ -234,6 +242,18 @@ def mean_rotation(footprints: Iterable[tuple[Any, tuple[int, int]]]) -> float:
         raise InvalidInputError(msg)
     east, north = directions.mean(axis=0)
     return float(np.rad2deg(np.arctan2(east, north)))
+
+
+def _undistorted(wcs: WCS, sky: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ``(n, 2)`` pixels, NaN where the inverse of the distortion does not converge: far from the image."""
+    try:
+        return np.asarray(wcs.all_world2pix(sky, 0))
+    except NoConvergence as failure:
+        found = np.array(failure.best_solution)
+        for bad in (failure.divergent, failure.slow_conv):
+            if bad is not None:
+                found[bad] = np.nan
+        return found
 
 
 def _up(wcs: Any, shape: tuple[int, int]) -> NDArray[np.float64]:
