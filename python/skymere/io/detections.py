@@ -61,12 +61,7 @@ def write_detection(
     -----
     ``x`` and ``y`` are 0-based. The table has a row for each source, where `make_detect` has one row of arrays.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{folder}: cannot be made: {error.strerror}"
-        raise StorageError(msg) from error
+    folder = _made(folder)
     missing = [name for name in _COLUMNS if name not in (*table.columns, "id")]
     found = np.unique(labels)
     if missing or not np.array_equal(np.sort(table["label"].to_numpy()), found[found > 0]):
@@ -108,10 +103,9 @@ def write_detection_rows(
     Raises
     ------
     StorageError
-        When a file cannot be written.
+        When the folder cannot be made, or a file cannot be written.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _made(folder)
     ny, nx = shape
     step = max(1, block_pix**2 // nx)
 
@@ -127,6 +121,17 @@ def write_detection_rows(
     for name, of, dtype, more in planes:
         write_image_rows(rows(of), folder / f"det_{name}.fits", shape=shape, dtype=dtype, wcs=wcs, **more)
     write_sources(table, folder / "det_cat.fits", flux_unit=flux_unit)
+
+
+def _made(folder: str | Path) -> Path:
+    """Return a folder that is there."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder}: cannot be made: {error.strerror}"
+        raise StorageError(msg) from error
+    return folder
 
 
 def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJy") -> None:
