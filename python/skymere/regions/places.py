@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from astropy.wcs import NoConvergence
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
@@ -35,10 +34,7 @@ class LocalAxes:
 
 def pixel_positions(grid: Grid, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``(n, 2)`` 0-based ``x, y`` of ``(n, 2)`` ``ra, dec`` [deg]; NaN where the projection has no place."""
-    try:
-        return np.column_stack(grid.pixels(positions[:, 0], positions[:, 1]))
-    except NoConvergence:
-        return np.full(positions.shape, np.nan)
+    return np.column_stack(grid.pixels(positions[:, 0], positions[:, 1]))
 
 
 def local_axes(centre: Pair, grid: Grid | None) -> LocalAxes:
