@@ -262,6 +262,18 @@ def test_what_is_no_part_of_a_source_and_too_faint_itself_is_sky() -> None:
     assert (whole.labels[40, 58], found.n_sources, found.labels[40, 58]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("params", [DeblendParams(), LEVELS], ids=["saddles", "levels"])
+def test_a_label_in_several_pieces_is_parted_and_keeps_its_pixels(params: DeblendParams) -> None:
+    y, x = np.mgrid[:80, :120]
+    image = sum(h * np.exp(-((x - cx) ** 2 + (y - 40.0) ** 2) / 18) for h, cx in ((60.0, 30.0), (40.0, 90.0)))
+    labels = (image > 1).astype(np.int32)
+    # A third piece, of fewer pixels than a source has.
+    labels[70, 60] = 1
+    parts = deblend(image.astype(np.float32), SegmentationMap(labels=labels), params=params)
+    assert np.array_equal(parts.labels > 0, labels > 0)
+    assert (parts.n_sources, parts.labels[40, 30], parts.labels[40, 90]) == (2, 1, 2)
+
+
 def test_a_split_leaves_no_source_below_the_least_area() -> None:
     for seed, parts in product(range(4), (DeblendParams(), LEVELS)):
         found = detect(field(seed=seed), error=1.0, params=DetectParams(min_area=12, deblend=parts))
