@@ -200,8 +200,8 @@ impl Photometer<'_> {
                 let independent: f64 = factors
                     .rows(variance.shape())
                     .flat_map(|(_, i, factors)| factors.iter().zip(&variance.pixels()[i..]))
+                    .filter(|(_, v)| v.is_finite())
                     .map(|(u, &v)| u * u * f64::from(v))
-                    .filter(|v| v.is_finite())
                     .sum();
                 self.noise_correlation.powi(2) * independent
             }

@@ -157,6 +157,9 @@ pub(super) fn position_errors(
         level.add(x, y, 1.0);
         image.variance_of_sum(&unfiltered.factors(&level)).sqrt() / own(s.x, s.y)
     });
+    if highest.is_some() && !(relative.is_finite() && relative > 0.0) {
+        return PositionErrors::UNKNOWN;
+    }
     let (mut by_x, mut by_y) = (0.0, 0.0);
     for (x, y, value) in finite {
         let counts = highest.map_or(1.0, |s| {
