@@ -196,6 +196,9 @@ def test_wrong_input_is_named() -> None:
         aperture_flux(image, 1.0, 1.0, a=0.0)
     with pytest.raises(InvalidInputError, match="one length"):
         aperture_flux(image, [1.0, 2.0], [1.0, 2.0, 3.0], a=1.0)
+    for extent in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(InvalidInputError, match=f"extent: {extent} is not allowed, it must be positive"):
+            kron_radius(image, 1.0, 1.0, a=1.0, b=1.0, extent=extent)
     with pytest.raises(InvalidInputError, match="neighbours"):
         MeasureParams(neighbours="maybe")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"aperture_diameters_pix\[1\]"):
