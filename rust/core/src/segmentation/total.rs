@@ -16,7 +16,7 @@ const REACH_KRON: f64 = 1.6;
 const LEAST_REACH: f64 = 7.5;
 /// Part of a zone that may be missing.
 const MAX_MISSING: f64 = 0.5;
-/// A profile ends at this many half-light radii, as the de Vaucouleurs profiles of the SDSS do.
+/// Logarithm of the number of half-light radii at which a profile ends: 8, as for the de Vaucouleurs profiles of the SDSS.
 const LN_END: f64 = 2.079_441_541_679_836;
 /// Real profiles differ from a Sersic one by about this fraction of a zone's flux.
 const PROFILE_SCATTER: f64 = 0.0095;
