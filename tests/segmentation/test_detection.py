@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import skymere
+from skymere._rust import segmentation as _rust
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.segmentation import (
@@ -327,6 +328,28 @@ def test_an_image_without_a_usable_pixel_is_an_error() -> None:
         detect(image, weight=image)
     with pytest.raises(NoDataError, match="none of the 400 pixels"):
         detect(image, error=1.0, mask=image == 0)
+
+
+def test_the_kernels_refuse_levels_and_spacings_that_do_not_exist() -> None:
+    image = np.ones((4, 4), dtype=np.float32)
+    given = {"threshold": 0.0, "sigma": 1.0, "min_area": 1, "connectivity": 8, "saddles": None}
+    for n_levels in (0, 65536):
+        with pytest.raises(InvalidInputError, match=f"n_levels: {n_levels} is not allowed"):
+            _rust.deblend(image, image.astype(np.int32), deblend_levels=(n_levels, "sinh", 0.01, False), **given)
+    with pytest.raises(InvalidInputError, match='spacing: "even" is not known'):
+        _rust.deblend(image, image.astype(np.int32), deblend_levels=(4, "even", 0.01, False), **given)
+
+
+def test_a_detector_that_is_finished_takes_no_more_windows() -> None:
+    given = {"threshold": 2.0, "extent": 2.0, "is_filtered": True, "connectivity": 8, "min_area": 1}
+    unused = {"deblend_levels": None, "saddles": None, "sharp_kernel": None, "clean": None}
+    detector = _rust.Detector(4, 4, None, **given, **unused)
+    window = (np.ones((4, 4), dtype=np.float32), None, 1.0, None, (0, 0), ([0, 4], [0, 4]))
+    detector.add(*window)
+    detector.finish()
+    for again in (lambda: detector.add(*window), detector.finish, detector.margin):
+        with pytest.raises(InvalidInputError, match="already finished"):
+            again()
 
 
 def test_wrong_input_is_named() -> None:

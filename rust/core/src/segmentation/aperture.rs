@@ -18,6 +18,21 @@ pub enum Neighbours {
     Keep,
 }
 
+impl Neighbours {
+    /// The rule of this name.
+    ///
+    /// # Errors
+    /// [`SegmentationError::Neighbours`].
+    pub fn from_name(name: &str) -> Result<Self, SegmentationError> {
+        match name {
+            "mirror" => Ok(Self::Mirror),
+            "blank" => Ok(Self::Blank),
+            "keep" => Ok(Self::Keep),
+            other => Err(SegmentationError::Neighbours(other.to_owned())),
+        }
+    }
+}
+
 /// An elliptical aperture [pix]; `theta` from x towards y [rad].
 #[derive(Clone, Copy, Debug)]
 pub struct Aperture {
@@ -473,25 +488,19 @@ pub struct ApertureSums {
 
 /// The apertures of rows `(x, y, a, b, theta)`, each with its owner.
 pub(super) fn rows<'a>(
-    table: &'a [f64],
+    table: &'a [[f64; 5]],
     owner: &'a [i32],
 ) -> Result<impl IndexedParallelIterator<Item = (Aperture, i32)> + 'a, SegmentationError> {
-    if owner.len() * 5 != table.len() {
+    if owner.len() != table.len() {
         return Err(SegmentationError::Length {
             name: "label",
             found: owner.len(),
-            expected: table.len() / 5,
+            expected: table.len(),
         });
     }
-    Ok(table.par_chunks_exact(5).zip(owner).map(|(row, &label)| {
-        let aperture = Aperture {
-            x: row[0],
-            y: row[1],
-            a: row[2],
-            b: row[3],
-            theta: row[4],
-        };
-        (aperture, label)
+    Ok(table.par_iter().zip(owner).map(|(row, &label)| {
+        let &[x, y, a, b, theta] = row;
+        (Aperture { x, y, a, b, theta }, label)
     }))
 }
 
@@ -501,7 +510,7 @@ pub(super) fn rows<'a>(
 /// When the shapes or the lengths differ.
 pub fn sum_apertures(
     photometer: &Photometer<'_>,
-    apertures: &[f64],
+    apertures: &[[f64; 5]],
     owner: &[i32],
 ) -> Result<ApertureSums, SegmentationError> {
     let photometer = photometer.checked()?;

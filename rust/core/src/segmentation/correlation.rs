@@ -26,8 +26,11 @@ impl<'a> Correlation<'a> {
         class_map: Plane<'a, u8>,
         weight: Option<Plane<'a, f32>>,
     ) -> Result<Self, SegmentationError> {
+        if side.is_multiple_of(2) {
+            return Err(SegmentationError::EvenKernels(side));
+        }
         let expected = n_classes * side * side;
-        if side.is_multiple_of(2) || kernels.len() != expected {
+        if kernels.len() != expected {
             return Err(SegmentationError::Length {
                 name: "kernels",
                 found: kernels.len(),
@@ -466,7 +469,11 @@ mod tests {
     fn kernels_that_are_no_odd_squares_are_refused() {
         let class = [0_u8];
         let class_map = Plane::new("class_map", &class, (1, 1)).unwrap();
-        assert!(Correlation::new(&[1.0; 4], (1, 2), class_map, None).is_err());
-        assert!(Correlation::new(&[1.0; 8], (1, 3), class_map, None).is_err());
+        let said = |kernels: &[f64], side| {
+            let outcome = Correlation::new(kernels, (1, side), class_map, None);
+            outcome.unwrap_err().to_string()
+        };
+        assert!(said(&[1.0; 16], 4).contains("sides of 4 pixels"));
+        assert!(said(&[1.0; 8], 3).contains("8 entries"));
     }
 }

@@ -25,23 +25,7 @@ pub struct Window<'a> {
     pub core: ([usize; 2], [usize; 2]),
 }
 
-impl<'a> Window<'a> {
-    /// The whole image.
-    pub(super) fn whole(
-        data: Plane<'a, f32>,
-        noise: Noise<'a>,
-        mask: Option<Plane<'a, bool>>,
-    ) -> Self {
-        let (ny, nx) = data.shape();
-        Self {
-            data,
-            noise,
-            mask,
-            origin: (0, 0),
-            core: ([0, ny], [0, nx]),
-        }
-    }
-
+impl Window<'_> {
     fn checked(self) -> Result<Self, SegmentationError> {
         let shape = self.data.shape();
         self.mask.map(|m| m.of_shape("mask", shape)).transpose()?;
