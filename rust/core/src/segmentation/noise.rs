@@ -120,12 +120,7 @@ pub fn negative_depths(
     let mask = mask.map(|m| m.of_shape("mask", (ny, nx))).transpose()?;
     let noise = noise.of_shape((ny, nx))?;
     let weight_of = noise.weights(mask, true);
-    let filter = Filter {
-        data,
-        kernel,
-        weight_of: &weight_of,
-        with_noise: true,
-    };
+    let filter = Filter::matched(data, kernel, &weight_of);
     let unit = noise.unit();
     let depths: Vec<Vec<f32>> = rows
         .par_iter()

@@ -97,12 +97,9 @@ impl Scan {
         };
         let matched_weight = noise.weights(mask, true);
         let sharp = match &params.deblend {
-            Deblending::Saddles(_, Some(kernel)) => Some(Filter {
-                data,
-                kernel,
-                weight_of: &matched_weight,
-                with_noise: true,
-            }),
+            Deblending::Saddles(_, Some(kernel)) => {
+                Some(Filter::matched(data, kernel, &matched_weight))
+            }
             _ => None,
         };
         let scanner = Scanner {
