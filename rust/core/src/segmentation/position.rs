@@ -6,7 +6,7 @@ use super::correlation::Factors;
 use super::label::Run;
 
 /// Slope of the logistic function that is closest to the normal distribution.
-pub(super) const LOGISTIC: f64 = 1.702;
+const LOGISTIC: f64 = 1.702;
 
 /// Errors of a centre `(x, y)`, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ impl Saddle {
 }
 
 /// Integral of the standard normal distribution, by the logistic function closest to it.
-fn above(z: f64) -> f64 {
+pub(super) fn above(z: f64) -> f64 {
     1.0 / (1.0 + (-LOGISTIC * z).exp())
 }
 
