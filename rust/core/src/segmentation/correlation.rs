@@ -366,6 +366,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::{Neighbours, Photometer};
 
     /// Covariance by its definition, over all pairs.
     fn slow(
@@ -462,7 +463,18 @@ mod tests {
         let mut factors = Factors::zeros((0, 2), (0, 2));
         factors.add(1, 1, f64::NAN);
         let variance = Plane::new("variance", &ones, (3, 3)).unwrap();
-        assert!(correlation.variance(&factors, variance).is_nan());
+        for correlation in [Some(&correlation), None] {
+            let photometer = Photometer {
+                data: variance,
+                variance: Some(variance),
+                mask: None,
+                labels: None,
+                neighbours: Neighbours::Keep,
+                noise_correlation: 1.0,
+                correlation,
+            };
+            assert!(photometer.variance_of_sum(&factors).is_nan());
+        }
     }
 
     #[test]
