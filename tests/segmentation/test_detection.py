@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import skymere
+from skymere._rust import segmentation as _rust
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.segmentation import (
@@ -262,6 +263,18 @@ def test_what_is_no_part_of_a_source_and_too_faint_itself_is_sky() -> None:
     assert (whole.labels[40, 58], found.n_sources, found.labels[40, 58]) == (1, 1, 0)
 
 
+@pytest.mark.parametrize("params", [DeblendParams(), LEVELS], ids=["saddles", "levels"])
+def test_a_label_in_several_pieces_is_parted_and_keeps_its_pixels(params: DeblendParams) -> None:
+    y, x = np.mgrid[:80, :120]
+    image = sum(h * np.exp(-((x - cx) ** 2 + (y - 40.0) ** 2) / 18) for h, cx in ((60.0, 30.0), (40.0, 90.0)))
+    labels = (image > 1).astype(np.int32)
+    # A third piece, of fewer pixels than a source has.
+    labels[70, 60] = 1
+    parts = deblend(image.astype(np.float32), SegmentationMap(labels=labels), params=params)
+    assert np.array_equal(parts.labels > 0, labels > 0)
+    assert (parts.n_sources, parts.labels[40, 30], parts.labels[40, 90]) == (2, 1, 2)
+
+
 def test_a_split_leaves_no_source_below_the_least_area() -> None:
     for seed, parts in product(range(4), (DeblendParams(), LEVELS)):
         found = detect(field(seed=seed), error=1.0, params=DetectParams(min_area=12, deblend=parts))
@@ -315,6 +328,28 @@ def test_an_image_without_a_usable_pixel_is_an_error() -> None:
         detect(image, weight=image)
     with pytest.raises(NoDataError, match="none of the 400 pixels"):
         detect(image, error=1.0, mask=image == 0)
+
+
+def test_the_kernels_refuse_levels_and_spacings_that_do_not_exist() -> None:
+    image = np.ones((4, 4), dtype=np.float32)
+    given = {"threshold": 0.0, "sigma": 1.0, "min_area": 1, "connectivity": 8, "saddles": None}
+    for n_levels in (0, 65536):
+        with pytest.raises(InvalidInputError, match=f"n_levels: {n_levels} is not allowed"):
+            _rust.deblend(image, image.astype(np.int32), deblend_levels=(n_levels, "sinh", 0.01, False), **given)
+    with pytest.raises(InvalidInputError, match='spacing: "even" is not known'):
+        _rust.deblend(image, image.astype(np.int32), deblend_levels=(4, "even", 0.01, False), **given)
+
+
+def test_a_detector_that_is_finished_takes_no_more_windows() -> None:
+    given = {"threshold": 2.0, "extent": 2.0, "is_filtered": True, "connectivity": 8, "min_area": 1}
+    unused = {"deblend_levels": None, "saddles": None, "sharp_kernel": None, "clean": None}
+    detector = _rust.Detector(4, 4, None, **given, **unused)
+    window = (np.ones((4, 4), dtype=np.float32), None, 1.0, None, (0, 0), ([0, 4], [0, 4]))
+    detector.add(*window)
+    detector.finish()
+    for again in (lambda: detector.add(*window), detector.finish, detector.margin):
+        with pytest.raises(InvalidInputError, match="already finished"):
+            again()
 
 
 def test_wrong_input_is_named() -> None:

@@ -77,6 +77,37 @@ def test_the_pull_of_positions_is_one() -> None:
     assert width == pytest.approx(1.0, abs=0.05)
 
 
+@pytest.mark.parametrize("noise", [0.0, np.nan])
+def test_positions_of_a_blend_whose_saddle_has_no_noise_have_no_errors(noise: float) -> None:
+    y, x = np.mgrid[:60, :80]
+    image = sum(h * np.exp(-((x - cx) ** 2 + (y - 30.0) ** 2) / 18) for h, cx in ((90.0, 32.0), (60.0, 44.0)))
+    segmentation = detect(image, error=0.5)
+    assert segmentation.n_sources == 2
+    params = MeasureParams(kernel=None)
+    plain = measure(segmentation, {"r": MeasureImage(data=image, error=0.5)}, params=params).table
+    assert (plain["x_err"] > 0).all()
+    # Where the segments touch.
+    error = np.full(image.shape, 0.5)
+    error[:, 34:44] = noise
+    found = measure(segmentation, {"r": MeasureImage(data=image, error=error)}, params=params).table
+    for name in ("x_err", "y_err"):
+        assert found[name].is_nan().all()
+
+
+def test_a_missing_pixel_between_the_sources_of_a_blend_leaves_their_positions_and_errors() -> None:
+    y, x = np.mgrid[:60, :80]
+    image = sum(h * np.exp(-((x - cx) ** 2 + (y - 30.0) ** 2) / 18) for h, cx in ((90.0, 32.0), (60.0, 44.0)))
+    segmentation = detect(image, error=0.5)
+    params = MeasureParams(kernel=None)
+    plain = measure(segmentation, {"r": MeasureImage(data=image, error=0.5)}, params=params).table
+    touch = np.argwhere((segmentation.labels[:, :-1] == 1) & (segmentation.labels[:, 1:] == 2))
+    holed = image.copy()
+    holed[tuple(touch[0])] = np.nan
+    found = measure(segmentation, {"r": MeasureImage(data=holed, error=0.5)}, params=params).table
+    for name in ("x", "y", "x_err", "y_err"):
+        np.testing.assert_allclose(found[name], plain[name], rtol=1e-2)
+
+
 def test_noise_correlation_multiplies_every_error() -> None:
     scene = _scene()
     segmentation = detect(scene, error=1.0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import skymere
+from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError
 from skymere.segmentation import (
@@ -17,6 +18,7 @@ from skymere.segmentation import (
     kron_radius,
     measure,
 )
+from skymere.segmentation.planes import parts_of
 from skymere.wcs import Grid
 
 
@@ -196,6 +198,9 @@ def test_wrong_input_is_named() -> None:
         aperture_flux(image, 1.0, 1.0, a=0.0)
     with pytest.raises(InvalidInputError, match="one length"):
         aperture_flux(image, [1.0, 2.0], [1.0, 2.0, 3.0], a=1.0)
+    for extent in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(InvalidInputError, match=f"extent: {extent} is not allowed, it must be positive"):
+            kron_radius(image, 1.0, 1.0, a=1.0, b=1.0, extent=extent)
     with pytest.raises(InvalidInputError, match="neighbours"):
         MeasureParams(neighbours="maybe")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"aperture_diameters_pix\[1\]"):
@@ -205,6 +210,23 @@ def test_wrong_input_is_named() -> None:
     for error in (-1.0, np.where(np.eye(3), np.nan, -1.0), np.full((3, 3), -np.inf)):
         with pytest.raises(InvalidInputError, match="error: negative values are not allowed"):
             MeasureImage(data=np.ones((3, 3)), error=error)
+
+
+def test_the_kernels_refuse_tables_and_words_that_do_not_exist() -> None:
+    image = parts_of(MeasureImage(data=np.ones((10, 10), dtype=np.float32)), "image", shape=None)
+    owner = np.zeros(6, dtype=np.int32)
+    with pytest.raises(InvalidInputError, match="apertures: 6 columns are not allowed, it must have 5"):
+        _rust.sum_apertures(image, None, np.ones((5, 6)), owner, neighbours="keep")
+    with pytest.raises(InvalidInputError, match="ellipses: 6 columns are not allowed, it must have 5"):
+        _rust.kron_radii(image, None, np.ones((5, 6)), owner, extent=6.0, neighbours="keep")
+    with pytest.raises(InvalidInputError, match='neighbours: "hide" is not known'):
+        _rust.sum_apertures(image, None, np.ones((6, 5)), owner, neighbours="hide")
+    params = {"aperture_radii": [], "kron_factor": 2.5, "kron_min_radius": 3.5, "kron_extent": 6.0}
+    given = (np.ones((10, 10), dtype=np.int32), image, None, [])
+    with pytest.raises(InvalidInputError, match="shapes: 5 columns are not allowed, it must have 6"):
+        _rust.measure(*given, np.ones((1, 5)), None, **params, neighbours="keep", is_extended=False)
+    with pytest.raises(InvalidInputError, match='neighbours: "hide" is not known'):
+        _rust.measure(*given, None, None, **params, neighbours="hide", is_extended=False)
 
 
 def test_held_shapes_stay_as_they_are_given() -> None:

@@ -171,6 +171,9 @@ def kron_radius(
     Kron 1980, ApJS 43, 305.
     """
     check_neighbours(neighbours)
+    if not 0 < extent < np.inf:
+        msg = f"extent: {extent} is not allowed, it must be positive"
+        raise InvalidInputError(msg)
     rows, owner = _rows((x, y, a, b, theta), label)
     parts = parts_of(image, "image", shape=None if segmentation is None else segmentation.shape)
     labels = None if segmentation is None else segmentation.labels

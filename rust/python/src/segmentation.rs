@@ -18,6 +18,7 @@ type Image<'py, T> = PyReadonlyArray2<'py, T>;
 type Column<'py> = Bound<'py, PyArray1<f64>>;
 type Labels<'py> = (Bound<'py, PyArray2<i32>>, usize);
 type Positions<'py> = Bound<'py, PyArray1<usize>>;
+type LevelParts = (usize, String, f64, bool);
 type PeakLabels<'py> = (Bound<'py, PyArray2<i32>>, Positions<'py>, Positions<'py>);
 
 fn checked<T>(py: Python<'_>, outcome: Result<T, SegmentationError>) -> PyResult<T> {
@@ -39,34 +40,25 @@ fn noise_of(is_filtered: bool) -> NoiseOf {
     }
 }
 
-fn neighbours_of(name: &str) -> Neighbours {
-    match name {
-        "mirror" => Neighbours::Mirror,
-        "blank" => Neighbours::Blank,
-        _ => Neighbours::Keep,
-    }
-}
-
-fn levels((n_levels, spacing, contrast, is_random): (usize, String, f64, bool)) -> DeblendParams {
-    DeblendParams {
+fn levels(
+    py: Python<'_>,
+    (n_levels, spacing, contrast, is_random): LevelParts,
+) -> PyResult<DeblendParams> {
+    Ok(DeblendParams {
         n_levels,
-        spacing: match spacing.as_str() {
-            "linear" => Spacing::Linear,
-            "sinh" => Spacing::Sinh,
-            _ => Spacing::Exponential,
-        },
+        spacing: checked(py, Spacing::from_name(&spacing))?,
         contrast,
         assignment: if is_random {
             Assignment::Random
         } else {
             Assignment::Likeliest
         },
-    }
+    })
 }
 
 fn deblending(
     py: Python<'_>,
-    by_levels: Option<(usize, String, f64, bool)>,
+    by_levels: Option<LevelParts>,
     at_saddles: Option<(f64, f64)>,
     sharp_kernel: Option<&Image<'_, f32>>,
 ) -> PyResult<Deblending> {
@@ -80,8 +72,9 @@ fn deblending(
         };
         Deblending::Saddles(params, sharp)
     });
+    let by_levels = by_levels.map(|params| levels(py, params)).transpose()?;
     Ok(by_levels
-        .map(|params| Deblending::Levels(levels(params)))
+        .map(Deblending::Levels)
         .or(saddles)
         .unwrap_or(Deblending::None))
 }
@@ -213,7 +206,7 @@ impl Detector {
         is_filtered: bool,
         connectivity: usize,
         min_area: usize,
-        deblend_levels: Option<(usize, String, f64, bool)>,
+        deblend_levels: Option<LevelParts>,
         saddles: Option<(f64, f64)>,
         sharp_kernel: Option<Image<'_, f32>>,
         clean: Option<f64>,
@@ -228,12 +221,14 @@ impl Detector {
             clean,
         };
         let kernel = kernel_of(py, kernel.as_ref())?;
-        Ok(Self(Some(core::Detector::new((ny, nx), kernel, params))))
+        let detector = checked(py, core::Detector::new((ny, nx), kernel, params))?;
+        Ok(Self(Some(detector)))
     }
 
     /// Rows and columns that a window needs around its core.
-    fn margin(&self) -> (usize, usize) {
-        self.0.as_ref().map_or((0, 0), core::Detector::margin)
+    fn margin(&self, py: Python<'_>) -> PyResult<(usize, usize)> {
+        let detector = self.0.as_ref().ok_or(SegmentationError::Finished);
+        Ok(checked(py, detector)?.margin())
     }
 
     /// Look at a window; `core` is its part without margin, `((y0, y1), (x0, x1))` counted in the window.
@@ -255,20 +250,14 @@ impl Detector {
             origin,
             core,
         };
-        let detector = self.0.as_mut();
-        threads::run(py, || detector.map_or(Ok(()), |d| d.add(&window)))
+        let detector = checked(py, self.0.as_mut().ok_or(SegmentationError::Finished))?;
+        threads::run(py, || detector.add(&window))
     }
 
     /// Join what was found; the detector is empty afterwards.
     fn finish(&mut self, py: Python<'_>) -> PyResult<Detected> {
-        let detector = self.0.take();
-        threads::run(py, || {
-            detector.map_or(
-                Err(SegmentationError::NoGoodPixel(0)),
-                core::Detector::finish,
-            )
-        })
-        .map(Detected)
+        let detector = checked(py, self.0.take().ok_or(SegmentationError::Finished))?;
+        threads::run(py, || detector.finish()).map(Detected)
     }
 }
 
@@ -310,7 +299,7 @@ fn deblend<'py>(
     sigma: f32,
     min_area: usize,
     connectivity: usize,
-    deblend_levels: Option<(usize, String, f64, bool)>,
+    deblend_levels: Option<LevelParts>,
     saddles: Option<(f64, f64)>,
 ) -> PyResult<Labels<'py>> {
     let deblending = deblending(py, deblend_levels, saddles, None)?;
@@ -397,15 +386,33 @@ impl ImageParts<'_> {
             variance: image.variance,
             mask: image.mask,
             labels,
-            neighbours: neighbours_of(neighbours),
+            neighbours: checked(py, Neighbours::from_name(neighbours))?,
             noise_correlation: image.noise_correlation,
             correlation: image.correlation,
         })
     }
 }
 
+/// The rows of a table of `N` columns.
+fn rows_of<'a, const N: usize>(
+    py: Python<'_>,
+    name: &'static str,
+    table: &'a PyReadonlyArray2<'_, f64>,
+) -> PyResult<&'a [[f64; N]]> {
+    let found = table.as_array().ncols();
+    let columns = (found == N)
+        .then_some(())
+        .ok_or(SegmentationError::Columns {
+            name,
+            found,
+            expected: N,
+        });
+    checked(py, columns)?;
+    Ok(table.as_slice()?.as_chunks().0)
+}
+
 /// Rows `(x, y, a, b, theta, kron_radius)`.
-fn held_shapes(rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
+fn held_shapes(py: Python<'_>, rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
     let shape = |row: &[f64; 6]| {
         let &[x, y, a, b, theta, kron_radius] = row;
         HeldShape {
@@ -417,7 +424,7 @@ fn held_shapes(rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec<HeldShape>> {
             kron_radius,
         }
     };
-    Ok(rows.as_slice()?.as_chunks().0.iter().map(shape).collect())
+    Ok(rows_of(py, "shapes", rows)?.iter().map(shape).collect())
 }
 
 /// Shapes and fluxes of all segments, or of those that are wanted: a dict of columns, and under `bands` a list of such dicts.
@@ -447,12 +454,15 @@ fn measure<'py>(
             min_radius: kron_min_radius,
             extent: kron_extent,
         },
-        neighbours: neighbours_of(neighbours),
+        neighbours: checked(py, Neighbours::from_name(neighbours))?,
         is_extended,
     };
     let kernel = kernel_of(py, kernel.as_ref())?;
     let labels = images::plane(py, "labels", &labels)?;
-    let held = shapes.as_ref().map(held_shapes).transpose()?;
+    let held = shapes
+        .as_ref()
+        .map(|rows| held_shapes(py, rows))
+        .transpose()?;
     let wanted = wanted.as_ref().map(|w| w.as_slice()).transpose()?;
     let correlation = detection.correlation(py)?;
     let detection = detection.view(py, correlation.as_ref())?;
@@ -562,7 +572,7 @@ fn sum_apertures<'py>(
     let labels = images::optional_plane(py, "labels", labels.as_ref())?;
     let correlation = image.correlation(py)?;
     let photometer = image.photometer(py, correlation.as_ref(), labels, neighbours)?;
-    let (apertures, owner) = (apertures.as_slice()?, owner.as_slice()?);
+    let (apertures, owner) = (rows_of(py, "apertures", &apertures)?, owner.as_slice()?);
     let sums = threads::run(py, || core::sum_apertures(&photometer, apertures, owner))?;
     Ok(
         [sums.flux, sums.error, sums.foreign, sums.bad, sums.missing]
@@ -584,7 +594,7 @@ fn kron_radii<'py>(
 ) -> PyResult<Column<'py>> {
     let labels = images::optional_plane(py, "labels", labels.as_ref())?;
     let photometer = image.photometer(py, None, labels, neighbours)?;
-    let (ellipses, owner) = (ellipses.as_slice()?, owner.as_slice()?);
+    let (ellipses, owner) = (rows_of(py, "ellipses", &ellipses)?, owner.as_slice()?);
     let radii = threads::run(py, || {
         core::kron_radii(&photometer, ellipses, owner, extent)
     })?;

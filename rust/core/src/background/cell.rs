@@ -10,6 +10,8 @@ const MAX_BINS: usize = 4096;
 /// Pixels farther than this from the first mean do not shape the histogram.
 const FIRST_CLIP_SIGMA: f64 = 2.0;
 const MAX_CLIPS: usize = 100;
+/// Moments about a value that is farther than this from their mean lose too many digits [sigma].
+const FARTHEST_PIVOT: f64 = 1e3;
 /// Relative change of sigma at which the clipping has converged.
 const CONVERGED: f64 = 1e-4;
 /// From this `|mean - median| / sigma` on a cell is crowded, and the mode estimator is left for the median.
@@ -61,8 +63,18 @@ struct Moments {
 impl Moments {
     /// Mean and standard deviation of the values in `[low, high]`.
     fn of(values: &[f32], low: f32, high: f32) -> Option<Self> {
-        // A pivot near the values keeps the difference of squares exact enough for a high sky.
+        // A pivot near the values keeps the difference of squares exact enough for a high sky; the first one may be a
+        // bright star's.
         let pivot = f64::from(*values.first()?);
+        let found = Self::about(values, low, high, pivot)?;
+        if (found.mean - pivot).abs() > FARTHEST_PIVOT * found.sigma {
+            Self::about(values, low, high, found.mean)
+        } else {
+            Some(found)
+        }
+    }
+
+    fn about(values: &[f32], low: f32, high: f32, pivot: f64) -> Option<Self> {
         let [n, sum, squares] = run_widest(PowerSums {
             values,
             low,
@@ -282,6 +294,20 @@ mod tests {
     #[test]
     fn an_empty_cell_has_no_sky() {
         assert_eq!(sky_of(&[], 3.0), None);
+    }
+
+    #[test]
+    fn a_very_bright_first_pixel_leaves_level_and_noise() {
+        let mut values: Vec<f32> = (0..4096)
+            .map(|i| 0.005 * ((i * 7919) % 1000) as f32 / 1000.0)
+            .collect();
+        let expected = sky_of(&values[1..], 3.0).unwrap();
+        for bright in [1e6, -1e6, 1e10] {
+            values[0] = bright;
+            let sky = sky_of(&values, 3.0).unwrap();
+            assert!((sky.rms / expected.rms - 1.0).abs() < 1e-3, "{sky:?}");
+            assert!((sky.level - expected.level).abs() < 1e-5, "{sky:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Mesh background: the sky of square cells, filtered and interpolated.
 
+use std::ops::Add;
+
 use rayon::prelude::*;
 
 use super::BackgroundError;
@@ -188,33 +190,18 @@ fn cell_sky(
 
 /// The mesh with every missing cell replaced by the mean of the nearest good ones; None when there is no good one.
 fn fill_missing(cells: &[Option<Sky>], n_x: usize) -> Option<Vec<Sky>> {
-    let good: Vec<(usize, Sky)> = cells
-        .iter()
-        .enumerate()
-        .filter_map(|(i, sky)| sky.map(|s| (i, s)))
-        .collect();
-    if good.is_empty() {
+    if cells.iter().all(Option::is_none) {
         return None;
     }
+    let beside = beside(cells, n_x);
     let nearest = |i: usize| -> Sky {
-        let mut best = usize::MAX;
-        let (mut level, mut rms, mut n) = (0.0, 0.0, 0.0);
-        for &(k, sky) in &good {
-            let (dy, dx) = ((k / n_x).abs_diff(i / n_x), (k % n_x).abs_diff(i % n_x));
-            let distance = dy * dy + dx * dx;
-            if distance < best {
-                best = distance;
-                (level, rms, n) = (0.0, 0.0, 0.0);
-            }
-            if distance == best {
-                level += sky.level;
-                rms += sky.rms;
-                n += 1.0;
-            }
-        }
+        interrupt::poll();
+        let found = nearest_good(&beside, i, n_x);
+        let good = || found.iter().filter_map(|&k| cells[k]);
+        let n = found.len() as f64;
         Sky {
-            level: level / n,
-            rms: rms / n,
+            level: good().map(|sky| sky.level).fold(0.0, f64::add) / n,
+            rms: good().map(|sky| sky.rms).fold(0.0, f64::add) / n,
         }
     };
     Some(
@@ -224,6 +211,51 @@ fn fill_missing(cells: &[Option<Sky>], n_x: usize) -> Option<Vec<Sky>> {
             .map(|(i, sky)| sky.unwrap_or_else(|| nearest(i)))
             .collect(),
     )
+}
+
+/// The nearest good cells of the same row, at or before every cell and at or after it.
+fn beside(cells: &[Option<Sky>], n_x: usize) -> Vec<[Option<usize>; 2]> {
+    let mut beside = vec![[None; 2]; cells.len()];
+    for first in (0..cells.len()).step_by(n_x) {
+        let (mut before, mut after) = (None, None);
+        for i in first..first + n_x {
+            before = cells[i].map(|_| i).or(before);
+            beside[i][0] = before;
+        }
+        for i in (first..first + n_x).rev() {
+            after = cells[i].map(|_| i).or(after);
+            beside[i][1] = after;
+        }
+    }
+    beside
+}
+
+/// The good cells nearest to cell `i`, in rows; rows farther away than the nearest one found are not looked at.
+fn nearest_good(beside: &[[Option<usize>; 2]], i: usize, n_x: usize) -> Vec<usize> {
+    let (n_y, y, x) = (beside.len() / n_x, i / n_x, i % n_x);
+    let mut best = usize::MAX;
+    let mut found = Vec::new();
+    for dy in 0..n_y {
+        if dy * dy > best {
+            break;
+        }
+        let rows = [y.checked_sub(dy), (dy > 0).then_some(y + dy)];
+        for row in rows.into_iter().flatten().filter(|&row| row < n_y) {
+            for k in beside[row * n_x + x].into_iter().flatten() {
+                let distance = dy * dy + (k % n_x).abs_diff(x).pow(2);
+                if distance < best {
+                    best = distance;
+                    found.clear();
+                }
+                if distance == best {
+                    found.push(k);
+                }
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Median of a list that is not empty; the mean of the two middle ones of an even number.
@@ -275,4 +307,41 @@ fn drawn(surface: &Surface, (top, left): (usize, usize), shape: (usize, usize)) 
         }
     });
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_cells_get_the_mean_of_all_good_ones_at_the_least_distance() {
+        let (n_y, n_x) = (23, 17);
+        let hash = |i: usize| (i * 7919 + 13) % 1009;
+        for rarity in [2, 5, 40, 100] {
+            let cells: Vec<Option<Sky>> = (0..n_y * n_x)
+                .map(|i| {
+                    (hash(i) % rarity == 0).then_some(Sky {
+                        level: 0.1 * hash(i) as f64,
+                        rms: 0.3 + hash(i) as f64,
+                    })
+                })
+                .collect();
+            let distance = |i: usize, k: usize| {
+                (i / n_x).abs_diff(k / n_x).pow(2) + (i % n_x).abs_diff(k % n_x).pow(2)
+            };
+            let filled = fill_missing(&cells, n_x).unwrap();
+            for (i, sky) in filled.iter().enumerate() {
+                let good = || (0..cells.len()).filter_map(|k| Some((k, cells[k]?)));
+                let least = good().map(|(k, _)| distance(i, k)).min().unwrap();
+                let (mut level, mut rms, mut n) = (0.0, 0.0, 0.0);
+                for (_, near) in good().filter(|&(k, _)| distance(i, k) == least) {
+                    level += near.level;
+                    rms += near.rms;
+                    n += 1.0;
+                }
+                assert_eq!((sky.level, sky.rms), (level / n, rms / n));
+            }
+        }
+        assert!(fill_missing(&[None, None], 2).is_none());
+    }
 }

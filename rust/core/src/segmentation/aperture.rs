@@ -18,6 +18,21 @@ pub enum Neighbours {
     Keep,
 }
 
+impl Neighbours {
+    /// The rule of this name.
+    ///
+    /// # Errors
+    /// [`SegmentationError::Neighbours`].
+    pub fn from_name(name: &str) -> Result<Self, SegmentationError> {
+        match name {
+            "mirror" => Ok(Self::Mirror),
+            "blank" => Ok(Self::Blank),
+            "keep" => Ok(Self::Keep),
+            other => Err(SegmentationError::Neighbours(other.to_owned())),
+        }
+    }
+}
+
 /// An elliptical aperture [pix]; `theta` from x towards y [rad].
 #[derive(Clone, Copy, Debug)]
 pub struct Aperture {
@@ -67,9 +82,19 @@ pub struct Photometer<'a> {
     pub correlation: Option<&'a Correlation<'a>>,
 }
 
+/// A pixel that counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    /// Its index, column and row.
+    pub i: usize,
+    pub at: (isize, isize),
+    /// Whether it counts for itself and not for the one opposite to it.
+    pub is_own: bool,
+}
+
 /// Why a pixel counts or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+enum State {
     Good,
     Foreign,
     Bad,
@@ -123,7 +148,7 @@ impl Photometer<'_> {
             })
     }
 
-    pub(super) fn state(&self, i: usize, label: i32) -> State {
+    fn state(&self, i: usize, label: i32) -> State {
         if !self.is_usable(i) {
             State::Bad
         } else if self.is_foreign(i, label) {
@@ -134,7 +159,7 @@ impl Photometer<'_> {
     }
 
     /// The pixel opposite to one that does not count, if it may stand in for it and counts itself.
-    pub(super) fn stand_in(
+    fn stand_in(
         &self,
         centre: &Mirror,
         x: isize,
@@ -150,6 +175,27 @@ impl Photometer<'_> {
             .filter(|&i| self.state(i, label) == State::Good)
     }
 
+    /// A pixel that counts, or the one that stands in for it.
+    #[inline]
+    pub(super) fn counted(
+        &self,
+        centre: &Mirror,
+        x: isize,
+        y: isize,
+        label: i32,
+    ) -> Option<Counted> {
+        let here = self.index(x, y);
+        let state = here.map_or(State::Bad, |i| self.state(i, label));
+        let is_own = state == State::Good;
+        let (i, at) = if is_own {
+            (here, (x, y))
+        } else {
+            let opposite = self.stand_in(centre, x, y, state, label);
+            (opposite, centre.opposite(x, y))
+        };
+        i.map(|i| Counted { i, at, is_own })
+    }
+
     /// Index of a pixel that counts, or of the one that stands in for it.
     pub(super) fn counting(
         &self,
@@ -158,11 +204,7 @@ impl Photometer<'_> {
         y: isize,
         label: i32,
     ) -> Option<usize> {
-        let here = self.index(x, y);
-        match here.map_or(State::Bad, |i| self.state(i, label)) {
-            State::Good => here,
-            state => self.stand_in(centre, x, y, state, label),
-        }
+        self.counted(centre, x, y, label).map(|pixel| pixel.i)
     }
 
     /// Index of the first of `n` pixels of a row, if all of them are in the image and can be used.
@@ -200,8 +242,8 @@ impl Photometer<'_> {
                 let independent: f64 = factors
                     .rows(variance.shape())
                     .flat_map(|(_, i, factors)| factors.iter().zip(&variance.pixels()[i..]))
+                    .filter(|(_, v)| v.is_finite())
                     .map(|(u, &v)| u * u * f64::from(v))
-                    .filter(|v| v.is_finite())
                     .sum();
                 self.noise_correlation.powi(2) * independent
             }
@@ -213,16 +255,8 @@ impl Photometer<'_> {
     pub(super) fn factors(&self, footprint: &Footprint, label: i32) -> Factors {
         let mut factors = footprint.zeros();
         for (x, y, overlap) in footprint.shares() {
-            let here = self.index(x, y);
-            let state = here.map_or(State::Bad, |i| self.state(i, label));
-            if state == State::Good {
-                factors.add(x, y, overlap);
-            } else if self
-                .stand_in(&footprint.mirror, x, y, state, label)
-                .is_some()
-            {
-                let (x, y) = footprint.mirror.opposite(x, y);
-                factors.add(x, y, overlap);
+            if let Some(pixel) = self.counted(&footprint.mirror, x, y, label) {
+                factors.add(pixel.at.0, pixel.at.1, overlap);
             }
         }
         factors
@@ -328,6 +362,17 @@ impl Mirror {
 
     pub(super) fn opposite(&self, x: isize, y: isize) -> (isize, isize) {
         (self.x - x, self.y - y)
+    }
+
+    /// The window, as columns and rows, of the pixels within some reach of a centre and those opposite to them.
+    pub(super) fn window_around((x, y): (f64, f64), [rx, ry]: [f64; 2]) -> [(isize, isize); 2] {
+        let range = |c: f64, reach: f64| {
+            (
+                floor_at(c, -reach) as isize - 1,
+                ceil_at(c, reach) as isize + 1,
+            )
+        };
+        Self::at(x, y).window(range(x, rx), range(y, ry))
     }
 
     /// The smallest window, as columns and rows, that holds these and the pixels opposite to them.
@@ -473,25 +518,19 @@ pub struct ApertureSums {
 
 /// The apertures of rows `(x, y, a, b, theta)`, each with its owner.
 pub(super) fn rows<'a>(
-    table: &'a [f64],
+    table: &'a [[f64; 5]],
     owner: &'a [i32],
 ) -> Result<impl IndexedParallelIterator<Item = (Aperture, i32)> + 'a, SegmentationError> {
-    if owner.len() * 5 != table.len() {
+    if owner.len() != table.len() {
         return Err(SegmentationError::Length {
             name: "label",
             found: owner.len(),
-            expected: table.len() / 5,
+            expected: table.len(),
         });
     }
-    Ok(table.par_chunks_exact(5).zip(owner).map(|(row, &label)| {
-        let aperture = Aperture {
-            x: row[0],
-            y: row[1],
-            a: row[2],
-            b: row[3],
-            theta: row[4],
-        };
-        (aperture, label)
+    Ok(table.par_iter().zip(owner).map(|(row, &label)| {
+        let &[x, y, a, b, theta] = row;
+        (Aperture { x, y, a, b, theta }, label)
     }))
 }
 
@@ -501,7 +540,7 @@ pub(super) fn rows<'a>(
 /// When the shapes or the lengths differ.
 pub fn sum_apertures(
     photometer: &Photometer<'_>,
-    apertures: &[f64],
+    apertures: &[[f64; 5]],
     owner: &[i32],
 ) -> Result<ApertureSums, SegmentationError> {
     let photometer = photometer.checked()?;

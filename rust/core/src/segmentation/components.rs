@@ -14,6 +14,9 @@ struct Span {
     node: u32,
 }
 
+/// Columns of a row with which 32 bits count the pixels of a block.
+const MOST_COLUMNS: usize = u32::MAX as usize / BLOCK_ROWS;
+
 /// The runs of a block of rows. Those that touch none above begin a node of the forest, the others belong to one.
 #[derive(Default)]
 struct Block {
@@ -84,8 +87,11 @@ struct Found {
 impl Found {
     fn in_mask(mask: Plane<'_, u8>, connectivity: Connectivity) -> Result<Self, SegmentationError> {
         let (ny, nx) = mask.shape();
-        if u32::try_from(BLOCK_ROWS * nx).is_err() {
-            return Err(SegmentationError::TooManySources(nx));
+        if nx > MOST_COLUMNS {
+            return Err(SegmentationError::TooWide {
+                found: nx,
+                most: MOST_COLUMNS,
+            });
         }
         let blocks: Vec<Block> = (0..ny.div_ceil(BLOCK_ROWS))
             .into_par_iter()
@@ -258,6 +264,15 @@ mod tests {
             .collect();
         let mask = Plane::new("mask", &pixels, (rows.len(), rows[0].len())).unwrap();
         label(mask, connectivity).unwrap().0.into_vec()
+    }
+
+    #[test]
+    fn rows_that_are_too_wide_are_named() {
+        let nx = MOST_COLUMNS + 1;
+        let row = vec![0_u8; nx];
+        let mask = Plane::new("mask", &row, (1, nx)).unwrap();
+        let said = label(mask, Connectivity::Four).unwrap_err().to_string();
+        assert!(said.contains(&format!("{nx} columns")), "{said}");
     }
 
     #[test]

@@ -327,7 +327,21 @@ pub(super) struct Filter<'a> {
     pub with_noise: bool,
 }
 
-impl Filter<'_> {
+impl<'a> Filter<'a> {
+    /// The filter whose values have a noise; the weights are inverse variances.
+    pub(super) fn matched(
+        data: Plane<'a, f32>,
+        kernel: &'a Kernel,
+        weight_of: &'a WeightOf<'a>,
+    ) -> Self {
+        Self {
+            data,
+            kernel,
+            weight_of,
+            with_noise: true,
+        }
+    }
+
     /// Filter the rows from `y0` on into `out`, and show every row to `seen`.
     pub(super) fn fill_block(
         &self,

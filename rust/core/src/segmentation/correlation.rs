@@ -26,8 +26,11 @@ impl<'a> Correlation<'a> {
         class_map: Plane<'a, u8>,
         weight: Option<Plane<'a, f32>>,
     ) -> Result<Self, SegmentationError> {
+        if side.is_multiple_of(2) {
+            return Err(SegmentationError::EvenKernels(side));
+        }
         let expected = n_classes * side * side;
-        if side.is_multiple_of(2) || kernels.len() != expected {
+        if kernels.len() != expected {
             return Err(SegmentationError::Length {
                 name: "kernels",
                 found: kernels.len(),
@@ -96,7 +99,8 @@ impl<'a> Correlation<'a> {
                 }
             })
             .sum();
-        total.max(0.0)
+        // `f64::max` would make 0 of NaN.
+        if total < 0.0 { 0.0 } else { total }
     }
 }
 
@@ -301,14 +305,19 @@ impl Scaled {
         scaled
     }
 
-    /// First pixels of the two runs that a distance joins in every row, and the runs' length.
+    /// First pixels of the two runs that a distance joins in every row, and the runs' length; none where the window is
+    /// narrower than the distance.
     fn joined(&self, dy: isize, dx: isize) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let from = (-dx).max(0) as usize;
         let to = dx.max(0) as usize;
         let dy = dy as usize;
         let n = self.width.saturating_sub(from + to);
-        (0..self.height.saturating_sub(dy))
-            .map(move |y| (y * self.width + from, (y + dy) * self.width + to, n))
+        let n_rows = if n > 0 {
+            self.height.saturating_sub(dy)
+        } else {
+            0
+        };
+        (0..n_rows).map(move |y| (y * self.width + from, (y + dy) * self.width + to, n))
     }
 
     /// Sum over the pairs at a distance of `(noisy_i plain_j + plain_i noisy_j) / 2`.
@@ -357,6 +366,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::segmentation::{Neighbours, Photometer};
 
     /// Covariance by its definition, over all pairs.
     fn slow(
@@ -420,10 +430,62 @@ mod tests {
     }
 
     #[test]
+    fn a_window_narrower_than_the_kernel_has_its_variance() {
+        let kernel: Vec<f64> = (-3_i32..=3)
+            .flat_map(|y| (-3_i32..=3).map(move |x| (-0.2 * f64::from(x * x + y * y)).exp()))
+            .collect();
+        let (class, ones) = ([0_u8; 81], [1.0_f32; 81]);
+        let class_map = Plane::new("class_map", &class, (9, 9)).unwrap();
+        let variance = Plane::new("variance", &ones, (9, 9)).unwrap();
+        let correlation = Correlation::new(&kernel, (1, 7), class_map, None).unwrap();
+        for ((width, height), near) in [((1, 4), 2), ((4, 1), 2)] {
+            let mut factors = Factors::zeros((near, near + width - 1), (near, near + height - 1));
+            for y in near..near + height {
+                for x in near..near + width {
+                    factors.add(x, y, 1.0);
+                }
+            }
+            let mut row = [0.0; 81];
+            for (x, y, u) in factors.non_zero() {
+                row[(y * 9 + x) as usize] = u;
+            }
+            let expected = slow(&row, &ones, &ones, &class, &kernel, 9, 7);
+            let found = correlation.variance(&factors, variance);
+            assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_factor_makes_the_variance_unknown() {
+        let (class, ones) = ([0_u8; 9], [1.0_f32; 9]);
+        let class_map = Plane::new("class_map", &class, (3, 3)).unwrap();
+        let correlation = Correlation::new(&[1.0], (1, 1), class_map, None).unwrap();
+        let mut factors = Factors::zeros((0, 2), (0, 2));
+        factors.add(1, 1, f64::NAN);
+        let variance = Plane::new("variance", &ones, (3, 3)).unwrap();
+        for correlation in [Some(&correlation), None] {
+            let photometer = Photometer {
+                data: variance,
+                variance: Some(variance),
+                mask: None,
+                labels: None,
+                neighbours: Neighbours::Keep,
+                noise_correlation: 1.0,
+                correlation,
+            };
+            assert!(photometer.variance_of_sum(&factors).is_nan());
+        }
+    }
+
+    #[test]
     fn kernels_that_are_no_odd_squares_are_refused() {
         let class = [0_u8];
         let class_map = Plane::new("class_map", &class, (1, 1)).unwrap();
-        assert!(Correlation::new(&[1.0; 4], (1, 2), class_map, None).is_err());
-        assert!(Correlation::new(&[1.0; 8], (1, 3), class_map, None).is_err());
+        let said = |kernels: &[f64], side| {
+            let outcome = Correlation::new(kernels, (1, side), class_map, None);
+            outcome.unwrap_err().to_string()
+        };
+        assert!(said(&[1.0; 16], 4).contains("sides of 4 pixels"));
+        assert!(said(&[1.0; 8], 3).contains("8 entries"));
     }
 }

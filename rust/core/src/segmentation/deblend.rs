@@ -30,6 +30,21 @@ pub enum Spacing {
     Sinh,
 }
 
+impl Spacing {
+    /// The spacing of this name.
+    ///
+    /// # Errors
+    /// [`SegmentationError::Spacing`].
+    pub fn from_name(name: &str) -> Result<Self, SegmentationError> {
+        match name {
+            "exponential" => Ok(Self::Exponential),
+            "linear" => Ok(Self::Linear),
+            "sinh" => Ok(Self::Sinh),
+            other => Err(SegmentationError::Spacing(other.to_owned())),
+        }
+    }
+}
+
 /// Parameters of the deblending.
 #[derive(Clone, Copy, Debug)]
 pub struct DeblendParams {
@@ -586,7 +601,7 @@ fn renumber(mut branch_of: Vec<u32>, profiles: &[(u32, Profile)]) -> (Vec<u32>, 
 /// number.
 ///
 /// # Errors
-/// When the shapes differ or a label is negative.
+/// When the shapes differ, a label is negative or the number of levels is not allowed.
 ///
 /// # Source
 /// Bertin & Arnouts 1996, A&AS 117, 393, section 4; branches are components of at least three pixels.
@@ -599,6 +614,7 @@ pub fn deblend(
     deblending: &Deblending,
 ) -> Result<(Image<i32>, usize), SegmentationError> {
     let labels = labels.of_shape("labels", data.shape())?;
+    deblending.check()?;
     let segments = Segments::of(labels)?;
     let sources: Vec<detect::Source> = (0..segments.labels().len())
         .into_par_iter()
@@ -645,6 +661,19 @@ pub enum Deblending {
 }
 
 impl Deblending {
+    /// Check the number of levels.
+    ///
+    /// # Errors
+    /// [`SegmentationError::Levels`].
+    pub(super) fn check(&self) -> Result<(), SegmentationError> {
+        match self {
+            Self::Levels(params) if !(1..=usize::from(u16::MAX)).contains(&params.n_levels) => {
+                Err(SegmentationError::Levels(params.n_levels))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The part of every pixel of a segment, and how many there are; None when it is one source. The threshold is given
     /// in units of the pixels and in those of their noise.
     pub(super) fn parts(

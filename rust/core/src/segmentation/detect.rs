@@ -8,9 +8,8 @@ use super::convolve::{BLOCK_ROWS, Kernel};
 use super::deblend::{Deblending, Pixel, Scratch};
 use super::label::{Connectivity, Run};
 use super::moments::Ellipse;
-use super::noise::Noise;
 use super::scan::{Scan, Window};
-use crate::image::{Image, Plane};
+use crate::image::Image;
 
 /// Whose noise the threshold is counted in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub enum NoiseOf {
     Unfiltered,
 }
 
-/// Parameters of [`detect`].
+/// Parameters of a [`Detector`].
 #[derive(Clone, Debug)]
 pub struct DetectParams {
     /// Least value of the brightest pixel of a source [sigma].
@@ -49,27 +48,6 @@ pub(super) struct Source {
     threshold: f32,
     /// First pixel of that segment.
     segment: (usize, usize),
-}
-
-/// Find the sources of a background-subtracted image. Labels are ordered by decreasing flux; 0 is sky. Returns the
-/// labels and their number. `mask` is true where a pixel must not be used.
-///
-/// # Errors
-/// When the shapes differ, no pixel can be used or there are too many sources.
-///
-/// # Source
-/// Bertin & Arnouts 1996, A&AS 117, 393.
-pub fn detect(
-    data: Plane<'_, f32>,
-    noise: Noise<'_>,
-    mask: Option<Plane<'_, bool>>,
-    kernel: &Kernel,
-    params: &DetectParams,
-) -> Result<(Image<i32>, usize), SegmentationError> {
-    let mut scan = Scan::default();
-    scan.add(&Window::whole(data, noise, mask), kernel, params)?;
-    let sources = found(scan, params).ok_or(SegmentationError::NoGoodPixel(data.pixels().len()))?;
-    paint(sources, data.shape())
 }
 
 /// The sources among what was scanned; None when no pixel could be used.
@@ -100,11 +78,11 @@ fn found(scan: Scan, params: &DetectParams) -> Option<Vec<Source>> {
     })
 }
 
-/// Finds the sources of an image that is given window by window; the labels are those of [`detect`], bit by bit, for
-/// any windows in any order.
+/// Finds the sources of a background-subtracted image that is given window by window; the labels are the same, bit by
+/// bit, for any windows in any order.
 ///
 /// # Source
-/// The runs of all windows are joined as in Wu, Otoo & Suzuki 2009, Pattern Anal. Applic. 12, 117.
+/// Bertin & Arnouts 1996, A&AS 117, 393. The runs of all windows are joined as in Wu, Otoo & Suzuki 2009, Pattern Anal. Applic. 12, 117.
 #[derive(Debug)]
 pub struct Detector {
     scan: Scan,
@@ -115,14 +93,21 @@ pub struct Detector {
 
 impl Detector {
     /// A detector for an image of `shape` `(ny, nx)`.
-    #[must_use]
-    pub fn new(shape: (usize, usize), kernel: Kernel, params: DetectParams) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the number of levels of the deblending is not allowed.
+    pub fn new(
+        shape: (usize, usize),
+        kernel: Kernel,
+        params: DetectParams,
+    ) -> Result<Self, SegmentationError> {
+        params.deblend.check()?;
+        Ok(Self {
             scan: Scan::default(),
             kernel,
             params,
             shape,
-        }
+        })
     }
 
     /// Rows and columns that a window needs around its core.
@@ -287,18 +272,19 @@ fn cleaned(sources: Vec<Source>, min_area: usize, beta: f64) -> Vec<Source> {
     kept.into_iter().flatten().collect()
 }
 
-/// None for a source without pixels, which does not occur.
+/// None for a source without pixels.
 fn candidate(source: &Source, min_area: usize) -> Option<Candidate> {
     let values = source.pixels.iter().map(|p| (p.x, p.y, p.value));
+    let ellipse = Ellipse::of(values.clone())?;
     let mut excess: Vec<f32> = source
         .pixels
         .iter()
         .map(|p| p.value - source.threshold)
         .collect();
-    let rank = min_area.clamp(1, excess.len().max(1)) - 1;
+    let rank = min_area.clamp(1, excess.len()) - 1;
     let (_, excess, _) = excess.select_nth_unstable_by(rank, |a, b| b.total_cmp(a));
     Some(Candidate {
-        ellipse: Ellipse::of(values.clone())?,
+        ellipse,
         n_pixels: source.pixels.len(),
         flux: values.map(|(_, _, v)| f64::from(v)).sum(),
         threshold: f64::from(source.threshold),

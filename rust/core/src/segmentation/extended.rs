@@ -51,7 +51,7 @@ pub(super) struct Source<'a> {
 }
 
 impl Extended {
-    /// Measure a source; `footprint` holds its Kron aperture in `scratch` and is overwritten.
+    /// Measure a source; the footprint in `scratch` is its Kron aperture.
     pub(super) fn of(
         source: &Source<'_>,
         unfiltered: &Unfiltered<'_>,

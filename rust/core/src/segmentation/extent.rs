@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 
 use super::SegmentationError;
+use super::label::BLOCK_ROWS;
+use super::segments::labelled_runs;
 use crate::image::Plane;
 use crate::interrupt;
-
-/// Rows in one block of work.
-const BLOCK_ROWS: usize = 64;
 
 /// The window of a segment and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,20 +60,16 @@ pub fn extents(labels: Plane<'_, i32>) -> Result<BTreeMap<i32, Extent>, Segmenta
 
 /// Add the runs of equal labels of a row.
 fn add_row(found: &mut BTreeMap<i32, Extent>, y: usize, row: &[i32]) {
-    let mut x = 0;
-    for run in row.chunk_by(|a, b| a == b) {
-        if run[0] != 0 {
-            let extent = Extent {
-                y: [y, y],
-                x: [x, x + run.len() - 1],
-                area: run.len(),
-            };
-            found
-                .entry(run[0])
-                .and_modify(|e| e.join(extent))
-                .or_insert(extent);
-        }
-        x += run.len();
+    for (label, run) in labelled_runs(y, row) {
+        let extent = Extent {
+            y: [y, y],
+            x: [run.start, run.end - 1],
+            area: run.end - run.start,
+        };
+        found
+            .entry(label)
+            .and_modify(|e| e.join(extent))
+            .or_insert(extent);
     }
 }
 

@@ -21,12 +21,7 @@ pub fn filtered_snr(
     let noise = noise.of_shape(shape)?;
     let unit = noise.unit();
     let weight_of = noise.weights(mask, true);
-    let filter = Filter {
-        data,
-        kernel,
-        weight_of: &weight_of,
-        with_noise: true,
-    };
+    let filter = Filter::matched(data, kernel, &weight_of);
     let mut out = Image::empty(shape);
     out.fill_blocks(BLOCK_ROWS, |y0, pixels| {
         let nx = shape.1;

@@ -64,7 +64,7 @@ pub fn kron_radius(photometer: &Photometer<'_>, ellipse: &Ellipse, label: i32, e
 /// When the shapes or the lengths differ.
 pub fn kron_radii(
     photometer: &Photometer<'_>,
-    ellipses: &[f64],
+    ellipses: &[[f64; 5]],
     owner: &[i32],
     extent: f64,
 ) -> Result<Vec<f64>, SegmentationError> {

@@ -103,7 +103,7 @@ pub(super) fn light_radius(
     max_radius: f64,
     pixels: &mut Vec<Lit>,
 ) -> f64 {
-    if !(total > 0.0 && max_radius.is_finite()) {
+    if !(total > 0.0 && max_radius > 0.0 && max_radius.is_finite()) {
         return f64::NAN;
     }
     let mut disc = Disc {
@@ -122,7 +122,7 @@ pub(super) fn light_radius(
         }
     };
     let (mut low, mut f_low) = (0.0, -fraction);
-    let mut high = FIRST_RADIUS;
+    let mut high = FIRST_RADIUS.min(max_radius);
     let mut f_high = grown(high);
     while f_high < 0.0 {
         if high >= max_radius {
@@ -150,4 +150,40 @@ pub(super) fn light_radius(
         }
     }
     high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Plane;
+    use crate::segmentation::Neighbours;
+
+    #[test]
+    fn no_radius_is_larger_than_the_largest() {
+        let pixels = [1.0_f32; 81];
+        let photometer = Photometer {
+            data: Plane::new("data", &pixels, (9, 9)).unwrap(),
+            variance: None,
+            mask: None,
+            labels: None,
+            neighbours: Neighbours::Keep,
+            noise_correlation: 1.0,
+            correlation: None,
+        };
+        let radius = |fraction, max_radius| {
+            let total = (std::f64::consts::PI, fraction);
+            light_radius(
+                &photometer,
+                (4.0, 4.0),
+                0,
+                total,
+                max_radius,
+                &mut Vec::new(),
+            )
+        };
+        assert!((radius(0.04, 0.3) - 0.2).abs() < 1e-3);
+        assert!(radius(0.16, 0.3).is_nan());
+        assert!(radius(0.16, 0.0).is_nan());
+        assert!((radius(1.0, 3.0) - 1.0).abs() < 1e-3);
+    }
 }

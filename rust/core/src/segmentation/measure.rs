@@ -482,7 +482,8 @@ impl Job<'_> {
         })
     }
 
-    /// Where one can step from this segment into another one; the value is the lower one of the two pixels.
+    /// Where one can step from this segment into another one; the value is the lower one of the two pixels, both of which
+    /// have one.
     fn saddles(&self, label: i32, runs: &[Run]) -> Vec<Saddle> {
         let image = self.filtered.view();
         runs.iter()
@@ -492,8 +493,9 @@ impl Job<'_> {
                 let here = image.row(y)[x];
                 self.around(x, y)
                     .filter(move |&(_, _, owner)| owner != 0 && owner != label)
-                    .map(move |(i, j, _)| {
-                        let there = image.row(j)[i];
+                    .map(move |(i, j, _)| (i, j, image.row(j)[i]))
+                    .filter(move |(_, _, there)| here.is_finite() && there.is_finite())
+                    .map(move |(i, j, there)| {
                         let (value, x, y) = if there < here {
                             (there, i, j)
                         } else {

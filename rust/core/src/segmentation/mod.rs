@@ -37,7 +37,7 @@ pub use components::{Tally, label, label_and_tally};
 pub use convolve::{Kernel, convolve};
 pub use correlation::Correlation;
 pub use deblend::{Assignment, DeblendParams, Deblending, Spacing, deblend};
-pub use detect::{DetectParams, Detected, Detector, NoiseOf, detect};
+pub use detect::{DetectParams, Detected, Detector, NoiseOf};
 pub use distance::{distance_to, farthest_places};
 pub use extent::{Extent, extents};
 pub use kron::{KronParams, kron_radii};
@@ -75,6 +75,18 @@ pub enum SegmentationError {
     /// Pixels connect to 4 or 8 neighbours.
     #[error("connectivity: {0} is not allowed, it must be 4 or 8")]
     Connectivity(usize),
+    /// Kernels without a centre.
+    #[error("kernels: sides of {0} pixels are not allowed, they must be odd")]
+    EvenKernels(usize),
+    /// Too many or too few thresholds between a segment's faintest pixel and its peak.
+    #[error("n_levels: {0} is not allowed, it must be between 1 and {max}", max = u16::MAX)]
+    Levels(usize),
+    /// A way to space thresholds that does not exist.
+    #[error("spacing: {0:?} is not known, it must be exponential, linear or sinh")]
+    Spacing(String),
+    /// A rule for pixels of other sources that does not exist.
+    #[error("neighbours: {0:?} is not known, it must be mirror, blank or keep")]
+    Neighbours(String),
     /// The part of a window that is not margin lies outside of it.
     #[error("core: rows and columns {core:?} are not allowed in a window of shape {shape:?}")]
     Core {
@@ -95,6 +107,27 @@ pub enum SegmentationError {
         found: usize,
         /// The length that is needed.
         expected: usize,
+    },
+    /// Rows of a table that are too short or too long.
+    #[error("{name}: {found} columns are not allowed, it must have {expected}")]
+    Columns {
+        /// The argument.
+        name: &'static str,
+        /// Its number of columns.
+        found: usize,
+        /// The number that is needed.
+        expected: usize,
+    },
+    /// Something is asked of a detector whose sources were handed out.
+    #[error("detector: it is already finished")]
+    Finished,
+    /// Rows that are too long to be labelled.
+    #[error("mask: {found} columns are not allowed, it must have at most {most}")]
+    TooWide {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        most: usize,
     },
     /// No pixel can be used.
     #[error("data: none of the {0} pixels is finite, not masked and with a positive, finite error")]

@@ -80,6 +80,8 @@ fn is_noise(sigma: f32) -> bool {
 
 /// Pixels that are looked at, about; a larger image is sampled in whole blocks of rows.
 const N_SAMPLED: usize = 1 << 22;
+/// Strips over which they are spread at least; those of a wide image are narrower than a block.
+const MIN_STRIPS: usize = 16;
 /// With fewer negative pixels than this nothing is measured.
 const MIN_NEGATIVE: usize = 256;
 /// Upper quartile of the normal distribution: the median of |v| over sigma.
@@ -89,9 +91,16 @@ const QUARTILE: f64 = 0.674_489_750_196_081_7;
 #[must_use]
 pub fn sampled_rows((ny, nx): (usize, usize)) -> Vec<[usize; 2]> {
     let step = (ny * nx).div_ceil(N_SAMPLED).max(1);
-    (0..ny)
-        .step_by(BLOCK_ROWS * step)
-        .map(|y0| [y0, (y0 + BLOCK_ROWS).min(ny)])
+    let stride = BLOCK_ROWS * step;
+    if step == 1 || ny.div_ceil(stride) >= MIN_STRIPS {
+        let blocks = (0..ny).step_by(stride);
+        return blocks.map(|y0| [y0, (y0 + BLOCK_ROWS).min(ny)]).collect();
+    }
+    let n_strips = MIN_STRIPS.min(ny);
+    let n_rows = (N_SAMPLED / (MIN_STRIPS * nx)).clamp(1, BLOCK_ROWS);
+    (0..n_strips)
+        .map(|k| k * ny / n_strips)
+        .map(|y0| [y0, y0 + n_rows])
         .collect()
 }
 
@@ -111,12 +120,7 @@ pub fn negative_depths(
     let mask = mask.map(|m| m.of_shape("mask", (ny, nx))).transpose()?;
     let noise = noise.of_shape((ny, nx))?;
     let weight_of = noise.weights(mask, true);
-    let filter = Filter {
-        data,
-        kernel,
-        weight_of: &weight_of,
-        with_noise: true,
-    };
+    let filter = Filter::matched(data, kernel, &weight_of);
     let unit = noise.unit();
     let depths: Vec<Vec<f32>> = rows
         .par_iter()
@@ -161,4 +165,38 @@ pub fn filtered_noise(
 ) -> Result<f64, SegmentationError> {
     let rows = sampled_rows(data.shape());
     negative_depths(data, noise, mask, kernel, &rows).map(noise_of_depths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_and_narrow_images_are_sampled_in_whole_blocks() {
+        assert_eq!(sampled_rows((0, 9)), Vec::<[usize; 2]>::new());
+        assert_eq!(sampled_rows((100, 9)), [[0, 64], [64, 100]]);
+        let rows = sampled_rows((40_000, 3000));
+        let expected = (0..40_000).step_by(64 * 29);
+        assert!(rows.into_iter().eq(expected.map(|y| [y, y + 64])));
+    }
+
+    #[test]
+    fn the_rows_of_a_wide_image_are_spread_over_its_height() {
+        for (ny, nx) in [
+            (100_000, 100_000),
+            (5000, 5000),
+            (1000, 8000),
+            (20, 1 << 20),
+            (3, 1 << 22),
+        ] {
+            let rows = sampled_rows((ny, nx));
+            assert_eq!(rows.len(), ny.min(16));
+            assert!(rows.windows(2).all(|pair| pair[0][1] <= pair[1][0]));
+            assert!(rows.iter().all(|[y0, y1]| y0 < y1));
+            assert!(rows[rows.len() - 1][1] <= ny);
+            assert!(rows[rows.len() - 1][0] >= ny - ny.div_ceil(16));
+            let n_sampled: usize = rows.iter().map(|[y0, y1]| (y1 - y0) * nx).sum();
+            assert!(n_sampled <= N_SAMPLED.max(16 * nx));
+        }
+    }
 }

@@ -163,7 +163,7 @@ fn groups(data: Plane<'_, f32>, params: &PeakParams) -> Result<Vec<Vec<Pixel>>, 
 struct Seed {
     peak: Pixel,
     area: usize,
-    /// Its pixels, raster order of the flood; only known once islands are cut.
+    /// Its pixels, breadth-first from the peak; only known once islands are cut.
     pixels: Vec<usize>,
     is_kept: bool,
 }

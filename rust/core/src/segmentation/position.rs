@@ -6,7 +6,7 @@ use super::correlation::Factors;
 use super::label::Run;
 
 /// Slope of the logistic function that is closest to the normal distribution.
-pub(super) const LOGISTIC: f64 = 1.702;
+const LOGISTIC: f64 = 1.702;
 
 /// Errors of a centre `(x, y)`, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +112,7 @@ impl Saddle {
 }
 
 /// Integral of the standard normal distribution, by the logistic function closest to it.
-fn above(z: f64) -> f64 {
+pub(super) fn above(z: f64) -> f64 {
     1.0 / (1.0 + (-LOGISTIC * z).exp())
 }
 
@@ -157,6 +157,9 @@ pub(super) fn position_errors(
         level.add(x, y, 1.0);
         image.variance_of_sum(&unfiltered.factors(&level)).sqrt() / own(s.x, s.y)
     });
+    if highest.is_some() && !(relative.is_finite() && relative > 0.0) {
+        return PositionErrors::UNKNOWN;
+    }
     let (mut by_x, mut by_y) = (0.0, 0.0);
     for (x, y, value) in finite {
         let counts = highest.map_or(1.0, |s| {

@@ -211,7 +211,13 @@ impl<'a> Landscape<'a> {
             }
             joined.basin[k as usize] = joined.basin[brightest as usize];
         }
-        joined.is_source[0] = true;
+        // The highest peak of every piece of a segment is a source, beside that of the brightest piece.
+        for k in 0..n {
+            if joined.up[k] as usize == k {
+                joined.is_source[k] = true;
+                joined.host[k] = 0;
+            }
+        }
         joined
     }
 

@@ -25,23 +25,7 @@ pub struct Window<'a> {
     pub core: ([usize; 2], [usize; 2]),
 }
 
-impl<'a> Window<'a> {
-    /// The whole image.
-    pub(super) fn whole(
-        data: Plane<'a, f32>,
-        noise: Noise<'a>,
-        mask: Option<Plane<'a, bool>>,
-    ) -> Self {
-        let (ny, nx) = data.shape();
-        Self {
-            data,
-            noise,
-            mask,
-            origin: (0, 0),
-            core: ([0, ny], [0, nx]),
-        }
-    }
-
+impl Window<'_> {
     fn checked(self) -> Result<Self, SegmentationError> {
         let shape = self.data.shape();
         self.mask.map(|m| m.of_shape("mask", shape)).transpose()?;
@@ -113,12 +97,9 @@ impl Scan {
         };
         let matched_weight = noise.weights(mask, true);
         let sharp = match &params.deblend {
-            Deblending::Saddles(_, Some(kernel)) => Some(Filter {
-                data,
-                kernel,
-                weight_of: &matched_weight,
-                with_noise: true,
-            }),
+            Deblending::Saddles(_, Some(kernel)) => {
+                Some(Filter::matched(data, kernel, &matched_weight))
+            }
             _ => None,
         };
         let scanner = Scanner {

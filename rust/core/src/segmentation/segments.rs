@@ -79,7 +79,7 @@ impl Segments {
 }
 
 /// The runs of equal non-zero labels of one row.
-fn labelled_runs(y: usize, row: &[i32]) -> impl Iterator<Item = (i32, Run)> + '_ {
+pub(super) fn labelled_runs(y: usize, row: &[i32]) -> impl Iterator<Item = (i32, Run)> + '_ {
     let mut x = 0;
     std::iter::from_fn(move || {
         let start = x + skip_sky(&row[x..])?;

@@ -1,12 +1,12 @@
 //! Noise of Kron fluxes whose ellipse and radius are measured on the same noisy image.
 
-use super::aperture::{Mirror, Photometer, State, touched};
+use super::aperture::{Mirror, Photometer, touched};
 use super::correlation::Factors;
 use super::kron::KronParams;
 use super::label::Run;
-use super::lattice::{ceil_at, floor_at};
 use super::moments::Ellipse;
-use super::position::{LOGISTIC, Unfiltered};
+use super::position::{Unfiltered, above};
+use super::total::is_same;
 
 /// Half width of the ring in which the light at an aperture's edge is averaged, in units of the aperture's radius, and at
 /// least [pix].
@@ -47,16 +47,8 @@ fn within<'a>(
             if r > reach {
                 return None;
             }
-            let here = image.index(x, y);
-            let state = here.map_or(State::Bad, |i| image.state(i, label));
-            let (i, at) = match (state, here) {
-                (State::Good, Some(i)) => (i, (x, y)),
-                _ => (
-                    image.stand_in(&mirror, x, y, state, label)?,
-                    mirror.opposite(x, y),
-                ),
-            };
-            Some((i, at, r, by))
+            let pixel = image.counted(&mirror, x, y, label)?;
+            Some((pixel.i, pixel.at, r, by))
         })
 }
 
@@ -146,8 +138,8 @@ impl<'a> ShapeNoise<'a> {
         let spread = detection
             .variance_of_sum(&noise.shape_factors(1.0, [0.0; 3]))
             .sqrt();
-        let above = (params.factor * first - params.min_radius) / (params.factor * spread);
-        noise.by_moment *= 1.0 / (1.0 + (-LOGISTIC * above).exp());
+        let excess = params.factor * first - params.min_radius;
+        noise.by_moment *= above(excess / (params.factor * spread));
         Some(noise)
     }
 
@@ -179,7 +171,7 @@ impl<'a> ShapeNoise<'a> {
             }
         }
         let shape = self.shape_factors(by_radius * self.by_moment, by);
-        if std::ptr::eq(band.data.pixels(), self.detection.data.pixels()) {
+        if is_same(band, self.detection) {
             return band.variance_of_sum(&held.united(&shape, 1.0)).sqrt();
         }
         let own = band.variance_of_sum(held);
@@ -189,15 +181,7 @@ impl<'a> ShapeNoise<'a> {
 
 /// Zeros for the pixels within an elliptical radius and those opposite to them.
 fn zeros(ellipse: &Ellipse, reach: f64) -> Factors {
-    let range = |c: f64, half: f64| {
-        (
-            floor_at(c, -half) as isize - 1,
-            ceil_at(c, half) as isize + 1,
-        )
-    };
-    let [x, y] = Mirror::at(ellipse.x, ellipse.y).window(
-        range(ellipse.x, reach * ellipse.x2.sqrt()),
-        range(ellipse.y, reach * ellipse.y2.sqrt()),
-    );
+    let half = [ellipse.x2, ellipse.y2].map(|v| reach * v.sqrt());
+    let [x, y] = Mirror::window_around((ellipse.x, ellipse.y), half);
     Factors::zeros(x, y)
 }

@@ -1,6 +1,6 @@
 //! Total fluxes: a Sersic curve of growth fitted to the light in elliptical annuli.
 
-use super::aperture::{Mirror, Photometer, State, touched};
+use super::aperture::{Counted, Mirror, Photometer, touched};
 use super::correlation::Factors;
 use super::moments::Ellipse;
 use super::overlap::Outline;
@@ -16,7 +16,7 @@ const REACH_KRON: f64 = 1.6;
 const LEAST_REACH: f64 = 7.5;
 /// Part of a zone that may be missing.
 const MAX_MISSING: f64 = 0.5;
-/// A profile ends at this many half-light radii, as the de Vaucouleurs profiles of the SDSS do.
+/// Logarithm of the number of half-light radii at which a profile ends: 8, as for the de Vaucouleurs profiles of the SDSS.
 const LN_END: f64 = 2.079_441_541_679_836;
 /// Real profiles differ from a Sersic one by about this fraction of a zone's flux.
 const PROFILE_SCATTER: f64 = 0.0095;
@@ -42,13 +42,11 @@ struct Share {
     overlap: f64,
 }
 
-/// A pixel that counts for a zone, by itself or for the one opposite to it.
+/// A pixel that counts for a zone, and how much.
 struct Counting {
-    i: usize,
-    at: (isize, isize),
+    pixel: Counted,
     zone: usize,
     overlap: f64,
-    is_own: bool,
 }
 
 /// The zones of a source; used again for the next one, so that its memory is kept.
@@ -144,26 +142,12 @@ impl Annuli {
         label: i32,
     ) -> impl Iterator<Item = Counting> + 'a {
         self.shares.iter().filter_map(move |share| {
-            let here = image.index(share.x, share.y);
-            let state = here.map_or(State::Bad, |i| image.state(i, label));
-            match (state, here) {
-                (State::Good, Some(i)) => Some(Counting {
-                    i,
-                    at: (share.x, share.y),
-                    zone: share.zone,
-                    overlap: share.overlap,
-                    is_own: true,
-                }),
-                _ => image
-                    .stand_in(&self.mirror, share.x, share.y, state, label)
-                    .map(|i| Counting {
-                        i,
-                        at: self.mirror.opposite(share.x, share.y),
-                        zone: share.zone,
-                        overlap: share.overlap,
-                        is_own: false,
-                    }),
-            }
+            let pixel = image.counted(&self.mirror, share.x, share.y, label)?;
+            Some(Counting {
+                pixel,
+                zone: share.zone,
+                overlap: share.overlap,
+            })
         })
     }
 
@@ -172,11 +156,11 @@ impl Annuli {
         let (mut used, mut own) = ([0.0; N_ZONES], [0.0; N_ZONES]);
         for p in self.counting(image, label) {
             let (zone, overlap) = (p.zone, p.overlap);
-            if p.is_own {
+            if p.pixel.is_own {
                 own[zone] += overlap;
             }
-            light.flux[zone] += overlap * f64::from(image.data.pixels()[p.i]);
-            light.variance[zone] += overlap * overlap * image.variance_of(p.i);
+            light.flux[zone] += overlap * f64::from(image.data.pixels()[p.pixel.i]);
+            light.variance[zone] += overlap * overlap * image.variance_of(p.pixel.i);
             used[zone] += overlap;
         }
         let correlation = image.noise_correlation.powi(2);
@@ -207,9 +191,9 @@ impl Annuli {
         let rings = self.outer.map(|r| half_ring(ellipse, r));
         let mut slopes = [[0.0; 3]; N_ZONES];
         for p in self.counting(image, label) {
-            let (x, y) = p.at;
+            let (x, y) = p.pixel.at;
             let (r, by) = radius(ellipse, x as f64 - ellipse.x, y as f64 - ellipse.y);
-            let light = p.overlap * f64::from(image.data.pixels()[p.i]);
+            let light = p.overlap * f64::from(image.data.pixels()[p.pixel.i]);
             // Rings of edges farther than two zones away do not reach here.
             let next = self.outer.partition_point(|&e| e < r);
             for k in next.saturating_sub(3)..(next + 3).min(N_ZONES) {
@@ -231,7 +215,8 @@ impl Annuli {
     fn factors(&self, image: &Photometer<'_>, label: i32, by_zone: &Zones) -> Factors {
         let mut factors = Factors::zeros(self.window[0], self.window[1]);
         for p in self.counting(image, label) {
-            factors.add(p.at.0, p.at.1, by_zone[p.zone] * p.overlap);
+            let (x, y) = p.pixel.at;
+            factors.add(x, y, by_zone[p.zone] * p.overlap);
         }
         factors
     }

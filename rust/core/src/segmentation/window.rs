@@ -2,7 +2,7 @@
 
 use super::aperture::{Mirror, Photometer, touched};
 use super::correlation::Factors;
-use super::lattice::{ceil_at, floor_at, snapped};
+use super::lattice::snapped;
 use super::position::PositionErrors;
 
 /// Pixels count within this many standard deviations of the window.
@@ -108,13 +108,7 @@ impl Window<'_> {
             return PositionErrors::UNKNOWN;
         }
         let reach = REACH * self.sigma;
-        let range = |c: f64| {
-            (
-                floor_at(c, -reach) as isize - 1,
-                ceil_at(c, reach) as isize + 1,
-            )
-        };
-        let [x, y] = Mirror::at(centre.0, centre.1).window(range(centre.0), range(centre.1));
+        let [x, y] = Mirror::window_around(centre, [reach, reach]);
         let mut along_x = Factors::zeros(x, y);
         let mut along_y = along_x.clone();
         self.each(centre, |_, (x, y), weight, [dx, dy]| {
