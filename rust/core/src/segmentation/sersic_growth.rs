@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::math::gamma::incomplete_gamma;
+
 /// Logarithms of the smallest and largest Sersic index.
 pub(super) const LN_N: (f64, f64) = (-1.203_972_804_325_936, 2.079_441_541_679_836);
 const LN_X: (f64, f64) = (-4.0, 5.0);
@@ -96,60 +98,6 @@ fn fraction(x: f64, n: f64) -> f64 {
     incomplete_gamma(2.0 * n, b * x.powf(1.0 / n))
 }
 
-/// Regularised lower incomplete gamma function `P(a, x)`: series below `a + 1`, Lentz's continued fraction above.
-///
-/// # Source
-/// Abramowitz & Stegun 1964, eqs. 6.5.29 and 6.5.31.
-fn incomplete_gamma(a: f64, x: f64) -> f64 {
-    const TERMS: usize = 300;
-    const TINY: f64 = 1e-300;
-    if x <= 0.0 {
-        return 0.0;
-    }
-    let scale = (a * x.ln() - x - ln_gamma(a)).exp();
-    if x < a + 1.0 {
-        let (mut term, mut sum) = (1.0 / a, 1.0 / a);
-        for k in 1..TERMS {
-            term *= x / (a + k as f64);
-            sum += term;
-            if term < sum * 1e-14 {
-                break;
-            }
-        }
-        return (scale * sum).min(1.0);
-    }
-    let mut b = x + 1.0 - a;
-    let (mut c, mut d) = (1.0 / TINY, 1.0 / b);
-    let mut h = d;
-    for k in 1..TERMS {
-        let k = k as f64;
-        let an = -k * (k - a);
-        b += 2.0;
-        d = an * d + b;
-        d = 1.0 / if d.abs() < TINY { TINY } else { d };
-        c = b + an / c;
-        c = if c.abs() < TINY { TINY } else { c };
-        h *= d * c;
-        if (d * c - 1.0).abs() < 1e-14 {
-            break;
-        }
-    }
-    (1.0 - scale * h).max(0.0)
-}
-
-/// Logarithm of the gamma function for `x > 0`: Stirling's series after a shift to large arguments.
-///
-/// # Source
-/// Abramowitz & Stegun 1964, eqs. 6.1.15 and 6.1.41.
-fn ln_gamma(x: f64) -> f64 {
-    const SHIFT: u32 = 10;
-    let product: f64 = (0..SHIFT).map(|k| x + f64::from(k)).product();
-    let z = x + f64::from(SHIFT);
-    let z2 = z * z;
-    let series = (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * z2)) / z2) / z;
-    (z - 0.5) * z.ln() - z + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,12 +118,6 @@ mod tests {
             assert!((fraction(x, 1.0) - expected).abs() < 1e-5, "{x}");
             assert!((growth(x.ln(), 0.0).value - expected).abs() < 2e-5, "{x}");
         }
-    }
-
-    #[test]
-    fn the_gamma_function_is_that_of_integers() {
-        assert!((ln_gamma(5.0) - 24_f64.ln()).abs() < 1e-11);
-        assert!((ln_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-9);
     }
 
     #[test]

@@ -1,0 +1,33 @@
+//! Models of sources: what a profile looks like on pixels.
+
+mod integrated;
+mod quadrature;
+mod sersic;
+
+pub use integrated::render_integrated;
+pub use sersic::Sersic;
+
+use crate::error::{Kind, RoomError};
+
+/// What can go wrong when a profile is drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// A parameter outside what a profile has.
+    #[error("{name}: {value} of source {index} is not allowed, it must be {rule}")]
+    Parameter {
+        /// Its name.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// Which source.
+        index: usize,
+        /// What is allowed.
+        rule: &'static str,
+    },
+}
+
+impl RoomError for ProfileError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidInput
+    }
+}
