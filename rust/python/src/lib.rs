@@ -7,6 +7,7 @@ mod images;
 mod lake;
 mod memory;
 mod outliers;
+mod profiles;
 mod regions;
 mod resample;
 mod segmentation;
@@ -36,6 +37,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "align", align::fill)?;
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
+    add_room(m, "profiles", profiles::fill)?;
     add_room(m, "regions", regions::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "resample", resample::fill)?;

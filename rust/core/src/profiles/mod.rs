@@ -12,6 +12,9 @@ use crate::error::{Kind, RoomError};
 /// What can go wrong when a profile is drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
+    /// Rows that are no sources.
+    #[error("sources: {0} columns are not allowed, it must be 7")]
+    Columns(usize),
     /// A parameter outside what a profile has.
     #[error("{name}: {value} of source {index} is not allowed, it must be {rule}")]
     Parameter {

@@ -1,5 +1,7 @@
 //! The Sersic profile.
 
+use super::ProfileError;
+use crate::image::Plane;
 use crate::math::gamma::{incomplete_gamma, ln_gamma};
 
 /// An elliptical Sersic profile of unit surface on pixels: `I(r) = I_e exp(-b ((r / r_e)^(1/n) - 1))`.
@@ -22,6 +24,28 @@ pub struct Sersic {
     pub q: f64,
     /// Angle of the major axis, from x towards y [rad].
     pub theta: f64,
+}
+
+impl Sersic {
+    /// The sources of rows `(x, y, flux, r_e, n, q, theta)`.
+    ///
+    /// # Errors
+    /// When a row has another length.
+    pub fn of_rows(rows: Plane<'_, f64>) -> Result<Vec<Self>, ProfileError> {
+        let of_row = |row: &[f64]| match row {
+            &[x, y, flux, r_e, n, q, theta] => Ok(Self {
+                x,
+                y,
+                flux,
+                r_e,
+                n,
+                q,
+                theta,
+            }),
+            other => Err(ProfileError::Columns(other.len())),
+        };
+        rows.pixels().chunks(rows.shape().1).map(of_row).collect()
+    }
 }
 
 /// The profile along its major axis, of unit flux in a circle.

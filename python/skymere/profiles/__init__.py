@@ -1,0 +1,5 @@
+"""Models of sources: profiles on pixels."""
+
+from skymere.profiles.render import render_sersic
+
+__all__ = ["render_sersic"]

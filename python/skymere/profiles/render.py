@@ -1,0 +1,80 @@
+"""Profiles drawn on pixels."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skymere._rust import profiles as _rust
+from skymere.errors import InvalidInputError
+
+__all__ = ["render_sersic"]
+
+
+def render_sersic(
+    shape: tuple[int, int],
+    *,
+    x: ArrayLike,
+    y: ArrayLike,
+    flux: ArrayLike,
+    re: ArrayLike,
+    n: ArrayLike,
+    q: ArrayLike = 1.0,
+    pa: ArrayLike = 0.0,
+) -> NDArray[np.float64]:
+    """Draw the sum of Sersic profiles, integrated over the pixels.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    x, y : array_like, float64, shape (n_sources,), or float [pix]
+        Centres, 0-based.
+    flux : array_like, float64, shape (n_sources,), or float
+        All of the light, out to infinity.
+    re : array_like, float64, shape (n_sources,), or float [pix]
+        Semi-major axis of the ellipse that holds half of the light.
+    n : array_like, float64, shape (n_sources,), or float
+        Sersic index, from 0.1 to 10.
+    q : array_like, float64, shape (n_sources,), or float, optional
+        Minor over major axis.
+    pa : array_like, float64, shape (n_sources,), or float [deg], optional
+        Angle of the major axis, counter-clockwise from +y of the image.
+
+    Returns
+    -------
+    ndarray, float64, shape (ny, nx) [unit of the fluxes]
+        Light in each pixel.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shape is empty, lengths differ or a value is not allowed; the source is named by its place.
+
+    Notes
+    -----
+    ``I(r) = I_e exp(-b_n ((r / re)^(1/n) - 1))`` on ellipses. By Green's theorem the light in a pixel near the centre
+    is an integral along its edges of the light within a radius, so that cusps need no sub-pixels.
+
+    References
+    ----------
+    Sersic 1968, Atlas de Galaxias Australes. Ciotti & Bertin 1999, A&A 352, 447, eqs. 1 to 4.
+
+    Examples
+    --------
+    >>> from skymere.profiles import render_sersic
+    >>> image = render_sersic((101, 101), x=50.2, y=49.7, flux=3.0, re=4.0, n=1.0, q=0.5, pa=30.0)
+    >>> round(float(image.sum()), 4)
+    3.0
+    """
+    if len(shape) != 2 or min(shape) < 1:
+        msg = f"shape: {shape} is not allowed, it must be two positive numbers"
+        raise InvalidInputError(msg)
+    given = {"x": x, "y": y, "flux": flux, "re": re, "n": n, "q": q, "pa": pa}
+    columns = {name: np.atleast_1d(np.asarray(values, np.float64)) for name, values in given.items()}
+    try:
+        rows = np.column_stack(np.broadcast_arrays(*columns.values()))
+    except ValueError:
+        msg = f"x, y, flux, re, n, q, pa: shapes {[c.shape for c in columns.values()]} are not allowed, one length is"
+        raise InvalidInputError(msg) from None
+    # The angle of the kernels runs from x towards y.
+    rows[:, 6] = np.deg2rad(rows[:, 6] + 90.0)
+    return _rust.render_integrated(np.ascontiguousarray(rows), (int(shape[0]), int(shape[1])))
