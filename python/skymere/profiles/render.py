@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._rust import profiles as _rust
 from skymere.errors import InvalidInputError
+from skymere.psf import Psf
 
 __all__ = ["render_sersic"]
 
@@ -19,8 +20,10 @@ def render_sersic(
     n: ArrayLike,
     q: ArrayLike = 1.0,
     pa: ArrayLike = 0.0,
+    psf: Psf | ArrayLike | None = None,
+    psf_has_pixel: bool = True,
 ) -> NDArray[np.float64]:
-    """Draw the sum of Sersic profiles, integrated over the pixels.
+    """Draw the sum of Sersic profiles, integrated over the pixels or behind a PSF.
 
     Parameters
     ----------
@@ -38,6 +41,12 @@ def render_sersic(
         Minor over major axis.
     pa : array_like, float64, shape (n_sources,), or float [deg], optional
         Angle of the major axis, counter-clockwise from +y of the image.
+    psf : Psf or array_like, float64, shape (py, px), optional
+        Point-spread function; an array has the pixels of the image, its source in the middle and a sum that is the part
+        of the light that it holds.
+    psf_has_pixel : bool, optional
+        Whether an array holds the response of a pixel, so that a model in a pixel is the profile convolved with the PSF
+        at its centre. If not, it is integrated over the pixel, too; a `skymere.psf.Psf` says so itself.
 
     Returns
     -------
@@ -54,9 +63,15 @@ def render_sersic(
     ``I(r) = I_e exp(-b_n ((r / re)^(1/n) - 1))`` on ellipses. By Green's theorem the light in a pixel near the centre
     is an integral along its edges of the light within a radius, so that cusps need no sub-pixels.
 
+    Behind a PSF the core of a profile is a sum of points, which its Fourier transform places between the pixels.
+    Between its own pixels the PSF is what its Fourier transform says, so it should have a full width of 2.6 pixels or
+    more; then models are those of GalSim within 1e-3 of the peak, from 3 pixels on within 2e-4, and within 1e-4 of the
+    flux on the stamp.
+
     References
     ----------
-    Sersic 1968, Atlas de Galaxias Australes. Ciotti & Bertin 1999, A&A 352, 447, eqs. 1 to 4.
+    Sersic 1968, Atlas de Galaxias Australes. Ciotti & Bertin 1999, A&A 352, 447, eqs. 1 to 4. Greengard & Lee 2004,
+    SIAM Rev. 46, 443.
 
     Examples
     --------
@@ -70,11 +85,30 @@ def render_sersic(
         raise InvalidInputError(msg)
     given = {"x": x, "y": y, "flux": flux, "re": re, "n": n, "q": q, "pa": pa}
     columns = {name: np.atleast_1d(np.asarray(values, np.float64)) for name, values in given.items()}
-    try:
-        rows = np.column_stack(np.broadcast_arrays(*columns.values()))
-    except ValueError:
-        msg = f"x, y, flux, re, n, q, pa: shapes {[c.shape for c in columns.values()]} are not allowed, one length is"
-        raise InvalidInputError(msg) from None
+    lengths = {c.shape for c in columns.values()} - {(1,)}
+    if len(lengths) > 1 or any(len(each) > 1 for each in lengths):
+        msg = f"x, y, flux, re, n, q, pa: shapes {sorted(lengths)} are not allowed, they must be one length"
+        raise InvalidInputError(msg)
+    rows = np.column_stack(np.broadcast_arrays(*columns.values()))
     # The angle of the kernels runs from x towards y.
     rows[:, 6] = np.deg2rad(rows[:, 6] + 90.0)
-    return _rust.render_integrated(np.ascontiguousarray(rows), (int(shape[0]), int(shape[1])))
+    rows, size = np.ascontiguousarray(rows), (int(shape[0]), int(shape[1]))
+    if psf is None:
+        return _rust.render_integrated(rows, size)
+    return _rust.render_convolved(rows, *_pixels_of(psf, has_pixel=psf_has_pixel), size)
+
+
+def _pixels_of(psf: Psf | ArrayLike, *, has_pixel: bool) -> tuple[NDArray[np.float64], bool]:
+    """Return a PSF at the pixels of an image, its source in the middle, and whether it holds the pixel's response."""
+    if not isinstance(psf, Psf):
+        image = np.ascontiguousarray(psf, np.float64)
+        if image.ndim != 2 or not np.isfinite(image).all() or not image.sum() > 0:
+            msg = f"psf: shape {image.shape} with sum {image.sum()} is not allowed, it must be an image of positive sum"
+            raise InvalidInputError(msg)
+        return image, has_pixel
+    middle = tuple((n - 1) / 2 for n in psf.shape)
+    if psf.oversampling == 1 and (psf.y, psf.x) == middle:
+        return np.ascontiguousarray(psf.data, np.float64), psf.has_pixel
+    room = min(psf.x, psf.y, psf.shape[1] - 1 - psf.x, psf.shape[0] - 1 - psf.y)
+    offsets = np.arange(-int(room // psf.oversampling), int(room // psf.oversampling) + 1, dtype=np.float64)
+    return np.ascontiguousarray(psf.pixels(offsets[None, :], offsets[:, None])), True

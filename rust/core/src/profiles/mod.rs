@@ -1,9 +1,12 @@
 //! Models of sources: what a profile looks like on pixels.
 
+mod convolved;
 mod integrated;
 mod quadrature;
 mod sersic;
+mod spectrum;
 
+pub use convolved::{Convolver, Drawing, N_PARAMETERS};
 pub use integrated::render_integrated;
 pub use sersic::Sersic;
 
@@ -15,6 +18,9 @@ pub enum ProfileError {
     /// Rows that are no sources.
     #[error("sources: {0} columns are not allowed, it must be 7")]
     Columns(usize),
+    /// A PSF with holes.
+    #[error("psf: values that are not finite are not allowed")]
+    Psf,
     /// A parameter outside what a profile has.
     #[error("{name}: {value} of source {index} is not allowed, it must be {rule}")]
     Parameter {

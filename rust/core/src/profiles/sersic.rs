@@ -56,7 +56,23 @@ pub(super) struct Radial {
     b: f64,
     /// Surface brightness in the centre.
     centre: f64,
+    /// Derivatives by the index of the logarithms of `b` and of the surface brightness in the centre.
+    b_by_n: f64,
+    centre_by_n: f64,
 }
+
+/// Surface brightness at a radius, and the derivatives of its logarithm.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Surface {
+    pub value: f64,
+    pub by_r_e: f64,
+    pub by_n: f64,
+    /// By the logarithm of the radius.
+    pub by_ln_r: f64,
+}
+
+/// Step of the index for derivatives of `b` and of the gamma function.
+const STEP_N: f64 = 1e-4;
 
 /// `b` with half of the light within `r_e`: `P(2n, b) = 1/2`.
 pub(super) fn scale(n: f64) -> f64 {
@@ -73,22 +89,43 @@ pub(super) fn scale(n: f64) -> f64 {
     b
 }
 
+/// Logarithm of the surface brightness in the centre for `r_e = 1`.
+fn ln_centre(n: f64, b: f64) -> f64 {
+    2.0 * n * b.ln() - (2.0 * std::f64::consts::PI * n).ln() - ln_gamma(2.0 * n)
+}
+
 impl Radial {
     pub(super) fn new(r_e: f64, n: f64) -> Self {
         let b = scale(n);
-        let ln_flux = (2.0 * std::f64::consts::PI * n * r_e * r_e).ln() - 2.0 * n * b.ln()
-            + ln_gamma(2.0 * n);
+        let [(b_low, low), (b_high, high)] = [n - STEP_N, n + STEP_N].map(|n| {
+            let b = scale(n);
+            (b.ln(), ln_centre(n, b))
+        });
         Self {
             r_e,
             n,
             b,
-            centre: (-ln_flux).exp(),
+            centre: ln_centre(n, b).exp() / (r_e * r_e),
+            b_by_n: 0.5 * (b_high - b_low) / STEP_N,
+            centre_by_n: 0.5 * (high - low) / STEP_N,
         }
     }
 
     /// Surface brightness at a radius.
     pub(super) fn value(&self, r: f64) -> f64 {
         self.centre * (-self.b * (r / self.r_e).powf(1.0 / self.n)).exp()
+    }
+
+    /// Surface brightness at a radius above 0, with its derivatives.
+    pub(super) fn surface(&self, r: f64) -> Surface {
+        let ln_x = (r / self.r_e).ln();
+        let z = self.b * (ln_x / self.n).exp();
+        Surface {
+            value: self.centre * (-z).exp(),
+            by_r_e: (z / self.n - 2.0) / self.r_e,
+            by_n: self.centre_by_n - z * (self.b_by_n - ln_x / (self.n * self.n)),
+            by_ln_r: -z / self.n,
+        }
     }
 
     /// Light within a radius.
@@ -109,6 +146,30 @@ mod tests {
         }
         assert!((scale(1.0) - 1.678_346_990_016_661).abs() < 1e-10);
         assert!((scale(4.0) - 7.669_249_442_500_806).abs() < 1e-10);
+    }
+
+    #[test]
+    fn derivatives_are_differences() {
+        for (r_e, n) in [(2.0, 0.7), (5.0, 4.0)] {
+            for r in [0.3, 2.0, 11.0] {
+                let found = Radial::new(r_e, n).surface(r);
+                let ln = |r_e: f64, n: f64, r: f64| Radial::new(r_e, n).value(r).ln();
+                let h = 1e-4;
+                let slopes = [
+                    (found.by_r_e, ln(r_e + h, n, r) - ln(r_e - h, n, r)),
+                    (found.by_n, ln(r_e, n + h, r) - ln(r_e, n - h, r)),
+                    (found.by_ln_r, (ln(r_e, n, r + h) - ln(r_e, n, r - h)) * r),
+                ];
+                for (slope, difference) in slopes {
+                    let expected = difference / (2.0 * h);
+                    assert!(
+                        (slope - expected).abs() < 1e-5 * (1.0 + expected.abs()),
+                        "{slope} {expected}"
+                    );
+                }
+                assert!((found.value / ln(r_e, n, r).exp() - 1.0).abs() < 1e-12);
+            }
+        }
     }
 
     #[test]
