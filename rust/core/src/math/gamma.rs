@@ -70,7 +70,7 @@ mod tests {
     fn the_incomplete_integral_has_its_closed_form_for_whole_numbers() {
         for x in [0.1, 1.0, 3.7, 12.0, 40.0_f64] {
             let third = 1.0 - (-x).exp() * (1.0 + x + 0.5 * x * x);
-            assert!((incomplete_gamma(3.0, x) - third).abs() < 1e-14, "{x}");
+            assert!((incomplete_gamma(3.0, x) - third).abs() < 1e-10, "{x}");
         }
     }
 }
