@@ -1,6 +1,5 @@
 //! Numbers and shapes that more than one room needs.
 
 pub mod gamma;
-pub mod levmar;
 pub mod stats;
 pub mod widest;

@@ -126,12 +126,6 @@ impl Convolver {
         })
     }
 
-    /// Shape of the stamps.
-    #[must_use]
-    pub fn shape(&self) -> (usize, usize) {
-        self.shape
-    }
-
     /// The sum of sources.
     ///
     /// # Errors
