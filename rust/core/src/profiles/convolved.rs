@@ -25,8 +25,6 @@ const CROWDING: f64 = 3.0;
 /// Points of a ring lie no farther apart than this [pix], and are no fewer than that.
 const ARC_PIX: f64 = 0.6;
 const LEAST_POINTS: usize = 16;
-/// Parameters of a source, in the order of [`Sersic`].
-pub const N_PARAMETERS: usize = 7;
 /// Planes that are convolved: the surface and its derivatives by `r_e`, `n`, `q` and `theta`.
 const N_PLANES: usize = 5;
 

@@ -6,7 +6,7 @@ mod quadrature;
 mod sersic;
 mod spectrum;
 
-pub use convolved::{Convolver, Drawing, N_PARAMETERS};
+pub use convolved::{Convolver, Drawing};
 pub use integrated::render_integrated;
 pub use sersic::Sersic;
 

@@ -96,8 +96,7 @@ impl Transform {
         image
     }
 
-    /// Angular frequency along x of a column, and along y of an element of it [1/pix]; those of the shortest waves count
-    /// as 0 for derivatives.
+    /// Angular frequency [1/pix] of element `k` of a transform of `n`; that of waves of two pixels is negative.
     pub(super) fn frequency(k: usize, n: usize) -> f64 {
         let signed = if 2 * k < n {
             k as f64
