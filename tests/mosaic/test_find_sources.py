@@ -9,7 +9,7 @@ import pytest
 from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic import FindParams, detection_image, find_sources
+from skymere.mosaic import FindParams, find_sources, subtract_background
 from skymere.segmentation import DetectParams, PeakParams, SourceFlag, detect, measure
 from skymere.wcs import Grid
 
@@ -71,7 +71,7 @@ def test_the_stack_of_n_equal_images_has_the_noise_of_one_over_the_root_of_n() -
     errors = {}
     for n in (1, 4, 9):
         bands = [mosaic(f"b{i}", 1.0, heights=0.0, seed=i) for i in range(n)]
-        stack = detection_image(bands, params=MESH)
+        stack = find_sources(bands, params=FindParams(background=MESH)).stack
         unit = bands[0].microjansky_per_unit
         assert float(stack.data.std()) == pytest.approx(unit / np.sqrt(n), rel=0.01)
         errors[n] = float(np.median(stack.error))
@@ -90,12 +90,15 @@ def test_the_last_band_decides_on_the_least_s_n_when_none_is_named() -> None:
         assert (labels_at_sources(found.segmentation.labels)[5] > 0) is np.bool_(is_found)
 
 
-def test_the_stack_with_thresholds_is_what_it_always_was() -> None:
+def test_the_stack_is_the_inverse_variance_mean() -> None:
     bands = [mosaic("g", 1.0), mosaic("r", 2.0)]
-    image = detection_image(bands, params=MESH)
-    expected = detect(image.data, error=image.error, grid=GRID)
+    parts = [(m, *subtract_background(m, params=MESH)) for m in bands]
+    variance = np.array([k / m.weight * m.microjansky_per_unit**2 for m, _, k in parts])
+    weighted = [data * m.microjansky_per_unit / v for (m, data, _), v in zip(parts, variance, strict=True)]
+    stack = np.sum(weighted, axis=0) / np.sum(1 / variance, axis=0)
+    expected = detect(stack, error=np.sum(1 / variance, axis=0) ** -0.5, grid=GRID)
     found = find_sources(bands, params=FindParams(background=MESH))
-    np.testing.assert_allclose(found.stack.data, image.data, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.stack.data, stack, rtol=1e-5, atol=1e-6)
     assert np.array_equal(found.segmentation.labels > 0, expected.labels > 0)
 
 

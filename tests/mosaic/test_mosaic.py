@@ -10,13 +10,14 @@ from skymere.background import BackgroundParams
 from skymere.datamodels import FLAG_BITS, Exposure, Mosaic
 from skymere.errors import InvalidInputError, NoDataError, NoOverlapError
 from skymere.mosaic import (
+    FindParams,
     FlagParams,
     MosaicParams,
     SkyParams,
     cut_window,
-    detection_image,
     drizzle_exposures,
     enough_exposures,
+    find_sources,
     flag_exposures,
     n_exposures,
     subtractable_sky,
@@ -154,13 +155,14 @@ def test_the_detection_image_weights_bands_by_their_noise(exposures) -> None:
     noisier = replace(
         mosaic, band="f125w", data=mosaic.data * 2, zero_point_ab=mosaic.zero_point_ab + 2.5 * np.log10(2.0)
     )
-    one = detection_image([mosaic], params=BackgroundParams(box_size=32))
-    both = detection_image([mosaic, noisier], params=BackgroundParams(box_size=32))
+    params = FindParams(min_exposures=1, background=BackgroundParams(box_size=32))
+    one = find_sources([mosaic], params=params).stack
+    both = find_sources([mosaic, noisier], params=params).stack
     covered = np.isfinite(one.data)
     # The second band is the first in other units: the same data, so the same mean and 1 / sqrt(2) of the error.
     np.testing.assert_allclose(both.data[covered], one.data[covered], rtol=2e-4, atol=1e-6)
     np.testing.assert_allclose(both.error[covered], one.error[covered] / np.sqrt(2.0), rtol=1e-3)
-    blank = detection_image([mosaic], min_exposures=3)
+    blank = find_sources([mosaic], params=replace(params, min_exposures=3)).stack
     assert np.isfinite(blank.data).sum() < covered.sum()
 
 

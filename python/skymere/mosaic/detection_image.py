@@ -1,7 +1,7 @@
 """One image to detect on, from mosaics of several bands."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
 from skymere.datamodels import Mosaic, StoredMosaic
-from skymere.errors import InvalidInputError, NoDataError
+from skymere.errors import NoDataError
 from skymere.outliers import grow_mask
+from skymere.segmentation import MeasureImage
 from skymere.segmentation.windows import widened
 
 __all__ = [
     "DetectionImage",
     "covered_pixels",
-    "detection_image",
     "enough_exposures",
     "n_exposures",
     "n_pointings",
-    "stack_of_parts",
+    "plane_of",
+    "stack_of",
     "subtract_background",
     "without_pixels",
 ]
@@ -176,67 +177,62 @@ def enough_exposures(
     return np.asarray(enough[y, x])
 
 
-def detection_image(
-    mosaics: Sequence[Mosaic], *, min_exposures: int = 1, params: BackgroundParams | None = None
-) -> DetectionImage:
-    """Return the inverse-variance stack of mosaics of one grid.
+def plane_of(
+    mosaic: Mosaic, data: NDArray[np.float32], k: float, enough: NDArray[np.bool_], *, negative: bool = False
+) -> MeasureImage:
+    """Return a band, or a window of it, without its background, where enough exposures look.
 
     Parameters
     ----------
-    mosaics : sequence of Mosaic
-        Bands with AB zero points, all on one grid.
-    min_exposures : int, optional
-        A band counts only where at least this many exposures (or all of its exposures) look, see `enough_exposures`.
-    params : BackgroundParams, optional
-        Mesh that is subtracted from each.
+    mosaic : Mosaic
+        Its weight and its zero point are used.
+    data : ndarray, float32, shape (ny, nx) [unit of the mosaic]
+        Its pixels without the background; NaN where nothing covers.
+    k : float
+        ``k / weight`` is its variance: see `subtract_background`.
+    enough : ndarray, bool, shape (ny, nx)
+        See `enough_exposures`; other pixels are NaN.
+    negative : bool, optional
+        Change the sign.
 
-    Raises
-    ------
-    InvalidInputError
-        When there is none, shapes differ, or one of several has no zero point.
-    NoDataError
-        When nothing covers one of them.
-
-    Notes
-    -----
-    sum(d / v) / sum(1 / v) with v the background variance of each band in uJy^2; a source's own noise is left out, so
-    bright sources are not weighted down.
+    Returns
+    -------
+    MeasureImage [uJy where the zero point is known, else the unit of the mosaic]
     """
-    shapes = [m.shape for m in mosaics]
-    if len(set(shapes)) != 1:
-        msg = f"mosaics: shapes {shapes} are not allowed, at least one and all of one shape are needed"
-        raise InvalidInputError(msg)
-    nameless = [m.band for m in mosaics if not np.isfinite(m.zero_point_ab)]
-    if nameless and len(mosaics) > 1:
-        msg = f"mosaics: bands {nameless} have no AB zero point and cannot be stacked with others"
-        raise InvalidInputError(msg)
-    background = params or BackgroundParams()
-    return stack_of_parts(
-        (mosaic, *subtract_background(mosaic, params=background), enough_exposures(mosaic, min_exposures))
-        for mosaic in mosaics
+    is_known = bool(np.isfinite(mosaic.zero_point_ab))
+    unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
+    good = np.isfinite(data) & enough
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
+    return MeasureImage(
+        data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
     )
 
 
-def stack_of_parts(
-    parts: Iterable[tuple[Mosaic, NDArray[np.float32], float, NDArray[np.bool_]]],
-) -> DetectionImage:
-    """Return the inverse-variance stack of mosaics, or of a window of them.
+def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
+    """Return the inverse-variance mean of bands, or of a window of them.
 
     Parameters
     ----------
-    parts : iterable of (Mosaic, ndarray, float, ndarray)
-        Each with what `subtract_background` and `enough_exposures` return for it.
+    planes : mapping of str to MeasureImage
+        Each as `plane_of` returns it, all in one unit.
+
+    Returns
+    -------
+    DetectionImage
+
+    Notes
+    -----
+    sum(d / v) / sum(1 / v) with v the background variance of each band; a source's own noise is left out, so bright
+    sources are not weighted down.
     """
     total, weights = np.zeros(()), np.zeros(())
-    bands = []
-    for mosaic, data, k, enough in parts:
-        unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
-        good = np.isfinite(data) & enough
-        weight = np.where(good, mosaic.weight / (k * unit**2), 0.0)
-        total = total + np.where(good, data, 0.0) * unit * weight
+    for plane in planes.values():
+        data, error = np.asarray(plane.data), np.asarray(plane.error, np.float64)
+        weight = np.where(np.isfinite(data) & (error > 0), error**-2.0, 0.0)
+        total = total + np.where(weight > 0, data, 0.0) * weight
         weights = weights + weight
-        bands.append(mosaic.band)
     with np.errstate(divide="ignore", invalid="ignore"):
         stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
-        error = (1.0 / np.sqrt(weights)).astype(np.float32)
-    return DetectionImage(data=stacked, error=error, bands=tuple(bands))
+        sigma = (1.0 / np.sqrt(weights)).astype(np.float32)
+    return DetectionImage(data=stacked, error=sigma, bands=tuple(planes))

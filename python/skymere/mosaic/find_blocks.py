@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from skymere.background import BackgroundParams, BlockBackground, estimate_background_blocks
 from skymere.datamodels import Mosaic, SegmentationMap, SourceCatalog, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, covered_pixels, enough_exposures, without_pixels
+from skymere.mosaic.detection_image import (
+    DetectionImage,
+    covered_pixels,
+    enough_exposures,
+    plane_of,
+    stack_of,
+    without_pixels,
+)
 from skymere.mosaic.find_sources import (
     FindParams,
     as_plane,
@@ -22,9 +29,7 @@ from skymere.mosaic.find_sources import (
     flux_unit_of,
     fluxes_in,
     masks_of,
-    plane_of,
     searched_as,
-    stack_of,
     with_noise,
 )
 from skymere.segmentation import (

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.mosaic.detection_image import DetectionImage, enough_exposures, subtract_background, without_pixels
+from skymere.mosaic.detection_image import (
+    DetectionImage,
+    enough_exposures,
+    plane_of,
+    stack_of,
+    subtract_background,
+    without_pixels,
+)
 from skymere.segmentation import (
     DetectParams,
     MeasureImage,
@@ -46,9 +53,7 @@ __all__ = [
     "flux_unit_of",
     "fluxes_in",
     "masks_of",
-    "plane_of",
     "searched_as",
-    "stack_of",
     "with_noise",
 ]
 
@@ -390,23 +395,6 @@ def _plane(mosaic: Mosaic, params: FindParams, *, negative: bool) -> MeasureImag
     return plane_of(mosaic, data, k, enough_exposures(mosaic, params.min_exposures), negative=negative)
 
 
-def plane_of(
-    mosaic: Mosaic, data: NDArray[np.float32], k: float, enough: NDArray[np.bool_], *, negative: bool
-) -> MeasureImage:
-    """Return a band, or a window of it, without its background [uJy where known], where ``enough`` exposures look.
-
-    ``k / weight`` is its variance.
-    """
-    is_known = bool(np.isfinite(mosaic.zero_point_ab))
-    unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
-    good = np.isfinite(data) & enough
-    with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
-    return MeasureImage(
-        data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
-    )
-
-
 def band_to_measure(
     mosaic: Mosaic,
     segmentation: SegmentationMap,
@@ -459,17 +447,3 @@ def as_plane(mosaic: Mosaic, plane: MeasureImage) -> Mosaic:
     """Return a mosaic with the pixels of its plane, in its own unit."""
     unit = mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
     return replace(mosaic, data=np.asarray(np.asarray(plane.data) / np.float32(unit), np.float32))
-
-
-def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
-    """Return the inverse-variance mean of bands, or of a window of them."""
-    total, weights = np.zeros(()), np.zeros(())
-    for plane in planes.values():
-        data, error = np.asarray(plane.data), np.asarray(plane.error, np.float64)
-        weight = np.where(np.isfinite(data) & (error > 0), error**-2.0, 0.0)
-        total = total + np.where(weight > 0, data, 0.0) * weight
-        weights = weights + weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
-        sigma = (1.0 / np.sqrt(weights)).astype(np.float32)
-    return DetectionImage(data=stacked, error=sigma, bands=tuple(planes))

@@ -15,7 +15,8 @@ from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import (
     DetectionImage,
     enough_exposures,
-    stack_of_parts,
+    plane_of,
+    stack_of,
     stored_band,
     subtract_background,
     without_pixels,
@@ -94,7 +95,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
 
 def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
     searched = set(detection_bands(lake, tile))
-    bands, parts = {}, []
+    bands, planes = {}, {}
     for mosaic in load_mosaics(lake, tile):
         seen = without_pixels(mosaic, masks.bad.get(mosaic.band))
         try:
@@ -105,8 +106,9 @@ def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, 
             continue
         bands[mosaic.band] = replace(seen, data=data)
         if mosaic.band in searched:
-            parts.append((seen, data, k, enough_exposures(seen, plan.detect.min_exposures)))
-    found = stack_of_parts(parts)
+            enough = enough_exposures(seen, plan.detect.min_exposures)
+            planes[mosaic.band] = plane_of(seen, data, k, enough)
+    found = stack_of(planes)
     return measure(
         segmentation,
         bands,
@@ -123,7 +125,7 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
     searched = set(detection_bands(lake, tile))
 
     def read(rows: slice, columns: slice) -> dict[str, Any]:
-        windows, parts = {}, []
+        windows, planes = {}, {}
         for mosaic in mosaics:
             band = bands[mosaic.band]
             if band is None:
@@ -132,8 +134,8 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
             window = windows[mosaic.band] = band.window(rows, columns)
             if mosaic.band in searched:
                 enough = enough_exposures(mosaic, plan.detect.min_exposures, rows, columns)
-                parts.append((window, window.data, band.k, enough))
-        found = stack_of_parts(parts)
+                planes[mosaic.band] = plane_of(window, window.data, band.k, enough)
+        found = stack_of(planes)
         return {"images": windows, **masks.looked_at(found, rows, columns)}
 
     return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table

@@ -18,16 +18,17 @@ const LEAST_REACH: f64 = 7.5;
 const MAX_MISSING: f64 = 0.5;
 /// Logarithm of the number of half-light radii at which a profile ends: 8, as for the de Vaucouleurs profiles of the SDSS.
 const LN_END: f64 = 2.079_441_541_679_836;
-/// Real profiles differ from a Sersic one by about this fraction of a zone's flux.
-const PROFILE_SCATTER: f64 = 0.0095;
+/// No profile is right to more than this fraction of all light in a zone, nor its total to more than the second.
+const ZONE_SCATTER: f64 = 0.001;
+const TOTAL_SCATTER: f64 = 0.0085;
 /// Where a part of a zone belongs to other sources their wings reach into the rest: times that part, the fraction by
 /// which its flux may be off.
 const CONTAMINATION: f64 = 8.0;
-/// Without variances every zone is trusted to this fraction of all light.
-const UNKNOWN_NOISE: f64 = 0.003;
 /// Weak priors: mean and width of the logarithms of the half-light radius, in units of the ellipse, and of the index.
 const PRIOR_RADIUS: (f64, f64) = (0.53, 0.5);
 const PRIOR_INDEX: (f64, f64) = (0.18, 0.55);
+/// Discs and spheroids lie on both sides of the mean: what the priors leave open is so many times their widths.
+const TWO_KINDS: f64 = 1.4;
 const LN_RADIUS: (f64, f64) = (-1.6, 3.4);
 const MAX_STEPS: usize = 40;
 
@@ -66,7 +67,7 @@ struct Light {
     variance: Zones,
     /// What makes up for the part that is missing; 0 for zones that do not count.
     scale: Zones,
-    /// Square of the fraction by which the flux may differ from that of a profile.
+    /// Part of the variance that is no noise: real light and neighbours differ from a profile by its root.
     scatter: Zones,
 }
 
@@ -176,11 +177,12 @@ impl Annuli {
             let noise = if image.variance.is_some() {
                 light.variance[k] * correlation * light.scale[k].powi(2)
             } else {
-                (UNKNOWN_NOISE * whole).powi(2)
+                0.0
             };
             let replaced = (1.0 - own[k] / self.area[k]).max(0.0);
-            light.scatter[k] = PROFILE_SCATTER.powi(2) + (CONTAMINATION * replaced).powi(2);
-            light.variance[k] = noise + light.scatter[k] * light.flux[k].powi(2);
+            light.scatter[k] =
+                (ZONE_SCATTER * whole).powi(2) + (CONTAMINATION * replaced * light.flux[k]).powi(2);
+            light.variance[k] = noise + light.scatter[k];
         }
         light
     }
@@ -240,9 +242,7 @@ fn zone_growth(outer: &Zones, ln_radius: f64, ln_index: f64) -> [Growth; N_ZONES
 impl Light {
     /// Standard deviation of a sum over the zones about that of the profile, by the scatter of real ones.
     fn misfit(&self, by_zone: &Zones) -> f64 {
-        let term = |k: usize| {
-            by_zone[k].powi(2) * self.scatter[k] * (self.flux[k] / self.scale[k]).powi(2)
-        };
+        let term = |k: usize| (by_zone[k] / self.scale[k]).powi(2) * self.scatter[k];
         (0..N_ZONES)
             .filter(|&k| self.scale[k] > 0.0)
             .map(term)
@@ -420,7 +420,8 @@ pub(super) fn totals(
         let misfit = light
             .misfit(&own)
             .hypot(detected.misfit(&of_shape))
-            .hypot(of_prior);
+            .hypot(TWO_KINDS * of_prior)
+            .hypot(TOTAL_SCATTER * flux);
         let mut shape = annuli.factors(detection, label, &of_shape);
         if let Some(noise) = noise {
             let slopes = annuli.slopes(band, label, ellipse);
