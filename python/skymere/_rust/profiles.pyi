@@ -1,7 +1,31 @@
 import numpy as np
 from numpy.typing import NDArray
 
+_Fits = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], list[str]]
+
+def fit_stamps(
+    data: NDArray[np.float32],
+    variance: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    psf: NDArray[np.float64],
+    start: NDArray[np.float64],
+    *,
+    centre: tuple[float, float],
+    oversampling: int,
+    has_pixel: bool,
+    reach: float,
+    bounds: tuple[list[tuple[float, float]], list[tuple[float, float]]],
+    is_poisson: bool,
+    n_starts: int,
+    max_evaluations: int,
+    tolerance: float,
+) -> _Fits: ...
 def render_convolved(
-    sources: NDArray[np.float64], psf: NDArray[np.float64], has_pixel: bool, shape: tuple[int, int]
+    sources: NDArray[np.float64],
+    psf: NDArray[np.float64],
+    centre: tuple[float, float],
+    oversampling: int,
+    has_pixel: bool,
+    shape: tuple[int, int],
 ) -> NDArray[np.float64]: ...
 def render_integrated(sources: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]: ...

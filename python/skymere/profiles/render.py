@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._rust import profiles as _rust
 from skymere.errors import InvalidInputError
+from skymere.profiles.response import response_of
 from skymere.psf import Psf
 
 __all__ = ["render_sersic"]
@@ -30,7 +31,7 @@ def render_sersic(
     shape : tuple of int
         ``(ny, nx)`` of the image.
     x, y : array_like, float64, shape (n_sources,), or float [pix]
-        Centres, 0-based.
+        Centres, 0-based; behind a PSF they must lie on the image.
     flux : array_like, float64, shape (n_sources,), or float
         All of the light, out to infinity.
     re : array_like, float64, shape (n_sources,), or float [pix]
@@ -63,15 +64,15 @@ def render_sersic(
     ``I(r) = I_e exp(-b_n ((r / re)^(1/n) - 1))`` on ellipses. By Green's theorem the light in a pixel near the centre
     is an integral along its edges of the light within a radius, so that cusps need no sub-pixels.
 
-    Behind a PSF the core of a profile is a sum of points, which its Fourier transform places between the pixels.
-    Between its own pixels the PSF is what its Fourier transform says, so it should have a full width of 2.6 pixels or
-    more; then models are those of GalSim within 1e-3 of the peak, from 3 pixels on within 2e-4, and within 1e-4 of the
-    flux on the stamp.
+    Behind a PSF a profile is the inverse transform of its own transform, a function of the elliptical frequency alone,
+    times that of the PSF. Between its own pixels the PSF is what its Fourier transform says, so it should have a full
+    width of 2.6 of its pixels or more; then models are those of GalSim within 1e-3 of the peak and within 1e-4 of the
+    flux on the stamp. An oversampled `skymere.psf.Psf` is used as it is where its oversampling is a whole number.
 
     References
     ----------
-    Sersic 1968, Atlas de Galaxias Australes. Ciotti & Bertin 1999, A&A 352, 447, eqs. 1 to 4. Greengard & Lee 2004,
-    SIAM Rev. 46, 443.
+    Sersic 1968, Atlas de Galaxias Australes. Ciotti & Bertin 1999, A&A 352, 447, eqs. 1 to 4. Rowe et al. 2015,
+    Astron. Comput. 10, 121, sect. 6.
 
     Examples
     --------
@@ -95,20 +96,7 @@ def render_sersic(
     rows, size = np.ascontiguousarray(rows), (int(shape[0]), int(shape[1]))
     if psf is None:
         return _rust.render_integrated(rows, size)
-    return _rust.render_convolved(rows, *_pixels_of(psf, has_pixel=psf_has_pixel), size)
-
-
-def _pixels_of(psf: Psf | ArrayLike, *, has_pixel: bool) -> tuple[NDArray[np.float64], bool]:
-    """Return a PSF at the pixels of an image, its source in the middle, and whether it holds the pixel's response."""
-    if not isinstance(psf, Psf):
-        image = np.ascontiguousarray(psf, np.float64)
-        if image.ndim != 2 or not np.isfinite(image).all() or not image.sum() > 0:
-            msg = f"psf: shape {image.shape} with sum {image.sum()} is not allowed, it must be an image of positive sum"
-            raise InvalidInputError(msg)
-        return image, has_pixel
-    middle = tuple((n - 1) / 2 for n in psf.shape)
-    if psf.oversampling == 1 and (psf.y, psf.x) == middle:
-        return np.ascontiguousarray(psf.data, np.float64), psf.has_pixel
-    room = min(psf.x, psf.y, psf.shape[1] - 1 - psf.x, psf.shape[0] - 1 - psf.y)
-    offsets = np.arange(-int(room // psf.oversampling), int(room // psf.oversampling) + 1, dtype=np.float64)
-    return np.ascontiguousarray(psf.pixels(offsets[None, :], offsets[:, None])), True
+    response = response_of(psf, has_pixel=psf_has_pixel)
+    return _rust.render_convolved(
+        rows, response.data, response.centre, response.oversampling, response.has_pixel, size
+    )

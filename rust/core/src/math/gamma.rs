@@ -1,5 +1,7 @@
 //! The gamma function and its incomplete integral.
 
+use realfft::num_complex::Complex;
+
 /// Regularised lower incomplete gamma function `P(a, x)`: series below `a + 1`, Lentz's continued fraction above.
 ///
 /// # Source
@@ -54,6 +56,22 @@ pub fn ln_gamma(x: f64) -> f64 {
     let z2 = z * z;
     let series = (1.0 / 12.0 - (1.0 / 360.0 - 1.0 / (1260.0 * z2)) / z2) / z;
     (z - 0.5) * z.ln() - z + 0.5 * (2.0 * std::f64::consts::PI).ln() + series - product.ln()
+}
+
+/// Logarithm of the gamma function in the right half of the plane, up to a multiple of 2 pi i: Stirling's series after
+/// a shift to large arguments.
+///
+/// # Source
+/// Abramowitz & Stegun 1964, eqs. 6.1.15 and 6.1.41.
+#[must_use]
+pub fn ln_gamma_complex(z: Complex<f64>) -> Complex<f64> {
+    const SHIFT: u32 = 10;
+    let one = Complex::new(1.0, 0.0);
+    let product = (0..SHIFT).fold(one, |product, k| product * (z + f64::from(k)));
+    let z = z + f64::from(SHIFT);
+    let z2 = z * z;
+    let series = (one / 12.0 - (one / 360.0 - (one / 1260.0 - one / (1680.0 * z2)) / z2) / z2) / z;
+    (z - 0.5) * z.ln() - z + 0.5 * std::f64::consts::TAU.ln() + series - product.ln()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Numbers and shapes that more than one room needs.
 
 pub mod gamma;
+pub mod levmar;
 pub mod stats;
 pub mod widest;

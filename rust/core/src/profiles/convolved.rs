@@ -1,54 +1,65 @@
 //! Profiles convolved with a point-spread function, and their derivatives.
 
-use std::f64::consts::{PI, TAU};
-use std::ops::Range;
+use realfft::num_complex::Complex;
 
 use super::ProfileError;
-use super::quadrature::gauss_legendre;
-use super::sersic::{Radial, Sersic};
+use super::folded::{Folded, N_PLANES, Nodes};
+use super::hankel::{Hankel, Transformed};
+use super::sersic::Sersic;
 use super::spectrum::{Spectrum, Transform, fast_length};
 use crate::image::{Image, Plane};
 
-/// The core ends here, in pixels along the minor axis; beyond it the profile is sampled at pixels.
-const CORE_PIX: f64 = 7.0;
-/// The wing begins at this part of the core's radius: compact sources have none.
-const WING: f64 = 0.25;
-/// Pixels over which the light of a point is spread.
-const SPREAD: usize = 6;
-/// Shape of the spread, pi sqrt(11): its Fourier transform vanishes at one wave a pixel, so that sums are exact.
-const SHAPE: f64 = PI * 3.316_624_790_355_4;
-/// Least number of radii in the core, and more for each pixel of it.
-const LEAST_RADII: usize = 32;
-const RADII_PER_PIX: f64 = 2.2;
-/// Radii of the core crowd towards the centre with this power.
-const CROWDING: f64 = 3.0;
-/// Points of a ring lie no farther apart than this [pix], and are no fewer than that.
-const ARC_PIX: f64 = 0.6;
-const LEAST_POINTS: usize = 16;
-/// Planes that are convolved: the surface and its derivatives by `r_e`, `n`, `q` and `theta`.
-const N_PLANES: usize = 5;
+/// Frequencies at which the PSF has less than this part of its light do not count.
+const LEAST_RESPONSE: f64 = 1e-9;
+/// Pixels beyond the reach of the PSF at which a profile is what it is without one.
+const REACH: usize = 4;
+
+/// A point-spread function on pixels, which may be finer than those of an image.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// Its image, which sums to the part of the light that it holds.
+    pub image: Plane<'a, f64>,
+    /// Where the source is on it, along y and x [pix of the image].
+    pub centre: (f64, f64),
+    /// How many of its pixels lie along a pixel of the stamp.
+    pub oversampling: usize,
+    /// Whether it holds the response of a pixel of the stamp. If not it gets it.
+    pub has_pixel: bool,
+}
 
 /// Draws sources on stamps of one shape behind one point-spread function.
 ///
 /// # Notes
-/// The PSF is an image at the pixels of the stamp that includes the response of a pixel, so a model at the centre of a
-/// pixel is the profile convolved with the PSF, without another integral over the pixel. Between its pixels the PSF is
-/// what its Fourier transform says. A profile is the sum of a core, which has a cusp, and a wing, which is smooth
-/// enough to be sampled. The core is a sum of points on elliptical rings, at radii of a Gauss-Legendre rule; points are
-/// spread over pixels, which the Fourier transform of the spread takes back.
+/// The Fourier transform of a Sersic profile is a function of the elliptical frequency alone, so a source behind a PSF
+/// is known at every frequency, and its image at the centres of the pixels is the inverse transform; the PSF holds the
+/// response of a pixel, so that there is no other integral over it. Between its pixels the PSF is what its Fourier
+/// transform says. Frequencies that the pixels of the stamp cannot hold appear at others, as they do in an image. What
+/// the inverse transform repeats one period away is smooth on the stamp and is taken off.
 ///
 /// # Source
-/// Greengard & Lee 2004, SIAM Rev. 46, 443, for points in Fourier space; Fessler & Sutton 2003, IEEE Trans. Signal
-/// Process. 51, 560, for the Kaiser-Bessel spread.
+/// Rowe et al. 2015, Astron. Comput. 10, 121, sect. 6, draw profiles by their transforms.
 pub struct Convolver {
     shape: (usize, usize),
-    /// Pixels beside the stamp whose light the PSF carries into it.
-    margin: (usize, usize),
     transform: Transform,
-    psf: Spectrum,
-    /// What takes the spread back, along y and along x.
-    sharpen: (Vec<f64>, Vec<f64>),
-    spread: Spread,
+    modes: Vec<Mode>,
+    nodes: Nodes,
+    /// Sum of the PSF.
+    light: f64,
+    /// Numbers of angular frequencies along y and x: the PSF may know finer ones than the stamp.
+    fine: (usize, usize),
+    /// Logarithms of the smallest and the largest frequency.
+    ln_k: (f64, f64),
+}
+
+/// A frequency [1/pix] that the PSF passes.
+struct Mode {
+    ky: f64,
+    kx: f64,
+    /// Their places in the tables of phases.
+    at: (u32, u32),
+    /// Element of the stamp's spectrum that it adds to.
+    to: u32,
+    psf: Complex<f64>,
 }
 
 /// A model and its derivatives by the parameters, in the order of [`Sersic`].
@@ -61,237 +72,229 @@ pub struct Drawing {
 }
 
 impl Convolver {
-    /// For stamps of `shape` and a PSF that sums to the part of the light that it holds, with its centre in the middle.
-    /// One without the pixel's response gets it.
+    /// For stamps of `shape`.
     ///
     /// # Errors
     /// When a pixel of the PSF is not finite.
-    pub fn new(
-        psf: Plane<'_, f64>,
-        has_pixel: bool,
-        shape: (usize, usize),
-    ) -> Result<Self, ProfileError> {
-        if psf.pixels().iter().any(|v| !v.is_finite()) {
+    pub fn new(psf: &Response<'_>, shape: (usize, usize)) -> Result<Self, ProfileError> {
+        if psf.image.pixels().iter().any(|v| !v.is_finite()) {
             return Err(ProfileError::Psf);
         }
-        let (py, px) = psf.shape();
-        let margin = (py / 2 + SPREAD, px / 2 + SPREAD);
-        let side = (
-            fast_length(shape.0 + 2 * margin.0),
-            fast_length(shape.1 + 2 * margin.1),
-        );
-        let transform = Transform::new(side);
-        let mut image = vec![0.0; side.0 * side.1];
-        for y in 0..py {
-            for x in 0..px {
-                let row = (y + side.0 - py / 2) % side.0;
-                let column = (x + side.1 - px / 2) % side.1;
-                image[row * side.1 + column] += psf.pixels()[y * px + x];
-            }
-        }
-        let mut spectrum = transform.forward(&mut image, 0..side.0);
-        // The centre of an even side is half a pixel off.
-        let even = [py, px].map(|n| if n % 2 == 0 { 0.5 } else { 0.0 });
-        for (i, value) in spectrum.iter_mut().enumerate() {
-            let kx = Transform::frequency(i / side.0, side.1);
-            let ky = Transform::frequency(i % side.0, side.0);
-            if even != [0.0, 0.0] {
-                let (sin, cos) = (kx * even[1] + ky * even[0]).sin_cos();
-                let (re, im) = (value.re, value.im);
-                value.re = re * cos + im * sin;
-                value.im = im * cos - re * sin;
-            }
-            if !has_pixel {
-                *value *= of_pixel(kx) * of_pixel(ky);
-            }
-        }
-        let taken_back = |n: usize, count: usize| {
-            (0..count)
-                .map(|k| 1.0 / Spread::transformed(Transform::frequency(k, n)))
-                .collect()
+        let (py, px) = psf.image.shape();
+        let s = psf.oversampling.max(1);
+        let period = |n: usize, side: usize| {
+            let reach = side.div_ceil(2 * s) + REACH;
+            fast_length((n + reach).max(side.div_ceil(s) + 1))
         };
-        let sharpen = (
-            taken_back(side.0, side.0),
-            taken_back(side.1, side.1 / 2 + 1),
-        );
+        let period = (period(shape.0, py), period(shape.1, px));
+        let fine = (s * period.0, s * period.1);
+        let transform = Transform::new(fine);
+        let mut image = vec![0.0; fine.0 * fine.1];
+        for (row, line) in psf
+            .image
+            .pixels()
+            .chunks_exact(px)
+            .zip(image.chunks_exact_mut(fine.1))
+        {
+            line[..px].copy_from_slice(row);
+        }
+        let spectrum = transform.forward(&mut image, 0..py);
+        let light: f64 = psf.image.pixels().iter().sum();
+        let scale = s as f64;
+        let mut modes = Vec::new();
+        for i in 0..fine.1 / 2 {
+            for j in (0..fine.0).filter(|&j| 2 * j != fine.0) {
+                let kx = Transform::frequency(i, fine.1) * scale;
+                let ky = Transform::frequency(j, fine.0) * scale;
+                let (sin, cos) = ((kx * psf.centre.1 + ky * psf.centre.0) / scale).sin_cos();
+                let mut response = spectrum[i * fine.0 + j] * Complex::new(cos, sin);
+                if !psf.has_pixel {
+                    response *= of_pixel(kx) * of_pixel(ky);
+                }
+                if response.norm() < LEAST_RESPONSE * light.abs() {
+                    continue;
+                }
+                let mode = |i: usize, j: usize, sign: f64, psf: Complex<f64>| {
+                    let (column, row) = (i % period.1, j % period.0);
+                    (2 * column <= period.1).then(|| Mode {
+                        ky: sign * ky,
+                        kx: sign * kx,
+                        at: (j as u32, i as u32),
+                        to: (column * period.0 + row) as u32,
+                        psf,
+                    })
+                };
+                modes.extend(mode(i, j, 1.0, response));
+                if i > 0 && s > 1 {
+                    // The other half of the frequencies, where the transform is the conjugate.
+                    modes.extend(mode(
+                        fine.1 - i,
+                        (fine.0 - j) % fine.0,
+                        -1.0,
+                        response.conj(),
+                    ));
+                }
+            }
+        }
+        modes.sort_by_key(|mode| mode.to);
+        let ln_k = |pick: fn(f64, f64) -> f64, start: f64| {
+            let moduli = modes.iter().map(|mode| mode.kx.hypot(mode.ky));
+            moduli.filter(|&k| k > 0.0).fold(start, pick).ln()
+        };
         Ok(Self {
             shape,
-            margin,
-            transform,
-            psf: spectrum,
-            sharpen,
-            spread: Spread::new(),
+            transform: Transform::new(period),
+            nodes: Nodes::new(shape),
+            light,
+            fine,
+            ln_k: (ln_k(f64::min, f64::MAX), ln_k(f64::max, f64::MIN_POSITIVE)),
+            modes,
         })
     }
 
-    /// The sum of sources.
+    /// Shape of the stamps.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// The sum of sources, whose centres must lie on the stamp.
     ///
     /// # Errors
     /// When a parameter is not allowed.
     pub fn draw(&self, sources: &[Sersic]) -> Result<Image<f64>, ProfileError> {
-        let mut sum: Option<Spectrum> = None;
+        let mut sum = self.transform.empty();
+        let mut folded = vec![0.0; self.shape.0 * self.shape.1];
         for (i, source) in sources.iter().enumerate() {
-            source.check(i)?;
-            let [mut one] = self.spectra::<1>(source);
-            scale_by(source.flux, &mut one);
-            sum = Some(match sum {
-                None => one,
-                Some(mut all) => {
-                    all.iter_mut().zip(&one).for_each(|(a, b)| *a += b);
-                    all
-                }
+            self.check(source, i)?;
+            self.visit(source, |to, phase, _, at| {
+                sum[to] += phase * (source.flux * at.value);
             });
+            if let Some(found) = Folded::new(&self.nodes, source, self.transform.shape()) {
+                let plane = found.plane(&self.nodes, 0);
+                add_scaled(&mut folded, &plane, source.flux * self.light);
+            }
         }
-        Ok(match sum {
-            None => Image::empty(self.shape),
-            Some(mut all) => self.stamp(&mut all),
-        })
+        Ok(self.stamp(&mut sum, Some(&folded)))
     }
 
-    /// A source and its derivatives.
+    /// A source, whose centre must lie on the stamp, and its derivatives.
     ///
     /// # Errors
     /// When a parameter is not allowed.
     pub fn draw_with_derivatives(&self, source: &Sersic) -> Result<Drawing, ProfileError> {
-        source.check(0)?;
-        let [unit, r_e, n, q, theta] = self.spectra::<N_PLANES>(source);
-        let (ny, nx) = self.transform.shape();
-        let moved = |along: &dyn Fn(usize, usize) -> f64| {
-            let mut out = unit.clone();
-            for (i, value) in out.iter_mut().enumerate() {
-                let k = source.flux * along(i / ny, i % ny);
-                (value.re, value.im) = (k * value.im, -k * value.re);
-            }
-            self.stamp(&mut out)
+        self.check(source, 0)?;
+        let mut spectra: [Spectrum; N_PLANES] = std::array::from_fn(|_| self.transform.empty());
+        let ellipse = Angles::new(source);
+        let by_r_e = if source.r_e > 0.0 {
+            1.0 / source.r_e
+        } else {
+            0.0
         };
-        // Waves of two pixels have no direction.
-        let frequency = |k: usize, n: usize| {
-            if 2 * k == n {
-                0.0
-            } else {
-                Transform::frequency(k, n)
-            }
-        };
-        let by_x = moved(&|kx, _| frequency(kx, nx));
-        let by_y = moved(&|_, ky| frequency(ky, ny));
-        let scaled = |mut spectrum: Spectrum| {
-            scale_by(source.flux, &mut spectrum);
-            self.stamp(&mut spectrum)
-        };
-        let by_flux = self.stamp(&mut unit.clone());
-        let mut value = by_flux.clone();
-        value
+        self.visit(source, |to, phase, mode, at| {
+            let (by_q, by_theta) = ellipse.slopes(mode);
+            let turned = Complex::new(phase.im, -phase.re) * (source.flux * at.value);
+            let scaled = phase * source.flux;
+            let by_ln_k = scaled * at.by_ln_k;
+            spectra[0][to] += phase * at.value;
+            spectra[1][to] += turned * mode.kx;
+            spectra[2][to] += turned * mode.ky;
+            spectra[3][to] += by_ln_k * by_r_e;
+            spectra[4][to] += scaled * at.by_n;
+            spectra[5][to] += by_ln_k * by_q;
+            spectra[6][to] += by_ln_k * by_theta;
+        });
+        let folded = Folded::new(&self.nodes, source, self.transform.shape());
+        let mut k = 0;
+        let mut planes = spectra.map(|mut spectrum| {
+            let factor = self.light * if k == 0 { 1.0 } else { source.flux };
+            let off = folded.as_ref().map(|f| {
+                let mut plane = f.plane(&self.nodes, k);
+                plane.iter_mut().for_each(|v| *v *= factor);
+                plane
+            });
+            k += 1;
+            self.stamp(&mut spectrum, off.as_deref())
+        });
+        let by_flux = planes[0].clone();
+        planes[0]
             .pixels_mut()
             .iter_mut()
             .for_each(|v| *v *= source.flux);
+        let [value, by_x, by_y, by_r_e, by_n, by_q, by_theta] = planes;
         Ok(Drawing {
             value,
-            by: vec![
-                by_x,
-                by_y,
-                by_flux,
-                scaled(r_e),
-                scaled(n),
-                scaled(q),
-                scaled(theta),
-            ],
+            by: vec![by_x, by_y, by_flux, by_r_e, by_n, by_q, by_theta],
         })
     }
 
-    /// The stamp of a spectrum.
-    fn stamp(&self, spectrum: &mut Spectrum) -> Image<f64> {
+    fn check(&self, source: &Sersic, index: usize) -> Result<(), ProfileError> {
+        source.check(index, true)?;
+        let inside = |x: f64, n: usize| x >= -0.5 && x <= n as f64 - 0.5;
+        for (name, value, n) in [("x", source.x, self.shape.1), ("y", source.y, self.shape.0)] {
+            if !inside(value, n) {
+                return Err(ProfileError::Parameter {
+                    name,
+                    value,
+                    index,
+                    rule: "on the stamp",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Call for every mode with the element that it adds to, the PSF with the phase of the source's place, and the
+    /// transform of its profile.
+    fn visit(&self, source: &Sersic, mut add: impl FnMut(usize, Complex<f64>, &Mode, Transformed)) {
+        let ellipse = Angles::new(source);
+        let ln_r = source.r_e.max(f64::MIN_POSITIVE).ln();
+        let (from, to) = (self.ln_k.0 + source.q.ln(), self.ln_k.1);
+        let hankel = Hankel::new(source.n, from + ln_r, to + ln_r);
+        let period = self.transform.shape();
+        let phases = [
+            turns(source.y, self.fine.0, period.0),
+            turns(source.x, self.fine.1, period.1),
+        ];
+        for mode in &self.modes {
+            let phase = mode.psf * phases[0][mode.at.0 as usize] * phases[1][mode.at.1 as usize];
+            let k2 = ellipse.squared(mode);
+            let at = if k2 > 0.0 && source.r_e > 0.0 {
+                hankel.at(0.5 * k2.ln() + ln_r)
+            } else {
+                Transformed::OF_ALL
+            };
+            add(mode.to as usize, phase, mode, at);
+        }
+    }
+
+    /// The stamp of a spectrum, less what it repeats.
+    fn stamp(&self, spectrum: &mut Spectrum, folded: Option<&[f64]>) -> Image<f64> {
         let image = self.transform.inverse(spectrum);
         let mut stamp = Image::empty(self.shape);
-        let nx = self.transform.shape().1;
-        for (y, row) in stamp
-            .pixels_mut()
-            .chunks_exact_mut(self.shape.1)
-            .enumerate()
-        {
-            let first = (y + self.margin.0) * nx + self.margin.1;
-            row.copy_from_slice(&image[first..first + self.shape.1]);
+        let rows = stamp.pixels_mut().chunks_exact_mut(self.shape.1);
+        for (row, line) in rows.zip(image.chunks_exact(self.transform.shape().1)) {
+            row.copy_from_slice(&line[..self.shape.1]);
+        }
+        if let Some(folded) = folded {
+            add_scaled(stamp.pixels_mut(), folded, -1.0);
         }
         stamp
     }
+}
 
-    /// Spectra of the first `N` planes of a source of unit flux.
-    fn spectra<const N: usize>(&self, source: &Sersic) -> [Spectrum; N] {
-        let (ny, nx) = self.transform.shape();
-        let ellipse = Ellipse::new(source, self.margin);
-        let mut wing: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; ny * nx]);
-        for y in 0..ny {
-            for x in 0..nx {
-                let (dx, dy) = (x as f64 - ellipse.x, y as f64 - ellipse.y);
-                let at = ellipse.at(dx, dy);
-                let part = ellipse.wing(at.r);
-                if part > 0.0 {
-                    let values = ellipse.planes(&at);
-                    for (plane, value) in wing.iter_mut().zip(values) {
-                        plane[y * nx + x] = part * value;
-                    }
-                }
-            }
-        }
-        let mut core: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; ny * nx]);
-        let rows = self.add_core(&ellipse, &mut core);
-        let mut core = core.into_iter();
-        wing.map(|mut plane| {
-            let mut spectrum = self.transform.forward(&mut plane, 0..ny);
-            if let Some(mut plane) = core.next() {
-                let sharp = self.transform.forward(&mut plane, rows.clone());
-                for (i, (sum, value)) in spectrum.iter_mut().zip(sharp).enumerate() {
-                    *sum += value * (self.sharpen.0[i % ny] * self.sharpen.1[i / ny]);
-                }
-            }
-            spectrum
-                .iter_mut()
-                .zip(&self.psf)
-                .for_each(|(v, p)| *v *= p);
-            spectrum
-        })
-    }
-
-    /// Spread the points of the core over planes; returns the rows that hold them.
-    fn add_core<const N: usize>(
-        &self,
-        ellipse: &Ellipse,
-        planes: &mut [Vec<f64>; N],
-    ) -> Range<usize> {
-        let (ny, nx) = self.transform.shape();
-        let (mut first, mut last) = (ny, 0);
-        for ring in ellipse.rings() {
-            for i in 0..ring.n_points {
-                let angle = TAU * (i as f64 + 0.5) / ring.n_points as f64;
-                let (dx, dy) = ellipse.point(ring.r, angle);
-                let values = ellipse.planes(&ellipse.at(dx, dy));
-                let (Some(across), Some(along)) = (
-                    self.spread.over(ellipse.x + dx, nx),
-                    self.spread.over(ellipse.y + dy, ny),
-                ) else {
-                    continue;
-                };
-                (first, last) = (first.min(along.0), last.max(along.0 + SPREAD));
-                for (plane, value) in planes.iter_mut().zip(values) {
-                    for (j, along_y) in along.1.iter().enumerate() {
-                        let start = (along.0 + j) * nx + across.0;
-                        let weight = ring.area * value * along_y;
-                        for (pixel, along_x) in
-                            plane[start..start + SPREAD].iter_mut().zip(&across.1)
-                        {
-                            *pixel += weight * along_x;
-                        }
-                    }
-                }
-            }
-        }
-        first.min(last)..last
+fn add_scaled(sum: &mut [f64], more: &[f64], factor: f64) {
+    for (sum, more) in sum.iter_mut().zip(more) {
+        *sum += factor * more;
     }
 }
 
-fn scale_by(factor: f64, spectrum: &mut Spectrum) {
-    for value in spectrum {
-        *value *= factor;
-    }
+/// Phases `exp(-i k x)` of all `n` frequencies of a period.
+fn turns(x: f64, n: usize, period: usize) -> Vec<Complex<f64>> {
+    let scale = n as f64 / period as f64;
+    (0..n)
+        .map(|i| Complex::from_polar(1.0, -Transform::frequency(i, n) * scale * x))
+        .collect()
 }
 
 /// Fourier transform of a pixel's side at an angular frequency [1/pix].
@@ -303,182 +306,51 @@ fn of_pixel(k: f64) -> f64 {
     }
 }
 
-/// A source of unit flux in the pixels of a grid.
-struct Ellipse {
-    x: f64,
-    y: f64,
+/// How a source stretches frequencies.
+struct Angles {
     q: f64,
     sin: f64,
     cos: f64,
-    radial: Radial,
-    /// Where the core ends, along the major axis [pix].
-    core: f64,
 }
 
-/// An offset from the centre along the axes, and the elliptical radius.
-struct Place {
-    u: f64,
-    v: f64,
-    r: f64,
-}
-
-/// A ring of points in the core, each of which stands for an area.
-struct Ring {
-    r: f64,
-    n_points: usize,
-    area: f64,
-}
-
-impl Ellipse {
-    fn new(source: &Sersic, margin: (usize, usize)) -> Self {
+impl Angles {
+    fn new(source: &Sersic) -> Self {
         let (sin, cos) = source.theta.sin_cos();
         Self {
-            x: source.x + margin.1 as f64,
-            y: source.y + margin.0 as f64,
             q: source.q,
             sin,
             cos,
-            radial: Radial::new(source.r_e, source.n),
-            core: CORE_PIX / source.q,
         }
     }
 
-    fn at(&self, dx: f64, dy: f64) -> Place {
-        let (u, v) = (self.cos * dx + self.sin * dy, self.cos * dy - self.sin * dx);
-        Place {
-            u,
-            v,
-            r: u.hypot(v / self.q),
-        }
+    /// Square of the elliptical frequency.
+    fn squared(&self, mode: &Mode) -> f64 {
+        let (ku, kv) = self.along(mode);
+        ku * ku + self.q * self.q * kv * kv
     }
 
-    /// Offset of a point of a ring.
-    fn point(&self, r: f64, angle: f64) -> (f64, f64) {
-        let (sin, cos) = angle.sin_cos();
-        let (u, v) = (r * cos, self.q * r * sin);
-        (self.cos * u - self.sin * v, self.sin * u + self.cos * v)
+    fn along(&self, mode: &Mode) -> (f64, f64) {
+        (
+            self.cos * mode.kx + self.sin * mode.ky,
+            self.cos * mode.ky - self.sin * mode.kx,
+        )
     }
 
-    /// Part of the light at a radius that belongs to the wing: 0 in the centre and 1 beyond the core, with three
-    /// continuous derivatives.
-    fn wing(&self, r: f64) -> f64 {
-        let t = (r / self.core - WING) / (1.0 - WING);
-        if t <= 0.0 || t >= 1.0 {
-            return t.clamp(0.0, 1.0);
-        }
-        t.powi(4) * (35.0 - t * (84.0 - t * (70.0 - 20.0 * t)))
+    /// Derivatives of the logarithm of the elliptical frequency by `q` and `theta`.
+    fn slopes(&self, mode: &Mode) -> (f64, f64) {
+        let (ku, kv) = self.along(mode);
+        let k2 = (ku * ku + self.q * self.q * kv * kv).max(f64::MIN_POSITIVE);
+        (
+            self.q * kv * kv / k2,
+            ku * kv * (1.0 - self.q * self.q) / k2,
+        )
     }
-
-    /// The surface and its derivatives by `r_e`, `n`, `q` and `theta`.
-    fn planes(&self, at: &Place) -> [f64; N_PLANES] {
-        let surface = self.radial.surface(at.r);
-        let value = surface.value / self.q;
-        let q2 = self.q * self.q;
-        let r2 = at.r * at.r;
-        // r^2 = u^2 + v^2 / q^2, and u and v turn with theta.
-        let ln_r_by_q = -at.v * at.v / (q2 * self.q * r2);
-        let ln_r_by_theta = at.u * at.v * (1.0 - 1.0 / q2) / r2;
-        [
-            value,
-            value * surface.by_r_e,
-            value * surface.by_n,
-            value * (surface.by_ln_r * ln_r_by_q - 1.0 / self.q),
-            value * surface.by_ln_r * ln_r_by_theta,
-        ]
-    }
-
-    fn rings(&self) -> Vec<Ring> {
-        let n = LEAST_RADII.max((RADII_PER_PIX * self.core) as usize);
-        gauss_legendre(n)
-            .into_iter()
-            .map(|(t, weight)| {
-                let t = 0.5 * (t + 1.0);
-                let r = self.core * t.powf(CROWDING);
-                let width = 0.5 * weight * CROWDING * r / t;
-                let n_points = LEAST_POINTS.max((TAU * r / ARC_PIX).ceil() as usize);
-                let area = TAU * self.q * r * width / n_points as f64;
-                Ring {
-                    r,
-                    n_points,
-                    area: area * (1.0 - self.wing(r)),
-                }
-            })
-            .collect()
-    }
-}
-
-/// The Kaiser-Bessel window from a table.
-struct Spread {
-    table: Vec<f64>,
-}
-
-/// Entries of the table for each pixel.
-const FINENESS: usize = 2048;
-
-impl Spread {
-    fn new() -> Self {
-        let half = SPREAD as f64 / 2.0;
-        let n = FINENESS * SPREAD / 2;
-        let value = |i: usize| {
-            let t = i as f64 / FINENESS as f64 / half;
-            bessel_i0(SHAPE * (1.0 - t * t).max(0.0).sqrt()) / bessel_i0(SHAPE)
-        };
-        Self {
-            table: (0..=n + 1).map(value).collect(),
-        }
-    }
-
-    /// First pixel that a point reaches and its weights; None where they leave the grid.
-    fn over(&self, x: f64, n: usize) -> Option<(usize, [f64; SPREAD])> {
-        let first = (x - SPREAD as f64 / 2.0).ceil();
-        if !(first >= 0.0 && first + SPREAD as f64 <= n as f64) {
-            return None;
-        }
-        let weights = std::array::from_fn(|j| {
-            let position = (first + j as f64 - x).abs() * FINENESS as f64;
-            let i = (position as usize).min(self.table.len() - 2);
-            let t = position - i as f64;
-            self.table[i] + t * (self.table[i + 1] - self.table[i])
-        });
-        Some((first as usize, weights))
-    }
-
-    /// Its Fourier transform at an angular frequency [1/pix].
-    fn transformed(k: f64) -> f64 {
-        let half = SPREAD as f64 / 2.0;
-        let s2 = SHAPE * SHAPE - (half * k).powi(2);
-        let root = s2.abs().sqrt();
-        let ratio = if root < 1e-8 {
-            1.0
-        } else if s2 > 0.0 {
-            root.sinh() / root
-        } else {
-            root.sin() / root
-        };
-        2.0 * half * ratio / bessel_i0(SHAPE)
-    }
-}
-
-/// The modified Bessel function of order 0, by its power series.
-///
-/// # Source
-/// Abramowitz & Stegun 1964, eq. 9.6.12.
-fn bessel_i0(x: f64) -> f64 {
-    let quarter = 0.25 * x * x;
-    let (mut term, mut sum) = (1.0, 1.0);
-    for k in 1..200 {
-        let k = f64::from(k);
-        term *= quarter / (k * k);
-        sum += term;
-        if term < 1e-17 * sum {
-            break;
-        }
-    }
-    sum
 }
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use super::*;
 
     fn gaussian(side: usize, fwhm: f64) -> Vec<f64> {
@@ -488,6 +360,16 @@ mod tests {
             .map(|i| ((i % side) as f64 - c, (i / side) as f64 - c))
             .map(|(x, y)| (-0.5 * (x * x + y * y) / (sigma * sigma)).exp() / (TAU * sigma * sigma))
             .collect()
+    }
+
+    fn response(image: Plane<'_, f64>) -> Response<'_> {
+        let (ny, nx) = image.shape();
+        Response {
+            image,
+            centre: (0.5 * (ny as f64 - 1.0), 0.5 * (nx as f64 - 1.0)),
+            oversampling: 1,
+            has_pixel: true,
+        }
     }
 
     fn source(r_e: f64, n: f64, q: f64) -> Sersic {
@@ -509,7 +391,7 @@ mod tests {
         for side in [31, 32] {
             let psf = gaussian(side, fwhm);
             let psf = Plane::new("psf", &psf, (side, side)).unwrap();
-            let convolver = Convolver::new(psf, true, (40, 44)).unwrap();
+            let convolver = Convolver::new(&response(psf), (40, 44)).unwrap();
             let one = source(sigma * (2.0 * 2.0_f64.ln()).sqrt(), 0.5, 1.0);
             let image = convolver.draw(&[one]).unwrap();
             let total = sigma * sigma + (fwhm / 2.354_820_045_030_949_f64).powi(2);
@@ -528,8 +410,8 @@ mod tests {
     #[test]
     fn derivatives_are_differences() {
         let psf = gaussian(25, 3.0);
-        let convolver =
-            Convolver::new(Plane::new("psf", &psf, (25, 25)).unwrap(), true, (40, 44)).unwrap();
+        let psf = response(Plane::new("psf", &psf, (25, 25)).unwrap());
+        let convolver = Convolver::new(&psf, (40, 44)).unwrap();
         for (r_e, n, q) in [
             (4.0, 1.0, 0.5),
             (2.0, 4.0, 0.8),

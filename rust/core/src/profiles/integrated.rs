@@ -35,7 +35,7 @@ pub fn render_integrated(
     shape: (usize, usize),
 ) -> Result<Image<f64>, ProfileError> {
     for (i, source) in sources.iter().enumerate() {
-        source.check(i)?;
+        source.check(i, false)?;
     }
     let drawn: Vec<Drawn> = sources.iter().map(Drawn::new).collect();
     let far = Nodes::pixel();
@@ -58,7 +58,7 @@ pub fn render_integrated(
 
 impl Sersic {
     /// Check the parameters of the source with this number.
-    pub(super) fn check(&self, index: usize) -> Result<(), ProfileError> {
+    pub(super) fn check(&self, index: usize, may_be_point: bool) -> Result<(), ProfileError> {
         let finite = "finite";
         let rules = [
             ("x", self.x, self.x.is_finite(), finite),
@@ -68,7 +68,7 @@ impl Sersic {
             (
                 "r_e",
                 self.r_e,
-                self.r_e > 0.0 && self.r_e.is_finite(),
+                (self.r_e > 0.0 || (may_be_point && self.r_e == 0.0)) && self.r_e.is_finite(),
                 "positive",
             ),
             (

@@ -1,16 +1,26 @@
 //! Models of sources: what a profile looks like on pixels.
 
 mod convolved;
+mod fit;
+mod folded;
+mod hankel;
 mod integrated;
 mod quadrature;
 mod sersic;
 mod spectrum;
+mod stamps;
+mod start;
 
-pub use convolved::{Convolver, Drawing};
+pub use crate::math::levmar::Stop;
+pub use convolved::{Convolver, Drawing, Response};
+pub use fit::{Bounds, Component, Fit, Likelihood, N_SHAPE, N_SKY, Pixels, Sky, fit_group};
 pub use integrated::render_integrated;
 pub use sersic::Sersic;
+pub use stamps::{N_GIVEN, StampParams, Stamps, fit_stamps};
+pub use start::{Start, starts};
 
 use crate::error::{Kind, RoomError};
+use crate::image::ImageError;
 
 /// What can go wrong when a profile is drawn.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +31,26 @@ pub enum ProfileError {
     /// A PSF with holes.
     #[error("psf: values that are not finite are not allowed")]
     Psf,
+    /// Images of wrong shape.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Pixels of another shape than the models.
+    #[error("data: shape {pixels:?} is not allowed, it must be that of the models, {stamp:?}")]
+    Shapes {
+        /// Of the pixels.
+        pixels: (usize, usize),
+        /// Of the models.
+        stamp: (usize, usize),
+    },
+    /// Stamps of another number of pixels.
+    #[error("data, variance, mask: {0} values are not allowed, they must be {1}")]
+    Length(usize, usize),
+    /// No pixel is left to fit.
+    #[error("data: none of its {0} pixels counts")]
+    NoGoodPixel(usize),
+    /// A start at which there is no likelihood.
+    #[error("start: the model has no likelihood there")]
+    NoStart,
     /// A parameter outside what a profile has.
     #[error("{name}: {value} of source {index} is not allowed, it must be {rule}")]
     Parameter {
@@ -37,6 +67,9 @@ pub enum ProfileError {
 
 impl RoomError for ProfileError {
     fn kind(&self) -> Kind {
-        Kind::InvalidInput
+        match self {
+            Self::NoGoodPixel(_) => Kind::NoData,
+            _ => Kind::InvalidInput,
+        }
     }
 }

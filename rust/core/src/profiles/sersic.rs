@@ -46,6 +46,14 @@ impl Sersic {
         };
         rows.pixels().chunks(rows.shape().1).map(of_row).collect()
     }
+
+    /// The row of a source.
+    #[must_use]
+    pub fn row(&self) -> [f64; 7] {
+        [
+            self.x, self.y, self.flux, self.r_e, self.n, self.q, self.theta,
+        ]
+    }
 }
 
 /// The profile along its major axis, of unit flux in a circle.

@@ -53,13 +53,18 @@ impl Transform {
         self.shape.1 / 2 + 1
     }
 
+    /// A spectrum of nothing.
+    pub(super) fn empty(&self) -> Spectrum {
+        vec![Complex::new(0.0, 0.0); self.n_columns() * self.shape.0]
+    }
+
     /// The transform of an image; its pixels are overwritten. Rows outside of `filled` are zero.
     pub(super) fn forward(&self, image: &mut [f64], filled: std::ops::Range<usize>) -> Spectrum {
         let ((ny, nx), nk) = (self.shape, self.n_columns());
         let zero = Complex::new(0.0, 0.0);
         let mut line = vec![zero; nk];
         let mut scratch = self.rows.make_scratch_vec();
-        let mut spectrum = vec![zero; nk * ny];
+        let mut spectrum = self.empty();
         for y in filled {
             let row = &mut image[y * nx..(y + 1) * nx];
             // Lengths are those of the plan, the one thing that can fail.

@@ -1,0 +1,563 @@
+//! Profiles and a sky fitted together to a stamp.
+
+use std::f64::consts::PI;
+
+use super::ProfileError;
+use super::convolved::Convolver;
+use super::sersic::Sersic;
+use crate::image::Plane;
+use crate::math::levmar::{Minimum, Normal, Problem, Stop, minimise};
+
+/// Parameters of a source, in the order of [`Sersic`].
+pub const N_SHAPE: usize = 7;
+/// Parameters of the sky: its level in the middle of the stamp and its slopes along x and y [1/pix].
+pub const N_SKY: usize = 3;
+
+/// Lowest and highest value; equal ones hold a parameter.
+pub type Bounds = (f64, f64);
+
+/// A source to be fitted; without a size it is a point.
+#[derive(Clone, Copy, Debug)]
+pub struct Component {
+    /// Where the steps start.
+    pub start: Sersic,
+    /// What is allowed, in the order of [`Sersic`]; angles count modulo half a turn.
+    pub bounds: [Bounds; N_SHAPE],
+}
+
+/// The level and the slopes of the sky.
+#[derive(Clone, Copy, Debug)]
+pub struct Sky {
+    /// Where the steps start.
+    pub start: [f64; N_SKY],
+    /// What is allowed.
+    pub bounds: [Bounds; N_SKY],
+}
+
+/// What the noise of a pixel follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Likelihood {
+    /// The variance that is given.
+    Gaussian,
+    /// Counts: the variance is the model.
+    Poisson,
+}
+
+/// The pixels that are fitted; those of weight 0 do not count.
+#[derive(Clone, Debug)]
+pub struct Pixels {
+    shape: (usize, usize),
+    data: Vec<f64>,
+    weight: Vec<f64>,
+    likelihood: Likelihood,
+}
+
+/// What was fitted: all parameters of every source, then those of the sky.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The sources.
+    pub sources: Vec<Sersic>,
+    /// The sky.
+    pub sky: [f64; N_SKY],
+    /// Their covariance, row after row; 0 for what was held, NaN where the pixels do not tell.
+    pub covariance: Vec<f64>,
+    /// Which of them lie on a bound.
+    pub on_bound: Vec<bool>,
+    /// How many of them are free.
+    pub n_free: usize,
+    /// `sum (data - model)^2 / variance`, or Cash's statistic.
+    pub chi2: f64,
+    /// Number of pixels that count.
+    pub n_pixels: usize,
+    /// Whether the cost had converged.
+    pub has_converged: bool,
+    /// How often the model was evaluated.
+    pub n_evaluations: usize,
+}
+
+impl Fit {
+    /// What there is of a fit that failed: NaN.
+    #[must_use]
+    pub fn none(n_sources: usize) -> Self {
+        let n = N_SHAPE * n_sources + N_SKY;
+        let source = Sersic {
+            x: f64::NAN,
+            y: f64::NAN,
+            flux: f64::NAN,
+            r_e: f64::NAN,
+            n: f64::NAN,
+            q: f64::NAN,
+            theta: f64::NAN,
+        };
+        Self {
+            sources: vec![source; n_sources],
+            sky: [f64::NAN; N_SKY],
+            covariance: vec![f64::NAN; n * n],
+            on_bound: vec![false; n],
+            n_free: 0,
+            chi2: f64::NAN,
+            n_pixels: 0,
+            has_converged: false,
+            n_evaluations: 0,
+        }
+    }
+
+    /// Chi-square, numbers of pixels, of free parameters and of evaluations, and 1 when it has converged.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<f64> {
+        let counts = [
+            self.n_pixels,
+            self.n_free,
+            self.n_evaluations,
+            usize::from(self.has_converged),
+        ];
+        std::iter::once(self.chi2)
+            .chain(counts.map(|n| n as f64))
+            .collect()
+    }
+}
+
+impl Pixels {
+    /// Pixels that are finite, have a positive and finite variance, and are not masked. For counts the variance only
+    /// says which of them there are.
+    ///
+    /// # Errors
+    /// When shapes differ or no pixel counts.
+    pub fn new(
+        data: Plane<'_, f32>,
+        variance: Plane<'_, f32>,
+        mask: Option<Plane<'_, bool>>,
+        likelihood: Likelihood,
+    ) -> Result<Self, ProfileError> {
+        let shape = data.shape();
+        let variance = variance.of_shape("variance", shape)?;
+        let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
+        let counts = |i: usize, v: f32| {
+            let is_number = data.pixels()[i].is_finite() && v > 0.0 && v.is_finite();
+            is_number && !mask.is_some_and(|m| m.pixels()[i])
+        };
+        let weigh = |(i, &v): (usize, &f32)| {
+            if counts(i, v) {
+                1.0 / f64::from(v)
+            } else {
+                0.0
+            }
+        };
+        let weight: Vec<f64> = variance.pixels().iter().enumerate().map(weigh).collect();
+        let known =
+            |(&value, &weight): (&f32, &f64)| if weight > 0.0 { f64::from(value) } else { 0.0 };
+        let data = data.pixels().iter().zip(&weight).map(known).collect();
+        if weight.iter().all(|&w| w == 0.0) {
+            return Err(ProfileError::NoGoodPixel(weight.len()));
+        }
+        Ok(Self {
+            shape,
+            data,
+            weight,
+            likelihood,
+        })
+    }
+
+    /// Shape of the stamp.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// The pixels; those that do not count are 0.
+    #[must_use]
+    pub fn data(&self) -> &[f64] {
+        &self.data
+    }
+
+    /// The inverse variances.
+    #[must_use]
+    pub fn weight(&self) -> &[f64] {
+        &self.weight
+    }
+
+    fn n_pixels(&self) -> usize {
+        self.weight.iter().filter(|&&w| w > 0.0).count()
+    }
+
+    /// Cost of a model with its weights and residuals times the root of the weight; None where counts have no
+    /// likelihood.
+    ///
+    /// # Source
+    /// Cash 1979, ApJ 228, 939, eq. 6, less its value for a perfect model.
+    fn compare(&self, model: &[f64]) -> Option<(f64, Vec<f64>, Vec<f64>)> {
+        let root = |&w: &f64| w.sqrt();
+        if self.likelihood == Likelihood::Gaussian {
+            let root: Vec<f64> = self.weight.iter().map(root).collect();
+            let pairs = self.data.iter().zip(model).zip(&root);
+            let residual: Vec<f64> = pairs.map(|((d, m), w)| (d - m) * w).collect();
+            return Some((dot(&residual, &residual), root, residual));
+        }
+        let mut cost = 0.0;
+        let (mut roots, mut residual) = (vec![0.0; model.len()], vec![0.0; model.len()]);
+        for (i, (&d, &m)) in self.data.iter().zip(model).enumerate() {
+            if self.weight[i] == 0.0 {
+                continue;
+            }
+            if m <= 0.0 {
+                return None;
+            }
+            cost += 2.0 * (m - d + if d > 0.0 { d * (d / m).ln() } else { 0.0 });
+            roots[i] = 1.0 / m.sqrt();
+            residual[i] = (d - m) * roots[i];
+        }
+        Some((cost, roots, residual))
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 8;
+    let mut sums = [0.0; LANES];
+    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = a_lanes
+        .remainder()
+        .iter()
+        .zip(b_lanes.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
+    for (a, b) in a_lanes.zip(b_lanes) {
+        for k in 0..LANES {
+            sums[k] += a[k] * b[k];
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+/// Size and index are fitted by their logarithms and the shape by the ellipticity `(1 - q) (cos 2 theta, sin 2 theta)`,
+/// which is smooth where a source is round.
+struct Inner;
+
+/// No source is rounder than this, so that it has an angle.
+const ROUND: f64 = 1e-6;
+/// Sizes of points, which have none [pix].
+const POINT: f64 = 1e-3;
+
+impl Inner {
+    fn of(source: &Sersic) -> [f64; N_SHAPE] {
+        let (sin, cos) = (2.0 * source.theta).sin_cos();
+        let e = (1.0 - source.q).max(ROUND);
+        [
+            source.x,
+            source.y,
+            source.flux,
+            source.r_e.max(POINT * POINT).ln(),
+            source.n.ln(),
+            e * cos,
+            e * sin,
+        ]
+    }
+
+    fn source(p: &[f64]) -> Sersic {
+        Sersic {
+            x: p[0],
+            y: p[1],
+            flux: p[2],
+            r_e: p[3].exp(),
+            n: p[4].exp().clamp(0.1, 10.0),
+            q: 1.0 - p[5].hypot(p[6]),
+            theta: 0.5 * p[6].atan2(p[5]),
+        }
+    }
+
+    /// Derivatives of the outer parameters by the inner ones: those of size and index, and of `(q, theta)` by the two
+    /// components of the ellipticity.
+    fn slopes(source: &Sersic) -> (f64, f64, [[f64; 2]; 2]) {
+        let (sin, cos) = (2.0 * source.theta).sin_cos();
+        let e = (1.0 - source.q).max(ROUND);
+        let shape = [[-cos, -sin], [-0.5 * sin / e, 0.5 * cos / e]];
+        (source.r_e, source.n, shape)
+    }
+}
+
+/// An angle between two that lie less than half a turn apart, or the nearer of them.
+fn clamp_angle(theta: f64, (low, high): Bounds) -> f64 {
+    if high - low >= PI {
+        return theta;
+    }
+    let middle = 0.5 * (low + high);
+    let off = (theta - middle + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
+    middle + off.clamp(low - middle, high - middle)
+}
+
+struct Group<'a> {
+    convolver: &'a Convolver,
+    pixels: &'a Pixels,
+    components: &'a [Component],
+    sky: &'a Sky,
+}
+
+impl Group<'_> {
+    fn n_parameters(&self) -> usize {
+        N_SHAPE * self.components.len() + N_SKY
+    }
+
+    fn sources(&self, at: &[f64]) -> Vec<Sersic> {
+        let drawn = |(p, component): (&[f64], &Component)| {
+            let mut source = Inner::source(p);
+            if component.is_point() {
+                source.r_e = 0.0;
+            }
+            source
+        };
+        at.chunks_exact(N_SHAPE)
+            .zip(self.components)
+            .map(drawn)
+            .collect()
+    }
+
+    /// The derivatives of the sky by its parameters at a pixel.
+    fn sky_slopes(&self, i: usize) -> [f64; N_SKY] {
+        let (ny, nx) = self.pixels.shape;
+        let x = (i % nx) as f64 - 0.5 * (nx as f64 - 1.0);
+        let y = (i / nx) as f64 - 0.5 * (ny as f64 - 1.0);
+        [1.0, x, y]
+    }
+
+    /// Bounds of inner parameters that are bounded one by one.
+    fn bound(&self, i: usize) -> Option<Bounds> {
+        if i >= N_SHAPE * self.components.len() {
+            return Some(self.sky.bounds[i - N_SHAPE * self.components.len()]);
+        }
+        let (low, high) = self.components[i / N_SHAPE].bounds[i % N_SHAPE];
+        match i % N_SHAPE {
+            0..=2 => Some((low, high)),
+            3 | 4 => Some((low.ln(), high.ln())),
+            _ => None,
+        }
+    }
+}
+
+impl Component {
+    fn is_point(&self) -> bool {
+        self.start.r_e == 0.0
+    }
+}
+
+impl Problem for Group<'_> {
+    fn evaluate(&mut self, at: &[f64]) -> Option<Normal> {
+        let n = self.n_parameters();
+        let n_pixels = self.pixels.data.len();
+        let (_, sky) = at.split_at(n - N_SKY);
+        let mut model: Vec<f64> = (0..n_pixels)
+            .map(|i| self.sky_slopes(i).iter().zip(sky).map(|(s, p)| s * p).sum())
+            .collect();
+        let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(n);
+        for source in self.sources(at) {
+            let drawing = self.convolver.draw_with_derivatives(&source).ok()?;
+            model
+                .iter_mut()
+                .zip(drawing.value.pixels())
+                .for_each(|(m, v)| *m += v);
+            let mut by: Vec<Vec<f64>> = drawing
+                .by
+                .into_iter()
+                .map(crate::image::Image::into_vec)
+                .collect();
+            let (by_size, by_index, [[q1, q2], [t1, t2]]) = Inner::slopes(&source);
+            by[3].iter_mut().for_each(|v| *v *= by_size);
+            by[4].iter_mut().for_each(|v| *v *= by_index);
+            let (first, second) = by.split_at_mut(6);
+            for (q, t) in first[5].iter_mut().zip(&mut second[0]) {
+                (*q, *t) = (q1 * *q + t1 * *t, q2 * *q + t2 * *t);
+            }
+            slopes.append(&mut by);
+        }
+        for k in 0..N_SKY {
+            slopes.push((0..n_pixels).map(|i| self.sky_slopes(i)[k]).collect());
+        }
+        let (cost, root, residual) = self.pixels.compare(&model)?;
+        for plane in &mut slopes {
+            plane.iter_mut().zip(&root).for_each(|(v, w)| *v *= w);
+        }
+        let descent = slopes.iter().map(|plane| dot(plane, &residual)).collect();
+        let mut curvature = vec![0.0; n * n];
+        for k in 0..n {
+            for l in 0..=k {
+                let sum = dot(&slopes[k], &slopes[l]);
+                (curvature[k * n + l], curvature[l * n + k]) = (sum, sum);
+            }
+        }
+        Some(Normal {
+            cost,
+            descent,
+            curvature,
+        })
+    }
+
+    fn clamp(&self, at: &mut [f64]) {
+        for (i, value) in at.iter_mut().enumerate() {
+            if let Some((low, high)) = self.bound(i) {
+                *value = value.clamp(low, high);
+            }
+        }
+        for (p, component) in at.chunks_exact_mut(N_SHAPE).zip(self.components) {
+            let (low, high) = component.bounds[5];
+            let e = p[5].hypot(p[6]).clamp(1.0 - high, 1.0 - low).max(ROUND);
+            let theta = clamp_angle(0.5 * p[6].atan2(p[5]), component.bounds[6]);
+            let (sin, cos) = (2.0 * theta).sin_cos();
+            (p[5], p[6]) = (e * cos, e * sin);
+        }
+    }
+
+    fn held(&self, at: &[f64], normal: &Normal) -> Vec<Vec<f64>> {
+        let n = self.n_parameters();
+        let unit = |of: &[(usize, f64)]| {
+            let mut direction = vec![0.0; n];
+            of.iter().for_each(|&(i, value)| direction[i] = value);
+            direction
+        };
+        let leaves = |value: f64, descent: f64, (low, high): Bounds| {
+            low >= high || (value <= low && descent < 0.0) || (value >= high && descent > 0.0)
+        };
+        let mut held = Vec::new();
+        for i in 0..n {
+            if let Some(bounds) = self.bound(i) {
+                let is_idle = normal.curvature[i * n + i] <= 0.0;
+                if is_idle || leaves(at[i], normal.descent[i], bounds) {
+                    held.push(unit(&[(i, 1.0)]));
+                }
+            }
+        }
+        for (c, (p, component)) in at.chunks_exact(N_SHAPE).zip(self.components).enumerate() {
+            let (i, j) = (N_SHAPE * c + 5, N_SHAPE * c + 6);
+            let e = p[5].hypot(p[6]);
+            let (cos, sin) = (p[5] / e, p[6] / e);
+            let (along, across) = (unit(&[(i, cos), (j, sin)]), unit(&[(i, -sin), (j, cos)]));
+            let slope = |d: &[f64]| d[i] * normal.descent[i] + d[j] * normal.descent[j];
+            let (low, high) = component.bounds[5];
+            let roundness = (1.0 - high, 1.0 - low);
+            let is_idle = normal.curvature[i * n + i] <= 0.0;
+            // A source that may be round stays free to turn over.
+            if is_idle
+                || low >= high
+                || (e >= roundness.1 && slope(&along) > 0.0)
+                || (high < 1.0 && e <= roundness.0 && slope(&along) < 0.0)
+            {
+                held.push(along);
+            }
+            let (low, high) = component.bounds[6];
+            let theta = clamp_angle(0.5 * p[6].atan2(p[5]), (low, high));
+            let off = |edge: f64| (theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
+            let is_bounded = high - low < PI;
+            if is_idle
+                || low >= high
+                || (is_bounded && off(low) <= 1e-12 && slope(&across) < 0.0)
+                || (is_bounded && off(high) >= -1e-12 && slope(&across) > 0.0)
+            {
+                held.push(across);
+            }
+        }
+        held
+    }
+}
+
+/// Fit sources and a sky to the pixels of a stamp: the likeliest parameters within bounds.
+///
+/// # Errors
+/// When shapes differ or the start is not allowed.
+pub fn fit_group(
+    convolver: &Convolver,
+    pixels: &Pixels,
+    components: &[Component],
+    sky: &Sky,
+    stop: Stop,
+) -> Result<Fit, ProfileError> {
+    if pixels.shape != convolver.shape() {
+        return Err(ProfileError::Shapes {
+            pixels: pixels.shape,
+            stamp: convolver.shape(),
+        });
+    }
+    for (i, component) in components.iter().enumerate() {
+        component.start.check(i, true)?;
+    }
+    let mut group = Group {
+        convolver,
+        pixels,
+        components,
+        sky,
+    };
+    let mut start: Vec<f64> = components
+        .iter()
+        .flat_map(|c| Inner::of(&c.start))
+        .collect();
+    start.extend(sky.start);
+    let found = minimise(&start, stop, &mut group).ok_or(ProfileError::NoStart)?;
+    Ok(outcome(&group, &found))
+}
+
+/// What a minimum means for the parameters.
+fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
+    let n = group.n_parameters();
+    let sources = group.sources(&found.at);
+    // Rows of the derivatives of the outer parameters by the inner ones.
+    let mut by = vec![0.0; n * n];
+    (0..n).for_each(|i| by[i * n + i] = 1.0);
+    for (c, source) in sources.iter().enumerate() {
+        let first = N_SHAPE * c;
+        let (by_size, by_index, shape) = Inner::slopes(source);
+        by[(first + 3) * n + first + 3] = by_size;
+        by[(first + 4) * n + first + 4] = by_index;
+        for (i, row) in shape.iter().enumerate() {
+            for (j, &slope) in row.iter().enumerate() {
+                by[(first + 5 + i) * n + first + 5 + j] = slope;
+            }
+        }
+    }
+    let covariance = found.covariance().map_or_else(
+        || vec![f64::NAN; n * n],
+        |inner| {
+            let half = product(&by, &inner, n, false);
+            product(&half, &by, n, true)
+        },
+    );
+    let mut on_bound = vec![false; n];
+    for direction in &found.held {
+        for (i, on) in on_bound.iter_mut().enumerate() {
+            let is_component = i < n - N_SKY && i % N_SHAPE >= 5;
+            *on |= direction[i] != 0.0 && !is_component;
+        }
+    }
+    for (c, (source, component)) in sources.iter().zip(group.components).enumerate() {
+        let (low, high) = component.bounds[5];
+        on_bound[N_SHAPE * c + 5] = source.q <= low || (source.q >= high && high < 1.0);
+        let (low, high) = component.bounds[6];
+        let off = |edge: f64| (source.theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
+        on_bound[N_SHAPE * c + 6] = high - low < PI && (off(low) <= 1e-12 || off(high) >= -1e-12);
+    }
+    let mut sky = [0.0; N_SKY];
+    sky.copy_from_slice(&found.at[n - N_SKY..]);
+    Fit {
+        sources,
+        sky,
+        covariance,
+        on_bound,
+        n_free: n - found.held.len(),
+        chi2: found.normal.cost,
+        n_pixels: group.pixels.n_pixels(),
+        has_converged: found.has_converged,
+        n_evaluations: found.n_evaluations,
+    }
+}
+
+/// `a b`, or `a b^T`.
+fn product(a: &[f64], b: &[f64], n: usize, is_transposed: bool) -> Vec<f64> {
+    let element = |i: usize, j: usize| -> f64 {
+        (0..n)
+            .map(|k| {
+                a[i * n + k]
+                    * if is_transposed {
+                        b[j * n + k]
+                    } else {
+                        b[k * n + j]
+                    }
+            })
+            .sum()
+    };
+    (0..n * n).map(|k| element(k / n, k % n)).collect()
+}

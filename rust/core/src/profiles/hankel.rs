@@ -1,0 +1,262 @@
+//! Fourier transforms of circular Sersic profiles, from a table.
+
+use std::sync::LazyLock;
+
+use realfft::RealFftPlanner;
+use realfft::num_complex::Complex;
+
+use super::sersic::scale;
+use crate::math::gamma::{ln_gamma, ln_gamma_complex};
+
+/// Indices of the table: steps of the logarithm from the lowest.
+const LN_N: (f64, f64) = (-2.31, 2.31);
+const N_INDICES: usize = 97;
+/// Frequencies of the table, in units of 1 / r_e: a period of the logarithm, of which the middle is kept.
+const PERIOD: f64 = 40.0;
+const N_PERIOD: usize = 2560;
+const FIRST: usize = 576;
+const N_FREQUENCIES: usize = 1344;
+/// Step of the index for derivatives.
+const STEP_N: f64 = 1e-4;
+
+/// A transform and its derivatives by the logarithms of frequency and index, and by both.
+type Node = [f64; 4];
+
+/// The transform of a profile of unit flux and `r_e` at a logarithm of the frequency, and its derivatives by that
+/// logarithm and by the index.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transformed {
+    pub value: f64,
+    pub by_ln_k: f64,
+    pub by_n: f64,
+}
+
+impl Transformed {
+    /// Of the frequency 0: all light.
+    pub(super) const OF_ALL: Self = Self {
+        value: 1.0,
+        by_ln_k: 0.0,
+        by_n: 0.0,
+    };
+}
+
+static TABLE: LazyLock<Vec<Node>> = LazyLock::new(|| {
+    use rayon::prelude::*;
+    (0..N_INDICES)
+        .into_par_iter()
+        .flat_map_iter(|i| row(ln_index(i).exp()))
+        .collect()
+});
+
+fn ln_index(i: usize) -> f64 {
+    LN_N.0 + (LN_N.1 - LN_N.0) * i as f64 / (N_INDICES - 1) as f64
+}
+
+/// Logarithm of the frequency of the first element of a row.
+fn ln_first() -> f64 {
+    PERIOD * (FIRST as f64 / N_PERIOD as f64 - 0.5)
+}
+
+/// `k^(2-s)` times the part of the integrand below at `s = 1 + i t`, for an index `n`.
+///
+/// With `I(r) = C exp(-b r^(1/n))` as an inverse Mellin transform the Hankel transform of every power is known:
+/// `F(k) = b^(2n) / Gamma(2n) / (2 pi) int b^(-n s) Gamma(n s) 2^(1-s) Gamma(1 - s/2) / Gamma(s/2) k^(s-2) dt`.
+fn ln_integrand(n: f64, b: f64, t: f64) -> Complex<f64> {
+    let s = Complex::new(1.0, t);
+    2.0 * n * b.ln() - ln_gamma(2.0 * n) - s * (n * b.ln())
+        + ln_gamma_complex(s * n)
+        + (1.0 - s) * std::f64::consts::LN_2
+        + ln_gamma_complex(1.0 - 0.5 * s)
+        - ln_gamma_complex(0.5 * s)
+}
+
+/// The transforms of an index at all frequencies: the integral along `Re s = 1` by the trapezoidal rule, which a Fourier
+/// transform evaluates at equal steps of the logarithm of the frequency. It errs by what `k F` has one period away.
+///
+/// # Source
+/// Erdelyi et al. 1954, Tables of Integral Transforms I, 6.8 (27), for powers of r; Hamilton 2000, MNRAS 312, 257, for
+/// the logarithmic grid.
+fn row(n: f64) -> Vec<Node> {
+    let half = N_PERIOD / 2;
+    let mut line = vec![[Complex::new(0.0, 0.0); 4]; half + 1];
+    let [b, low, high] = [n, n - STEP_N, n + STEP_N].map(scale);
+    for (j, line) in line.iter_mut().enumerate().take(half) {
+        let t = std::f64::consts::TAU * j as f64 / PERIOD;
+        let ln = ln_integrand(n, b, t);
+        if ln.re < -80.0 {
+            break;
+        }
+        // The middle of the period is the frequency 1.
+        let sign = if j % 2 == 0 { 1.0 } else { -1.0 };
+        let value = ln.exp() * sign / PERIOD;
+        let change = ln_integrand(n + STEP_N, high, t) - ln_integrand(n - STEP_N, low, t);
+        let by_ln_n = change.exp().ln() * (0.5 * n / STEP_N);
+        let by_ln_k = Complex::new(-1.0, t);
+        *line = [
+            value,
+            value * by_ln_k,
+            value * by_ln_n,
+            value * by_ln_k * by_ln_n,
+        ];
+    }
+    let inverse = RealFftPlanner::new().plan_fft_inverse(N_PERIOD);
+    let mut nodes = vec![[0.0; 4]; N_FREQUENCIES];
+    let mut out = inverse.make_output_vec();
+    for m in 0..4 {
+        let mut spectrum: Vec<Complex<f64>> = line.iter().map(|l| l[m]).collect();
+        spectrum[0].im = 0.0;
+        // Lengths are those of the plan, the one thing that can fail.
+        let done = inverse.process(&mut spectrum, &mut out);
+        debug_assert!(done.is_ok());
+        for (i, node) in nodes.iter_mut().enumerate() {
+            let ln_k = ln_first() + PERIOD * i as f64 / N_PERIOD as f64;
+            node[m] = out[FIRST + i] * (-ln_k).exp();
+        }
+    }
+    nodes
+}
+
+/// Values and slopes of a cubic polynomial with given ends: weights of both values and of both slopes.
+fn hermite(t: f64) -> [f64; 4] {
+    let (t2, t3) = (t * t, t * t * t);
+    [
+        2.0 * t3 - 3.0 * t2 + 1.0,
+        3.0 * t2 - 2.0 * t3,
+        t3 - 2.0 * t2 + t,
+        t3 - t2,
+    ]
+}
+
+fn hermite_slope(t: f64) -> [f64; 4] {
+    let t2 = t * t;
+    [
+        6.0 * t2 - 6.0 * t,
+        6.0 * t - 6.0 * t2,
+        3.0 * t2 - 4.0 * t + 1.0,
+        3.0 * t2 - 2.0 * t,
+    ]
+}
+
+/// The transforms of one index: values and derivatives by the logarithm of the frequency, and by the index.
+pub(super) struct Hankel {
+    first: usize,
+    nodes: Vec<Node>,
+}
+
+const STEP_K: f64 = PERIOD / N_PERIOD as f64;
+
+impl Hankel {
+    /// For frequencies in units of 1 / r_e between two logarithms.
+    pub(super) fn new(n: f64, from: f64, to: f64) -> Self {
+        let at = |ln_k: f64| ((ln_k - ln_first()) / STEP_K).clamp(0.0, (N_FREQUENCIES - 2) as f64);
+        let (first, last) = (at(from) as usize, at(to) as usize + 1);
+        let step = (LN_N.1 - LN_N.0) / (N_INDICES - 1) as f64;
+        let place = ((n.ln() - LN_N.0) / step).clamp(0.0, (N_INDICES - 1) as f64);
+        let i = (place as usize).min(N_INDICES - 2);
+        let (w, d) = (hermite(place - i as f64), hermite_slope(place - i as f64));
+        let row = |i: usize| &TABLE[i * N_FREQUENCIES..(i + 1) * N_FREQUENCIES][first..=last];
+        let nodes = row(i)
+            .iter()
+            .zip(row(i + 1))
+            .map(|(a, b)| {
+                let value = |w: &[f64; 4], m: usize| {
+                    w[0] * a[m] + w[1] * b[m] + step * (w[2] * a[m + 2] + w[3] * b[m + 2])
+                };
+                let by_n = 1.0 / (step * n);
+                [
+                    value(&w, 0),
+                    value(&w, 1) * STEP_K,
+                    value(&d, 0) * by_n,
+                    value(&d, 1) * by_n * STEP_K,
+                ]
+            })
+            .collect();
+        Self { first, nodes }
+    }
+
+    /// The transform at a logarithm of the frequency.
+    pub(super) fn at(&self, ln_k: f64) -> Transformed {
+        let place = (ln_k - ln_first()) / STEP_K - self.first as f64;
+        let i = (place.max(0.0) as usize).min(self.nodes.len() - 2);
+        let t = (place - i as f64).clamp(0.0, 1.0);
+        let (a, b) = (&self.nodes[i], &self.nodes[i + 1]);
+        let (w, d) = (hermite(t), hermite_slope(t));
+        let sum =
+            |w: &[f64; 4], m: usize| w[0] * a[m] + w[1] * b[m] + w[2] * a[m + 1] + w[3] * b[m + 1];
+        Transformed {
+            value: sum(&w, 0),
+            by_ln_k: sum(&d, 0) / STEP_K,
+            by_n: sum(&w, 2),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sersic::Radial;
+    use super::*;
+
+    fn at(n: f64, k: f64) -> Transformed {
+        Hankel::new(n, k.ln(), k.ln()).at(k.ln())
+    }
+
+    /// `J_0` by its integral over half a turn, which the midpoint rule sums to rounding.
+    fn bessel_j0(x: f64) -> f64 {
+        let n = 40 + 2 * x.abs() as usize;
+        let angle = |i: usize| std::f64::consts::PI * (i as f64 + 0.5) / n as f64;
+        (0..n).map(|i| (x * angle(i).sin()).cos()).sum::<f64>() / n as f64
+    }
+
+    #[test]
+    fn gaussians_and_exponentials_have_their_known_transforms() {
+        for k in [1e-3, 0.1, 0.7, 2.0, 4.0] {
+            // r_e = sigma sqrt(2 ln 2) = 1.
+            let gaussian = (-k * k / (4.0 * std::f64::consts::LN_2)).exp();
+            assert!((at(0.5, k).value - gaussian).abs() < 1e-7, "{k}");
+            let scaled = k / 1.678_346_990_016_661;
+            let exponential = (1.0 + scaled * scaled).powf(-1.5);
+            assert!((at(1.0, k).value - exponential).abs() < 1e-7, "{k}");
+        }
+    }
+
+    #[test]
+    fn transforms_are_integrals_over_the_profile() {
+        for n in [0.13, 0.3, 0.8, 2.3, 4.0, 6.1, 9.0] {
+            let radial = Radial::new(1.0, n);
+            for k in [0.03, 0.5, 3.0, 9.0] {
+                // In the logarithm of r the profile is smooth.
+                let (steps, from, to) = (20_000, -25.0, n * (60.0 / scale(n)).ln());
+                let step = (to - from) / f64::from(steps);
+                let sum: f64 = (0..steps)
+                    .map(|i| (from + (f64::from(i) + 0.5) * step).exp())
+                    .map(|r| {
+                        std::f64::consts::TAU * r * r * radial.value(r) * bessel_j0(k * r) * step
+                    })
+                    .sum();
+                let found = at(n, k).value;
+                assert!((found - sum).abs() < 2e-6, "{n} {k}: {found} {sum}");
+            }
+        }
+    }
+
+    #[test]
+    fn derivatives_are_differences() {
+        for n in [0.4_f64, 1.0, 3.7] {
+            for k in [0.2_f64, 1.5, 8.0] {
+                let h = 1e-3;
+                let found = at(n, k);
+                let by_ln_k =
+                    (at(n, k * f64::exp(h)).value - at(n, k * f64::exp(-h)).value) / (2.0 * h);
+                let by_n = (at(n + h, k).value - at(n - h, k).value) / (2.0 * h);
+                assert!(
+                    (found.by_ln_k - by_ln_k).abs() < 1e-5,
+                    "{n} {k}: {found:?} {by_ln_k}"
+                );
+                assert!(
+                    (found.by_n - by_n).abs() < 1e-5,
+                    "{n} {k}: {found:?} {by_n}"
+                );
+            }
+        }
+    }
+}
