@@ -5,8 +5,8 @@ use numpy::{
 };
 use pyo3::prelude::*;
 use skymere_core::profiles::{
-    self, Convolver, Fit, Likelihood, N_GIVEN, N_SHAPE, N_SKY, ProfileError, Response, Sersic,
-    StampParams, Stamps, Stop,
+    self, Convolver, Fit, Likelihood, N_SHAPE, N_SKY, ProfileError, Response, Sersic, StampParams,
+    Stamps, Stop,
 };
 
 use crate::{images, threads};
@@ -67,7 +67,7 @@ fn fit_stamps<'py>(
     variance: PyReadonlyArray3<'py, f32>,
     mask: Option<PyReadonlyArray3<'py, bool>>,
     psf: PyReadonlyArray2<'py, f64>,
-    start: Vec<[f64; N_GIVEN]>,
+    start: PyReadonlyArray2<'py, f64>,
     centre: (f64, f64),
     oversampling: usize,
     has_pixel: bool,
@@ -95,6 +95,7 @@ fn fit_stamps<'py>(
             Likelihood::Gaussian
         },
     };
+    let start = start.as_slice()?;
     let params = StampParams {
         reach,
         shape: bounds.0,
@@ -107,7 +108,7 @@ fn fit_stamps<'py>(
     };
     let found = threads::run(py, || {
         let convolver = Convolver::new(&response, (ny, nx))?;
-        profiles::fit_stamps(&convolver, &stamps, &start, &params)
+        profiles::fit_stamps(&convolver, &stamps, start.as_chunks().0, &params)
     })?;
     let rows: Vec<(Fit, String)> = found.into_iter().map(row).collect();
     let flat = |of: &dyn Fn(&Fit) -> Vec<f64>| -> Vec<f64> {

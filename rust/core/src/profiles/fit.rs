@@ -102,7 +102,8 @@ impl Fit {
         }
     }
 
-    /// Chi-square, numbers of pixels, of free parameters and of evaluations, and 1 when it has converged.
+    /// Chi-square, numbers of pixels, of free parameters and of evaluations, 1 when it has converged, and the surface
+    /// brightness at the half-light radius of the first source.
     #[must_use]
     pub fn numbers(&self) -> Vec<f64> {
         let counts = [
@@ -111,8 +112,10 @@ impl Fit {
             self.n_evaluations,
             usize::from(self.has_converged),
         ];
+        let intensity = self.sources.first().map_or(f64::NAN, Sersic::intensity);
         std::iter::once(self.chi2)
             .chain(counts.map(|n| n as f64))
+            .chain([intensity])
             .collect()
     }
 }
@@ -529,6 +532,14 @@ fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
         let (low, high) = component.bounds[6];
         let off = |edge: f64| (source.theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
         on_bound[N_SHAPE * c + 6] = high - low < PI && (off(low) <= 1e-12 || off(high) >= -1e-12);
+    }
+    let bounds = group
+        .components
+        .iter()
+        .flat_map(|c| c.bounds)
+        .chain(group.sky.bounds);
+    for (on, (low, high)) in on_bound.iter_mut().zip(bounds) {
+        *on &= low < high;
     }
     let mut sky = [0.0; N_SKY];
     sky.copy_from_slice(&found.at[n - N_SKY..]);

@@ -47,6 +47,16 @@ impl Sersic {
         rows.pixels().chunks(rows.shape().1).map(of_row).collect()
     }
 
+    /// Surface brightness at the half-light radius; NaN for a point.
+    #[must_use]
+    pub fn intensity(&self) -> f64 {
+        if self.r_e > 0.0 {
+            self.flux / self.q * Radial::new(self.r_e, self.n).value(self.r_e)
+        } else {
+            f64::NAN
+        }
+    }
+
     /// The row of a source.
     #[must_use]
     pub fn row(&self) -> [f64; 7] {
