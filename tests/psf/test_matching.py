@@ -17,11 +17,13 @@ from skymere.psf import (
     MoffatPsf,
     PixelAxes,
     Psf,
+    PsfLimits,
     convolve,
     convolve_error,
     matching_kernel,
     measure_shape,
     read_psf,
+    recentred,
     sample_psf,
 )
 
@@ -220,3 +222,27 @@ def test_f200w_of_ceers_becomes_f444w(shared_data) -> None:
     assert made.fwhm / 2 == pytest.approx(measure_shape(broad.data).fwhm, rel=0.01)
     with pytest.raises(InvalidInputError, match="target: its FWHM"):
         matching_kernel(broad, sharp, axes=coarse, target_axes=fine)
+
+
+def test_psfs_of_smacs_and_irac_are_matched_as_well_as_their_noise_allows(shared_data) -> None:
+    """The PSFs of SMACS 0723 have noise from pixel to pixel, which no kernel makes out of a smooth PSF."""
+    folder = shared_data / "imaging" / "psf"
+    if not folder.is_dir():
+        pytest.skip("no PSFs")
+    sharp, broad = (read_psf(folder / "nircam_smacs0723_20mas.fits", extension=band) for band in ("F200W", "F444W"))
+    found = matching_kernel(sharp, broad).check
+    print("F200W to F444W of SMACS", found)
+    assert found.max_enclosed_error < 5e-3
+    # That noise is what is left, and the check says so.
+    waves = np.abs(np.fft.fft2(broad.data)) / broad.data.sum(dtype=float)
+    assert 0.02 < found.max_residual < 0.1
+    assert waves[0, 78] > 5e-3
+    # Images of 0.1 arcsec for pixels of 0.6.
+    irac = recentred(
+        read_psf(folder / "irac_ch1_warm_0p1arcsec.fits", oversampling=6, limits=PsfLimits(max_offset_pix=0.5))
+    )
+    axes = {"axes": PixelAxes(scale_arcsec=0.02), "target_axes": PixelAxes(scale_arcsec=0.6, pa_deg=37.0)}
+    kernel = matching_kernel(broad, irac, **axes)
+    print("F444W to IRAC", kernel.data.shape, kernel.check)
+    assert kernel.check.max_residual < 2.5e-3
+    assert kernel.check.max_enclosed_error < 2.5e-3
