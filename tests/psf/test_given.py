@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from skymere.errors import FormatError, InvalidInputError, NoDataError, NotFoundError
-from skymere.psf import Psf, PsfLimits, check_psf, read_psf
+from skymere.psf import Psf, PsfLimits, check_psf, read_psf, recentred, require_psf
 
 
 def moffat(shape: tuple[int, int], x: float, y: float, *, fwhm: float = 4.0, beta: float = 2.5) -> np.ndarray:
@@ -145,3 +145,52 @@ def test_psfs_of_a_real_survey_pass_and_hold_about_what_their_makers_say(shared_
             said = {hdu.name: float(hdu.header["FRACFULL"]) for hdu in hdus[1:]}
         for name, fraction in said.items():
             assert fraction - 0.04 < read_psf(path, extension=name).enclosed < fraction
+
+
+def even(shape: tuple[int, int], x: float, y: float) -> Psf:
+    return Psf(data=moffat(shape, x, y) / moffat(shape, x, y).sum())
+
+
+@pytest.mark.parametrize(
+    ("psf", "limits", "error", "message"),
+    [
+        (
+            Psf(data=3 * moffat((61, 61), 30, 30)),
+            None,
+            InvalidInputError,
+            r"not normalised: its sum of 2\.9\d+ must be 1",
+        ),
+        (Psf(data=np.zeros((61, 61))), None, NoDataError, "kernel: data: a sum of 0.0"),
+        (Psf(data=np.zeros((0, 61))), None, InvalidInputError, r"shape \(0, 61\) is empty"),
+        (Psf(data=np.ones((2, 61))), None, InvalidInputError, r"shape \(2, 61\) is too small, .* 3 x 3"),
+        (Psf(data=np.full((61, 61), np.inf)), None, InvalidInputError, "3721 of 3721 pixels are not finite"),
+        (even((61, 61), 36.0, 30.0), None, InvalidInputError, r"centroid x, y = 36\.00, 30\.00 is 6\.00 pixels"),
+        (even((60, 61), 30.0, 30.0), None, InvalidInputError, "other of its two middles, so say x=30, y=30"),
+        (even((60, 60), 29.5, 29.5), PsfLimits(parity="odd"), InvalidInputError, "60 x 60 pixels have an even side"),
+        (
+            even((7, 7), 3, 3),
+            PsfLimits(min_coverage=0.0),
+            InvalidInputError,
+            r"7 x 7 pixels are too few for its FWHM of \d\.\d\d pixels, a side needs at least 2 times that",
+        ),
+    ],
+)
+def test_what_fits_cannot_use_is_refused_with_the_reason(psf, limits, error, message) -> None:
+    with pytest.raises(error, match=message) as caught:
+        require_psf(psf, limits=limits, name="kernel")
+    assert str(caught.value).startswith("kernel: ")
+
+
+def test_what_fits_can_use_is_given_back_and_repairs_help() -> None:
+    good = even((60, 60), 29.5, 29.5)
+    assert require_psf(good) is good
+    off = even((61, 61), 30.4, 30.0)
+    with pytest.raises(InvalidInputError, match=r"is 0\.40 pixels"):
+        require_psf(off)
+    assert require_psf(recentred(off)).shape == (61, 61)
+    loud = Psf(data=9 * good.data)
+    assert require_psf(loud.normalised()).data.sum(dtype=float) == pytest.approx(1.0)
+    assert require_psf(loud, limits=PsfLimits()) is loud
+    for wrong in ({"max_sum_error": 0.0}, {"min_side_fwhm": -1.0}, {"parity": "even"}):
+        with pytest.raises(InvalidInputError, match="not allowed"):
+            PsfLimits(**wrong)

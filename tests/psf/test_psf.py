@@ -226,6 +226,8 @@ def test_grids_are_bilinear_between_nodes_and_constant_outside() -> None:
     assert grid.at(5.0, 10.0).data[0, 0] == pytest.approx(2.75)
     assert grid.at(99.0, 99.0).data[0, 0] == 5.0
     assert grid.at(-9.0, 20.0).data[0, 0] == 3.0
+    cut = replace(grid, psfs=tuple(replace(psf, lost=0.1 * k) for k, psf in enumerate(grid.psfs)))
+    assert cut.at(5.0, 10.0).lost == pytest.approx(0.15)
 
 
 def test_the_library_of_wfc3_ir_is_read_and_drizzled(shared_data, exposures) -> None:

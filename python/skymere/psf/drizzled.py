@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import Exposure, WeightKind
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.psf.grid import PsfGrid
-from skymere.psf.models import GaussianPsf, MoffatPsf
+from skymere.psf.models import PsfFormula
 from skymere.psf.sampled import Psf, pixel_nodes
 from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.resample.weights import exposure_weight
@@ -17,7 +17,7 @@ from skymere.wcs import Grid, pixel_transform
 
 __all__ = ["PsfSource", "drizzle_psf", "render_psf"]
 
-PsfSource = Psf | PsfGrid | GaussianPsf | MoffatPsf
+PsfSource = Psf | PsfGrid | PsfFormula
 """Of a detector: one PSF, one that changes over it, or a formula on the sky."""
 
 
@@ -28,7 +28,7 @@ def render_psf(
 
     Parameters
     ----------
-    source : Psf, PsfGrid, GaussianPsf or MoffatPsf
+    source : Psf, PsfGrid, GaussianPsf, MoffatPsf or GaussianMixturePsf
         PSF on the detector's pixels, or a formula on the sky, which goes through the exposure's coordinates.
     exposure : Exposure
         Whose pixels.
@@ -52,7 +52,7 @@ def render_psf(
 
 
 def _draw_formula(
-    source: GaussianPsf | MoffatPsf,
+    source: PsfFormula,
     exposure: Exposure,
     dx: NDArray[np.float64],
     dy: NDArray[np.float64],
@@ -104,7 +104,7 @@ def drizzle_psf(
         That of the mosaic.
     ra, dec : float
         Where the star is [deg].
-    source : Psf, PsfGrid, GaussianPsf, MoffatPsf, or callable
+    source : Psf, PsfGrid, GaussianPsf, MoffatPsf, GaussianMixturePsf, or callable
         PSF of the exposures, or what gives it for each.
     size_pix : int, optional
         Side of the image, odd [pix of the grid].

@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.io import read_psf_image
-from skymere.psf.sampled import Psf, measure_shape
+from skymere.psf.sampled import Psf, PsfShape, measure_shape
 
-__all__ = ["PsfCheck", "PsfLimits", "check_psf", "read_psf"]
+__all__ = ["PsfCheck", "PsfLimits", "check_psf", "read_psf", "require_psf"]
 
 # Part of the radius over which the light of a ring is averaged, and where the inner of two rings ends.
 _RIM = 0.1
 _INNER = 0.7
 # Apertures that diffract have wings of r^-3.
 _WING = 3.0
+_LEAST_SIDE = 3
+# Sums of PSFs that are ready for use are this close to what they enclose.
+_SUM_ERROR = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,12 @@ class PsfLimits:
         Largest distance of its centroid from the middle of the image [pix of the band].
     min_coverage : float
         Least part of all light that must be on the image.
+    max_sum_error : float or None
+        Largest part by which the sum may differ from ``enclosed``; None when any sum will do, as it will be normalised.
+    min_side_fwhm : float
+        The shorter side has at least so many FWHM.
+    parity : {"any", "odd"}
+        Whether sides may be even.
 
     Raises
     ------
@@ -38,6 +48,9 @@ class PsfLimits:
 
     max_offset_pix: float = 0.25
     min_coverage: float = 0.9
+    max_sum_error: float | None = None
+    min_side_fwhm: float = 2.0
+    parity: Literal["any", "odd"] = "any"
 
     def __post_init__(self) -> None:
         if not (self.max_offset_pix > 0 and 0 <= self.min_coverage <= 1):
@@ -45,6 +58,15 @@ class PsfLimits:
                 f"max_offset_pix, min_coverage: {self.max_offset_pix}, {self.min_coverage} are not allowed, the first "
                 "must be positive and the second between 0 and 1"
             )
+            raise InvalidInputError(msg)
+        if (self.max_sum_error is not None and not self.max_sum_error > 0) or not self.min_side_fwhm >= 0:
+            msg = (
+                f"max_sum_error, min_side_fwhm: {self.max_sum_error}, {self.min_side_fwhm} are not allowed, the first "
+                "must be positive or None and the second at least 0"
+            )
+            raise InvalidInputError(msg)
+        if self.parity not in ("any", "odd"):
+            msg = f"parity: {self.parity!r} is not allowed, it must be 'any' or 'odd'"
             raise InvalidInputError(msg)
 
 
@@ -78,7 +100,7 @@ class PsfCheck:
 
 
 def check_psf(psf: Psf, *, limits: PsfLimits | None = None) -> PsfCheck:
-    """Measure sum, centroid and coverage of a PSF.
+    """Measure sum, centroid, size and coverage of a PSF.
 
     Parameters
     ----------
@@ -90,7 +112,7 @@ def check_psf(psf: Psf, *, limits: PsfLimits | None = None) -> PsfCheck:
     Raises
     ------
     InvalidInputError
-        When a pixel is not finite.
+        When there are fewer than 3 x 3 pixels, or one is not finite.
     NoDataError
         When the sum is not positive, or there is no peak.
 
@@ -111,6 +133,10 @@ def check_psf(psf: Psf, *, limits: PsfLimits | None = None) -> PsfCheck:
     (56.5, 1.0, ())
     """
     limits = limits or PsfLimits()
+    if min(psf.shape) < _LEAST_SIDE:
+        what = "empty" if 0 in psf.shape else "too small"
+        msg = f"data: shape {psf.shape} is {what}, a PSF needs at least {_LEAST_SIDE} x {_LEAST_SIDE} pixels"
+        raise InvalidInputError(msg)
     n_bad = int(np.count_nonzero(~np.isfinite(psf.data)))
     if n_bad:
         msg = f"data: {n_bad} of {psf.data.size} pixels are not finite, a PSF needs all"
@@ -122,11 +148,23 @@ def check_psf(psf: Psf, *, limits: PsfLimits | None = None) -> PsfCheck:
     shape = measure_shape(psf.data)
     offset = float(np.hypot(shape.x - psf.x, shape.y - psf.y)) / psf.oversampling
     coverage = _coverage(psf, total)
+    fwhm = shape.fwhm / psf.oversampling
     problems = []
+    if limits.max_sum_error is not None and not abs(total / psf.enclosed - 1.0) <= limits.max_sum_error:
+        problems.append(
+            f"it is not normalised: its sum of {total:g} must be {psf.enclosed:g} within {limits.max_sum_error:g} of it"
+        )
+    if limits.parity == "odd" and 0 in (psf.shape[0] % 2, psf.shape[1] % 2):
+        problems.append(f"its {psf.shape[1]} x {psf.shape[0]} pixels have an even side, both must be odd")
+    if min(psf.shape) < limits.min_side_fwhm * shape.fwhm:
+        problems.append(
+            f"its {psf.shape[1]} x {psf.shape[0]} pixels are too few for its FWHM of {shape.fwhm:.2f} pixels, a side "
+            f"needs at least {limits.min_side_fwhm:g} times that"
+        )
     if offset > limits.max_offset_pix:
         problems.append(
             f"its centroid x, y = {shape.x:.2f}, {shape.y:.2f} is {offset:.2f} pixels of the band from the middle "
-            f"{psf.x:g}, {psf.y:g}, at most {limits.max_offset_pix:g} are allowed"
+            f"{psf.x:g}, {psf.y:g}, at most {limits.max_offset_pix:g} are allowed{_hint(psf, shape)}"
         )
     if coverage < limits.min_coverage:
         problems.append(
@@ -138,10 +176,58 @@ def check_psf(psf: Psf, *, limits: PsfLimits | None = None) -> PsfCheck:
         x=shape.x,
         y=shape.y,
         offset_pix=offset,
-        fwhm_pix=shape.fwhm / psf.oversampling,
+        fwhm_pix=fwhm,
         coverage=coverage,
         problems=tuple(problems),
     )
+
+
+def _hint(psf: Psf, shape: PsfShape) -> str:
+    """Return what may be wrong where a side is even (F27)."""
+    said = (psf.x, psf.y)
+    better = tuple(
+        _middle(n, found) if n % 2 == 0 else middle
+        for n, found, middle in zip((psf.shape[1], psf.shape[0]), (shape.x, shape.y), said, strict=True)
+    )
+    if better == said:
+        return ""
+    return f"; a side is even and the light is in the other of its two middles, so say x={better[0]:g}, y={better[1]:g}"
+
+
+def require_psf(psf: Psf, *, limits: PsfLimits | None = None, name: str = "psf") -> Psf:
+    """Return a PSF that can be used for fits and photometry, or say why it cannot.
+
+    Parameters
+    ----------
+    psf : Psf
+        Ready for use.
+    limits : PsfLimits, optional
+        What is refused; those of `PsfLimits` and a sum within 1 % of ``enclosed`` when not given.
+    name : str, optional
+        Name of the argument, for the error.
+
+    Returns
+    -------
+    Psf
+        The same.
+
+    Raises
+    ------
+    InvalidInputError
+        When the PSF is empty, too small, not finite, or beyond a limit; with all reasons. A centroid that is a little
+        off is repaired by `recentred`, a sum by `Psf.normalised`.
+    NoDataError
+        When its sum is not positive, or there is no peak.
+    """
+    try:
+        found = check_psf(psf, limits=limits or PsfLimits(max_sum_error=_SUM_ERROR))
+    except (InvalidInputError, NoDataError) as error:
+        msg = f"{name}: {error}"
+        raise type(error)(msg) from error
+    if found.problems:
+        msg = f"{name}: the PSF cannot be used: {'; '.join(found.problems)}"
+        raise InvalidInputError(msg)
+    return psf
 
 
 def read_psf(

@@ -60,10 +60,12 @@ class PsfGrid:
         x, y : float
             Position, 0-based [detector pix].
         """
-        data = np.zeros(self.psfs[0].shape, np.float64)
+        data, lost = np.zeros(self.psfs[0].shape, np.float64), 0.0
         for i, wx in _bracket(self.x, x):
             for j, wy in _bracket(self.y, y):
-                data += wx * wy * self.psfs[j * len(self.x) + i].data
+                one = self.psfs[j * len(self.x) + i]
+                data += wx * wy * one.data
+                lost += wx * wy * one.lost
         first = self.psfs[0]
         return Psf(
             data=data.astype(np.float32),
@@ -72,6 +74,7 @@ class PsfGrid:
             oversampling=first.oversampling,
             has_pixel=first.has_pixel,
             enclosed=float(data.sum()),
+            lost=lost,
         )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["GaussianPsf", "MoffatPsf", "SkyProfile"]
+__all__ = ["GaussianMixturePsf", "GaussianPsf", "MoffatPsf", "PsfFormula", "SkyProfile"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,3 +101,62 @@ class MoffatPsf(SkyProfile):
         steep = 4 * (2 ** (1 / self.beta) - 1)
         peak = (self.beta - 1) * steep / (np.pi * self.fwhm_arcsec**2)
         return np.asarray(peak * (1 + steep * self._radius2(east, north)) ** -self.beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianMixturePsf:
+    """A sum of Gaussians with one centre.
+
+    Parameters
+    ----------
+    components : tuple of GaussianPsf
+        The Gaussians, each with its own width, axis ratio and position angle.
+    fractions : tuple of float
+        Part of the light in each, with the sum 1; a negative one takes light away.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no component, lengths differ, or the fractions do not add up to 1.
+
+    Notes
+    -----
+    ``P(e, n) = sum_i f_i G_i(e, n)`` with ``sum_i f_i = 1`` [1]_.
+
+    References
+    ----------
+    .. [1] Hogg & Lang 2013, PASP 125, 719, section 2.
+
+    Examples
+    --------
+    >>> from skymere.psf import GaussianMixturePsf, GaussianPsf
+    >>> core, wings = GaussianPsf(fwhm_arcsec=0.1), GaussianPsf(fwhm_arcsec=0.3)
+    >>> psf = GaussianMixturePsf(components=(core, wings), fractions=(0.8, 0.2))
+    >>> float(psf.sky_density(0.0, 0.0).round(3))
+    72.565
+    """
+
+    components: tuple[GaussianPsf, ...]
+    fractions: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "components", tuple(self.components))
+        object.__setattr__(self, "fractions", tuple(float(f) for f in self.fractions))
+        if not self.components or len(self.components) != len(self.fractions):
+            msg = (
+                f"components, fractions: {len(self.components)} and {len(self.fractions)} are not allowed, there must "
+                "be at least one and as many of both"
+            )
+            raise InvalidInputError(msg)
+        if not abs(sum(self.fractions) - 1.0) < 1e-6:
+            msg = f"fractions: {self.fractions} are not allowed, their sum must be 1"
+            raise InvalidInputError(msg)
+
+    def sky_density(self, east: ArrayLike, north: ArrayLike) -> NDArray[np.float64]:
+        """Return the light per arcsec^2 of a source of flux 1 at offsets [arcsec]."""
+        parts = zip(self.fractions, self.components, strict=True)
+        return np.asarray(sum(f * one.sky_density(east, north) for f, one in parts))
+
+
+PsfFormula = GaussianPsf | MoffatPsf | GaussianMixturePsf
+"""PSFs as formulas on the sky."""

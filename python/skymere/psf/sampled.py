@@ -58,6 +58,9 @@ class Psf:
         ``(x, y)`` of the first pixel of the image on the mosaic that it was drizzled for; None when there is none.
     error : ndarray, float32, shape (ny, nx), optional
         1 sigma of ``data``.
+    lost : float
+        Part of the light that fell off the image and was given back to it by a renormalisation; 0 when ``enclosed``
+        tells all (B4.12).
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Psf:
     n_stars: int | None = None
     position: tuple[int, int] | None = None
     error: NDArray[np.float32] | None = None
+    lost: float = 0.0
 
     def __post_init__(self) -> None:
         data = as_image(self.data, "data")
@@ -83,6 +87,9 @@ class Psf:
                 object.__setattr__(self, name, (n - 1) / 2)
         if not (np.isfinite(self.oversampling) and self.oversampling > 0):
             msg = f"oversampling: {self.oversampling} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if not 0 <= self.lost < 1:
+            msg = f"lost: {self.lost} is not allowed, it must be at least 0 and below 1"
             raise InvalidInputError(msg)
 
     @property
