@@ -1,8 +1,7 @@
 """Sersic profiles fitted to stamps."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._rust import profiles as _rust
 from skymere.errors import InvalidInputError
 from skymere.profiles.response import response_of
-from skymere.profiles.table import PARAMETERS, profile_table
+from skymere.profiles.table import profile_table
 from skymere.psf import Psf
 
 __all__ = ["FitParams", "Likelihood", "fit_sersic"]
@@ -95,7 +94,7 @@ class FitParams:
                 raise InvalidInputError(msg)
 
     def kernel_bounds(self) -> tuple[list[Bounds], list[Bounds]]:
-        """Return the bounds of flux, size, index, axis ratio and angle, and those of the sky, as the kernel has them."""
+        """Return the bounds of flux, size, index, axis ratio and angle, and those of the sky, for the kernel."""
         low, high = self.ellipticity
         angle = (float(np.deg2rad(self.pa[0] + 90.0)), float(np.deg2rad(self.pa[1] + 90.0)))
         shape = [self.flux, self.r_eff_pix, self.sersic_index, (1.0 - high, 1.0 - low), angle]

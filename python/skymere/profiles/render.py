@@ -97,6 +97,4 @@ def render_sersic(
     if psf is None:
         return _rust.render_integrated(rows, size)
     response = response_of(psf, has_pixel=psf_has_pixel)
-    return _rust.render_convolved(
-        rows, response.data, response.centre, response.oversampling, response.has_pixel, size
-    )
+    return _rust.render_convolved(rows, response.data, response.centre, response.oversampling, response.has_pixel, size)

@@ -52,10 +52,7 @@ def response_of(psf: Psf | ArrayLike, *, has_pixel: bool = True) -> Response:
     InvalidInputError
         When it is no image, has values that are not finite, or no positive sum.
     """
-    if isinstance(psf, Psf):
-        data = np.ascontiguousarray(psf.data, np.float64)
-    else:
-        data = np.ascontiguousarray(psf, np.float64)
+    data = np.ascontiguousarray(psf.data if isinstance(psf, Psf) else psf, np.float64)
     if data.ndim != 2 or not np.isfinite(data).all() or not data.sum() > 0:
         msg = f"psf: shape {data.shape} with sum {data.sum()} is not allowed, it must be an image of positive sum"
         raise InvalidInputError(msg)

@@ -5,8 +5,8 @@ use numpy::{
 };
 use pyo3::prelude::*;
 use skymere_core::profiles::{
-    self, Convolver, Fit, Likelihood, N_SHAPE, N_SKY, ProfileError, Response, Sersic, StampParams,
-    Stamps, Stop,
+    self, Bounds, Convolver, Fit, Likelihood, N_SHAPE, N_SKY, ProfileError, Response, Sersic,
+    StampParams, Stamps, Stop,
 };
 
 use crate::{images, threads};
@@ -49,6 +49,9 @@ fn render_convolved<'py>(
     images::array(py, image)
 }
 
+/// Of flux, size, index, axis ratio and angle, and of the sky.
+type AllBounds = ([Bounds; N_SHAPE - 2], [Bounds; N_SKY]);
+
 type Fits<'py> = (
     Bound<'py, PyArray1<f64>>,
     Bound<'py, PyArray1<f64>>,
@@ -72,7 +75,7 @@ fn fit_stamps<'py>(
     oversampling: usize,
     has_pixel: bool,
     reach: f64,
-    bounds: ([(f64, f64); N_SHAPE - 2], [(f64, f64); N_SKY]),
+    bounds: AllBounds,
     is_poisson: bool,
     n_starts: usize,
     max_evaluations: usize,
@@ -118,7 +121,7 @@ fn fit_stamps<'py>(
         flat(&|fit| {
             fit.sources
                 .iter()
-                .flat_map(|s| s.row())
+                .flat_map(Sersic::row)
                 .chain(fit.sky)
                 .collect()
         })

@@ -210,17 +210,14 @@ impl Convolver {
             let factor = self.light * if k == 0 { 1.0 } else { source.flux };
             let off = folded.as_ref().map(|f| {
                 let mut plane = f.plane(&self.nodes, k);
-                plane.iter_mut().for_each(|v| *v *= factor);
+                scale_by(&mut plane, factor);
                 plane
             });
             k += 1;
             self.stamp(&mut spectrum, off.as_deref())
         });
         let by_flux = planes[0].clone();
-        planes[0]
-            .pixels_mut()
-            .iter_mut()
-            .for_each(|v| *v *= source.flux);
+        scale_by(planes[0].pixels_mut(), source.flux);
         let [value, by_x, by_y, by_r_e, by_n, by_q, by_theta] = planes;
         Ok(Drawing {
             value,
@@ -280,6 +277,12 @@ impl Convolver {
             add_scaled(stamp.pixels_mut(), folded, -1.0);
         }
         stamp
+    }
+}
+
+fn scale_by(plane: &mut [f64], factor: f64) {
+    for value in plane {
+        *value *= factor;
     }
 }
 

@@ -187,7 +187,7 @@ impl Pixels {
     /// likelihood.
     ///
     /// # Source
-    /// Cash 1979, ApJ 228, 939, eq. 6, less its value for a perfect model.
+    /// Cash 1979, `ApJ` 228, 939, eq. 6, less its value for a perfect model.
     fn compare(&self, model: &[f64]) -> Option<(f64, Vec<f64>, Vec<f64>)> {
         let root = |&w: &f64| w.sqrt();
         if self.likelihood == Likelihood::Gaussian {
@@ -235,6 +235,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 /// which is smooth where a source is round.
 struct Inner;
 
+/// Shapes this near to a bound lie on it: they come from two components.
+const AT_EDGE: f64 = 1e-9;
 /// No source is rounder than this, so that it has an angle.
 const ROUND: f64 = 1e-6;
 /// Sizes of points, which have none [pix].
@@ -411,17 +413,19 @@ impl Problem for Group<'_> {
         let n = self.n_parameters();
         let unit = |of: &[(usize, f64)]| {
             let mut direction = vec![0.0; n];
-            of.iter().for_each(|&(i, value)| direction[i] = value);
+            for &(i, value) in of {
+                direction[i] = value;
+            }
             direction
         };
         let leaves = |value: f64, descent: f64, (low, high): Bounds| {
             low >= high || (value <= low && descent < 0.0) || (value >= high && descent > 0.0)
         };
         let mut held = Vec::new();
-        for i in 0..n {
+        for (i, &value) in at.iter().enumerate() {
             if let Some(bounds) = self.bound(i) {
                 let is_idle = normal.curvature[i * n + i] <= 0.0;
-                if is_idle || leaves(at[i], normal.descent[i], bounds) {
+                if is_idle || leaves(value, normal.descent[i], bounds) {
                     held.push(unit(&[(i, 1.0)]));
                 }
             }
@@ -438,8 +442,8 @@ impl Problem for Group<'_> {
             // A source that may be round stays free to turn over.
             if is_idle
                 || low >= high
-                || (e >= roundness.1 && slope(&along) > 0.0)
-                || (high < 1.0 && e <= roundness.0 && slope(&along) < 0.0)
+                || (e >= roundness.1 - AT_EDGE && slope(&along) > 0.0)
+                || (high < 1.0 && e <= roundness.0 + AT_EDGE && slope(&along) < 0.0)
             {
                 held.push(along);
             }
@@ -449,8 +453,8 @@ impl Problem for Group<'_> {
             let is_bounded = high - low < PI;
             if is_idle
                 || low >= high
-                || (is_bounded && off(low) <= 1e-12 && slope(&across) < 0.0)
-                || (is_bounded && off(high) >= -1e-12 && slope(&across) > 0.0)
+                || (is_bounded && off(low) <= AT_EDGE && slope(&across) < 0.0)
+                || (is_bounded && off(high) >= -AT_EDGE && slope(&across) > 0.0)
             {
                 held.push(across);
             }
@@ -512,7 +516,7 @@ fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
             }
         }
     }
-    let covariance = found.covariance().map_or_else(
+    let mut covariance = found.covariance().map_or_else(
         || vec![f64::NAN; n * n],
         |inner| {
             let half = product(&by, &inner, n, false);
@@ -528,18 +532,25 @@ fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
     }
     for (c, (source, component)) in sources.iter().zip(group.components).enumerate() {
         let (low, high) = component.bounds[5];
-        on_bound[N_SHAPE * c + 5] = source.q <= low || (source.q >= high && high < 1.0);
+        on_bound[N_SHAPE * c + 5] =
+            source.q <= low + AT_EDGE || (source.q >= high - AT_EDGE && high < 1.0);
         let (low, high) = component.bounds[6];
         let off = |edge: f64| (source.theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
-        on_bound[N_SHAPE * c + 6] = high - low < PI && (off(low) <= 1e-12 || off(high) >= -1e-12);
+        on_bound[N_SHAPE * c + 6] =
+            high - low < PI && (off(low) <= AT_EDGE || off(high) >= -AT_EDGE);
     }
     let bounds = group
         .components
         .iter()
         .flat_map(|c| c.bounds)
         .chain(group.sky.bounds);
-    for (on, (low, high)) in on_bound.iter_mut().zip(bounds) {
-        *on &= low < high;
+    for (i, (low, high)) in bounds.enumerate() {
+        let is_held = low >= high;
+        // Rounding leaves a trace of what the directions that were held had.
+        if is_held || on_bound[i] {
+            (0..n).for_each(|j| (covariance[i * n + j], covariance[j * n + i]) = (0.0, 0.0));
+        }
+        on_bound[i] &= !is_held;
     }
     let mut sky = [0.0; N_SKY];
     sky.copy_from_slice(&found.at[n - N_SKY..]);

@@ -11,7 +11,7 @@ use crate::math::gamma::{ln_gamma, ln_gamma_complex};
 /// Indices of the table: steps of the logarithm from the lowest.
 const LN_N: (f64, f64) = (-2.31, 2.31);
 const N_INDICES: usize = 97;
-/// Frequencies of the table, in units of 1 / r_e: a period of the logarithm, of which the middle is kept.
+/// Frequencies of the table, in units of `1 / r_e`: a period of the logarithm, of which the middle is kept.
 const PERIOD: f64 = 40.0;
 const N_PERIOD: usize = 2560;
 const FIRST: usize = 576;
@@ -146,7 +146,7 @@ pub(super) struct Hankel {
 const STEP_K: f64 = PERIOD / N_PERIOD as f64;
 
 impl Hankel {
-    /// For frequencies in units of 1 / r_e between two logarithms.
+    /// For frequencies in units of `1 / r_e` between two logarithms.
     pub(super) fn new(n: f64, from: f64, to: f64) -> Self {
         let at = |ln_k: f64| ((ln_k - ln_first()) / STEP_K).clamp(0.0, (N_FREQUENCIES - 2) as f64);
         let (first, last) = (at(from) as usize, at(to) as usize + 1);
