@@ -44,6 +44,7 @@ faults: $(VENV)/.tested  ## Run the long crash and kill tests
 
 bench: $(VENV)/.tested  ## Time skymere against its peers in one run
 	$(BIN)/pip install -q --no-deps "stcal>=1.20,<2"
+	$(BIN)/pip install -q "pyimfit>=1.1,<2"
 	$(BIN)/pytest -m benchmark -s
 
 docs: $(VENV)/.installed  ## Build the pages of docs/ into site/

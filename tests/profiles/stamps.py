@@ -17,6 +17,11 @@ class Stamps:
     truth: dict[str, np.ndarray]
     psf: np.ndarray
 
+    def repeated(self, times: int) -> "Stamps":
+        """Return every source so many times."""
+        truth = {name: np.tile(values, times) for name, values in self.truth.items()}
+        return Stamps(images=np.tile(self.images, (times, 1, 1)), truth=truth, psf=self.psf)
+
     def at(self, s_n: float, *, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return stamps with noise of 1 and S/N = sqrt(sum model^2 / variance), and their parameters."""
         flux = s_n / np.sqrt((self.images**2).sum(axis=(1, 2)))
