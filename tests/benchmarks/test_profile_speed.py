@@ -10,9 +10,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from tests.profiles.stamps import stamps
 
 from skymere.profiles import fit_sersic
-from tests.profiles.stamps import stamps
 
 pyimfit = pytest.importorskip("pyimfit", reason="pyimfit is not installed: pip install pyimfit")
 

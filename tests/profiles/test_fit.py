@@ -299,3 +299,13 @@ def test_bad_input_names_the_argument(change: dict, words: str) -> None:
 def test_bad_parameters_are_named(name: str, value: object) -> None:
     with pytest.raises(InvalidInputError, match=name):
         FitParams(**{name: value})
+
+
+def test_a_psf_at_any_oversampling_draws_the_same_source() -> None:
+    fine = effective_psf(3.0).drawImage(nx=151, ny=151, scale=0.4, method="no_pixel", dtype=float).array
+    coarse = draw(effective_psf(3.0), (61, 61))
+    images = [
+        render_sersic((51, 52), **GALAXY, psf=psf)
+        for psf in (coarse, Psf(data=fine.astype(np.float32), oversampling=2.5))
+    ]
+    assert np.abs(images[0] - images[1]).max() < 1e-3 * images[0].max()

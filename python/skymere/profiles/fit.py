@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ __all__ = ["FitParams", "Likelihood", "fit_sersic"]
 Likelihood = Literal["gaussian", "poisson"]
 Bounds = tuple[float, float]
 
+_Scalar = TypeVar("_Scalar", np.float32, np.bool_)
 _INFINITE: Bounds = (-float("inf"), float("inf"))
 _GIVEN = ("x", "y", "flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky")
 
@@ -194,9 +195,7 @@ def fit_sersic(
     return profile_table(*found)
 
 
-def _like(
-    values: ArrayLike, name: str, stamps: NDArray[np.float32], dtype: type[np.float32] | type[np.bool_]
-) -> NDArray[np.float32]:
+def _like(values: ArrayLike, name: str, stamps: NDArray[np.float32], dtype: type[_Scalar]) -> NDArray[_Scalar]:
     """Return an array of the shape of the stamps; one image or number counts for all of them."""
     array = np.asarray(values, dtype)
     try:

@@ -1,12 +1,13 @@
 """The PSF as the kernels take it."""
 
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
-from skymere.psf import Psf
+from skymere.psf import Psf, resampled
 
 __all__ = ["Response", "response_of"]
 
@@ -46,6 +47,7 @@ def response_of(psf: Psf | ArrayLike, *, has_pixel: bool = True) -> Response:
     Returns
     -------
     Response
+        On the pixels of the PSF, or on finer ones where those are no whole number of times finer than the image's.
 
     Raises
     ------
@@ -58,14 +60,9 @@ def response_of(psf: Psf | ArrayLike, *, has_pixel: bool = True) -> Response:
         raise InvalidInputError(msg)
     if not isinstance(psf, Psf):
         return Response(data=data, centre=_middle(data), has_pixel=has_pixel)
-    if psf.oversampling == round(psf.oversampling):
-        oversampling = int(psf.oversampling)
-        return Response(data=data, centre=(psf.y, psf.x), oversampling=oversampling, has_pixel=psf.has_pixel)
-    room = min(psf.x, psf.y, psf.shape[1] - 1 - psf.x, psf.shape[0] - 1 - psf.y)
-    reach = int(room // psf.oversampling)
-    offsets = np.arange(-reach, reach + 1, dtype=np.float64)
-    sampled = np.ascontiguousarray(psf.pixels(offsets[None, :], offsets[:, None]))
-    return Response(data=sampled, centre=_middle(sampled))
+    if psf.oversampling != round(psf.oversampling):
+        return response_of(resampled(psf, ceil(psf.oversampling)))
+    return Response(data=data, centre=(psf.y, psf.x), oversampling=int(psf.oversampling), has_pixel=psf.has_pixel)
 
 
 def _middle(image: NDArray[np.float64]) -> tuple[float, float]:
