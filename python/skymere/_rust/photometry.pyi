@@ -36,6 +36,19 @@ class Templates:
         n_rows: int,
     ) -> NDArray[np.float64]: ...
     def moved(self, by_x: NDArray[np.float64], by_y: NDArray[np.float64]) -> NDArray[np.float32]: ...
+    def simulate(
+        self,
+        variance: NDArray[np.float64],
+        pairs: NDArray[np.float64],
+        border: NDArray[np.float64],
+        powers: list[tuple[int, int]],
+        planes: NDArray[np.float32] | None,
+        noise: NDArray[np.float32],
+        weight: NDArray[np.float32],
+        places: list[tuple[float, float]],
+        positions: list[tuple[float, float]],
+        radius: float,
+    ) -> NDArray[np.float32]: ...
     def fits(
         self, fluxes: NDArray[np.float64], residual: NDArray[np.float32], weight: NDArray[np.float32]
     ) -> NDArray[np.float64]: ...

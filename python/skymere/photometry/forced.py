@@ -11,6 +11,7 @@ from skymere.photometry.band import Band, band_of, jacobian
 from skymere.photometry.effective import BandPsf, EffectivePsf, effective_psf
 from skymere.photometry.external import ExternalModel, ExternalModels
 from skymere.photometry.models import Models, models_of
+from skymere.photometry.noise import Simulation, simulate
 from skymere.photometry.params import PhotometryParams
 from skymere.photometry.results import FluxCovariance, ForcedPhotometry, Shift, basis
 from skymere.photometry.shifts import find_shift, shifts_of
@@ -119,7 +120,12 @@ def _measure(
 ) -> ForcedPhotometry:
     shift, solution = find_shift(models, band, psf, external, params)
     residual = residual_of(band, solution, params)
-    table = _table(band, models, solution, residual, shift, params)
+    places = _places(band, models, shift)
+    noise = None
+    if params.noise.n_positions or params.noise.positions:
+        noise = simulate(band, psf, solution, residual, places, params)
+    table = _table(band, models, solution, residual, places, noise, params)
+    n_positions = len(noise.positions) if noise else 0
     n_sky = len(powers_of(params.background_degree))
     return ForcedPhotometry(
         table=table,
@@ -128,11 +134,12 @@ def _measure(
         background=solution.levels[:n_sky],
         background_covariance=solution.inverse.corner[:n_sky, :n_sky],
         shift=shift,
-        noise_positions=np.zeros((0, 2)),
-        error_accuracy=float("nan"),
+        noise_positions=np.stack(band.grid.sky(*noise.positions.T), axis=-1) if noise else np.zeros((0, 2)),
+        error_accuracy=float(1 / np.sqrt(2 * n_positions)) if n_positions else float("nan"),
+        flux_mc=noise.flux * np.float32(band.scale) if noise else None,
         unit="uJy" if band.has_zero_point else "image",
         params=params,
-        warnings=tuple(text for text in (psf.warning, shift.warning) if text),
+        warnings=tuple(t for t in (psf.warning, shift.warning, noise.warning if noise else "") if t),
         _solution=solution,
         _scale=band.scale,
         _noise_factor=band.noise_factor,
@@ -152,21 +159,27 @@ def residual_of(band: Band, solution: Solution, params: PhotometryParams) -> NDA
     return residual
 
 
+def _places(band: Band, models: Models, shift: Shift) -> NDArray[np.float64]:
+    """Return ``(n, 2)`` x, y of the sources, with the shift."""
+    places = np.stack(band.grid.pixels(models.ra, models.dec), axis=-1)
+    local = jacobian(band.grid, models.ra, models.dec)
+    return np.asarray(places + np.einsum("nij,nj->ni", local, shifts_of(shift, models, band)))
+
+
 def _table(
     band: Band,
     models: Models,
     solution: Solution,
     residual: NDArray[np.float32],
-    shift: Shift,
+    places: NDArray[np.float64],
+    noise: Simulation | None,
     params: PhotometryParams,
 ) -> pl.DataFrame:
     solved = solution.is_solved
     rejected = np.array([bool(text) for text in models.message], bool) | (solution.normal.diagonal() <= 0)
     status = np.where(solved, "ok", np.where(rejected, "rejected", "failed"))
     local = jacobian(band.grid, models.ra, models.dec)
-    x, y = band.grid.pixels(models.ra, models.dec)
-    moves = shifts_of(shift, models, band)
-    x, y = np.stack([x, y]) + np.einsum("nij,nj->in", local, moves)
+    x, y = places.T
     fits = solution.templates.fits(solution.flux, residual, band.weight)
     move = np.einsum("nij,nj->ni", np.linalg.pinv(np.nan_to_num(local)), fits[:, 3:5])
     powers = tuple(powers_of(params.background_degree))
@@ -176,6 +189,8 @@ def _table(
         return pl.Series(np.where(solved & np.isfinite(values), values * factor, np.nan)).fill_nan(None)
 
     error = np.sqrt(solution.inverse.variance)
+    by_noise = noise.error if noise else np.full(error.size, np.nan)
+    n_sim = noise.n_used if noise else np.zeros(error.size, np.int32)
     return pl.DataFrame(
         {
             "source_id": models.source_id,
@@ -184,8 +199,10 @@ def _table(
             "x": pl.Series(x).fill_nan(None),
             "y": pl.Series(y).fill_nan(None),
             "flux": of_solved(solution.flux, band.scale),
-            "flux_err": of_solved(error, band.scale),
+            "flux_err": of_solved(np.fmax(error, by_noise), band.scale),
             "err_formal": of_solved(error, band.scale),
+            "err_sim": of_solved(by_noise, band.scale),
+            "n_sim": n_sim,
             "chi2": of_solved(fits[:, 0]),
             "n_pix": fits[:, 1].astype(np.int32),
             "background": of_solved(basis(x, y, band.shape, powers) @ solution.levels[: len(powers)], band.scale),

@@ -87,7 +87,7 @@ class NoiseParams:
     positions : tuple of (float, float), optional
         ``ra, dec`` of blank places [deg], instead of those that are proposed.
     radius_arcsec : float, optional
-        Radius of the patches [arcsec]; three full widths of the PSF when not given.
+        Radius of the patches [arcsec]; two full widths of the PSF when not given.
 
     Raises
     ------

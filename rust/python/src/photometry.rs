@@ -112,6 +112,47 @@ impl Templates {
         images::array(py, image)
     }
 
+    /// What noise of blank positions adds to each flux, of variances, covariances of pairs and with columns.
+    #[pyo3(signature = (variance, pairs, border, powers, planes, noise, weight, places, positions, radius))]
+    fn simulate<'py>(
+        &self,
+        py: Python<'py>,
+        variance: PyReadonlyArray1<'py, f64>,
+        pairs: PyReadonlyArray1<'py, f64>,
+        border: PyReadonlyArray1<'py, f64>,
+        powers: Vec<(i32, i32)>,
+        planes: Option<PyReadonlyArray2<'py, f32>>,
+        noise: PyReadonlyArray2<'py, f32>,
+        weight: PyReadonlyArray2<'py, f32>,
+        places: Vec<[f64; 2]>,
+        positions: Vec<[f64; 2]>,
+        radius: f64,
+    ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        let planes = images::optional_plane(py, "planes", planes.as_ref())?;
+        let noise = images::plane(py, "noise", &noise)?;
+        let weight = images::plane(py, "weight", &weight)?;
+        let inverse = core::Inverse {
+            variance: variance.as_slice()?.to_vec(),
+            pairs: pairs.as_slice()?.to_vec(),
+            border: border.as_slice()?.to_vec(),
+            corner: Vec::new(),
+        };
+        let found = threads::run(py, || {
+            let columns = Column::list(&powers, planes, noise.shape().0)?;
+            core::simulate(
+                &self.inner,
+                &inverse,
+                &columns,
+                noise,
+                weight,
+                &places,
+                &positions,
+                radius,
+            )
+        })?;
+        images::array(py, found)
+    }
+
     /// For each source chi square, pixels, seen part, move along x and y, and its significance.
     fn fits<'py>(
         &self,
