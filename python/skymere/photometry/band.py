@@ -25,6 +25,7 @@ class Band:
 
     data: NDArray[np.float32]
     weight: NDArray[np.float32]
+    saturated: NDArray[np.bool_]
     grid: Grid
     scale: float
     noise_factor: float
@@ -41,6 +42,7 @@ class Band:
         return Band(
             data=np.ascontiguousarray(self.data[window]),
             weight=np.ascontiguousarray(self.weight[window]),
+            saturated=self.saturated[window],
             grid=self.grid.cutout(y0, x0, (y1 - y0, x1 - x0)),
             scale=self.scale,
             noise_factor=self.noise_factor,
@@ -81,10 +83,12 @@ def band_of(image: Mosaic | MeasureImage) -> Band:
         msg = f"image: none of {data.size} pixels can be used: all are masked or without a finite, positive error"
         raise NoDataError(msg)
     weight = np.divide(1.0, variance, out=np.zeros(data.shape, np.float32), where=good)
+    saturated = image.saturated if isinstance(image, MeasureImage) else None
     has_zero_point = bool(np.isfinite(image.zero_point_ab))
     return Band(
         data=data,
         weight=weight,
+        saturated=np.zeros(data.shape, bool) if saturated is None else np.asarray(saturated, bool),
         grid=image.grid,
         scale=float(10.0 ** (-0.4 * (image.zero_point_ab - 23.9))) if has_zero_point else 1.0,
         noise_factor=factor,

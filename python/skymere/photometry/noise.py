@@ -36,7 +36,7 @@ class Simulation:
     @property
     def n_used(self) -> NDArray[np.int32]:
         """Places that each source could use."""
-        return np.isfinite(self.flux).sum(axis=1).astype(np.int32)
+        return np.asarray(np.isfinite(self.flux).sum(axis=1), np.int32)
 
     @property
     def error(self) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ def simulate(
     places: NDArray[np.float64],
     params: PhotometryParams,
 ) -> Simulation:
-    """Move patches of the residual to each source, by whole pixels and in units of its error, and measure what they add.
+    """Move patches of the residual, in units of its error, to each source by whole pixels, and measure what they add.
 
     Raises
     ------

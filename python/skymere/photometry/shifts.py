@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere.photometry.anchors import AnchorScene, anchor_scene, rank_anchors
 from skymere.photometry.band import Band, jacobian
 from skymere.photometry.effective import EffectivePsf
 from skymere.photometry.external import ExternalModels
@@ -14,6 +15,8 @@ from skymere.photometry.results import Shift, basis
 from skymere.photometry.system import Solution, draw, powers_of, solve
 
 __all__ = ["find_shift", "joint_shift", "shifts_of"]
+
+_NO_ANCHOR = "shift: no source can be an anchor, so it was left as it was"
 
 
 def shifts_of(shift: Shift, models: Models, band: Band) -> NDArray[np.float64]:
@@ -39,7 +42,101 @@ def find_shift(
     if params.shift.method == "joint":
         return joint_shift(models, band, psf, external, params, start, limit_arcsec=params.shift.max_arcsec)
     shift = start
+    if params.shift.method == "anchors":
+        shift = _of_scene(anchor_scene(params.shift.anchors, models, band, psf, external, params), start)
+    elif params.shift.method == "ranked":
+        shift = _of_ranked(models, band, psf, external, params, start)
+    elif params.shift.method == "grid":
+        anchors = params.shift.anchors or _ranked_ids(models, band, psf, external, params, start)[:1]
+        if not anchors:
+            return replace(start, method="grid", warning=_NO_ANCHOR), _solve_at(
+                start, models, band, psf, external, params
+            )
+        shift = _of_grid(anchor_scene(anchors, models, band, psf, external, params), start)
     return shift, _solve_at(shift, models, band, psf, external, params)
+
+
+def _of_scene(scene: AnchorScene, start: Shift, limit_arcsec: float | None = None) -> Shift:
+    """Return the shift that the sources of a circle say, fitted with their fluxes and a constant sky."""
+    limit = scene.params.shift.max_arcsec if limit_arcsec is None else limit_arcsec
+    found, _ = joint_shift(scene.models, scene.band, scene.psf, scene.external, scene.params, start, limit_arcsec=limit)
+    return replace(found, anchors=scene.anchors)
+
+
+def _ranked_ids(
+    models: Models,
+    band: Band,
+    psf: EffectivePsf,
+    external: ExternalModels,
+    params: PhotometryParams,
+    start: Shift,
+) -> tuple[int, ...]:
+    solution = _solve_at(start, models, band, psf, external, params)
+    error = np.sqrt(solution.inverse.variance)
+    rows = rank_anchors(models, solution.flux, error, band, psf, params)
+    return tuple(int(i) for i in models.source_id[rows])
+
+
+def _of_ranked(
+    models: Models,
+    band: Band,
+    psf: EffectivePsf,
+    external: ExternalModels,
+    params: PhotometryParams,
+    start: Shift,
+) -> Shift:
+    """Return the mean of what the best anchors say, weighted by their errors.
+
+    Notes
+    -----
+    The error is the larger of that of the weighted mean and of the scatter over the root of the number of anchors.
+    """
+    ids = _ranked_ids(models, band, psf, external, params, start)[: params.shift.n_anchors]
+    each = [_of_scene(anchor_scene((i,), models, band, psf, external, params), start) for i in ids]
+    each = [one for one in each if not one.warning and np.isfinite(one.covariance).all()]
+    if not each:
+        return replace(start, method="ranked", warning=_NO_ANCHOR)
+    places = np.array([one.coefficients[:, 0] for one in each])
+    inverses = np.array([np.linalg.inv(one.covariance) for one in each])
+    covariance = np.linalg.inv(inverses.sum(axis=0))
+    mean = covariance @ np.einsum("nij,nj->i", inverses, places)
+    scatter = float("nan")
+    if len(each) > 1:
+        scatter = float(np.sqrt(((places - mean) ** 2).sum() / (2 * (len(each) - 1))))
+        formal = float(np.sqrt(np.trace(covariance) / 2))
+        covariance = covariance * max(1.0, scatter / np.sqrt(len(each)) / formal) ** 2
+    return replace(
+        each[0],
+        coefficients=mean.reshape(2, 1),
+        covariance=covariance,
+        anchors=tuple(one.anchors[0] for one in each),
+        scatter_arcsec=scatter,
+    )
+
+
+def _of_grid(scene: AnchorScene, start: Shift) -> Shift:
+    """Return the best of a grid of shifts, refined within a step.
+
+    Notes
+    -----
+    With the fluxes and the sky that are best there, chi square is ``d^T W d - x^T A^T W d``.
+    """
+    params = scene.params.shift
+    n_steps = int(np.ceil(params.max_arcsec / params.step_arcsec - 1e-9))
+    steps = np.arange(-n_steps, n_steps + 1) * params.step_arcsec
+    saved = np.zeros((steps.size, steps.size))
+    for j, north in enumerate(steps):
+        for i, east in enumerate(steps):
+            there = replace(start, coefficients=start.coefficients + np.array([[east], [north]]))
+            one = _solve_at(there, scene.models, scene.band, scene.psf, scene.external, scene.params)
+            saved[j, i] = np.concatenate([one.flux, one.levels]) @ one.normal.right()
+    j, i = divmod(int(np.argmax(saved)), steps.size)
+    best = replace(start, coefficients=start.coefficients + np.array([[steps[i]], [steps[j]]]))
+    found = _of_scene(scene, best, params.step_arcsec)
+    if {i, j} & {0, steps.size - 1}:
+        text = f"shift: the best of the grid is on its edge, {params.max_arcsec:g} arcsec from the start"
+        found = replace(found, warning=text)
+    return found
 
 
 def _solve_at(
