@@ -16,6 +16,7 @@ from skymere.photometry.params import PhotometryParams
 from skymere.photometry.results import FluxCovariance, ForcedPhotometry, Shift, basis
 from skymere.photometry.shifts import find_shift, shifts_of
 from skymere.photometry.system import Solution, powers_of
+from skymere.photometry.unmodelled import with_unmodelled
 from skymere.segmentation import MeasureImage
 
 __all__ = ["forced_photometry"]
@@ -61,7 +62,8 @@ def forced_photometry(
         ``n_sim``, the blank places; ``chi2, n_pix`` of the pixels with at least a twentieth of the template's peak;
         ``background`` at its place [as flux, per pixel]; ``dipole``, the significance of a move that the residual asks
         for, by ``move_east, move_north`` [arcsec]; ``light_inside``, the part of its light on its stamp and the image,
-        and ``light_seen``, that of pixels with weight; ``at_bound``, whether its flux would be negative.
+        and ``light_seen``, that of pixels with weight; ``at_bound``, whether its flux would be negative; ``is_added``,
+        whether it was found on the residual.
 
     Raises
     ------
@@ -118,13 +120,21 @@ def forced_photometry(
 def _measure(
     band: Band, models: Models, psf: EffectivePsf, external: ExternalModels, params: PhotometryParams
 ) -> ForcedPhotometry:
+    n_models = len(models)
     shift, solution = find_shift(models, band, psf, external, params)
     residual = residual_of(band, solution, params)
     places = _places(band, models, shift)
+    if params.unmodelled_sigma is not None:
+        models = with_unmodelled(models, band, psf, residual, places, shift, params.unmodelled_sigma)
+    if len(models) > n_models:
+        shift, solution = find_shift(models, band, psf, external, params)
+        residual = residual_of(band, solution, params)
+        places = _places(band, models, shift)
     noise = None
     if params.noise.n_positions or params.noise.positions:
         noise = simulate(band, psf, solution, residual, places, params)
     table = _table(band, models, solution, residual, places, noise, params)
+    table = table.with_columns(is_added=pl.int_range(pl.len()) >= n_models)
     n_positions = len(noise.positions) if noise else 0
     n_sky = len(powers_of(params.background_degree))
     return ForcedPhotometry(

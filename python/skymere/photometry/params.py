@@ -121,6 +121,9 @@ class PhotometryParams:
         Largest half side of a stamp [pix of the band].
     block_rows : int, optional
         Rows of the image that are added to the equations at a time; all when not given. The result is the same.
+    unmodelled_sigma : float, optional
+        Sources of the residual above so many sigma are added as points, and everything is fitted again; none when not
+        given.
     shift : ShiftParams
         How the band is shifted against the models.
     noise : NoiseParams
@@ -137,6 +140,7 @@ class PhotometryParams:
     light_in_stamp: float = 0.99
     max_stamp_pix: int = 200
     block_rows: int | None = None
+    unmodelled_sigma: float | None = None
     shift: ShiftParams = field(default_factory=ShiftParams)
     noise: NoiseParams = field(default_factory=NoiseParams)
 
@@ -147,3 +151,5 @@ class PhotometryParams:
         _check(name="max_stamp_pix", value=self.max_stamp_pix, allowed=self.max_stamp_pix >= 3, rule="at least 3")
         is_allowed = self.block_rows is None or self.block_rows >= 1
         _check(name="block_rows", value=self.block_rows, allowed=is_allowed, rule="at least 1")
+        sigma = self.unmodelled_sigma
+        _check(name="unmodelled_sigma", value=sigma, allowed=sigma is None or sigma > 0, rule="positive")
