@@ -314,3 +314,27 @@ def test_places_and_angles_are_those_of_the_sky() -> None:
             px, py = grid.pixels(np.array([place.ra.deg]), np.array([place.dec.deg]))
             values.append(stamp[round(py[0]) - y0, round(px[0]) - x0])
         assert values[0] > 3 * values[1]
+
+
+def test_external_models_without_light_are_refused() -> None:
+    wcs = Grid.tangent(10.0, 2.0, shape=(5, 5), scale_arcsec=0.1).wcs
+    for data in (np.zeros((5, 5)), -np.ones((5, 5)), np.full((5, 5), np.nan)):
+        with pytest.raises(InvalidInputError, match="sum"):
+            ExternalModel(data=data, wcs=wcs)
+
+
+@pytest.mark.parametrize("side", [61, 62])
+def test_light_outside_of_the_image_stays_in_the_flux(side: int) -> None:
+    """A source whose middle lies on the edge of the image, behind PSFs of odd and even sides."""
+    grid = scenes.make_grid("plain", 60)
+    ra, dec = grid.sky(np.array([-0.5, 30.2]), np.array([30.0, 30.7]))
+    models = pl.DataFrame({"source_id": [1, 2], "ra": ra, "dec": dec, "kind": ["sersic", "sersic"]}).with_columns(
+        r_eff=1.2, sersic_index=1.0, ellipticity=0.3, pa_sky=20.0
+    )
+    light = scenes.psf_of("plain")
+    truth = scenes.draw_truth(grid, models, np.array([400.0, 300.0]), light, (0.0, 0.0))
+    psf = light.drawImage(nx=side, ny=side, scale=1.0, method="no_pixel", dtype=float).array
+    found = forced_photometry(MeasureImage(data=truth, error=1.0, grid=grid), models=models, psf=psf).table
+    np.testing.assert_allclose(found["flux"], [400.0, 300.0], rtol=3e-3)
+    assert found["light_inside"][0] == pytest.approx(0.5, abs=0.02)
+    assert found["light_inside"][1] > 0.98

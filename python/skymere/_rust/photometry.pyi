@@ -49,6 +49,24 @@ class Templates:
         positions: list[tuple[float, float]],
         radius: float,
     ) -> NDArray[np.float32]: ...
+    def shape_variances(
+        self,
+        rows: NDArray[np.float64],
+        psf: NDArray[np.float64],
+        psf_x: NDArray[np.float64],
+        psf_y: NDArray[np.float64],
+        *,
+        oversampling: int,
+        enclosed: float,
+        max_half: int,
+        variance: NDArray[np.float64],
+        pairs: NDArray[np.float64],
+        border: NDArray[np.float64],
+        powers: list[tuple[int, int]],
+        weight: NDArray[np.float32],
+        fluxes: NDArray[np.float64],
+        covariances: NDArray[np.float64],
+    ) -> NDArray[np.float64]: ...
     def fits(
         self, fluxes: NDArray[np.float64], residual: NDArray[np.float32], weight: NDArray[np.float32]
     ) -> NDArray[np.float64]: ...

@@ -14,6 +14,7 @@ from skymere.photometry.models import Models, models_of
 from skymere.photometry.noise import Simulation, simulate
 from skymere.photometry.params import PhotometryParams
 from skymere.photometry.results import FluxCovariance, ForcedPhotometry, Shift, basis
+from skymere.photometry.shapes import shape_errors
 from skymere.photometry.shifts import find_shift, shifts_of
 from skymere.photometry.system import Solution, powers_of
 from skymere.photometry.unmodelled import with_unmodelled
@@ -42,7 +43,7 @@ def forced_photometry(
         One row for each source: ``source_id``, ``ra``, ``dec`` [deg], ``r_eff`` (semi-major axis of the ellipse that
         holds half of the light [arcsec]), ``sersic_index``, ``ellipticity`` (1 - b / a), ``pa_sky`` (of the major axis,
         from north through east [deg]) and, if wanted, ``kind``: ``sersic``, ``exponential``, ``gaussian``, ``point`` or
-        ``external``.
+        ``external``. For errors of shapes ``r_eff_err``, ``sersic_index_err``, ``ellipticity_err``, ``pa_sky_err``.
     psf : Psf, PsfGrid, GaussianPsf, MoffatPsf or array_like, float64, shape (py, px)
         PSF of the band; a grid changes with the position on the image. An array has the band's pixels, its source in
         the middle and a sum that is the part of the light that it holds.
@@ -63,7 +64,8 @@ def forced_photometry(
         ``background`` at its place [as flux, per pixel]; ``dipole``, the significance of a move that the residual asks
         for, by ``move_east, move_north`` [arcsec]; ``light_inside``, the part of its light on its stamp and the image,
         and ``light_seen``, that of pixels with weight; ``at_bound``, whether its flux would be negative; ``is_added``,
-        whether it was found on the residual.
+        whether it was found on the residual; and with ``has_shape_errors`` ``err_shape``, which ``flux_err`` holds in
+        quadrature.
 
     Raises
     ------
@@ -135,6 +137,10 @@ def _measure(
         noise = simulate(band, psf, solution, residual, places, params)
     table = _table(band, models, solution, residual, places, noise, params)
     table = table.with_columns(is_added=pl.int_range(pl.len()) >= n_models)
+    if params.has_shape_errors:
+        by_shape = shape_errors(models, band, psf, solution, shifts_of(shift, models, band), params) * band.scale
+        both = np.hypot(table["flux_err"].fill_null(np.nan).to_numpy(), by_shape)
+        table = table.with_columns(flux_err=pl.Series(both).fill_nan(None), err_shape=pl.Series(by_shape))
     n_positions = len(noise.positions) if noise else 0
     n_sky = len(powers_of(params.background_degree))
     return ForcedPhotometry(

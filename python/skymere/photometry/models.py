@@ -29,6 +29,8 @@ class Models:
     kind: NDArray[np.str_]
     shape: NDArray[np.float64]
     """Rows ``(r_eff [arcsec], sersic_index, ellipticity, pa_sky [deg])``; NaN for points and external models."""
+    shape_error: NDArray[np.float64]
+    """1 sigma of the shape; NaN where it is not known."""
     message: list[str]
 
     def __len__(self) -> int:
@@ -42,6 +44,7 @@ class Models:
             dec=self.dec[rows],
             kind=self.kind[rows],
             shape=self.shape[rows],
+            shape_error=self.shape_error[rows],
             message=[self.message[i] for i in rows],
         )
 
@@ -77,14 +80,18 @@ def models_of(table: pl.DataFrame, external: frozenset[int]) -> Models:
     kind = table["kind"].to_numpy().astype(np.str_) if "kind" in table.columns else np.full(ids.size, "sersic")
     kind = np.where(np.isin(ids, list(external)), "external", kind)
     shape = np.full((ids.size, 4), np.nan)
+    shape_error = np.full((ids.size, 4), np.nan)
     for i, name in enumerate(_SHAPE):
         if name in table.columns:
             shape[:, i] = table[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        if f"{name}_err" in table.columns:
+            shape_error[:, i] = table[f"{name}_err"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     for name, index in _FIXED_INDEX.items():
         shape[kind == name, 1] = index
+        shape_error[kind == name, 1] = 0.0
     ra, dec = (table[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("ra", "dec"))
     message = _messages(ra, dec, kind, shape, external, ids)
-    return Models(source_id=ids, ra=ra, dec=dec, kind=kind, shape=shape, message=message)
+    return Models(source_id=ids, ra=ra, dec=dec, kind=kind, shape=shape, shape_error=shape_error, message=message)
 
 
 def _messages(

@@ -124,6 +124,8 @@ class PhotometryParams:
     unmodelled_sigma : float, optional
         Sources of the residual above so many sigma are added as points, and everything is fitted again; none when not
         given.
+    has_shape_errors : bool
+        Whether errors hold what the errors of the models' shapes give.
     shift : ShiftParams
         How the band is shifted against the models.
     noise : NoiseParams
@@ -141,6 +143,7 @@ class PhotometryParams:
     max_stamp_pix: int = 200
     block_rows: int | None = None
     unmodelled_sigma: float | None = None
+    has_shape_errors: bool = False
     shift: ShiftParams = field(default_factory=ShiftParams)
     noise: NoiseParams = field(default_factory=NoiseParams)
 

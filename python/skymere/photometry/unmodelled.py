@@ -54,5 +54,6 @@ def with_unmodelled(
         dec=np.concatenate([models.dec, dec]),
         kind=np.concatenate([models.kind, np.full(x.size, "point")]),
         shape=np.concatenate([models.shape, np.full((x.size, 4), np.nan)]),
+        shape_error=np.concatenate([models.shape_error, np.full((x.size, 4), np.nan)]),
         message=[*models.message, *[""] * x.size],
     )

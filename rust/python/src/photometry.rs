@@ -2,7 +2,7 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
-use skymere_core::photometry::{self as core, Column, PhotometryError, PsfNodes, Rows};
+use skymere_core::photometry::{self as core, Column, Drawer, PhotometryError, PsfNodes, Rows};
 use skymere_core::profiles::Sersic;
 
 use crate::{images, threads};
@@ -151,6 +151,57 @@ impl Templates {
             )
         })?;
         images::array(py, found)
+    }
+
+    /// Variances of fluxes that covariances of shapes give; rows and PSF are those that the templates were drawn with.
+    #[pyo3(signature = (rows, psf, psf_x, psf_y, *, oversampling, enclosed, max_half, variance, pairs, border, powers,
+                        weight, fluxes, covariances))]
+    fn shape_variances<'py>(
+        &self,
+        py: Python<'py>,
+        rows: PyReadonlyArray2<'py, f64>,
+        psf: PyReadonlyArray2<'py, f64>,
+        psf_x: PyReadonlyArray1<'py, f64>,
+        psf_y: PyReadonlyArray1<'py, f64>,
+        oversampling: usize,
+        enclosed: f64,
+        max_half: usize,
+        variance: PyReadonlyArray1<'py, f64>,
+        pairs: PyReadonlyArray1<'py, f64>,
+        border: PyReadonlyArray1<'py, f64>,
+        powers: Vec<(i32, i32)>,
+        weight: PyReadonlyArray2<'py, f32>,
+        fluxes: PyReadonlyArray1<'py, f64>,
+        covariances: PyReadonlyArray1<'py, f64>,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let rows = images::plane(py, "rows", &rows)?;
+        let psf = images::plane(py, "psf", &psf)?;
+        let weight = images::plane(py, "weight", &weight)?;
+        let (x, y) = (psf_x.as_slice()?, psf_y.as_slice()?);
+        let (fluxes, covariances) = (fluxes.as_slice()?, covariances.as_slice()?);
+        let inverse = core::Inverse {
+            variance: variance.as_slice()?.to_vec(),
+            pairs: pairs.as_slice()?.to_vec(),
+            border: border.as_slice()?.to_vec(),
+            corner: Vec::new(),
+        };
+        let found = threads::run(py, || {
+            let nodes = PsfNodes::new(psf, x, y, oversampling)?;
+            let sources = Sersic::of_rows(rows)?;
+            let shape = self.inner.shape();
+            let drawer = Drawer::new(&sources, &nodes, shape, enclosed, max_half)?;
+            let columns = Column::list(&powers, None, weight.shape().0)?;
+            core::shape_variances(
+                &drawer,
+                &self.inner,
+                &inverse,
+                &columns,
+                weight,
+                fluxes,
+                covariances,
+            )
+        })?;
+        Ok(found.into_pyarray(py))
     }
 
     /// For each source chi square, pixels, seen part, move along x and y, and its significance.

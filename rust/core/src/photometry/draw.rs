@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::templates::Stamp;
 use super::{PhotometryError, check_length};
-use crate::image::Plane;
+use crate::image::{Image, Plane};
 use crate::interrupt;
 use crate::math::gamma::incomplete_gamma;
 use crate::profiles::{Convolver, ProfileError, Sersic};
@@ -15,6 +15,8 @@ use crate::profiles::{Convolver, ProfileError, Sersic};
 /// Stamps are drawn with half sides of this ladder [pix], so that sources share the transform of the PSF.
 const LEAST_HALF: f64 = 5.0;
 const LADDER: f64 = 1.25;
+/// Parameters of the shape: radius, index, axis ratio and angle.
+pub(super) const N_SHAPE: usize = 4;
 /// Spacing of the index in the table of radii.
 const STEP_N: f64 = 0.05;
 
@@ -157,9 +159,116 @@ struct Plan {
     class: usize,
 }
 
-/// Templates of profiles of unit flux, on stamps that hold `enclosed` of the light or reach to `max_half` pixels from
-/// their middle; a source with `r_e = 0` is a point. Returns the stamps, cut to the image of `shape`, empty where they
-/// lie outside, and the light on each stamp before the cut.
+/// Draws templates of profiles of unit flux, and their derivatives by the shape.
+pub struct Drawer<'a> {
+    psf: &'a PsfNodes<'a>,
+    shape: (usize, usize),
+    plans: Vec<Option<Plan>>,
+    convolvers: BTreeMap<(usize, usize), Option<Convolver>>,
+}
+
+impl<'a> Drawer<'a> {
+    /// For stamps that hold `enclosed` of the light or reach to `max_half` pixels from their middle, on an image of
+    /// `shape`; a source with `r_e = 0` is a point.
+    ///
+    /// # Errors
+    /// When a PSF cannot be used.
+    pub fn new(
+        sources: &[Sersic],
+        psf: &'a PsfNodes<'a>,
+        shape: (usize, usize),
+        enclosed: f64,
+        max_half: usize,
+    ) -> Result<Self, PhotometryError> {
+        // Of wide wings the sum counts: each of both, profile and PSF, may lose half.
+        let part = 0.5 + 0.5 * enclosed;
+        let (radii, reach) = (Radii::new(part), psf.radius(part));
+        let plans: Vec<Option<Plan>> = sources
+            .iter()
+            .map(|one| plan(one, &radii, reach, shape, max_half))
+            .collect();
+        let mut convolvers: BTreeMap<(usize, usize), Option<Convolver>> = BTreeMap::new();
+        for one in plans.iter().flatten().filter(|p| p.source.r_e > 0.0) {
+            for (node, _) in psf.around(one.source.x, one.source.y) {
+                convolvers.entry((node, one.class)).or_default();
+            }
+        }
+        convolvers
+            .par_iter_mut()
+            .try_for_each(|(&(node, half), slot)| {
+                *slot = Some(convolver(&psf.images[node], half, psf.oversampling)?);
+                Ok::<_, PhotometryError>(())
+            })?;
+        Ok(Self {
+            psf,
+            shape,
+            plans,
+            convolvers,
+        })
+    }
+
+    /// Number of sources.
+    #[must_use]
+    pub fn n_sources(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// The stamp of a source, cut to the image, empty where it lies outside, and its light before the cut.
+    ///
+    /// # Errors
+    /// When its profile cannot be drawn.
+    pub fn stamp(&self, source: usize) -> Result<(Stamp, f64), PhotometryError> {
+        let Some(plan) = &self.plans[source] else {
+            return Ok((Stamp::default(), 0.0));
+        };
+        let mut values = vec![0.0; side(plan.half.0) * side(plan.half.1)];
+        for (node, weight) in self.psf.around(plan.source.x, plan.source.y) {
+            match self.convolvers.get(&(node, plan.class)) {
+                Some(Some(convolver)) if plan.source.r_e > 0.0 => {
+                    let one = on_stamp(plan, self.psf.oversampling, weight);
+                    let image = convolver.draw(&[one])?;
+                    add_image(plan, &image, self.psf.oversampling, 1.0, &mut values);
+                }
+                _ => add_point(
+                    plan,
+                    self.psf.images[node],
+                    self.psf.oversampling,
+                    weight,
+                    &mut values,
+                ),
+            }
+        }
+        Ok((cut(plan, &values, self.shape), values.iter().sum()))
+    }
+
+    /// Derivatives of a source's stamp by `r_e`, `n`, `q` and `theta`; none for a point or outside of the image.
+    ///
+    /// # Errors
+    /// When its profile cannot be drawn.
+    pub fn by_shape(&self, source: usize) -> Result<Vec<Stamp>, PhotometryError> {
+        let Some(plan) = self.plans[source].as_ref().filter(|p| p.source.r_e > 0.0) else {
+            return Ok(Vec::new());
+        };
+        let fine = self.psf.oversampling as f64;
+        let n_values = side(plan.half.0) * side(plan.half.1);
+        let mut values = vec![vec![0.0; n_values]; N_SHAPE];
+        for (node, weight) in self.psf.around(plan.source.x, plan.source.y) {
+            if let Some(Some(convolver)) = self.convolvers.get(&(node, plan.class)) {
+                let one = on_stamp(plan, self.psf.oversampling, weight);
+                let drawing = convolver.draw_with_derivatives(&one)?;
+                let slopes = drawing.by.iter().skip(drawing.by.len() - N_SHAPE);
+                for ((k, image), out) in slopes.enumerate().zip(&mut values) {
+                    // The radius is counted in fine pixels.
+                    let factor = if k == 0 { fine } else { 1.0 };
+                    add_image(plan, image, self.psf.oversampling, factor, out);
+                }
+            }
+        }
+        Ok(values.iter().map(|v| cut(plan, v, self.shape)).collect())
+    }
+}
+
+/// Templates of all sources, see [`Drawer`], and the light on each stamp before it was cut to the image.
 ///
 /// # Errors
 /// When a profile cannot be drawn.
@@ -170,48 +279,12 @@ pub fn draw(
     enclosed: f64,
     max_half: usize,
 ) -> Result<(Vec<Stamp>, Vec<f64>), PhotometryError> {
-    // Of wide wings the sum counts: each of both, profile and PSF, may lose half.
-    let part = 0.5 + 0.5 * enclosed;
-    let (radii, reach) = (Radii::new(part), psf.radius(part));
-    let plans: Vec<Option<Plan>> = sources
-        .iter()
-        .map(|one| plan(one, &radii, reach, shape, max_half))
-        .collect();
-    let mut convolvers: BTreeMap<(usize, usize), Option<Convolver>> = BTreeMap::new();
-    for one in plans.iter().flatten().filter(|p| p.source.r_e > 0.0) {
-        for (node, _) in psf.around(one.source.x, one.source.y) {
-            convolvers.entry((node, one.class)).or_default();
-        }
-    }
-    convolvers
-        .par_iter_mut()
-        .try_for_each(|(&(node, half), slot)| {
-            *slot = Some(convolver(&psf.images[node], half, psf.oversampling)?);
-            Ok::<_, PhotometryError>(())
-        })?;
-    let drawn: Vec<(Stamp, f64)> = plans
-        .par_iter()
-        .map(|plan| {
+    let drawer = Drawer::new(sources, psf, shape, enclosed, max_half)?;
+    let drawn: Vec<(Stamp, f64)> = (0..drawer.n_sources())
+        .into_par_iter()
+        .map(|i| {
             interrupt::poll();
-            let Some(plan) = plan else {
-                return Ok((Stamp::default(), 0.0));
-            };
-            let mut values = vec![0.0; side(plan.half.0) * side(plan.half.1)];
-            for (node, weight) in psf.around(plan.source.x, plan.source.y) {
-                match convolvers.get(&(node, plan.class)) {
-                    Some(Some(convolver)) if plan.source.r_e > 0.0 => {
-                        add_profile(plan, convolver, psf.oversampling, weight, &mut values)?;
-                    }
-                    _ => add_point(
-                        plan,
-                        psf.images[node],
-                        psf.oversampling,
-                        weight,
-                        &mut values,
-                    ),
-                }
-            }
-            Ok::<_, PhotometryError>((cut(plan, &values, shape), values.iter().sum()))
+            drawer.stamp(i)
         })
         .collect::<Result<_, _>>()?;
     Ok(drawn.into_iter().unzip())
@@ -282,36 +355,40 @@ fn convolver(
     Ok(Convolver::new(kept, true, (side, side))?)
 }
 
-fn add_profile(
-    plan: &Plan,
-    convolver: &Convolver,
-    oversampling: usize,
-    weight: f64,
-    values: &mut [f64],
-) -> Result<(), PhotometryError> {
+/// A source on the fine pixels of its class.
+fn on_stamp(plan: &Plan, oversampling: usize, weight: f64) -> Sersic {
     let fine = oversampling as f64;
     let middle = (plan.class * oversampling) as f64;
-    let one = Sersic {
+    Sersic {
         x: middle + (plan.source.x - plan.x as f64) * fine,
         y: middle + (plan.source.y - plan.y as f64) * fine,
         // A pixel of the image holds as much as all fine ones of its area.
         flux: weight * fine * fine,
         r_e: plan.source.r_e * fine,
         ..plan.source
-    };
-    let image = convolver.draw(&[one])?;
+    }
+}
+
+/// Add every `oversampling`-th pixel of what was drawn to the values of a stamp.
+fn add_image(
+    plan: &Plan,
+    image: &Image<f64>,
+    oversampling: usize,
+    factor: f64,
+    values: &mut [f64],
+) {
     let nx = image.shape().1;
     let (y0, x0) = (
         plan.class - plan.half.0 as usize,
         plan.class - plan.half.1 as usize,
     );
-    let width = side(plan.half.1);
-    for (j, row) in values.chunks_exact_mut(width).enumerate() {
+    for (j, row) in values.chunks_exact_mut(side(plan.half.1)).enumerate() {
         let first = (y0 + j) * oversampling * nx + x0 * oversampling;
         let there = image.pixels()[first..].iter().step_by(oversampling);
-        row.iter_mut().zip(there).for_each(|(v, p)| *v += p);
+        row.iter_mut()
+            .zip(there)
+            .for_each(|(v, p)| *v += factor * p);
     }
-    Ok(())
 }
 
 /// A point is the PSF between its pixels: what a band-limited image has there.

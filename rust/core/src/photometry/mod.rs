@@ -8,14 +8,16 @@ mod inverse;
 mod noise;
 mod normal;
 mod residual;
+mod shapes;
 mod templates;
 
-pub use draw::{PsfNodes, draw};
+pub use draw::{Drawer, PsfNodes, draw};
 pub use factor::Factor;
 pub use inverse::Inverse;
 pub use noise::simulate;
 pub use normal::{Column, Normal, Rows};
 pub use residual::{SourceFit, add_models, fits_of, moved, table_of};
+pub use shapes::shape_variances;
 pub use templates::{Stamp, Templates, replace};
 
 use crate::error::{Kind, RoomError};
