@@ -1,8 +1,9 @@
 """Forced photometry of one band against scipy's solvers of the same system, in one run.
 
-Ours draws the templates, finds the shift together with the fluxes, solves and gives the errors and the covariances of
-overlapping sources. The peers get templates that are drawn already, at the right place, and solve for fluxes and sky
-only: `lsqr` to a tolerance of 1e-9 (no errors), and the normal equations by `spsolve` (no errors either).
+Both sides draw the templates, find the shift together with the fluxes in two steps, solve and give the errors. The peers
+draw with numpy on pixels three times finer, convolve with scipy, and solve with `lsqr` to a tolerance of 1e-9 or the
+normal equations with `spsolve`; errors are those of the inverse of the normal equations by `splu`. How long only the
+solution of the ready system takes is printed, too.
 """
 
 import resource
@@ -13,7 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 from scipy import sparse
+from scipy.signal import fftconvolve
 from scipy.sparse import linalg
+from scipy.special import gamma, gammaincinv
 
 import skymere
 from skymere.photometry import PhotometryParams, ShiftParams, forced_photometry
@@ -47,46 +50,108 @@ def _field(n: int, side: int) -> tuple[MeasureImage, pl.DataFrame]:
     return MeasureImage(data=data, error=1.0, grid=grid), models
 
 
-def _system(image: MeasureImage, models: pl.DataFrame) -> tuple[sparse.csr_matrix, np.ndarray]:
-    given = PhotometryParams(shift=ShiftParams(shift_arcsec=SHIFT))
-    found = forced_photometry(image, models=models, psf=PSF, params=given)
-    rows, columns, values = [], [], []
-    nx = image.data.shape[1]
-    for k, source_id in enumerate(models["source_id"]):
-        stamp, y0, x0 = found.template(source_id)
-        y, x = np.indices(stamp.shape)
-        rows.append(((y + y0) * nx + x + x0).ravel())
-        columns.append(np.full(stamp.size, k))
-        values.append(stamp.ravel())
-    n_pix = image.data.size
-    rows.append(np.arange(n_pix))
-    columns.append(np.full(n_pix, models.height))
-    values.append(np.ones(n_pix))
-    places = (np.concatenate(rows), np.concatenate(columns))
-    matrix = sparse.csr_matrix((np.concatenate(values).astype(float), places), shape=(n_pix, models.height + 1))
-    return matrix, image.data.astype(float).ravel()
+def _stamp(row: np.ndarray, fine_psf: np.ndarray, half: int) -> np.ndarray:
+    """A Sersic profile on pixels three times finer, convolved with the effective PSF and taken in the middle of pixels."""
+    x, y, re, n, q, theta = row
+    b = gammaincinv(2 * n, 0.5)
+    total = 2 * np.pi * n * re**2 * q * b ** (-2 * n) * gamma(2 * n)
+    k = np.arange(-3 * half - 15, 3 * half + 16) / 3
+    dx, dy = k[None, :] - (x - round(x)), k[:, None] - (y - round(y))
+    along, across = dx * np.cos(theta) + dy * np.sin(theta), dy * np.cos(theta) - dx * np.sin(theta)
+    light = np.exp(-b * (np.hypot(along, across / q) / re) ** (1 / n)) / total
+    blurred = fftconvolve(light, fine_psf, mode="same")
+    return blurred[15:-15:3, 15:-15:3]
+
+
+def _matrix(stamps: list[np.ndarray], places: np.ndarray, half: int, side: int) -> sparse.csr_matrix:
+    """A column for each stamp, and one for the sky."""
+    step = np.arange(-half, half + 1)
+    x, y = (np.round(p).astype(int)[:, None, None] for p in places)
+    x, y = np.broadcast_arrays(x + step[None, None, :], y + step[None, :, None])
+    inside = (x >= 0) & (y >= 0) & (x < side) & (y < side)
+    columns = np.broadcast_to(np.arange(len(stamps))[:, None, None], x.shape)
+    sky = np.arange(side * side)
+    return sparse.csr_matrix(
+        (
+            np.concatenate([np.array(stamps)[inside], np.ones(sky.size)]),
+            (
+                np.concatenate([(y * side + x)[inside], sky]),
+                np.concatenate([columns[inside], np.full(sky.size, len(stamps))]),
+            ),
+        ),
+        shape=(side * side, len(stamps) + 1),
+    )
+
+
+def _by_lsqr(matrix: sparse.csr_matrix, data: np.ndarray) -> np.ndarray:
+    return linalg.lsqr(matrix, data, atol=1e-9, btol=1e-9, iter_lim=20_000)[0]
+
+
+def _by_spsolve(matrix: sparse.csr_matrix, data: np.ndarray) -> np.ndarray:
+    return linalg.spsolve((matrix.T @ matrix).tocsc(), matrix.T @ data)
+
+
+def _by_scipy(
+    image: MeasureImage, models: pl.DataFrame, solve: Callable[[sparse.csr_matrix, np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fluxes, their errors, and how long the last solution took."""
+    half, side = 9, image.data.shape[0]
+    data = image.data.astype(float).ravel()
+    fine = np.arange(-18, 19) / 3
+    sigma2 = (1.7 / 0.6 / 2.3548) ** 2
+    along = np.mean([np.exp(-((fine + d) ** 2) / 2 / sigma2) for d in np.linspace(-0.45, 0.45, 10)], axis=0)
+    psf = np.outer(along, along) / (2 * np.pi * sigma2) / 9
+    ra, dec, pa = models["ra"].to_numpy(), models["dec"].to_numpy(), np.deg2rad(models["pa_sky"].to_numpy())
+    x, y = image.grid.pixels(ra, dec)
+    ahead = image.grid.pixels(ra + 1e-5 * np.sin(pa) / np.cos(np.deg2rad(dec)), dec + 1e-5 * np.cos(pa))
+    angle = np.arctan2(ahead[1] - y, ahead[0] - x)
+    shapes = (models["r_eff"].to_numpy() / 0.6, models["sersic_index"].to_numpy(), 1 - models["ellipticity"].to_numpy())
+    shift, flux, seconds = np.zeros(2), None, 0.0
+    for _ in range(2):
+        places = np.array([x + shift[0], y + shift[1]])
+        stamps = [_stamp(row, psf, half) for row in np.column_stack([*places, *shapes, angle])]
+        matrix = _matrix(stamps, places, half, side)
+        if flux is None:
+            flux = solve(matrix, data)[:-1]
+        moves = [
+            _matrix([-f * np.gradient(s, axis=k) for f, s in zip(flux, stamps, strict=True)], places, half, side)
+            for k in (1, 0)
+        ]
+        more = sparse.csr_matrix(np.column_stack([np.asarray(m[:, :-1].sum(axis=1)) for m in moves]))
+        start = time.perf_counter()
+        found = solve(sparse.hstack([matrix, more]).tocsr(), data)
+        seconds = time.perf_counter() - start
+        flux, shift = found[: flux.size], shift + found[-2:]
+    factor = linalg.splu((matrix.T @ matrix).tocsc())
+    error = np.empty(flux.size)
+    for first in range(0, flux.size, 500):
+        rows = np.arange(first, min(first + 500, flux.size))
+        unit = np.zeros((flux.size + 1, rows.size))
+        unit[rows, np.arange(rows.size)] = 1.0
+        error[rows] = np.sqrt(factor.solve(unit)[rows, np.arange(rows.size)])
+    return flux, error, seconds
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fluxes_of_a_band(threads: int) -> None:
-    image, models = _field(3000, 700)
-    matrix, data = _system(image, models)
+    image, models = _field(2000, 560)
     found = {}
 
     def ours() -> None:
-        found["skymere"] = forced_photometry(image, models=models, psf=PSF, params=PARAMS)
+        table = forced_photometry(image, models=models, psf=PSF, params=PARAMS).table
+        found["skymere"] = table["flux"].to_numpy(), table["err_formal"].to_numpy(), float("nan")
 
     def by_lsqr() -> None:
-        found["lsqr"] = linalg.lsqr(matrix, data, atol=1e-9, btol=1e-9, iter_lim=20_000)[0]
+        found["lsqr"] = _by_scipy(image, models, _by_lsqr)
 
     def by_spsolve() -> None:
-        found["spsolve"] = linalg.spsolve((matrix.T @ matrix).tocsc(), matrix.T @ data)
+        found["spsolve"] = _by_scipy(image, models, _by_spsolve)
 
     jobs: dict[str, Callable[[], None]] = {"skymere": ours, "lsqr": by_lsqr, "spsolve": by_spsolve}
     skymere.set_num_threads(threads)
     best = dict.fromkeys(jobs, np.inf)
-    for _ in range(3):
+    for _ in range(2):
         for name, job in jobs.items():
             start = time.perf_counter()
             job()
@@ -95,12 +160,20 @@ def test_fluxes_of_a_band(threads: int) -> None:
     fastest = min(best["lsqr"], best["spsolve"])
     print(f"\n{threads} thread(s), {models.height} sources:", end=" ")
     print(", ".join(f"{name} {seconds:.2f} s" for name, seconds in best.items()), end="")
-    print(f"; ratio {fastest / best['skymere']:.2f}; {models.height / best['skymere']:.0f} sources/s")
-    error = found["skymere"].table["err_formal"].to_numpy()
+    alone = ", ".join(f"{name} {found[name][2]:.3f} s" for name in ("lsqr", "spsolve"))
+    print(
+        f"; ratio {fastest / best['skymere']:.2f}; {models.height / best['skymere']:.0f} sources/s; solutions alone: {alone}"
+    )
+    flux, error, _ = found["skymere"]
     for name in ("lsqr", "spsolve"):
-        off = (found["skymere"].table["flux"].to_numpy() - found[name][:-1]) / error
-        # The shift that we fit is not exactly the one that the peers are given.
-        assert np.abs(off).max() < 0.5
+        off = (flux - found[name][0]) / np.hypot(error, 0.03 * flux)
+        print(
+            f"{name}: fluxes differ by {np.median(np.abs(off)):.3f} in the median, errors by "
+            f"{np.median(np.abs(found[name][1] / error - 1)):.4f}"
+        )
+        # Three fine pixels along an axis draw steep cores within some percent.
+        assert np.median(np.abs(off)) < 0.3
+        assert np.median(np.abs(found[name][1] / error - 1)) < 0.05
 
 
 @pytest.mark.benchmark
