@@ -12,6 +12,7 @@ pub mod image;
 pub mod interrupt;
 pub mod math;
 pub mod outliers;
+pub mod photometry;
 pub mod profiles;
 pub mod regions;
 pub mod resample;

@@ -7,6 +7,7 @@ mod images;
 mod lake;
 mod memory;
 mod outliers;
+mod photometry;
 mod profiles;
 mod regions;
 mod resample;
@@ -37,6 +38,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "align", align::fill)?;
     add_room(m, "background", background::fill)?;
     add_room(m, "outliers", outliers::fill)?;
+    add_room(m, "photometry", photometry::fill)?;
     add_room(m, "profiles", profiles::fill)?;
     add_room(m, "regions", regions::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;

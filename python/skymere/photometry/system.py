@@ -1,0 +1,217 @@
+"""The linear system of a band: templates of all sources and a smooth sky."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere._rust import photometry as _rust
+from skymere.photometry.band import Band
+from skymere.photometry.effective import EffectivePsf
+from skymere.photometry.external import ExternalModels
+from skymere.photometry.models import Models, pixel_rows
+from skymere.photometry.params import PhotometryParams
+
+__all__ = ["Solution", "draw", "powers_of", "solve"]
+
+# Of several sources that cannot be told apart those that make up more than this part are named.
+_LEAST_SHARE = 0.01
+_MAX_SWAPS = 50
+
+
+def powers_of(degree: int) -> list[tuple[int, int]]:
+    """Return the powers of x and y of a polynomial, none for a degree of -1."""
+    return [(total - y, y) for total in range(degree + 1) for y in range(total + 1)]
+
+
+def draw(
+    models: Models,
+    band: Band,
+    psf: EffectivePsf,
+    external: ExternalModels,
+    params: PhotometryParams,
+    shift: NDArray[np.float64],
+) -> _rust.Templates:
+    """Return the templates of models that lie ``shift`` arcsec, ``(n, 2)`` east and north, from their places."""
+    given, windows, values = external.stamps(models, band, psf, params, shift)
+    return _rust.Templates(
+        np.ascontiguousarray(pixel_rows(models, band.grid, shift)),
+        band.shape,
+        psf.images,
+        psf.x,
+        psf.y,
+        oversampling=psf.oversampling,
+        enclosed=params.light_in_stamp,
+        max_half=params.max_stamp_pix,
+        given=given,
+        windows=windows,
+        values=values,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inverse:
+    """Covariances of sources, of overlapping pairs, with columns and among columns."""
+
+    variance: NDArray[np.float64]
+    pairs: NDArray[np.float64]
+    border: NDArray[np.float64]
+    corner: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Solution:
+    """Fluxes in the unit of the image, levels of the columns, and the factor that gives their covariances."""
+
+    templates: _rust.Templates
+    normal: _rust.Normal
+    factor: _rust.Factor
+    flux: NDArray[np.float64]
+    """0 for what was not solved."""
+    levels: NDArray[np.float64]
+    message: list[str]
+    at_bound: NDArray[np.bool_]
+    """Sources whose flux would be negative."""
+    noise_factor: float
+
+    @cached_property
+    def inverse(self) -> "Inverse":
+        """Covariances, which are computed when somebody asks for them."""
+        n, k = self.flux.size, self.levels.size
+        variance, pairs, border, corner = self.factor.inverse(self.templates.neighbours().size)
+        square = self.noise_factor**2
+        return Inverse(
+            variance=variance * square,
+            pairs=pairs * square,
+            border=border.reshape(n, k) * square,
+            corner=corner.reshape(k, k) * square,
+        )
+
+    @property
+    def is_solved(self) -> NDArray[np.bool_]:
+        """Sources that have a flux."""
+        return np.array([not text for text in self.message], bool)
+
+
+def assemble(
+    band: Band,
+    templates: _rust.Templates,
+    powers: list[tuple[int, int]],
+    planes: list[NDArray[np.float32]],
+    rows: int | None,
+) -> _rust.Normal:
+    """Return the normal equations, made of so many rows of the image at a time."""
+    normal = _rust.Normal(templates, len(powers) + len(planes))
+    ny, step = band.shape[0], rows or band.shape[0]
+    for first in range(0, ny, step):
+        part = slice(first, min(first + step, ny))
+        stacked = np.concatenate([plane[part] for plane in planes]) if planes else None
+        normal.add(templates, band.data[part], band.weight[part], powers, stacked, first)
+    return normal
+
+
+def solve(
+    models: Models,
+    band: Band,
+    templates: _rust.Templates,
+    params: PhotometryParams,
+    *,
+    planes: list[NDArray[np.float32]] | None = None,
+) -> Solution:
+    """Fit all templates, the sky and further columns to a band.
+
+    Notes
+    -----
+    ``A^T W A x = A^T W d`` with a template or a column in each column of A. Variances are those of all sources
+    together, also where fluxes are kept from becoming negative.
+    """
+    powers = powers_of(params.background_degree)
+    normal = assemble(band, templates, powers, planes or [], params.block_rows)
+    diagonal, right = normal.diagonal(), normal.right()
+    message = list(models.message)
+    for i in np.flatnonzero(diagonal <= 0):
+        if not message[i]:
+            outside = templates.window(int(i)) is None
+            message[i] = "outside of the image" if outside else "no pixel with a weight"
+    active = np.array([not text for text in message], bool)
+    factor = _rust.Factor(normal, templates, active)
+    found = factor.solve(right)
+    _name_dependent(models, normal, templates, factor, diagonal, message)
+    n = len(models)
+    at_bound = np.zeros(n, bool)
+    if params.is_non_negative:
+        found, at_bound = _non_negative(normal, templates, active & ~_is_failed(factor, n), found)
+    return Solution(
+        templates=templates,
+        normal=normal,
+        factor=factor,
+        flux=found[:n],
+        levels=found[n:],
+        message=message,
+        at_bound=at_bound,
+        noise_factor=band.noise_factor,
+    )
+
+
+def _is_failed(factor: _rust.Factor, n: int) -> NDArray[np.bool_]:
+    failed = np.zeros(n, bool)
+    failed[[i for i in factor.failed if i < n]] = True
+    return failed
+
+
+def _name_dependent(
+    models: Models,
+    normal: _rust.Normal,
+    templates: _rust.Templates,
+    factor: _rust.Factor,
+    diagonal: NDArray[np.float64],
+    message: list[str],
+) -> None:
+    """Say of sources that cannot be told apart which they are: the one without a pivot is a sum of the others."""
+    n = len(models)
+    for i in factor.failed:
+        if i >= n:
+            continue
+        unit = np.zeros(normal.right().size)
+        unit[i] = 1.0
+        shares = factor.solve(normal.multiply(templates, unit))
+        parts = np.abs(shares[:n]) * np.sqrt(diagonal / diagonal[i])
+        others = [int(j) for j in np.flatnonzero(parts > _LEAST_SHARE) if j != i]
+        group = sorted(models.source_id[[i, *others]].tolist())
+        for j in (i, *others):
+            rest = [str(one) for one in group if one != models.source_id[j]]
+            told = f"source {', '.join(rest)}" if rest else "the background"
+            message[j] = f"its light cannot be told from that of {told}"
+
+
+def _non_negative(
+    normal: _rust.Normal, templates: _rust.Templates, active: NDArray[np.bool_], start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the best fluxes of which none is negative, by swapping sources between free and 0.
+
+    References
+    ----------
+    Portugal, Judice & Vicente 1994, Math. Comput. 63, 625.
+    """
+    n, right = active.size, normal.right()
+    free, found = active.copy(), start
+    fewest, patience = n + 1, 3
+    tolerance = 1e-10 * np.sqrt(np.maximum(normal.diagonal(), 0)) * np.sqrt(max(float(np.dot(start, right)), 0.0))
+    for _ in range(_MAX_SWAPS):
+        slope = (normal.multiply(templates, found) - right)[:n]
+        wrong = (free & (found[:n] < 0)) | (active & ~free & (slope < -tolerance))
+        count = int(wrong.sum())
+        if count == 0:
+            break
+        if count < fewest:
+            fewest, patience = count, 3
+        elif patience > 0:
+            patience -= 1
+        else:
+            # One at a time cannot cycle.
+            wrong = np.arange(n) == np.flatnonzero(wrong)[-1]
+        free ^= wrong
+        found = _rust.Factor(normal, templates, free).solve(right)
+    found[:n] = np.maximum(found[:n], 0.0)
+    return found, active & ~free
