@@ -60,7 +60,7 @@ def test_pulls_bias_and_shifts_of_a_band(kind: str) -> None:
 @pytest.mark.validate
 @pytest.mark.parametrize("kind", KINDS)
 def test_pulls_bias_and_shifts_of_a_large_band(kind: str) -> None:
-    check_fluxes_and_shifts(kind, n=800, side=520, n_noise=30)
+    check_fluxes_and_shifts(kind, n=400, side=370, n_noise=60)
 
 
 def test_the_sign_of_a_shift_is_that_of_the_sky() -> None:

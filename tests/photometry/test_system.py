@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 
 import skymere
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
-from skymere.photometry import ExternalModel, PhotometryParams, forced_photometry
+from skymere.photometry import ExternalModel, PhotometryParams, ShiftParams, forced_photometry
 from skymere.profiles import render_sersic
 from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid
 from skymere.segmentation import MeasureImage
@@ -338,3 +338,13 @@ def test_light_outside_of_the_image_stays_in_the_flux(side: int) -> None:
     np.testing.assert_allclose(found["flux"], [400.0, 300.0], rtol=3e-3)
     assert found["light_inside"][0] == pytest.approx(0.5, abs=0.02)
     assert found["light_inside"][1] > 0.98
+
+
+@pytest.mark.parametrize("degree", [-1, 0])
+def test_a_list_of_sources_elsewhere_gives_rows_and_the_sky(scene, degree: int) -> None:
+    models = scene.models.with_columns(ra=pl.col("ra") + 0.5)
+    image = MeasureImage(data=np.full((SIDE, SIDE), 3.0), error=1.0, grid=scene.grid)
+    params = PhotometryParams(background_degree=degree, shift=ShiftParams(method="joint"), is_non_negative=True)
+    found = forced_photometry(image, models=models, psf=scene.psf, params=params)
+    assert (found.table["message"] == "outside of the image").all()
+    np.testing.assert_allclose(found.residual, 3.0 if degree < 0 else 0.0, atol=1e-5)

@@ -15,7 +15,8 @@ __all__ = ["Models", "models_of", "pixel_ellipses"]
 _KINDS = ("sersic", "exponential", "gaussian", "point", "external")
 _SHAPE = ("r_eff", "sersic_index", "ellipticity", "pa_sky")
 _FIXED_INDEX = {"exponential": 1.0, "gaussian": 0.5}
-# Sources with a smaller half-light radius are points: they widen the narrowest PSF by less than 1e-4 [pix].
+# Sources with a smaller half-light radius are points [pix]: the kernel's points no longer resolve them, and a template
+# differs by less than 3e-3 of its peak.
 _POINT_PIX = 0.02
 
 

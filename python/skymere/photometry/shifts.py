@@ -175,7 +175,7 @@ def joint_shift(
     x, y = (np.nan_to_num(p) for p in band.grid.pixels(models.ra, models.dec))
     local = np.nan_to_num(jacobian(band.grid, models.ra, models.dec))
     terms = basis(x, y, band.shape, powers)
-    scale = float(np.sqrt(np.abs(np.linalg.det(local[np.abs(np.linalg.det(local)) > 0][0]))))
+    scale = 1.0 / band.grid.scale_arcsec
     step = np.full_like(coefficients, np.inf)
     n_iterations, is_limited, limit = 0, False, params.shift.max_iterations
     while float(np.abs(step).max()) * scale >= params.shift.tolerance_pix and n_iterations < limit:
