@@ -2,5 +2,6 @@
 
 from skymere.profiles.fit import FitParams, fit_sersic
 from skymere.profiles.render import render_sersic
+from skymere.profiles.scene import SceneFit, SceneParams, fit_scene
 
-__all__ = ["FitParams", "fit_sersic", "render_sersic"]
+__all__ = ["FitParams", "SceneFit", "SceneParams", "fit_scene", "fit_sersic", "render_sersic"]

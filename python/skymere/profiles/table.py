@@ -39,7 +39,7 @@ def profile_table(
     values = values.reshape(n, len(PARAMETERS)).copy()
     values[:, 5] = 1.0 - values[:, 5]
     values[:, 6] = (np.rad2deg(values[:, 6]) - 90.0 + 90.0) % 180.0 - 90.0
-    covariance = covariance.reshape(n, len(PARAMETERS), -1) * _UNITS * _UNITS[:, None]
+    covariance = covariance.reshape(n, len(PARAMETERS), len(PARAMETERS)) * _UNITS * _UNITS[:, None]
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     error = np.sqrt(np.where(variance > 0, variance, np.nan))
     columns: dict[str, pl.Series | NDArray[np.float64]] = {}
@@ -47,7 +47,7 @@ def profile_table(
         columns[name] = values[:, i]
         if i < 8:
             columns[f"{name}_err"] = error[:, i]
-    chi2, n_pixels, n_free, n_evaluations, has_converged, intensity = numbers.reshape(n, -1).T
+    chi2, n_pixels, n_free, n_evaluations, has_converged, intensity = numbers.reshape(n, 6).T
     hit = on_bound.reshape(n, len(PARAMETERS))
     return pl.DataFrame(
         columns

@@ -102,6 +102,22 @@ impl Fit {
         }
     }
 
+    /// One of the sources, with the sky and the numbers of all.
+    #[must_use]
+    pub fn of_source(&self, k: usize) -> Self {
+        let n = N_SHAPE * self.sources.len() + N_SKY;
+        let own: Vec<usize> = (N_SHAPE * k..N_SHAPE * (k + 1))
+            .chain(n - N_SKY..n)
+            .collect();
+        let element = |&i: &usize| own.iter().map(move |&j| self.covariance[i * n + j]);
+        Self {
+            sources: vec![self.sources[k]],
+            covariance: own.iter().flat_map(element).collect(),
+            on_bound: own.iter().map(|&i| self.on_bound[i]).collect(),
+            ..self.clone()
+        }
+    }
+
     /// Chi-square, numbers of pixels, of free parameters and of evaluations, 1 when it has converged, and the surface
     /// brightness at the half-light radius of the first source.
     #[must_use]

@@ -86,7 +86,8 @@ pub fn fit_stamps(
     Ok(given.par_iter().enumerate().map(fit).collect())
 }
 
-fn fit_stamp(
+/// Fit a source to a stamp; see [`fit_stamps`].
+pub(super) fn fit_stamp(
     convolver: &Convolver,
     pixels: &Pixels,
     given: &[f64; N_GIVEN],

@@ -1,0 +1,208 @@
+//! Which sources of an image are fitted together, and what waits for what.
+
+use std::ops::Range;
+
+use crate::image::Plane;
+
+/// A segment of an image.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub label: i32,
+    pub area: usize,
+    pub flux: f64,
+    /// Centre of its light [pix].
+    pub x: f64,
+    pub y: f64,
+    /// Rows and columns that it touches.
+    pub rows: Range<usize>,
+    pub columns: Range<usize>,
+}
+
+/// A window of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Its rows.
+    pub rows: Range<usize>,
+    /// Its columns.
+    pub columns: Range<usize>,
+}
+
+impl Window {
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        let meet = |a: &Range<usize>, b: &Range<usize>| a.start < b.end && b.start < a.end;
+        meet(&self.rows, &other.rows) && meet(&self.columns, &other.columns)
+    }
+}
+
+/// Sources that are fitted together: the brightest, whose stamp it is, and those whose segments lie on it.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    /// Places of the sources in the list of segments, the brightest first.
+    pub members: Vec<usize>,
+    pub stamp: Window,
+    /// Where its models are subtracted before fainter groups are fitted.
+    pub reach: Window,
+    /// Brighter groups, by their place, whose models reach the stamp.
+    pub behind: Vec<usize>,
+}
+
+/// Sizes of stamps.
+#[derive(Clone, Copy, Debug)]
+pub struct StampSizes {
+    /// Least half side [pix].
+    pub least: f64,
+    /// Half side in units of the root of the segment's area over pi.
+    pub radii: f64,
+    /// Side of the window in which models are subtracted, in sides of the stamp.
+    pub reach: f64,
+}
+
+/// The segments of an image, brightest first, ties by label.
+pub(super) fn segments(
+    labels: Plane<'_, i32>,
+    data: Plane<'_, f32>,
+    good: &[bool],
+) -> Vec<Segment> {
+    let mut found = std::collections::BTreeMap::<i32, Segment>::new();
+    let nx = labels.shape().1;
+    let mut sums = std::collections::BTreeMap::<i32, [f64; 4]>::new();
+    for (i, &label) in labels.pixels().iter().enumerate() {
+        if label <= 0 {
+            continue;
+        }
+        let (y, x) = (i / nx, i % nx);
+        let one = found.entry(label).or_insert_with(|| Segment {
+            label,
+            area: 0,
+            flux: 0.0,
+            x: 0.0,
+            y: 0.0,
+            rows: y..y + 1,
+            columns: x..x + 1,
+        });
+        one.area += 1;
+        one.rows = one.rows.start.min(y)..one.rows.end.max(y + 1);
+        one.columns = one.columns.start.min(x)..one.columns.end.max(x + 1);
+        let light = if good[i] {
+            f64::from(data.pixels()[i])
+        } else {
+            0.0
+        };
+        let sum = sums.entry(label).or_default();
+        let (positive, (x, y)) = (light.max(0.0), (x as f64, y as f64));
+        for (sum, value) in sum
+            .iter_mut()
+            .zip([light, positive, positive * x, positive * y])
+        {
+            *sum += value;
+        }
+    }
+    for (label, one) in &mut found {
+        let [flux, light, x, y] = sums[label];
+        one.flux = flux;
+        let middle = |r: &Range<usize>| 0.5 * (r.start + r.end - 1) as f64;
+        (one.x, one.y) = if light > 0.0 {
+            (x / light, y / light)
+        } else {
+            (middle(&one.columns), middle(&one.rows))
+        };
+    }
+    let mut list: Vec<Segment> = found.into_values().collect();
+    list.sort_by(|a, b| b.flux.total_cmp(&a.flux).then(a.label.cmp(&b.label)));
+    list
+}
+
+/// A window around a place, cut to the image.
+fn window(x: f64, y: f64, half: f64, shape: (usize, usize)) -> Window {
+    let range = |c: f64, n: usize| {
+        let low = (c - half).floor().max(0.0) as usize;
+        let high = ((c + half).ceil() as usize + 1).min(n);
+        low.min(n - 1)..high.max(1)
+    };
+    Window {
+        rows: range(y, shape.0),
+        columns: range(x, shape.1),
+    }
+}
+
+/// Whether a segment lies on a window without touching its edges, but for those of the image.
+fn holds(window: &Window, segment: &Segment, shape: (usize, usize)) -> bool {
+    let within = |w: &Range<usize>, s: &Range<usize>, n: usize| {
+        (s.start > w.start || w.start == 0) && (s.end < w.end || w.end == n)
+    };
+    within(&window.rows, &segment.rows, shape.0)
+        && within(&window.columns, &segment.columns, shape.1)
+}
+
+/// The groups of an image, in the order of their brightest sources. A stamp grows until its own source does not touch
+/// its edge; what is fitted with a brighter source is no group of its own.
+pub(super) fn groups(
+    segments: &[Segment],
+    labels: Plane<'_, i32>,
+    sizes: &StampSizes,
+    max_members: usize,
+) -> Vec<Group> {
+    let shape = labels.shape();
+    let place: std::collections::BTreeMap<i32, usize> = segments
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.label, i))
+        .collect();
+    let mut is_taken = vec![false; segments.len()];
+    let mut groups: Vec<Group> = Vec::new();
+    for (i, segment) in segments.iter().enumerate() {
+        if is_taken[i] {
+            continue;
+        }
+        let radius = (segment.area as f64 / std::f64::consts::PI).sqrt();
+        let mut half = sizes.least.max(sizes.radii * radius);
+        let mut stamp = window(segment.x, segment.y, half, shape);
+        while !holds(&stamp, segment, shape) {
+            half *= 1.2;
+            stamp = window(segment.x, segment.y, half, shape);
+        }
+        let mut others: Vec<usize> = stamp
+            .rows
+            .clone()
+            .flat_map(|y| labels.row(y)[stamp.columns.clone()].iter())
+            .filter_map(|label| place.get(label).copied())
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        others.retain(|&j| j != i && !is_taken[j] && holds(&stamp, &segments[j], shape));
+        others.truncate(max_members.saturating_sub(1));
+        let members: Vec<usize> = std::iter::once(i).chain(others).collect();
+        for &j in &members {
+            is_taken[j] = true;
+        }
+        let reach = window(segment.x, segment.y, sizes.reach.max(1.0) * half, shape);
+        let reached = |(g, group): (usize, &Group)| group.reach.overlaps(&stamp).then_some(g);
+        let behind = groups.iter().enumerate().filter_map(reached).collect();
+        groups.push(Group {
+            members,
+            stamp,
+            reach,
+            behind,
+        });
+    }
+    groups
+}
+
+/// Groups that may be fitted at the same time, one such list after another.
+pub(super) fn waves(groups: &[Group]) -> Vec<Vec<usize>> {
+    let mut level = vec![0; groups.len()];
+    let mut waves: Vec<Vec<usize>> = Vec::new();
+    for (g, group) in groups.iter().enumerate() {
+        level[g] = group
+            .behind
+            .iter()
+            .map(|&b| level[b] + 1)
+            .max()
+            .unwrap_or(0);
+        if level[g] == waves.len() {
+            waves.push(Vec::new());
+        }
+        waves[level[g]].push(g);
+    }
+    waves
+}
