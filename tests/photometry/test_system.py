@@ -1,5 +1,7 @@
 """The linear system: against dense algebra, blocks, bounds, and what cannot be measured."""
 
+from dataclasses import replace
+
 import astropy.units as u
 import galsim
 import numpy as np
@@ -9,6 +11,7 @@ from astropy.coordinates import SkyCoord
 from scipy.optimize import nnls
 
 import skymere
+from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.photometry import ExternalModel, PhotometryParams, ShiftParams, forced_photometry
 from skymere.profiles import render_sersic
@@ -159,6 +162,37 @@ def test_a_source_on_masked_pixels_is_rejected(scene) -> None:
     assert (found.table.filter(pl.col("x") > 50)["status"] == "ok").all()
 
 
+def test_a_source_that_cannot_be_told_from_the_sky_fails(scene) -> None:
+    mask = np.ones(scene.truth.shape, bool)
+    one = scene.models[:1]
+    x, y = (round(float(v[0])) for v in scene.grid.pixels(one["ra"].to_numpy(), one["dec"].to_numpy()))
+    mask[y, x] = False
+    image = MeasureImage(data=scene.truth + 7.0, error=1.0, mask=mask, grid=scene.grid)
+    row = forced_photometry(image, models=one, psf=scene.psf).table.row(0, named=True)
+    assert row["status"] == "failed"
+    assert "background" in row["message"]
+    assert row["flux"] is None
+
+
+def test_errors_and_dipoles_hold_the_correlation_of_the_noise(scene, noisy) -> None:
+    plain = forced_photometry(noisy, models=scene.models, psf=scene.psf).table
+    correlated = forced_photometry(replace(noisy, noise_correlation=2.0), models=scene.models, psf=scene.psf).table
+    np.testing.assert_allclose(correlated["flux_err"], 2.0 * plain["flux_err"])
+    np.testing.assert_allclose(correlated["dipole"], 0.5 * plain["dipole"])
+    mosaic = Mosaic(
+        band="r",
+        grid=scene.grid,
+        data=noisy.data.astype(np.float32),
+        weight=np.where(noisy.mask, 0, 1).astype(np.float32),
+        variance=np.square(noisy.error),
+        context=np.ones((1, *scene.truth.shape), np.int32),
+        exposure_ids=("a",),
+        noise_correlation=2.0,
+    )
+    found = forced_photometry(mosaic, models=scene.models, psf=scene.psf).table
+    np.testing.assert_allclose(found["flux_err"], correlated["flux_err"], rtol=1e-6)
+
+
 def test_arguments_that_are_not_allowed_are_named(scene, noisy) -> None:
     def run(image=noisy, models=scene.models, psf=scene.psf, **more):
         return forced_photometry(image, models=models, psf=psf, **more)
@@ -171,6 +205,8 @@ def test_arguments_that_are_not_allowed_are_named(scene, noisy) -> None:
         ({"models": scene.models.drop("r_eff")}, "r_eff"),
         ({"models": scene.models.clear()}, "0 rows"),
         ({"models": pl.concat([scene.models, scene.models])}, "more than once"),
+        ({"models": scene.models.with_columns(source_id=pl.lit(None, pl.Int64))}, "source_id of type Int64"),
+        ({"models": scene.models.cast({"source_id": pl.Float64})}, "source_id of type Float64"),
         ({"psf": scene.psf * 100}, "sum"),
         ({"psf": scene.psf * np.nan}, "sum"),
         ({"psf": np.zeros((9, 9))}, "sum"),

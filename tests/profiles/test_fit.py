@@ -1,5 +1,7 @@
 """Fits of stamps that GalSim drew, against their truth, the Cramer-Rao limit and an oracle."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -184,6 +186,35 @@ def test_parameters_that_are_held_stay_and_bounds_are_told() -> None:
     assert free["chi2"] < row["chi2"] < flat["chi2"]
 
 
+def test_wide_bounds_of_the_angle_bind_nobody_inside() -> None:
+    data, psf = galaxy(), gaussian_psf()
+    free = fit_sersic(data, 1.0, psf=psf).row(0, named=True)
+    wide = fit_sersic(data, 1.0, psf=psf, params=FitParams(pa=(-80.0, 80.0))).row(0, named=True)
+    assert wide["bounds_hit"] == []
+    assert wide["chi2"] == pytest.approx(free["chi2"], abs=0.01)
+    assert wide["pa_err"] == pytest.approx(free["pa_err"], rel=1e-3)
+
+
+def test_the_unit_of_the_data_does_not_matter() -> None:
+    data, psf = galaxy(), gaussian_psf()
+    here = fit_sersic(data, 1.0, psf=psf).row(0, named=True)
+    for unit in (1e-12, 1e-6, 1e6):
+        there = fit_sersic(data * unit, unit, psf=psf).row(0, named=True)
+        assert there["is_converged"]
+        assert there["flux"] == pytest.approx(here["flux"] * unit, rel=1e-4)
+        assert there["flux_err"] == pytest.approx(here["flux_err"] * unit, rel=1e-3)
+        assert there["r_eff_pix"] == pytest.approx(here["r_eff_pix"], rel=1e-4)
+        assert there["pa_err"] == pytest.approx(here["pa_err"], rel=1e-3)
+
+
+def test_circles_have_no_angle_and_tiny_stamps_no_panic() -> None:
+    row = fit_sersic(galaxy(), 1.0, psf=gaussian_psf(), params=FitParams(ellipticity=(0.0, 0.0))).row(0, named=True)
+    assert np.isnan(row["pa_err"])
+    assert row["dof"] == 51 * 52 - 6
+    table = fit_sersic(galaxy()[20:23, 20:23], 1.0, psf=gaussian_psf())
+    assert table.height == 1
+
+
 def test_a_tilted_sky_is_fitted_where_it_may_be() -> None:
     y, x = np.indices((51, 52))
     data = galaxy(sky=5.0) + (0.05 * (x - 25.5) - 0.08 * (y - 25.0)).astype(np.float32)
@@ -259,17 +290,30 @@ def test_results_do_not_depend_on_threads_and_inputs_stay() -> None:
     assert np.array_equal(data, before)
 
 
+def test_the_first_fits_of_a_process_may_have_many_threads() -> None:
+    """The table of transforms is made by the first one that needs it, while others wait."""
+    code = (
+        "import numpy as np; from skymere import set_num_threads; from skymere.profiles import fit_sersic;"
+        "y, x = np.mgrid[-8:9, -8:9]; psf = np.exp(-(x**2 + y**2) / 4.5) / (4.5 * np.pi); set_num_threads(16);"
+        "print(fit_sersic(np.repeat(100 * psf[None], 64, axis=0), 0.1, psf=psf).height)"
+    )
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.strip() == "64"
+
+
 def test_one_bad_stamp_is_a_row_and_the_others_are_fitted() -> None:
     data = np.stack([galaxy(), np.full((51, 52), np.nan, np.float32), galaxy(seed=4)])
     table = fit_sersic(data, 1.0, psf=gaussian_psf())
     assert table["status"].to_list() == ["ok", "failed", "ok"]
     assert "counts" in table["message"][1]
     assert np.isnan(table["flux"][1])
-    # Masked and infinite pixels do not count.
+    # Masked pixels do not count, nor those of infinite or negative errors.
     mask = np.zeros(data.shape[1:], bool)
     mask[:10] = True
     error = np.ones(data.shape[1:])
-    error[:, :5] = np.inf
+    error[:, :4] = np.inf
+    error[:, 4] = -1.0
     row = fit_sersic(data[0], error, psf=gaussian_psf(), mask=mask).row(0, named=True)
     assert row["dof"] == 41 * 47 - 8
 
@@ -282,6 +326,7 @@ def test_one_bad_stamp_is_a_row_and_the_others_are_fitted() -> None:
         ({"mask": np.zeros((3, 3), bool)}, "mask: shape"),
         ({"psf": np.zeros((5, 5))}, "psf:"),
         ({"psf": np.full((5, 5), np.nan)}, "psf:"),
+        ({"psf": 1000.0 * gaussian_psf()}, "psf: a sum of 1000"),
         ({"sources": {"radius": [1.0]}}, "sources: 'radius'"),
         ({"sources": {"x": [1.0, 2.0]}}, "sources: x has shape"),
     ],

@@ -121,6 +121,24 @@ def test_results_are_the_same_for_any_number_of_threads_and_leave_noise() -> Non
     assert np.median(np.abs(data[inside])) > 1.8
 
 
+def test_a_second_pass_takes_the_light_of_fainter_neighbours_off() -> None:
+    shape = (260, 240)
+    sources = crowd(shape, 25, seed=3)
+    clean = scene(shape, sources)
+    labels = detect((clean + np.random.default_rng(1).normal(0, 1, shape)).astype(np.float32), error=1.0).labels
+    places = np.array([[one["x"], one["y"]] for one in sources])
+    true = np.array([one["flux"] for one in sources])
+    off = {}
+    for n_passes in (1, 2):
+        table = fit_scene(clean, 1.0, labels=labels, psf=PSF, params=SceneParams(n_passes=n_passes)).table
+        apart = np.hypot(*(table.select("x", "y").to_numpy()[:, None] - places).transpose(2, 0, 1))
+        is_one = apart.min(axis=1) < 1.0
+        ratio = table["flux"].to_numpy()[is_one] / true[apart.argmin(axis=1)[is_one]]
+        off[n_passes] = float(np.median(np.abs(ratio - 1)))
+    print(f"fluxes without noise are off by {off}")
+    assert off[2] < 0.6 * off[1]
+
+
 def test_a_far_source_changes_nothing() -> None:
     shape = (400, 110)
     sources = crowd((200, 110), 8, seed=6)

@@ -121,6 +121,13 @@ def sip() -> Grid:
     return Grid(wcs=wcs, shape=(400, 500))
 
 
+def test_a_cutout_of_a_distorted_image_has_its_distortion() -> None:
+    grid = sip()
+    cut = grid.cutout(150, 220, (60, 80))
+    x, y = np.array([0.0, 30.0, 79.0]), np.array([0.0, 59.0, 12.0])
+    np.testing.assert_allclose(np.array(cut.sky(x, y)), np.array(grid.sky(x + 220, y + 150)), rtol=0, atol=1e-12)
+
+
 def test_only_positions_far_from_a_distorted_image_have_no_place_on_it() -> None:
     grid = sip()
     x, y = np.array([[0.0, 250.0], [499.0, 30.0]]), np.array([[0.0, 180.0], [399.0, 390.0]])

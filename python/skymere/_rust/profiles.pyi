@@ -25,6 +25,7 @@ def fit_scene(
     tolerance: float,
     sizes: tuple[float, float, float],
     max_members: int,
+    n_passes: int,
 ) -> _SceneFits: ...
 def fit_stamps(
     data: NDArray[np.float32],

@@ -68,7 +68,7 @@ def band_of(image: Mosaic | MeasureImage) -> Band:
         raise InvalidInputError(msg)
     data = np.ascontiguousarray(image.data, np.float32)
     if isinstance(image, Mosaic):
-        variance, factor = image.variance, 1.0
+        variance, factor = image.variance, image.noise_correlation
     elif image.error is None:
         msg = "image: error None is not allowed, fluxes need the error of every pixel"
         raise InvalidInputError(msg)

@@ -222,7 +222,7 @@ def _table(
             "chi2": of_solved(fits[:, 0]),
             "n_pix": fits[:, 1].astype(np.int32),
             "background": of_solved(basis(x, y, band.shape, powers) @ solution.levels[: len(powers)], band.scale),
-            "dipole": of_solved(fits[:, 5]),
+            "dipole": of_solved(fits[:, 5] / band.noise_factor),
             "move_east": of_solved(move[:, 0]),
             "move_north": of_solved(move[:, 1]),
             "light_inside": inside,

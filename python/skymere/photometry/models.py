@@ -69,6 +69,10 @@ def models_of(table: pl.DataFrame, external: frozenset[int]) -> Models:
     if missing:
         msg = f"models: columns {', '.join(missing)} are missing; there are {', '.join(table.columns)}"
         raise InvalidInputError(msg)
+    kind_of_id = table["source_id"].dtype
+    if not kind_of_id.is_integer() or table["source_id"].null_count():
+        msg = f"models: source_id of type {kind_of_id} is not allowed, it must be whole numbers without nulls"
+        raise InvalidInputError(msg)
     ids = table["source_id"].to_numpy().astype(np.int64)
     if np.unique(ids).size != ids.size:
         values, counts = np.unique(ids, return_counts=True)

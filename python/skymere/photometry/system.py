@@ -171,15 +171,16 @@ def _name_dependent(
     """Say of sources that cannot be told apart which they are: the one without a pivot is a sum of the others."""
     n = len(models)
     for i in factor.failed:
-        if i >= n:
-            continue
         unit = np.zeros(normal.right().size)
         unit[i] = 1.0
-        shares = factor.solve(normal.multiply(templates, unit))
-        parts = np.abs(shares[:n]) * np.sqrt(diagonal / diagonal[i])
+        column = normal.multiply(templates, unit)
+        shares = factor.solve(column)
+        parts = np.abs(shares[:n]) * np.sqrt(diagonal / column[i]) if column[i] > 0 else np.zeros(n)
+        # A column of the sky or of the shift comes after all sources: those that make it up are told from nothing.
+        own = [int(i)] if i < n else []
         others = [int(j) for j in np.flatnonzero(parts > _LEAST_SHARE) if j != i]
-        group = sorted(models.source_id[[i, *others]].tolist())
-        for j in (i, *others):
+        group = sorted(models.source_id[[*own, *others]].tolist()) if own else []
+        for j in (*own, *others):
             rest = [str(one) for one in group if one != models.source_id[j]]
             told = f"source {', '.join(rest)}" if rest else "the background"
             message[j] = f"its light cannot be told from that of {told}"

@@ -173,7 +173,8 @@ def fit_sersic(
         msg = f"data: shape {stamps.shape} is not allowed, it must be (ny, nx) or (n_stamps, ny, nx)"
         raise InvalidInputError(msg)
     stamps = np.ascontiguousarray(stamps.reshape(-1, *stamps.shape[-2:]))
-    variance = np.square(_like(error, "error", stamps, np.float32))
+    sigma = _like(error, "error", stamps, np.float32)
+    variance = np.where(sigma > 0, np.square(sigma), np.float32(0.0))
     bad = None if mask is None else _like(mask, "mask", stamps, np.bool_)
     response = response_of(psf, has_pixel=psf_has_pixel)
     found = _rust.fit_stamps(

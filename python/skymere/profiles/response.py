@@ -11,6 +11,9 @@ from skymere.psf import Psf, resampled
 
 __all__ = ["Response", "response_of"]
 
+# A little more than 1 for the noise of PSFs that were made of stars.
+_SUMS = (0.5, 1.05)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Response:
@@ -52,11 +55,17 @@ def response_of(psf: Psf | ArrayLike, *, has_pixel: bool = True) -> Response:
     Raises
     ------
     InvalidInputError
-        When it is no image, has values that are not finite, or no positive sum.
+        When it is no image, has values that are not finite, or no sum that is a part of the light.
     """
     data = np.ascontiguousarray(psf.data if isinstance(psf, Psf) else psf, np.float64)
     if data.ndim != 2 or not np.isfinite(data).all() or not data.sum() > 0:
         msg = f"psf: shape {data.shape} with sum {data.sum()} is not allowed, it must be an image of positive sum"
+        raise InvalidInputError(msg)
+    if not _SUMS[0] <= float(data.sum()) <= _SUMS[1]:
+        msg = (
+            f"psf: a sum of {float(data.sum()):.4g} is not allowed, it must be the part of the light that the image"
+            f" holds, from {_SUMS[0]} to {_SUMS[1]}"
+        )
         raise InvalidInputError(msg)
     if not isinstance(psf, Psf):
         return Response(data=data, centre=_middle(data), has_pixel=has_pixel)

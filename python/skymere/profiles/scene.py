@@ -33,6 +33,8 @@ class SceneParams:
         Models are drawn, and subtracted before fainter sources are fitted, in windows of so many sides of the stamp.
     max_members : int
         Most sources that are fitted together: the brightest of those on the stamp.
+    n_passes : int
+        How often all groups are fitted: from the second time on with the models of all others subtracted.
 
     Raises
     ------
@@ -45,9 +47,10 @@ class SceneParams:
     half_radii: float = 2.0
     model_reach: float = 3.0
     max_members: int = 8
+    n_passes: int = 1
 
     def __post_init__(self) -> None:
-        least = {"min_half_pix": 5.0, "half_radii": 1.0, "model_reach": 1.0, "max_members": 1}
+        least = {"min_half_pix": 5.0, "half_radii": 1.0, "model_reach": 1.0, "max_members": 1, "n_passes": 1}
         for name, lowest in least.items():
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= lowest):
@@ -118,7 +121,8 @@ def fit_scene(
     -----
     The stamp of a source has the half side ``max(min_half_pix, half_radii sqrt(area / pi))``. Neighbours whose segments
     lie on it are fitted alone, the others masked, and then all together from there; those that touch its edge are
-    masked. Models of brighter groups are subtracted before. A group waits for brighter ones whose windows reach its
+    masked. Models of brighter groups are subtracted before; the second pass begins with the first one's results and
+    subtracts the models of all others. A group waits for brighter ones whose windows reach its
     stamp and for nothing else, so results are the same for any number of threads. A source that cannot be fitted is a
     row with a status, and its neighbours are still fitted.
     """
@@ -142,7 +146,7 @@ def fit_scene(
     fits, response = params.fits, response_of(psf, has_pixel=psf_has_pixel)
     found, label, group, n_group, model = _rust.fit_scene(
         image,
-        np.ascontiguousarray(np.square(sigma)),
+        np.where(sigma > 0, np.square(sigma), np.float32(0.0)),
         None if mask is None else as_mask(mask, "mask", shape=image.shape),
         np.ascontiguousarray(segments, np.int32),
         response.data,
@@ -157,6 +161,7 @@ def fit_scene(
         tolerance=fits.tolerance,
         sizes=(params.min_half_pix, params.half_radii, params.model_reach),
         max_members=params.max_members,
+        n_passes=params.n_passes,
     )
     names = pl.DataFrame({"label": label, "group": group, "n_group": n_group})
     return SceneFit(

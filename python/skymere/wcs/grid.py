@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from astropy.wcs import WCS, NoConvergence
+from astropy.wcs import WCS, DistortionLookupTable, NoConvergence, Sip
 from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
@@ -154,9 +154,15 @@ class Grid:
         return float(np.sqrt(np.prod(proj_plane_pixel_scales(self.wcs))) * 3600.0)
 
     def cutout(self, y0: int, x0: int, shape: tuple[int, int]) -> "Grid":
-        """Return the window of ``shape`` whose first pixel is ``[y0, x0]`` of this grid."""
+        """Return the window of ``shape`` whose first pixel is ``[y0, x0]`` of this grid, with its distortions."""
         wcs = self.wcs.deepcopy()
         wcs.wcs.crpix = [wcs.wcs.crpix[0] - x0, wcs.wcs.crpix[1] - y0]
+        if (sip := wcs.sip) is not None:
+            wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, (sip.crpix[0] - x0, sip.crpix[1] - y0))
+        for name in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
+            if (table := getattr(wcs, name)) is not None:
+                crpix = (table.crpix[0] - x0, table.crpix[1] - y0)
+                setattr(wcs, name, DistortionLookupTable(table.data, crpix, table.crval, table.cdelt))
         wcs.wcs.set()
         return Grid(wcs=wcs, shape=shape)
 

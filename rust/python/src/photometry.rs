@@ -55,8 +55,9 @@ impl Templates {
     }
 
     /// Light of each stamp on the image.
-    fn inside<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        self.inner.light().into_pyarray(py)
+    fn inside<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let light = threads::run(py, || Ok::<_, PhotometryError>(self.inner.light()))?;
+        Ok(light.into_pyarray(py))
     }
 
     /// First row, first column and shape of a stamp.

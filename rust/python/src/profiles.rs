@@ -149,7 +149,7 @@ type SceneFits<'py> = (
 /// All segments of an image fitted in groups: what `fit_stamps` returns, labels, labels of groups, numbers of their
 /// sources, and the sum of the models.
 #[pyfunction]
-#[pyo3(signature = (data, variance, mask, labels, psf, *, centre, oversampling, has_pixel, reach, bounds, is_poisson, n_starts, max_evaluations, tolerance, sizes, max_members))]
+#[pyo3(signature = (data, variance, mask, labels, psf, *, centre, oversampling, has_pixel, reach, bounds, is_poisson, n_starts, max_evaluations, tolerance, sizes, max_members, n_passes))]
 fn fit_scene<'py>(
     py: Python<'py>,
     data: PyReadonlyArray2<'py, f32>,
@@ -168,6 +168,7 @@ fn fit_scene<'py>(
     tolerance: f64,
     sizes: (f64, f64, f64),
     max_members: usize,
+    n_passes: usize,
 ) -> PyResult<SceneFits<'py>> {
     let images = SceneImages {
         data: images::plane(py, "data", &data)?,
@@ -199,6 +200,7 @@ fn fit_scene<'py>(
             reach: window,
         },
         max_members,
+        n_passes,
         likelihood: likelihood(is_poisson),
     };
     let (sources, model) = threads::run(py, || profiles::fit_scene(&images, &params))?;

@@ -62,24 +62,29 @@ pub fn minimise(start: &[f64], stop: Stop, problem: &mut impl Problem) -> Option
     let mut n_evaluations = 1;
     let mut held = problem.held(&at, &here);
     let mut has_converged = false;
-    while damping < LARGEST_DAMPING {
-        let step = Reduced::new(&here, &held).step(damping);
-        let next = step.map(|step| {
+    let moved = |at: &[f64], step: Option<Vec<f64>>, problem: &dyn Fn(&mut [f64])| {
+        step.map(|step| {
             let mut next: Vec<f64> = at.iter().zip(&step).map(|(p, s)| p + s).collect();
-            problem.clamp(&mut next);
-            next
-        });
-        let Some(next) = next else {
+            problem(&mut next);
+            let step: Vec<f64> = next.iter().zip(at).map(|(to, from)| to - from).collect();
+            (next, step)
+        })
+    };
+    while damping < LARGEST_DAMPING {
+        let reduced = Reduced::new(&here, &held);
+        let clamp = |next: &mut [f64]| problem.clamp(next);
+        // A short step gains little, wherever it is: what counts is what the whole one would.
+        let whole = moved(&at, reduced.step(0.0), &clamp);
+        if whole.is_some_and(|(_, step)| gain(&here, &step).abs() <= stop.tolerance) {
+            has_converged = true;
+            break;
+        }
+        let Some((next, step)) = moved(&at, reduced.step(damping), &clamp) else {
             damping *= growth;
             growth *= 2.0;
             continue;
         };
-        let step: Vec<f64> = next.iter().zip(&at).map(|(to, from)| to - from).collect();
         let foreseen = gain(&here, &step);
-        if foreseen.abs() <= stop.tolerance {
-            has_converged = true;
-            break;
-        }
         if n_evaluations == stop.max_evaluations {
             break;
         }
@@ -122,7 +127,8 @@ impl Minimum {
     #[must_use]
     pub fn covariance(&self) -> Option<Vec<f64>> {
         let n = self.at.len();
-        let factor = Cholesky::new(&Reduced::new(&self.normal, &self.held).curvature, n)?;
+        let reduced = Reduced::new(&self.normal, &self.held);
+        let factor = Cholesky::new(&reduced.curvature, n)?;
         let mut covariance = vec![0.0; n * n];
         for j in 0..n {
             let unit: Vec<f64> = (0..n).map(|i| if i == j { 1.0 } else { 0.0 }).collect();
@@ -130,10 +136,10 @@ impl Minimum {
                 covariance[i * n + j] = value;
             }
         }
-        for direction in &self.held {
+        for (direction, own) in self.held.iter().zip(&reduced.along) {
             for i in 0..n {
                 for j in 0..n {
-                    covariance[i * n + j] -= direction[i] * direction[j];
+                    covariance[i * n + j] -= direction[i] * direction[j] / own;
                 }
             }
         }
@@ -141,10 +147,12 @@ impl Minimum {
     }
 }
 
-/// Descent and curvature without the directions that are held, in which the curvature is 1.
+/// Descent and curvature without the directions that are held, which have their own curvature and no slope.
 struct Reduced {
     descent: Vec<f64>,
     curvature: Vec<f64>,
+    /// Curvature along each direction that is held.
+    along: Vec<f64>,
 }
 
 impl Reduced {
@@ -153,6 +161,7 @@ impl Reduced {
         let mut reduced = Self {
             descent: normal.descent.clone(),
             curvature: normal.curvature.clone(),
+            along: Vec::with_capacity(held.len()),
         };
         for h in held {
             let along: f64 = h.iter().zip(&reduced.descent).map(|(h, d)| h * d).sum();
@@ -161,16 +170,18 @@ impl Reduced {
                 .iter_mut()
                 .zip(h)
                 .for_each(|(d, h)| *d -= along * h);
-            // (1 - h h^T) C (1 - h h^T) + h h^T
+            // (1 - h h^T) C (1 - h h^T) + own h h^T, in which own keeps the scale of C
             let c = &reduced.curvature;
             let product: Vec<f64> = (0..n)
                 .map(|i| (0..n).map(|j| c[i * n + j] * h[j]).sum())
                 .collect();
             let twice: f64 = h.iter().zip(&product).map(|(h, p)| h * p).sum();
+            let own = if twice > 0.0 { twice } else { 1.0 };
+            reduced.along.push(own);
             for i in 0..n {
                 for j in 0..n {
                     reduced.curvature[i * n + j] +=
-                        h[i] * h[j] * (twice + 1.0) - h[i] * product[j] - product[i] * h[j];
+                        h[i] * h[j] * (twice + own) - h[i] * product[j] - product[i] * h[j];
                 }
             }
         }

@@ -305,6 +305,19 @@ fn clamp_angle(theta: f64, (low, high): Bounds) -> f64 {
     middle + off.clamp(low - middle, high - middle)
 }
 
+/// Whether an angle lies on the lower and on the upper one of two that lie less than half a turn apart.
+fn at_edges(theta: f64, (low, high): Bounds) -> [bool; 2] {
+    if high - low >= PI {
+        return [false; 2];
+    }
+    let middle = 0.5 * (low + high);
+    let off = (theta - middle + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
+    [
+        off <= low - middle + AT_EDGE,
+        off >= high - middle - AT_EDGE,
+    ]
+}
+
 struct Group<'a> {
     convolver: &'a Convolver,
     pixels: &'a Pixels,
@@ -463,14 +476,13 @@ impl Problem for Group<'_> {
             {
                 held.push(along);
             }
-            let (low, high) = component.bounds[6];
-            let theta = clamp_angle(0.5 * p[6].atan2(p[5]), (low, high));
-            let off = |edge: f64| (theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
-            let is_bounded = high - low < PI;
+            let [is_low, is_high] = at_edges(0.5 * p[6].atan2(p[5]), component.bounds[6]);
+            // A circle has no angle.
             if is_idle
-                || low >= high
-                || (is_bounded && off(low) <= AT_EDGE && slope(&across) < 0.0)
-                || (is_bounded && off(high) >= -AT_EDGE && slope(&across) > 0.0)
+                || roundness.1 <= ROUND
+                || component.bounds[6].0 >= component.bounds[6].1
+                || (is_low && slope(&across) < 0.0)
+                || (is_high && slope(&across) > 0.0)
             {
                 held.push(across);
             }
@@ -542,18 +554,16 @@ fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
     let mut on_bound = vec![false; n];
     for direction in &found.held {
         for (i, on) in on_bound.iter_mut().enumerate() {
-            let is_component = i < n - N_SKY && i % N_SHAPE >= 5;
-            *on |= direction[i] != 0.0 && !is_component;
+            // What does not change the model is held, too, wherever it is.
+            let is_at = |(low, high): Bounds| found.at[i] <= low || found.at[i] >= high;
+            *on |= direction[i] != 0.0 && group.bound(i).is_some_and(is_at);
         }
     }
     for (c, (source, component)) in sources.iter().zip(group.components).enumerate() {
         let (low, high) = component.bounds[5];
         on_bound[N_SHAPE * c + 5] =
             source.q <= low + AT_EDGE || (source.q >= high - AT_EDGE && high < 1.0);
-        let (low, high) = component.bounds[6];
-        let off = |edge: f64| (source.theta - edge + 0.5 * PI).rem_euclid(PI) - 0.5 * PI;
-        on_bound[N_SHAPE * c + 6] =
-            high - low < PI && (off(low) <= AT_EDGE || off(high) >= -AT_EDGE);
+        on_bound[N_SHAPE * c + 6] = at_edges(source.theta, component.bounds[6]).contains(&true);
     }
     let bounds = group
         .components

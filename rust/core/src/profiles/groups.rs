@@ -42,8 +42,8 @@ pub(super) struct Group {
     pub stamp: Window,
     /// Where its models are subtracted before fainter groups are fitted.
     pub reach: Window,
-    /// Brighter groups, by their place, whose models reach the stamp.
-    pub behind: Vec<usize>,
+    /// Other groups, by their place, whose models reach the stamp; the brighter ones come first.
+    pub around: Vec<usize>,
 }
 
 /// Sizes of stamps.
@@ -175,17 +175,56 @@ pub(super) fn groups(
         for &j in &members {
             is_taken[j] = true;
         }
-        let reach = window(segment.x, segment.y, sizes.reach.max(1.0) * half, shape);
-        let reached = |(g, group): (usize, &Group)| group.reach.overlaps(&stamp).then_some(g);
-        let behind = groups.iter().enumerate().filter_map(reached).collect();
         groups.push(Group {
             members,
             stamp,
-            reach,
-            behind,
+            reach: window(segment.x, segment.y, sizes.reach.max(1.0) * half, shape),
+            around: Vec::new(),
         });
     }
+    let cells = Cells::new(&groups);
+    let around: Vec<Vec<usize>> = (0..groups.len())
+        .map(|g| cells.around(&groups, g))
+        .collect();
+    for (group, around) in groups.iter_mut().zip(around) {
+        group.around = around;
+    }
     groups
+}
+
+/// Groups by the cells of the image that their models reach.
+struct Cells(std::collections::BTreeMap<(usize, usize), Vec<usize>>);
+
+impl Cells {
+    const SIDE: usize = 64;
+
+    fn of(window: &Window) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let cells = |r: &Range<usize>| r.start / Self::SIDE..=(r.end - 1) / Self::SIDE;
+        cells(&window.rows).flat_map(move |j| cells(&window.columns).map(move |i| (j, i)))
+    }
+
+    fn new(groups: &[Group]) -> Self {
+        let mut cells = std::collections::BTreeMap::<_, Vec<usize>>::new();
+        for (g, group) in groups.iter().enumerate() {
+            for cell in Self::of(&group.reach) {
+                cells.entry(cell).or_default().push(g);
+            }
+        }
+        Self(cells)
+    }
+
+    fn around(&self, groups: &[Group], own: usize) -> Vec<usize> {
+        let stamp = &groups[own].stamp;
+        let mut found: Vec<usize> = Self::of(stamp)
+            .filter_map(|cell| self.0.get(&cell))
+            .flatten()
+            .copied()
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        found.retain(|&g| g != own && groups[g].reach.overlaps(stamp));
+        found
+    }
 }
 
 /// Groups that may be fitted at the same time, one such list after another.
@@ -193,12 +232,8 @@ pub(super) fn waves(groups: &[Group]) -> Vec<Vec<usize>> {
     let mut level = vec![0; groups.len()];
     let mut waves: Vec<Vec<usize>> = Vec::new();
     for (g, group) in groups.iter().enumerate() {
-        level[g] = group
-            .behind
-            .iter()
-            .map(|&b| level[b] + 1)
-            .max()
-            .unwrap_or(0);
+        let brighter = group.around.iter().take_while(|&&b| b < g);
+        level[g] = brighter.map(|&b| level[b] + 1).max().unwrap_or(0);
         if level[g] == waves.len() {
             waves.push(Vec::new());
         }

@@ -40,11 +40,10 @@ impl Transformed {
     };
 }
 
+/// Made by one thread: one of several that waits for others could be given work that waits for the table.
 static TABLE: LazyLock<Vec<Node>> = LazyLock::new(|| {
-    use rayon::prelude::*;
     (0..N_INDICES)
-        .into_par_iter()
-        .flat_map_iter(|i| row(ln_index(i).exp()))
+        .flat_map(|i| row(ln_index(i).exp()))
         .collect()
 });
 

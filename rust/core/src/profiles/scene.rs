@@ -25,6 +25,8 @@ pub struct SceneParams {
     pub sizes: StampSizes,
     /// Most sources that are fitted together.
     pub max_members: usize,
+    /// How often all groups are fitted: from the second time on with the models of all others subtracted.
+    pub n_passes: usize,
     /// What the noise follows.
     pub likelihood: Likelihood,
 }
@@ -77,7 +79,8 @@ struct Scene<'a> {
 ///
 /// A source is fitted on a stamp of its own, with other segments masked; those whose segments lie on it are fitted alone
 /// and then all together. Models of brighter groups are subtracted before, so that a group waits for those that reach its
-/// stamp and for no others: results are the same for any number of threads.
+/// stamp and for no others; later passes subtract those of all other groups in the pass before. Results are the same for
+/// any number of threads.
 ///
 /// # Errors
 /// When shapes differ or the PSF cannot be used; a source that cannot be fitted has a message.
@@ -113,16 +116,14 @@ pub fn fit_scene(
     };
     let mut done: Vec<Option<Fitted>> = scene.groups.iter().map(|_| None).collect();
     for wave in waves(&scene.groups) {
-        let fitted: Vec<(usize, Fitted)> = wave
-            .into_par_iter()
-            .map(|g| {
-                interrupt::poll();
-                (g, scene.fit(g, &done))
-            })
-            .collect();
-        for (g, one) in fitted {
+        for (g, one) in scene.fit_all(&wave, &done) {
             done[g] = Some(one);
         }
+    }
+    let all: Vec<usize> = (0..scene.groups.len()).collect();
+    for _ in 1..params.n_passes {
+        let again = scene.fit_all(&all, &done);
+        done = again.into_iter().map(|(_, one)| Some(one)).collect();
     }
     let mut model = Image::empty(shape);
     for (group, one) in scene.groups.iter().zip(&done) {
@@ -162,6 +163,14 @@ fn add(image: &mut Image<f32>, window: &Window, model: &[f32]) {
 }
 
 impl Scene<'_> {
+    fn fit_all(&self, which: &[usize], done: &[Option<Fitted>]) -> Vec<(usize, Fitted)> {
+        let fit = |&g: &usize| {
+            interrupt::poll();
+            (g, self.fit(g, done))
+        };
+        which.par_iter().map(fit).collect()
+    }
+
     fn fit(&self, g: usize, done: &[Option<Fitted>]) -> Fitted {
         let group = &self.groups[g];
         match self.fit_members(g, done) {
@@ -206,7 +215,7 @@ impl Scene<'_> {
             .collect())
     }
 
-    /// The data of a stamp less the models of brighter groups, and their variance, which is 0 beyond the image and where
+    /// The data of a stamp less the models of other groups that were fitted, and their variance, which is 0 beyond the image and where
     /// nothing counts; and the labels.
     fn stamp(&self, group: &Group, done: &[Option<Fitted>]) -> (Vec<f32>, Vec<f32>, Vec<i32>) {
         let (side, window) = (side_of(&group.stamp), &group.stamp);
@@ -222,7 +231,7 @@ impl Scene<'_> {
                 }
             }
         }
-        for &b in &group.behind {
+        for &b in &group.around {
             let reach = &self.groups[b].reach;
             let Some(model) = done[b]
                 .as_ref()
@@ -262,11 +271,26 @@ impl Scene<'_> {
                 self.params.likelihood,
             )
         };
-        let alone = |&m: &usize| {
+        let before = done[g].as_ref().map(|one| &one.rows);
+        let alone = |(k, &m): (usize, &usize)| {
             let one = &self.segments[m];
             let mut given = [f64::NAN; N_SHAPE + 1];
             given[0] = one.x - group.stamp.columns.start as f64;
             given[1] = one.y - group.stamp.rows.start as f64;
+            if let Some(row) = before
+                .map(|rows| &rows[k])
+                .filter(|row| row.message.is_empty())
+            {
+                let was = moved(&row.fit.sources[0], &group.stamp, -1.0);
+                given[..N_SHAPE].copy_from_slice(&was.row());
+                given[N_SHAPE] = row.fit.sky[0];
+                if group.members.len() > 1 {
+                    return Ok(Fit {
+                        sources: vec![was],
+                        ..row.fit.clone()
+                    });
+                }
+            }
             fit_stamp(
                 convolver,
                 &pixels_of(&[one.label])?,
@@ -274,7 +298,8 @@ impl Scene<'_> {
                 &self.params.fits,
             )
         };
-        let singles: Vec<Result<Fit, ProfileError>> = group.members.iter().map(alone).collect();
+        let singles: Vec<Result<Fit, ProfileError>> =
+            group.members.iter().enumerate().map(alone).collect();
         let good: Vec<usize> = (0..singles.len()).filter(|&k| singles[k].is_ok()).collect();
         let together = if good.len() > 1 {
             let starts: Vec<&Fit> = good

@@ -94,13 +94,20 @@ pub(super) fn fit_stamp(
     params: &StampParams,
 ) -> Result<Fit, ProfileError> {
     let centre = (given[0].is_finite() && given[1].is_finite()).then_some((given[0], given[1]));
+    let is_given = given.iter().all(|value| value.is_finite());
+    let n_starts = if is_given { 1 } else { params.n_starts.max(1) };
+    let mut failure = ProfileError::NoStart;
     let mut best: Option<Fit> = None;
-    for start in starts(convolver, pixels, centre)?
-        .iter()
-        .take(params.n_starts.max(1))
-    {
+    for start in starts(convolver, pixels, centre)?.iter().take(n_starts) {
         let (component, sky) = begin(start, given, params);
-        let fit = fit_group(convolver, pixels, &[component], &sky, params.stop)?;
+        let fit = match fit_group(convolver, pixels, &[component], &sky, params.stop) {
+            Ok(fit) => fit,
+            Err(error) if best.is_none() => {
+                failure = error;
+                continue;
+            }
+            Err(_) => continue,
+        };
         if best.as_ref().is_none_or(|best| fit.chi2 < best.chi2) {
             best = Some(fit);
         }
@@ -108,7 +115,7 @@ pub(super) fn fit_stamp(
             break;
         }
     }
-    best.ok_or(ProfileError::NoStart)
+    best.ok_or(failure)
 }
 
 fn is_suspect(fit: &Fit) -> bool {

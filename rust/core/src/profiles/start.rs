@@ -219,7 +219,8 @@ fn moments(
         yy: v,
         xy: 0.0,
     };
-    let widest = (0.25 * nx.max(ny) as f64).powi(2);
+    let least = LEAST_WIDTH * LEAST_WIDTH;
+    let widest = (0.25 * nx.max(ny) as f64).powi(2).max(least);
     for _ in 0..N_STEPS {
         let reach = REACH * here.axes().0;
         let rows =
@@ -245,7 +246,6 @@ fn moments(
         if !(sum > 0.0 && xx > 0.0 && yy > 0.0) {
             return None;
         }
-        let least = LEAST_WIDTH * LEAST_WIDTH;
         let next = Moments {
             x: here.x + (2.0 * sx / sum).clamp(-1.0, 1.0),
             y: here.y + (2.0 * sy / sum).clamp(-1.0, 1.0),
