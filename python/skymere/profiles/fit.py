@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import polars as pl
@@ -94,12 +94,19 @@ class FitParams:
                 msg = f"{name}: {value} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
 
-    def kernel_bounds(self) -> tuple[list[Bounds], list[Bounds]]:
-        """Return the bounds of flux, size, index, axis ratio and angle, and those of the sky, for the kernel."""
+    def keywords(self) -> dict[str, Any]:
+        """Return what the kernels take: bounds are those of flux, size, index, axis ratio, angle, and of the sky."""
         low, high = self.ellipticity
         angle = (float(np.deg2rad(self.pa[0] + 90.0)), float(np.deg2rad(self.pa[1] + 90.0)))
         shape = [self.flux, self.r_eff_pix, self.sersic_index, (1.0 - high, 1.0 - low), angle]
-        return shape, [self.sky, self.sky_slope, self.sky_slope]
+        return {
+            "reach": self.reach_pix,
+            "bounds": (shape, [self.sky, self.sky_slope, self.sky_slope]),
+            "is_poisson": self.likelihood == "poisson",
+            "n_starts": self.max_starts,
+            "max_evaluations": self.max_evaluations,
+            "tolerance": self.tolerance,
+        }
 
 
 def fit_sersic(
@@ -183,15 +190,8 @@ def fit_sersic(
         bad,
         response.data,
         _starts(sources, len(stamps)),
-        centre=response.centre,
-        oversampling=response.oversampling,
-        has_pixel=response.has_pixel,
-        reach=params.reach_pix,
-        bounds=params.kernel_bounds(),
-        is_poisson=params.likelihood == "poisson",
-        n_starts=params.max_starts,
-        max_evaluations=params.max_evaluations,
-        tolerance=params.tolerance,
+        **response.keywords(),
+        **params.keywords(),
     )
     return profile_table(*found)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +36,10 @@ class Response:
     centre: tuple[float, float]
     oversampling: int = 1
     has_pixel: bool = True
+
+    def keywords(self) -> dict[str, Any]:
+        """Return what the kernels take beside the image."""
+        return {"centre": self.centre, "oversampling": self.oversampling, "has_pixel": self.has_pixel}
 
 
 def response_of(psf: Psf | ArrayLike, *, has_pixel: bool = True) -> Response:

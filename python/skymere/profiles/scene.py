@@ -143,22 +143,15 @@ def fit_scene(
     except ValueError:
         msg = f"error: shape {np.shape(error)} is not allowed, it must be that of the data, {image.shape}"
         raise InvalidInputError(msg) from None
-    fits, response = params.fits, response_of(psf, has_pixel=psf_has_pixel)
+    response = response_of(psf, has_pixel=psf_has_pixel)
     found, label, group, n_group, model = _rust.fit_scene(
         image,
         np.where(sigma > 0, np.square(sigma), np.float32(0.0)),
         None if mask is None else as_mask(mask, "mask", shape=image.shape),
         np.ascontiguousarray(segments, np.int32),
         response.data,
-        centre=response.centre,
-        oversampling=response.oversampling,
-        has_pixel=response.has_pixel,
-        reach=fits.reach_pix,
-        bounds=fits.kernel_bounds(),
-        is_poisson=fits.likelihood == "poisson",
-        n_starts=fits.max_starts,
-        max_evaluations=fits.max_evaluations,
-        tolerance=fits.tolerance,
+        **response.keywords(),
+        **params.fits.keywords(),
         sizes=(params.min_half_pix, params.half_radii, params.model_reach),
         max_members=params.max_members,
         n_passes=params.n_passes,
