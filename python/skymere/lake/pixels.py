@@ -160,3 +160,11 @@ class LakePixels(LakeQueries):
         where = {"grating": grating}
         rows = find_rows(self, product, ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where)
         return read_ragged(self, product, rows, row="spectrum_row", planes=planes)
+
+    def psfs(self, rows: pl.DataFrame) -> Ragged:
+        """Return images of PSFs, for rows of the table ``psf`` with the status ok."""
+        return read_ragged(self, "psf", rows, row="psf_row")
+
+    def models(self, rows: pl.DataFrame) -> Ragged:
+        """Return images of models, for rows of the table ``model`` with the status ok."""
+        return read_ragged(self, "model", rows, row="model_row")

@@ -45,6 +45,12 @@ scale_arcsec = 0.08
 kernel = "square"
 pixfrac = 0.8
 
+[psf]
+source = "stars"
+
+[profiles]
+band = "f160w"
+
 [release]
 name = "DR1"
 """

@@ -11,6 +11,7 @@ from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
+from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
 from skymere.resample import DrizzleParams, NoiseParams
 from skymere.segmentation import MeasureParams
@@ -20,6 +21,7 @@ __all__ = [
     "DetectPlan",
     "MosaicPlan",
     "Plan",
+    "ProfilesPlan",
     "PsfPlan",
     "ReleasePlan",
     "SurveyPlan",
@@ -209,6 +211,45 @@ class DetectPlan(FindParams):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProfilesPlan:
+    """The profiles stage, and the images of models that the models stage makes of them.
+
+    Parameters
+    ----------
+    band : str
+        Band whose mosaic is fitted, the sharpest; empty = none is.
+    min_half_arcsec : float
+        Least half side of the stamp of a source [arcsec].
+    scene : SceneParams
+        Stamps, groups and bounds; its ``min_half_pix`` is that of ``min_half_arcsec``.
+    light_in_stamp : float
+        Part of the light that the images of models hold.
+    write_fits : bool
+        Write ``<tile>/models/{id}.fits``, ``models_conv/{id}.fits`` and ``det_stack-sub.fits`` beside the pictures,
+        too.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    band: str = ""
+    min_half_arcsec: float = 1.5
+    scene: SceneParams = field(default_factory=SceneParams)
+    light_in_stamp: float = 0.99
+    write_fits: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_half_arcsec < float("inf"):
+            msg = f"min_half_arcsec: {self.min_half_arcsec} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if not 0.5 <= self.light_in_stamp < 1:
+            msg = f"light_in_stamp: {self.light_in_stamp} is not allowed, it must be at least 0.5 and below 1"
+            raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutoutPlan:
     """The cutouts stage.
 
@@ -255,7 +296,7 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, ingest, outliers, mosaic, psf, detect, measure, cutouts, release
+    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, cutouts, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -269,6 +310,7 @@ class Plan:
     psf: PsfPlan = field(default_factory=PsfPlan)
     detect: DetectPlan = field(default_factory=DetectPlan)
     measure: MeasureParams = field(default_factory=MeasureParams)
+    profiles: ProfilesPlan = field(default_factory=ProfilesPlan)
     cutouts: CutoutPlan = field(default_factory=CutoutPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
     folder: Path = Path()

@@ -11,7 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, Sliceable, StoredMosaic
+from skymere.errors import NotFoundError
 from skymere.lake import ArrayGroup, Lake
+from skymere.psf import Psf, PsfGrid
 from skymere.wcs import Grid, wcs_from_cards
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "flagged_exposures",
     "load_exposure",
     "load_mosaics",
+    "load_psf",
     "load_segmentation",
     "mosaic_rows",
     "saturated_pixels",
@@ -238,3 +241,33 @@ def load_segmentation(lake: Lake, tile: str) -> SegmentationMap:
     """Return the segmentation of a tile."""
     arrays = lake.arrays("segmentation", tile)
     return SegmentationMap(labels=arrays["label"][...], grid=arrays.grid("label"))
+
+
+def load_psf(lake: Lake, tile: str, band: str) -> tuple[Psf | PsfGrid, str]:
+    """Return the PSF of a mosaic, and its name; a grid when it is known at several places.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none.
+    """
+    usable = (pl.col("tile") == tile) & (pl.col("band") == band) & (pl.col("status") == "ok")
+    rows = lake.table("psf").filter(usable, pl.col("product") == "mosaic").sort("psf_row").collect()
+    if rows.is_empty():
+        msg = f"tile {tile}: band {band} has no PSF; the section psf of the plan makes them"
+        raise NotFoundError(msg)
+    planes = lake.psfs(rows)["data"]
+    psfs = []
+    for row, data in zip(rows.iter_rows(named=True), planes, strict=True):
+        at = json.loads(row["params"]).get("source_at")
+        middle = {"x": (row["nx"] - 1) / 2, "y": (row["ny"] - 1) / 2}
+        x, y = at or (middle["x"], middle["y"])
+        has_pixel = json.loads(row["params"]).get("psf_has_pixel", True)
+        enclosed = row["enclosed"] if row["enclosed"] is not None else 1.0
+        psfs.append(Psf(data=data, x=x, y=y, oversampling=row["oversampling"], has_pixel=has_pixel, enclosed=enclosed))
+    n = round(len(psfs) ** 0.5)
+    if n == 1 or n * n != len(psfs):
+        return psfs[0], rows["psf_id"][0]
+    places = rows.select("x", "y").to_numpy().reshape(n, n, 2)
+    x, y = places[:, :, 0].mean(axis=0), places[:, :, 1].mean(axis=1)
+    return PsfGrid(x=tuple(x), y=tuple(y), psfs=tuple(psfs)), rows["psf_id"][0]

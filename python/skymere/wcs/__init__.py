@@ -5,6 +5,7 @@ from skymere.wcs.distortion import build_distortion
 from skymere.wcs.grid import Grid, mean_rotation
 from skymere.wcs.gwcs_correction import corrected_gwcs
 from skymere.wcs.gwcs_text import asdf_with_gwcs, gwcs_from_asdf, is_gwcs
+from skymere.wcs.local import map_ellipses, pixel_jacobian
 from skymere.wcs.maps import SampledMap, pixel_map, sample_pixel_map, stepped_pixel_map
 from skymere.wcs.tan import Transform, pixel_transform, pixels_to_sky
 
@@ -18,7 +19,9 @@ __all__ = [
     "fits_cards",
     "gwcs_from_asdf",
     "is_gwcs",
+    "map_ellipses",
     "mean_rotation",
+    "pixel_jacobian",
     "pixel_map",
     "pixel_transform",
     "pixels_to_sky",

@@ -1,6 +1,6 @@
 """The stages, one verb per file, in the order in which they run."""
 
-from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, psf, release
+from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, profiles, psf, release
 from skymere.pipeline.task import Stage
 
 __all__ = ["STAGES"]
@@ -12,6 +12,7 @@ STAGES: tuple[Stage, ...] = (
     psf.STAGE,
     detect.STAGE,
     measure.STAGE,
+    profiles.STAGE,
     cutouts.STAGE,
     release.STAGE,
 )
