@@ -11,6 +11,7 @@ from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
+from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
 from skymere.resample import DrizzleParams, NoiseParams
@@ -20,6 +21,7 @@ __all__ = [
     "CutoutPlan",
     "DetectPlan",
     "MosaicPlan",
+    "PhotometryPlan",
     "Plan",
     "ProfilesPlan",
     "PsfPlan",
@@ -250,6 +252,38 @@ class ProfilesPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhotometryPlan:
+    """The photometry stage: fluxes with the shapes of the profiles stage.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Bands of mosaics that are measured, each as `BandImage` says by default; none when empty.
+    images : tuple of BandImage
+        Images that are measured, or mosaics of the lake (without a file) that need something else than the defaults.
+    table : str
+        File with more of them: a CSV with a line for each, or TOML.
+    margin_arcsec : float
+        Images are cut to the tile and so much around it [arcsec].
+
+    Raises
+    ------
+    InvalidInputError
+        When a band appears twice, an image has no PSF, or a value is not allowed.
+    """
+
+    bands: tuple[str, ...] = ()
+    images: tuple[BandImage, ...] = ()
+    table: str = ""
+    margin_arcsec: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin_arcsec < float("inf"):
+            msg = f"margin_arcsec: {self.margin_arcsec} is not allowed, it must be 0 or positive"
+            raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutoutPlan:
     """The cutouts stage.
 
@@ -296,7 +330,7 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, cutouts, release
+    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -311,6 +345,7 @@ class Plan:
     detect: DetectPlan = field(default_factory=DetectPlan)
     measure: MeasureParams = field(default_factory=MeasureParams)
     profiles: ProfilesPlan = field(default_factory=ProfilesPlan)
+    photometry: PhotometryPlan = field(default_factory=PhotometryPlan)
     cutouts: CutoutPlan = field(default_factory=CutoutPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
     folder: Path = Path()
@@ -322,6 +357,30 @@ class Plan:
     def read_params(self) -> ReadParams:
         """Return how exposures are read."""
         return self.ingest.read_params(self.folder)
+
+    def band_images(self) -> tuple[BandImage, ...]:
+        """Return the images of the photometry stage, their files with absolute paths.
+
+        Raises
+        ------
+        NotFoundError, FormatError
+            When the table of bands is missing or none.
+        InvalidInputError
+            When a band appears twice, or an image has no PSF.
+        """
+        section = self.photometry
+        images = [
+            *(BandImage(band=band) for band in section.bands),
+            *(one.below(self.folder) for one in section.images),
+            *(read_band_table(self.path(section.table)) if section.table else ()),
+        ]
+        if images:
+            check_bands(images, "photometry")
+        for one in images:
+            if one.image and not one.psf:
+                msg = f"photometry: the image of band {one.band!r} has no PSF, it must have one"
+                raise InvalidInputError(msg)
+        return tuple(images)
 
     def exposure_files(self) -> list[Path]:
         """Return the files of all patterns, sorted, without repetition; a name without wildcard need not exist.

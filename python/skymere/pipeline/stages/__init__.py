@@ -1,6 +1,6 @@
 """The stages, one verb per file, in the order in which they run."""
 
-from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, profiles, psf, release
+from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, photometry, profiles, psf, release
 from skymere.pipeline.task import Stage
 
 __all__ = ["STAGES"]
@@ -13,6 +13,7 @@ STAGES: tuple[Stage, ...] = (
     detect.STAGE,
     measure.STAGE,
     profiles.STAGE,
+    photometry.STAGE,
     cutouts.STAGE,
     release.STAGE,
 )
