@@ -13,6 +13,8 @@ from skymere.cli.edit import edit_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
+from skymere.cli.photometry import photometry
+from skymere.cli.profiles import profiles
 from skymere.cli.run import run
 
 __all__ = ["app", "main"]
@@ -29,7 +31,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
-for command in (align, crmask, drizzle, blot, detect):
+for command in (align, crmask, drizzle, blot, detect, profiles, photometry):
     app.command()(command)
 app.command()(info)
 app.command()(doctor)

@@ -3,7 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.bands import read_band
 from skymere.io.coordinates import DistortionFiles, read_gwcs
-from skymere.io.detections import write_detection, write_detection_rows, write_sources, write_table
+from skymere.io.detections import write_detection, write_detection_rows, write_sources
 from skymere.io.exposures import (
     ReadParams,
     chips_of,
@@ -19,15 +19,18 @@ from skymere.io.images import (
     physical_cards,
     read_grid,
     read_image,
+    read_labels,
     read_mask,
     write_image,
     write_image_rows,
+    write_images,
     write_with_data,
 )
 from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.stored import open_band
+from skymere.io.tables import read_table, write_table
 
 __all__ = [
     "BlendRule",
@@ -53,15 +56,18 @@ __all__ = [
     "read_gwcs",
     "read_headerlet",
     "read_image",
+    "read_labels",
     "read_mask",
     "read_mosaic",
     "read_psf_image",
     "read_psf_library",
+    "read_table",
     "write_detection",
     "write_detection_rows",
     "write_headerlet",
     "write_image",
     "write_image_rows",
+    "write_images",
     "write_mosaic",
     "write_shifts",
     "write_sources",

@@ -1,20 +1,19 @@
 """The files that `make_detect` writes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError, StorageError
-from skymere.io._open import write_whole
 from skymere.io.images import write_image, write_image_rows
+from skymere.io.tables import write_table
 
-__all__ = ["write_detection", "write_detection_rows", "write_sources", "write_table"]
+__all__ = ["write_detection", "write_detection_rows", "write_sources"]
 
 _UNITS = {"area": "pix", "x": "pix", "y": "pix", "ra": "deg", "dec": "deg", "flux": "uJy", "flux_err": "uJy"}
 _COLUMNS = ("id", "area", "x", "y", "ra", "dec", "flux", "flux_err")
@@ -153,31 +152,3 @@ def write_sources(table: pl.DataFrame, path: str | Path, *, flux_unit: str = "uJ
     """
     units = _UNITS | {"flux": flux_unit, "flux_err": flux_unit}
     write_table(table.rename({"label": "id"}).select(_COLUMNS), path, units=units)
-
-
-def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:
-    """Write a data frame as a FITS table.
-
-    Parameters
-    ----------
-    table : polars.DataFrame
-        Numbers, booleans and texts; null numbers become NaN.
-    path : path-like
-        The file; it appears whole or not at all, and replaces an older one.
-    units : mapping of str to str, optional
-        FITS units of columns.
-
-    Raises
-    ------
-    StorageError
-        When the file cannot be written.
-    """
-    units = units or {}
-    columns = []
-    for series in table:
-        is_text = series.dtype == pl.String
-        values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
-        kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
-        columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
-    hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
-    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))

@@ -24,9 +24,11 @@ __all__ = [
     "physical_cards",
     "read_grid",
     "read_image",
+    "read_labels",
     "read_mask",
     "write_image",
     "write_image_rows",
+    "write_images",
     "write_with_data",
 ]
 
@@ -156,6 +158,32 @@ def physical_cards(path: str | Path) -> dict[str, Any]:
         return next((cards for cards in found if cards), {})
 
 
+def read_labels(path: str | Path) -> tuple[NDArray[np.int32], Grid]:
+    """Read a segmentation: the first two-dimensional image of a file, whose values are labels, and its grid.
+
+    Parameters
+    ----------
+    path : path-like
+        FITS file, such as `det_seg.fits`.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When the file is missing, unreadable, or holds no two-dimensional image of whole numbers from 0 on.
+    InvalidInputError
+        When that has no celestial WCS.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        hdu, grid = grid_of(hdus, path)
+        data = np.asarray(hdu.data)
+        labels = data.astype(np.int32)
+        if not np.array_equal(labels, data) or labels.min() < 0:
+            msg = f"{path}: is no segmentation, its values must be whole numbers from 0 on"
+            raise FormatError(msg)
+        return labels, grid
+
+
 def read_mask(path: str | Path) -> NDArray[np.bool_]:
     """Return the mask in a file: pixels of its first two-dimensional image that are not 0.
 
@@ -207,6 +235,38 @@ def write_image(
         hdu.header.update(fits_cards(wcs))
     hdu.header.update(dict(keywords or {}))
     write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), path)
+
+
+def write_images(
+    images: Iterable[tuple[str, NDArray[np.generic], WCS | None]],
+    path: str | Path,
+    *,
+    keywords: Mapping[str, Any] | None = None,
+) -> None:
+    """Write several images as the extensions of one FITS file.
+
+    Parameters
+    ----------
+    images : iterable of (str, ndarray, astropy.wcs.WCS)
+        Name of the extension, the image, and its coordinates, if it has any.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    keywords : mapping, optional
+        Keywords of the primary header.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    hdus = fits.HDUList([fits.PrimaryHDU()])
+    hdus[0].header.update(dict(keywords or {}))
+    for name, data, wcs in images:
+        hdu = fits.ImageHDU(data, name=name)
+        if wcs is not None:
+            hdu.header.update(fits_cards(wcs))
+        hdus.append(hdu)
+    write_whole(hdus, Path(path))
 
 
 def write_image_rows(

@@ -26,6 +26,12 @@ from skymere.lake.garbage import Garbage
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
 from skymere.lake.migrations import migration
+from skymere.lake.profile_edits import (
+    add_profile_edit,
+    profile_edit_rows,
+    retract_profile_edits,
+    stored_profile_edits,
+)
 from skymere.lake.provenance import Provenance
 from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
@@ -65,6 +71,7 @@ __all__ = [
     "Tile",
     "TileSet",
     "Tiles",
+    "add_profile_edit",
     "add_regions",
     "around",
     "examine",
@@ -75,18 +82,21 @@ __all__ = [
     "outcome_rows",
     "polygons_overlap",
     "products",
+    "profile_edit_rows",
     "pyramid",
     "quantise",
     "region_rows",
     "regions_from_rows",
     "replay_outcomes",
     "retract_edits",
+    "retract_profile_edits",
     "round_weights",
     "rows_from_astropy",
     "run_id",
     "separation",
     "spectra_of",
     "stored_edits",
+    "stored_profile_edits",
     "table_dtypes",
     "write_ragged",
     "write_whole",

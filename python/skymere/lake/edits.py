@@ -4,16 +4,15 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import polars as pl
 
 from skymere.datamodels import SegmentationMap
-from skymere.errors import ConflictError, InvalidInputError, NoDataError, NotFoundError
+from skymere.errors import InvalidInputError, NoDataError, NotFoundError
+from skymere.lake.changes import Retraction, change_rows, check_words, tiles_of_edits
 from skymere.lake.forms import table_dtypes
 from skymere.lake.sky import around
 from skymere.regions import Region, region_from_numbers, to_sky
@@ -44,7 +43,6 @@ REPLAYED: Mapping[str, EditKind] = {
     "bad": "mask",
 }
 ROLES = (*REPLAYED, "mask_border", "mask_border_more", "mask_all", "sim")
-_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +116,7 @@ def add_regions(
     if role not in ROLES:
         msg = f"role: {role!r} is not allowed, it must be one of {list(ROLES)}"
         raise InvalidInputError(msg)
-    _check_words(author=author, reason=reason)
+    check_words(author=author, reason=reason)
     by_tile: dict[str, list[Edit]] = {}
     for group in groups:
         home, regions = _at_home(lake, group, tile)
@@ -127,7 +125,7 @@ def add_regions(
         by_tile.setdefault(home, []).append(edit)
     words = {"role": role, "band": band, "author": author, "reason": reason}
     plans = {home: _planned(lake, home, edits, role, is_strict=is_strict) for home, edits in by_tile.items()}
-    added = [_publish(lake, home, _Addition(plans[home], words)) for home in by_tile]
+    added = [change_rows(lake, "region", home, _Addition(plans[home], words), region_rows) for home in by_tile]
     return pl.concat(added) if added else region_rows(lake).head(0)
 
 
@@ -155,21 +153,10 @@ def retract_edits(lake: "Lake", edit_ids: Sequence[str], *, author: str, reason:
     InvalidInputError
         When author or reason are empty, or the lake was opened at a release.
     """
-    _check_words(author=author, reason=reason)
-    rows = region_rows(lake)
-    live = rows.filter(~pl.col("is_retracted"))
-    for name in edit_ids:
-        if live.filter(pl.col("edit_id") == name).is_empty():
-            gone = not rows.filter(pl.col("edit_id") == name).is_empty()
-            why = "was taken back before" if gone else "is not in the lake"
-            msg = f"edit_id: {name!r} {why}; there are {live['edit_id'].unique(maintain_order=True).to_list()}"
-            raise NotFoundError(msg)
-    mine = live.filter(pl.col("edit_id").is_in(list(edit_ids)))
-    done = [
-        _publish(lake, tile, _Retraction(tuple(edit_ids), author, reason))
-        for tile in mine["tile"].unique(maintain_order=True)
-    ]
-    return pl.concat(done)
+    check_words(author=author, reason=reason)
+    tiles = tiles_of_edits(region_rows(lake), edit_ids)
+    change = Retraction(tuple(edit_ids), author, reason)
+    return pl.concat([change_rows(lake, "region", tile, change, region_rows) for tile in tiles])
 
 
 def region_rows(lake: "Lake", tile: str | None = None) -> pl.DataFrame:
@@ -344,63 +331,6 @@ class _Addition:
         return pl.concat([old.select(list(wanted)), new]), new
 
 
-@dataclass(frozen=True)
-class _Retraction:
-    """Rows of a tile that say that they were taken back."""
-
-    edit_ids: tuple[str, ...]
-    author: str
-    reason: str
-
-    def params(self) -> dict[str, Any]:
-        return {"retracted": list(self.edit_ids), "author": self.author, "reason": self.reason}
-
-    def change(self, old: pl.DataFrame, run_id: str, now: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return all rows of the tile, and those that have changed."""
-        mine = pl.col("edit_id").is_in(list(self.edit_ids)) & ~pl.col("is_retracted")
-        words = {
-            "is_retracted": pl.lit(value=True),
-            "retracted_by": pl.lit(self.author),
-            "retracted": pl.lit(now),
-            "retracted_why": pl.lit(self.reason),
-            "changed_run": pl.lit(run_id),
-        }
-        changed = old.with_columns(
-            pl.when(mine).then(value).otherwise(pl.col(name)).alias(name) for name, value in words.items()
-        )
-        return changed, changed.filter(old.select(mine.alias("mine"))["mine"])
-
-
-def _publish(lake: "Lake", tile: str, change: _Addition | _Retraction) -> pl.DataFrame:
-    """Change the rows of a tile; returns those that changed. When somebody else was quicker, it is done again."""
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(ConflictError):
-            return _publish_once(lake, tile, change)
-    return _publish_once(lake, tile, change)
-
-
-def _publish_once(lake: "Lake", tile: str, change: _Addition | _Retraction) -> pl.DataFrame:
-    live = lake.live_runs("region").get(tile)
-    inputs = [] if live is None else [{"uri": f"region/{tile}", "run": live}]
-    with lake.run(stage="edit", tile=tile, product="region", inputs=inputs, params=change.params()) as run:
-        old = region_rows(lake, tile)
-        if run.live != live or set(old["run_id"]) - {live}:
-            msg = f"region: somebody changed tile {tile!r} at the same time; try again"
-            raise ConflictError(msg)
-        everything, changed = change.change(old, run.id, _after(old))
-        run.publish(everything.drop("tile", "run_id", strict=False))
-        return changed.with_columns(tile=pl.lit(tile), run_id=pl.lit(run.id)).select(list(table_dtypes("region")))
-
-
-def _after(old: pl.DataFrame) -> str:
-    """Return now, or just after the last change: the order of changes is that of their times."""
-    now = datetime.now(UTC)
-    times = [text for name in ("created", "retracted") for text in old[name].to_list() if text]
-    with suppress(ValueError):
-        now = max([now, *(datetime.fromisoformat(text) + timedelta(milliseconds=1) for text in times)])
-    return now.isoformat(timespec="milliseconds")
-
-
 def _planned(
     lake: "Lake", tile: str, edits: Sequence[Edit], role: str, *, is_strict: bool
 ) -> list[tuple[Edit, dict[str, Any]]]:
@@ -474,10 +404,3 @@ def _reaching(lake: "Lake", tile: str, edits: Sequence[StoredEdit]) -> list[Stor
     blank = SegmentationMap(labels=np.zeros(grid.shape, np.int32), grid=grid)
     _, outcomes = apply_edits(blank, [stored.edit for stored in edits])
     return [stored for stored, outcome in zip(edits, outcomes, strict=True) if outcome.status != "outside"]
-
-
-def _check_words(**words: str) -> None:
-    for name, word in words.items():
-        if not word.strip():
-            msg = f"{name}: is empty; an edit says who made it and why"
-            raise InvalidInputError(msg)

@@ -1,5 +1,13 @@
 """From exposures to a released lake: plan, stages and the runner that joins them."""
 
+from skymere.pipeline.band_images import (
+    BandImage,
+    BandRegions,
+    image_to_measure,
+    read_band_image,
+    read_band_table,
+    regions_beside,
+)
 from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
 from skymere.pipeline.plan import Plan, read_plan
@@ -8,14 +16,20 @@ from skymere.pipeline.runner import RunReport, StageReport, run_plan
 
 __all__ = [
     "PROPOSED_ROLES",
+    "BandImage",
+    "BandRegions",
     "DemoReport",
     "Event",
     "Plan",
     "Proposal",
     "RunReport",
     "StageReport",
+    "image_to_measure",
     "propose_regions",
+    "read_band_image",
+    "read_band_table",
     "read_plan",
+    "regions_beside",
     "run_demo",
     "run_plan",
 ]

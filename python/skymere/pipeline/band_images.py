@@ -97,7 +97,8 @@ class BandImage:
 
     def below(self, folder: Path) -> "BandImage":
         """Return the same with files whose paths start at a folder."""
-        return replace(self, **{name: str(folder / file) for name, file in self.files().items()})
+        placed: dict[str, Any] = {name: str(folder / file) for name, file in self.files().items()}
+        return replace(self, **placed)
 
     def files(self) -> dict[str, str]:
         """Return the files that are named, by parameter."""
@@ -227,7 +228,9 @@ def regions_beside(image: BandImage) -> dict[str, list[Path]]:
         "large_scale": ["mask_all.reg"],
         "blank": [f"{name}-sim.reg"],
     }
-    found = {key: [path.with_name(one) for one in names if path.with_name(one).is_file()] for key, names in wanted.items()}
+    found = {
+        key: [path.with_name(one) for one in names if path.with_name(one).is_file()] for key, names in wanted.items()
+    }
     return found | {"border": found["border"][:1]}
 
 
@@ -250,9 +253,7 @@ def read_band_image(
     """
     known = image.zero_point_ab if np.isfinite(image.zero_point_ab) else None
     path = Path(image.image)
-    mosaic = read_band(
-        path, weight=image.weight or None, rms=image.rms or None, band=image.band, zero_point_ab=known
-    )
+    mosaic = read_band(path, weight=image.weight or None, rms=image.rms or None, band=image.band, zero_point_ab=known)
     psf = read_psf(
         Path(image.psf),
         extension=image.psf_extension,
@@ -343,7 +344,7 @@ def _error(
     else:
         sky = estimate_background(data, mask=hidden, params=BackgroundParams())
         with np.errstate(divide="ignore"):
-            error = 1 / np.sqrt(mosaic.weight)
+            error = np.float32(1) / np.sqrt(mosaic.weight)
         if not image.rms:
-            error = error * np.float32(np.median((sky.rms / error)[~mask]))
+            error = np.asarray(error * np.float32(np.median((sky.rms / error)[~mask])), np.float32)
     return np.where(mask | ~np.isfinite(error), np.float32(np.inf), error).astype(np.float32)

@@ -197,7 +197,7 @@ def _write_arrays(run: Run, one: BandFluxes, found: ForcedPhotometry, grid: Grid
     run.write(f"{band}/residual", found.residual, unit=rows["image_unit"][0] if rows.height else "")
     picked = rows["band_row"].to_numpy()
     neighbours, values, edges = _pairs(found, picked)
-    renamed = dict(zip(found.table["source_id"].to_list(), _names(found, one), strict=True))
+    renamed = dict(zip(found.table["source_id"].to_list(), _names(found), strict=True))
     run.write(f"{band}/source_id", rows["source_id"].to_numpy())
     run.write(f"{band}/covariance", values)
     run.write(f"{band}/neighbour", np.array([renamed[i] for i in neighbours.tolist()], np.int64))
@@ -208,10 +208,10 @@ def _write_arrays(run: Run, one: BandFluxes, found: ForcedPhotometry, grid: Grid
         run.write(f"{band}/noise_position", found.noise_positions)
 
 
-def _names(found: ForcedPhotometry, one: BandFluxes) -> list[int]:
+def _names(found: ForcedPhotometry) -> list[int]:
     """Return the identifiers in the lake of all sources of a band; those of other tiles keep theirs."""
     new = found.table["is_added"].to_numpy()
-    return np.where(new, -np.cumsum(new), found.table["source_id"].to_numpy()).tolist()
+    return [int(i) for i in np.where(new, -np.cumsum(new), found.table["source_id"].to_numpy())]
 
 
 def _pairs(

@@ -5,6 +5,7 @@ from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.deep_field import DeepField, DeepFieldParams, draw_deep_field
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
 from skymere.testing.limits import shift_limit
+from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
 from skymere.testing.survey import SurveyParams, simulate_survey
@@ -17,6 +18,7 @@ __all__ = [
     "CameraParams",
     "DeepField",
     "DeepFieldParams",
+    "LowResolutionParams",
     "Pointing",
     "SceneParams",
     "SurveyParams",
@@ -24,6 +26,7 @@ __all__ = [
     "dithers",
     "draw_deep_field",
     "draw_scene",
+    "low_resolution_fluxes",
     "match_sources",
     "render_exposure",
     "score_cosmic_rays",
@@ -31,6 +34,7 @@ __all__ = [
     "score_sources",
     "shift_limit",
     "simulate_acs",
+    "simulate_low_resolution",
     "simulate_survey",
     "true_aperture_fluxes",
 ]

@@ -2,6 +2,7 @@
 
 from skymere.viewer.alignment import plot_alignment, plot_offsets
 from skymere.viewer.detection import label_colours, plot_background, plot_labels, plot_purity
+from skymere.viewer.photometry import plot_models, plot_photometry
 from skymere.viewer.pictures import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 from skymere.viewer.quality import plot_comparison, plot_quality
 from skymere.viewer.spectra import plot_spectra
@@ -14,8 +15,10 @@ __all__ = [
     "plot_comparison",
     "plot_labels",
     "plot_mask",
+    "plot_models",
     "plot_number_counts",
     "plot_offsets",
+    "plot_photometry",
     "plot_purity",
     "plot_quality",
     "plot_rgb",

@@ -1,6 +1,17 @@
 """The stages, one verb per file, in the order in which they run."""
 
-from skymere.pipeline.stages import cutouts, detect, ingest, measure, mosaic, outliers, photometry, profiles, psf, release
+from skymere.pipeline.stages import (
+    cutouts,
+    detect,
+    ingest,
+    measure,
+    mosaic,
+    outliers,
+    photometry,
+    profiles,
+    psf,
+    release,
+)
 from skymere.pipeline.task import Stage
 
 __all__ = ["STAGES"]

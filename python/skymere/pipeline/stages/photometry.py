@@ -70,7 +70,7 @@ def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digest
 
 
 def _named(image: BandImage) -> dict[str, Any]:
-    """Return the parameters of an image with the names of its files alone: the same files elsewhere are the same work."""
+    """Return the parameters of an image; its files by name alone, since the same ones elsewhere are the same work."""
     params: dict[str, Any] = as_params(image)
     return params | {name: Path(file).name for name, file in image.files().items()}
 
@@ -102,9 +102,7 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
     models = models_for(lake, mosaic.grid, plan.profiles.band)
     modelled = labels_on_grid(load_segmentation(lake, tile), mosaic.grid) > 0
     measured, params = image_to_measure(mosaic, image, regions, modelled=modelled)
-    found = forced_photometry(
-        measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, params=params
-    )
+    found = forced_photometry(measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, params=params)
     return band_fluxes(
         found,
         models,

@@ -1,0 +1,85 @@
+"""Tables of sources in files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from astropy.io import fits
+
+from skymere.errors import FormatError, NotFoundError
+from skymere.io._open import open_fits, write_whole
+
+__all__ = ["read_table", "write_table"]
+
+
+def read_table(path: str | Path) -> pl.DataFrame:
+    """Read a table from a Parquet, CSV or FITS file.
+
+    Parameters
+    ----------
+    path : path-like
+        The kind of the file is said by its ending; of a FITS file the first table is read, its columns of arrays are
+        left out.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    FormatError
+        When it holds no table.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg)
+    try:
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        if path.suffix in (".csv", ".txt"):
+            return pl.read_csv(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        msg = f"{path}: cannot be read as a table: {error}"
+        raise FormatError(msg) from error
+    with open_fits(path) as hdus:
+        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU)]
+        if not tables:
+            msg = f"{path}: holds no table"
+            raise FormatError(msg)
+        data = tables[0].data
+        columns = {name: np.asarray(data[name]) for name in data.names}
+    return pl.DataFrame(
+        {
+            name: values.astype(str) if values.dtype.kind in "SU" else values.astype(values.dtype.newbyteorder("="))
+            for name, values in columns.items()
+            if values.ndim == 1
+        }
+    )
+
+
+def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:
+    """Write a data frame as a FITS table.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        Numbers, booleans and texts; null numbers become NaN.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    units : mapping of str to str, optional
+        FITS units of columns.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be written.
+    """
+    units = units or {}
+    columns = []
+    for series in table:
+        is_text = series.dtype == pl.String
+        values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
+        kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
+        columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
+    hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
+    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))
