@@ -43,5 +43,6 @@ def demo(
     for band, table in report.sources.items():
         print_frame(table, f"Recovered against true, {band} (AUTO fluxes, bins of true magnitude)")
     print_frame(report.apertures, "The same for the larger aperture in the reddest band, against the light within it")
+    print_frame(report.fluxes, "Forced fluxes of the image of low resolution, with the profiles' shapes")
     print_frame(report.cosmic_rays, "Cosmic-ray pixels found")
     console.print(f"Everything is in {report.folder} ({time.monotonic() - start:.0f} s)", soft_wrap=True)

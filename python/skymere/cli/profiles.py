@@ -64,6 +64,7 @@ def profiles(
     from skymere.lake import write_whole
     from skymere.pipeline import BandImage, image_to_measure, read_band_image, regions_beside
     from skymere.profiles import SceneParams, fit_scene, profiles_on_sky
+    from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
     from skymere.viewer import plot_models
 
     settings, rows = resolve_params(SceneParams, _given(params, set_, {}))
@@ -88,6 +89,9 @@ def profiles(
     labels, grid = read_labels(seg)
     if labels.shape != mosaic.shape:
         msg = f"--seg: {seg}: shape {labels.shape} is not allowed, {image} has {mosaic.shape}"
+        raise InvalidInputError(msg)
+    if distance_pix(grid, mosaic.grid) > SAME_GRID_PIX:
+        msg = f"--seg: {seg}: its pixels do not lie on those of {image}"
         raise InvalidInputError(msg)
     measured, _ = image_to_measure(mosaic, given, regions, modelled=labels > 0)
     if "min_half_pix" not in _given(params, set_, {}):

@@ -338,13 +338,13 @@ def _error(
 ) -> NDArray[np.float32]:
     """Return the errors of an image, infinite where it is masked."""
     if image.noise_rms:
-        error = np.full(mosaic.shape, image.noise_rms, np.float32)
-    elif np.isfinite(mosaic.variance[~mask]).any():
+        return np.where(mask, np.float32(np.inf), np.float32(image.noise_rms))
+    if np.isfinite(mosaic.variance[~mask]).any():
         error = np.sqrt(mosaic.variance)
     else:
-        sky = estimate_background(data, mask=hidden, params=BackgroundParams())
         with np.errstate(divide="ignore"):
             error = np.float32(1) / np.sqrt(mosaic.weight)
         if not image.rms:
-            error = np.asarray(error * np.float32(np.median((sky.rms / error)[~mask])), np.float32)
+            sky = estimate_background(data, mask=hidden, params=BackgroundParams())
+            error = error * np.float32(np.median((sky.rms / error)[~mask]))
     return np.where(mask | ~np.isfinite(error), np.float32(np.inf), error).astype(np.float32)

@@ -19,10 +19,13 @@ from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.products import falls_on, flagged_exposures, load_mosaics
 from skymere.pipeline.runner import RunReport, run_plan
 from skymere.testing import (
+    LowResolutionParams,
     SurveyParams,
+    low_resolution_fluxes,
     score_cosmic_rays,
     score_detections,
     score_sources,
+    simulate_low_resolution,
     simulate_survey,
     true_aperture_fluxes,
 )
@@ -50,6 +53,18 @@ source = "stars"
 
 [profiles]
 band = "f160w"
+
+[photometry]
+bands = ["f105w", "f125w"]
+
+[[photometry.images]]
+band = "irac1"
+image = "images/irac1.fits"
+psf = "images/irac1_psf.fits"
+photometry.shift.method = "joint"
+photometry.noise.n_positions = 20
+photometry.has_shape_errors = true
+photometry.unmodelled_sigma = 5.0
 
 [release]
 name = "DR1"
@@ -97,6 +112,8 @@ class DemoReport:
         Recovered against true total fluxes, for each band.
     apertures : polars.DataFrame
         The larger aperture's fluxes in the reddest band against the true light within it.
+    fluxes : polars.DataFrame
+        Forced fluxes of the image of low resolution against the true ones.
     cosmic_rays : polars.DataFrame
         Completeness and false alarms of each band.
     """
@@ -107,6 +124,7 @@ class DemoReport:
     detections: pl.DataFrame
     sources: dict[str, pl.DataFrame]
     apertures: pl.DataFrame
+    fluxes: pl.DataFrame
     cosmic_rays: pl.DataFrame
 
 
@@ -144,12 +162,14 @@ def run_demo(
     tell(Event(name="stage_started", stage="simulate", total=n_exposures))
     start = time.monotonic()
     simulate_survey(folder, params=params)
+    truth = pl.read_parquet(folder / "truth" / "sources.parquet")
+    low = LowResolutionParams()
+    simulate_low_resolution(truth, folder / "images", ra=params.ra, dec=params.dec, params=low, seed=params.seed)
     seconds = time.monotonic() - start
     tell(Event(name="stage_done", stage="simulate", done=n_exposures, total=n_exposures, seconds=seconds))
     plan = read_plan(folder / "plan.toml")
     report = run_plan(plan, observer=observer)
     lake = Lake.open(folder / "lake", release=plan.release.name)
-    truth = pl.read_parquet(folder / "truth" / "sources.parquet")
     draw_pictures(plan, lake, redraw=True, truth=truth)
     sources = lake.table("source").collect()
     inside = _covered(lake, plan.tile.name, truth)
@@ -160,6 +180,7 @@ def run_demo(
         detections=pl.DataFrame([score_detections(truth, sources)]),
         sources={band: score_sources(inside, sources, band=band) for band in params.bands},
         apertures=_score_apertures(inside, sources, plan, params),
+        fluxes=_score_fluxes(inside, sources, lake, low),
         cosmic_rays=_score_cosmic_rays(folder, lake, params.bands),
     )
 
@@ -185,7 +206,7 @@ def _covered(lake: Lake, tile: str, truth: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
-    """Ask the three questions of the README."""
+    """Ask the questions of the README."""
     red, blue = params.bands[-1], params.bands[0]
     source = lake.table("source")
     colour = -2.5 * (pl.col(f"flux_auto_{blue}") / pl.col(f"flux_auto_{red}")).log10()
@@ -223,6 +244,19 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
                 .head(5)
             ),
         ),
+        (
+            f"Compact in {red}, and what the blurred image of low resolution says of them",
+            'profile.filter(sersic_index > 2.5, flux > 10 sigma).join(lake.table("flux"), on="source_id")',
+            lambda: (
+                lake.table("profile")
+                .filter(pl.col("is_best"), pl.col("sersic_index") > 2.5, pl.col("flux") > 10 * pl.col("flux_err"))
+                .select("source_id", "r_eff", "sersic_index")
+                .join(lake.table("flux").filter(pl.col("band") == "irac1"), on="source_id")
+                .select("source_id", "r_eff", "sersic_index", "flux", "flux_err", "err_sim", "n_sim")
+                .sort("flux", descending=True, nulls_last=True)
+                .head(5)
+            ),
+        ),
     ]
     queries = []
     for question, code, make in asked:
@@ -250,6 +284,17 @@ def _score_apertures(truth: pl.DataFrame, sources: pl.DataFrame, plan: Plan, par
         flux=f"flux_aper{len(diameters)}",
         true_flux="flux_aper",
     )
+
+
+def _score_fluxes(truth: pl.DataFrame, sources: pl.DataFrame, lake: Lake, params: LowResolutionParams) -> pl.DataFrame:
+    """Compare the forced fluxes of the image of low resolution with the true ones, of whole sources."""
+    flux = lake.table("flux").filter(pl.col("band") == params.band, pl.col("status") == "ok")
+    columns = {"flux": f"flux_model_{params.band}", "flux_err": f"flux_model_err_{params.band}"}
+    measured = sources.join(flux.select("source_id", *columns).rename(columns).collect(), on="source_id")
+    true = low_resolution_fluxes(truth, params)
+    band = params.band
+    known = truth.with_columns(pl.Series(f"flux_{band}", true), pl.Series(f"mag_{band}", 23.9 - 2.5 * np.log10(true)))
+    return score_sources(known, measured, band=band, flux="flux_model", true_flux="flux")
 
 
 def _score_cosmic_rays(folder: Path, lake: Lake, bands: tuple[str, ...]) -> pl.DataFrame:

@@ -8,6 +8,8 @@ import polars as pl
 from skymere.datamodels import FLAG_BITS
 from skymere.io import write_mosaic
 from skymere.lake import Lake
+from skymere.pipeline.band_images import image_to_measure
+from skymere.pipeline.band_input import band_input
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     falls_on,
@@ -16,7 +18,15 @@ from skymere.pipeline.products import (
     load_segmentation,
     tiles_with_mosaics,
 )
-from skymere.viewer import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
+from skymere.viewer import (
+    plot_mask,
+    plot_models,
+    plot_number_counts,
+    plot_photometry,
+    plot_rgb,
+    plot_sheet,
+    plot_weight,
+)
 
 __all__ = ["draw_pictures"]
 
@@ -64,6 +74,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
             truth=None if truth is None else truth.filter(falls_on(mosaics[0].covered, mosaics[0].grid, truth)),
         )
         drawn += paths.values()
+        drawn += _draw_models(plan, lake, tile, folder)
         if plan.mosaic.write_fits:
             for mosaic in mosaics:
                 drawn.append(folder / f"{tile}_{mosaic.band}_drz.fits")
@@ -85,3 +96,39 @@ def _draw_cutouts(lake: Lake, tile: str, bands: list[str], path: Path) -> None:
         captions.append(f"{23.9 - 2.5 * np.log10(flux):.2f} mag" if flux and flux > 0 else "no flux")
     images = [[stamps[band, "sci"][i] for band in bands] for i in range(ids.height)]
     plot_sheet(images, captions, path)
+
+
+def _draw_models(plan: Plan, lake: Lake, tile: str, folder: Path) -> list[Path]:
+    """Draw the mosaic that profiles were fitted to, and a page for each band with fluxes."""
+    drawn = []
+    if tile in lake.live_runs("profile"):
+        arrays, band = lake.arrays("profile", tile), plan.profiles.band
+        if f"{band}/model" in arrays:
+            model, residual = (arrays[f"{band}/{name}"][...] for name in ("model", "residual"))
+            path = folder / f"{tile}_profiles.png"
+            drawn.append(plot_models(model + residual, residual, path, title=f"{tile}: {band}"))
+    if tile not in lake.live_runs("flux"):
+        return drawn
+    arrays = lake.arrays("flux", tile)
+    rows = lake.table("flux").filter(pl.col("tile") == tile).collect()
+    for image in plan.band_images():
+        if f"{image.band}/residual" not in arrays:
+            continue
+        mosaic, _, regions = band_input(plan, lake, tile, image)
+        seen, params = image_to_measure(mosaic, image, regions)
+        used = np.isfinite(np.asarray(seen.error)) & np.isfinite(np.asarray(seen.data))
+        known = f"{image.band}/noise_position" in arrays
+        places = arrays[f"{image.band}/noise_position"][...] if known else np.zeros((0, 2))
+        drawn.append(
+            plot_photometry(
+                np.where(used, np.asarray(seen.data), np.float32(np.nan)),
+                np.where(used, arrays[f"{image.band}/residual"][...], np.float32(np.nan)),
+                rows.filter(pl.col("band") == image.band),
+                folder / f"{tile}_{image.band}_fluxes.png",
+                error=np.asarray(seen.error),
+                noise_places=np.stack(mosaic.grid.pixels(*places.T), axis=-1),
+                noise_radius_pix=(params.noise.radius_arcsec or 0.0) / mosaic.grid.scale_arcsec,
+                title=f"{tile}: {image.band}",
+            )
+        )
+    return drawn

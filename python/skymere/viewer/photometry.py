@@ -102,6 +102,9 @@ def plot_photometry(
 
 
 def _show(axes: Any, pixels: NDArray[np.float32], noise: float) -> None:
+    """Draw an image, its sky dark grey wherever that lies."""
+    known = pixels[np.isfinite(pixels)]
+    pixels = pixels - (np.median(known) if known.size else 0.0)
     low, high = (value * noise for value in _RANGE)
     axes.imshow(pixels, origin="lower", cmap="gray", vmin=low, vmax=high, interpolation="nearest")
 

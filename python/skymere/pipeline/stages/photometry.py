@@ -6,27 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic, StoredMosaic
 from skymere.errors import InvalidInputError, SkymereError
 from skymere.io import file_digest
-from skymere.lake import Lake, Run, region_rows, regions_from_rows
+from skymere.lake import Lake, Run
 from skymere.photometry import forced_photometry
-from skymere.pipeline.band_images import BandImage, BandRegions, image_to_measure, read_band_image
+from skymere.pipeline.band_images import BandImage, image_to_measure
+from skymere.pipeline.band_input import band_input
 from skymere.pipeline.fluxes import BandFluxes, band_fluxes, failed_band, models_for, write_fluxes
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_mosaics, load_psf, load_segmentation, mosaic_rows
+from skymere.pipeline.products import load_segmentation
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.psf import Psf, PsfGrid
 from skymere.segmentation import labels_on_grid
-from skymere.wcs import Grid
 
 __all__ = ["STAGE"]
-
-# What regions of the lake are for.
-_ROLES = {"bad": "bad", "border": "mask_border", "large_scale": "mask_all", "blank": "sim"}
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -95,7 +88,7 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
     SkymereError
         When it cannot be measured at all.
     """
-    mosaic, psf, regions = _band(plan, lake, tile, image)
+    mosaic, psf, regions = band_input(plan, lake, tile, image)
     if not np.isfinite(mosaic.zero_point_ab):
         msg = f"band {image.band!r} has no zero point, which the lake's uJy need; give zero_point_ab"
         raise InvalidInputError(msg)
@@ -111,66 +104,6 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
         grid=mosaic.grid,
         image_unit=mosaic.unit,
         zero_point_ab=mosaic.zero_point_ab,
-    )
-
-
-def _band(plan: Plan, lake: Lake, tile: str, image: BandImage) -> tuple[Mosaic, Psf | PsfGrid, BandRegions]:
-    """Return a band's pixels around the tile, its PSF and the regions that people drew on it."""
-    drawn = _regions(lake, tile, image)
-    if not image.image:
-        have = mosaic_rows(lake, tile)["band"].to_list()
-        if image.band not in have:
-            msg = f"photometry: {image.band!r} has no mosaic in tile {tile}, it must be one of {have}, or have an image"
-            raise InvalidInputError(msg)
-        (mosaic,) = load_mosaics(lake, tile, [image.band])
-        psf, _ = load_psf(lake, tile, image.band)
-        return mosaic, psf, drawn
-    whole, one_psf, beside = read_band_image(image)
-    both = {name: (*getattr(beside, name), *getattr(drawn, name)) for name in _ROLES}
-    rows, columns = _around(lake.tiles[tile].grid, whole.grid, plan.photometry.margin_arcsec)
-    return StoredMosaic.of(whole).window(rows, columns), one_psf, BandRegions(**both)
-
-
-def _around(tile: Grid, image: Grid, margin_arcsec: float) -> tuple[slice, slice]:
-    """Return the window of an image that holds a tile and a margin around it.
-
-    Raises
-    ------
-    InvalidInputError
-        When the tile does not lie on the image.
-    """
-    x, y = image.pixels(*_edge(tile))
-    margin = margin_arcsec / image.scale_arcsec
-    window = []
-    for values, n in ((y, image.shape[0]), (x, image.shape[1])):
-        first, last = max(0, int(np.floor(values.min() - margin))), min(n, int(np.ceil(values.max() + margin)) + 1)
-        if first >= last:
-            msg = "image: it does not cover the tile"
-            raise InvalidInputError(msg)
-        window.append(slice(first, last))
-    return window[0], window[1]
-
-
-def _edge(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return places along the edge of a grid."""
-    ny, nx = grid.shape
-    along = np.linspace(0.0, 1.0, 33)
-    x = np.concatenate([along * (nx - 1), along * (nx - 1), np.zeros(33), np.full(33, nx - 1.0)])
-    y = np.concatenate([np.zeros(33), np.full(33, ny - 1.0), along * (ny - 1), along * (ny - 1)])
-    return grid.sky(x, y)
-
-
-def _regions(lake: Lake, tile: str, image: BandImage) -> BandRegions:
-    """Return the regions of the lake for a band."""
-    rows = region_rows(lake)
-    rows = rows.filter(
-        ~pl.col("is_retracted"),
-        pl.col("tile").is_in([tile, *lake.tiles.neighbours(tile)]),
-        pl.col("band").is_in(["", image.band]),
-    )
-    roles = _ROLES | ({"border": "mask_border_more"} if image.has_more_border_masks else {})
-    return BandRegions(
-        **{name: tuple(regions_from_rows(rows.filter(pl.col("role") == role))) for name, role in roles.items()}
     )
 
 

@@ -1,0 +1,221 @@
+"""Profiles of the sources of a run, and their fluxes in other images."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from astropy.io import fits
+
+from skymere.lake import Lake, add_regions
+from skymere.pipeline import RunReport, read_plan, run_plan
+from skymere.pipeline.products import load_mosaics
+from skymere.regions import Circle
+from skymere.testing import LowResolutionParams, low_resolution_fluxes, match_sources, simulate_low_resolution
+
+# The tile is 0.4 arcmin wide.
+LOW = LowResolutionParams(size_pix=90, rms=0.01)
+PLAN = """
+[psf]
+source = "moffat"
+fwhm_arcsec = 0.17
+size_pix = 41
+
+[profiles]
+band = "f160w"
+
+[photometry]
+bands = ["f125w"]
+
+[[photometry.images]]
+band = "irac1"
+image = "images/irac1.fits"
+psf = "images/irac1_psf.fits"
+photometry.shift.method = "joint"
+photometry.noise.n_positions = 6
+photometry.has_shape_errors = true
+
+[release]
+name = "DR2"
+"""
+
+
+def run_again(folder: Path, old: str = "", new: str = "", *, release: str) -> tuple[dict[str, int], RunReport]:
+    """Run a plan after a change of its text; returns the work done by each stage."""
+    plan = folder / "plan.toml"
+    text = plan.read_text().replace('name = "DR2"', f'name = "{release}"')
+    assert old in text
+    plan.write_text(text.replace(old, new))
+    report = run_plan(read_plan(plan))
+    return {stage.name: stage.n_done for stage in report.stages}, report
+
+
+@pytest.fixture(scope="module")
+def measured(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the survey with profiles and fluxes; not to be changed."""
+    folder = tmp_path_factory.mktemp("photometry") / "survey"
+    shutil.copytree(finished, folder)
+    truth = pl.read_parquet(folder / "truth" / "sources.parquet")
+    grid = Lake.open(folder / "lake").tiles["field"].grid
+    ra, dec = (float(v[0]) for v in grid.sky(*(np.array([(n - 1) / 2]) for n in grid.shape[::-1])))
+    simulate_low_resolution(truth, folder / "images", ra=ra, dec=dec, params=LOW)
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text() + PLAN)
+    report = run_plan(read_plan(plan))
+    done = {stage.name: stage.n_done for stage in report.stages}
+    assert (done["profiles"], done["photometry"], done["measure"]) == (1, 1, 0)
+    return folder
+
+
+@pytest.fixture
+def copied(measured: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    folder = tmp_path / "survey"
+    shutil.copytree(measured, folder)
+    return folder
+
+
+def test_every_source_has_a_profile_with_errors_or_a_reason(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    profile, source = lake.table("profile").collect(), lake.table("source").collect()
+    assert set(profile["source_id"]) == set(source["source_id"])
+    assert set(profile["status"]) <= {"ok", "failed"}
+    assert profile.filter(pl.col("status") == "failed")["message"].str.len_chars().min() != 0
+    good = profile.filter(pl.col("status") == "ok")
+    assert good.height > 0.9 * profile.height
+    # The covariances are those of the errors.
+    arrays = lake.arrays("profile", "field")
+    names = arrays.attributes()["parameters"]
+    covariance = arrays["covariance"].rows(good["covariance_row"].to_numpy())
+    for name in ("flux", "sersic_index"):
+        at = names.index(name)
+        error = good[f"{name}_err"].fill_null(0.0).to_numpy()
+        assert np.sqrt(covariance[:, at, at]) == pytest.approx(error, rel=1e-5)
+
+
+def test_profiles_agree_with_the_true_ones(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    truth = pl.read_parquet(measured / "truth" / "sources.parquet").filter(pl.col("kind") == "galaxy")
+    profile = lake.table("profile").filter(pl.col("status") == "ok", pl.col("n_group") == 1).collect()
+    i, j = match_sources(truth, profile)
+    true, found = truth[i], profile[j]
+    good = (found["flux"] / found["flux_err"] > 15).to_numpy()
+    assert good.sum() >= 8
+    # Their noise, and PSFs that change with the phase of the pixels, which one drizzled PSF does not hold.
+    ratio = (found["flux"] / true["flux_f160w"]).to_numpy()[good]
+    assert np.median(ratio) == pytest.approx(1.0, abs=0.03)
+    size = (found["r_eff"] / (true["r_half_arcsec"] / true["axis_ratio"].sqrt())).to_numpy()[good]
+    assert np.median(size) == pytest.approx(1.0, abs=0.08)
+    turn = ((found["pa_sky"] - true["pa_deg"]).to_numpy()[good] + 90.0) % 180.0 - 90.0
+    assert np.abs(turn[true["axis_ratio"].to_numpy()[good] < 0.6]).max(initial=0.0) < 15.0
+
+
+def test_model_and_residual_are_the_mosaic_without_its_background(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    arrays = lake.arrays("profile", "field")
+    both = arrays["f160w/model"][...] + arrays["f160w/residual"][...]
+    assert arrays["f160w/residual"].unit == "uJy"
+    (mosaic,) = load_mosaics(lake, "field", ["f160w"])
+    difference = mosaic.data * np.float32(mosaic.microjansky_per_unit) - both
+    # A background is smooth, and there is little of it.
+    steps = np.abs(np.diff(difference, axis=1))
+    assert np.nanmax(steps) < 1e-3 * np.nanmax(both)
+    assert np.nanmax(np.abs(difference)) < 0.02
+
+
+def test_fluxes_of_a_blurred_rotated_and_shifted_image_are_right(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    rows = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").collect()
+    assert rows["image_unit"].unique().to_list() == ["uJy"]
+    for axis, true in (("east", LOW.shift_arcsec[0]), ("north", LOW.shift_arcsec[1])):
+        assert abs(rows[f"shift_{axis}"][0] - true) < 5 * rows[f"shift_{axis}_err"][0]
+        assert rows[f"shift_{axis}_err"][0] < 0.01
+    truth = pl.read_parquet(measured / "truth" / "sources.parquet")
+    source = lake.table("source").select("source_id", "ra", "dec").collect()
+    placed = rows.drop("ra", "dec").join(source, on="source_id")
+    i, j = match_sources(truth, placed)
+    true, found = low_resolution_fluxes(truth, LOW)[i], placed[j]
+    pull = (found["flux"].to_numpy() - true) / found["flux_err"].to_numpy()
+    assert len(pull) > 25
+    assert abs(np.median(pull)) < 0.6
+    assert 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.5
+    bright = true > 20 * LOW.rms
+    assert np.median(found["flux"].to_numpy()[bright] / true[bright]) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    arrays = lake.arrays("flux", "field")
+    rows = lake.table("flux").filter(pl.col("band") == "irac1").sort("cov_row").collect()
+    assert arrays["irac1/source_id"][...].tolist() == rows["source_id"].to_list()
+    offset = arrays["irac1/covariance_offset"][...]
+    pairs = {}
+    for i, source_id in enumerate(rows["source_id"].to_list()):
+        part = slice(offset[i], offset[i + 1])
+        for other, value in zip(arrays["irac1/neighbour"][part], arrays["irac1/covariance"][part], strict=True):
+            pairs[source_id, int(other)] = value
+    assert pairs
+    assert all(pairs.get((b, a), value) == value for (a, b), value in pairs.items())
+    assert arrays["irac1/noise_position"].ndim == 2
+    assert rows["n_sim"].max() == len(arrays["irac1/noise_position"])
+    assert rows["err_sim_accuracy"].drop_nulls()[0] == pytest.approx((2 * rows["n_sim"].max()) ** -0.5)
+    grid = arrays.grid("irac1/residual")
+    with fits.open(measured / "images" / "irac1.fits") as hdus:
+        image = hdus[1].data
+    assert grid.scale_arcsec == pytest.approx(LOW.scale_arcsec, rel=1e-6)
+    # What is left has no sky and no sources: its scatter is the noise.
+    residual = arrays["irac1/residual"][...]
+    assert residual.shape[0] <= image.shape[0]
+    assert 1.4826 * np.median(np.abs(residual)) == pytest.approx(LOW.rms, rel=0.1)
+
+
+def test_a_second_run_does_nothing(copied: Path) -> None:
+    done, _ = run_again(copied, release="DR2")
+    assert (done["profiles"], done["photometry"]) == (0, 0)
+
+
+def test_a_band_that_cannot_be_measured_says_so_in_its_rows(copied: Path) -> None:
+    (copied / "images" / "irac1_psf.fits").write_bytes(b"no FITS file")
+    done, _ = run_again(copied, release="DR3")
+    assert done["photometry"] == 1
+    rows = Lake.open(copied / "lake").table("flux").collect()
+    failed = rows.filter(pl.col("band") == "irac1")
+    assert failed["status"].unique().to_list() == ["failed"]
+    assert "irac1_psf.fits" in failed["message"][0]
+    assert (rows.filter(pl.col("band") == "f125w")["status"] == "ok").sum() > 25
+
+
+def test_regions_of_the_lake_mask_sources_that_no_model_has(copied: Path) -> None:
+    lake = Lake.open(copied / "lake")
+    before = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").collect()
+    source = lake.table("source").select("source_id", "ra", "dec").collect()
+    target = before.drop("ra", "dec").join(source, on="source_id").sort("flux", descending=True).row(3, named=True)
+    circle = Circle(centre=(target["ra"], target["dec"]), radius=4.0)
+    add_regions(lake, "mask_border", [[circle]], author="Ada", reason="not in the detection image", band="irac1")
+    done, _ = run_again(copied, release="DR3")
+    assert done["photometry"] == 1
+    assert done["profiles"] == 0
+    rows = Lake.open(copied / "lake").table("flux").filter(pl.col("source_id") == target["source_id"])
+    by_band = {row["band"]: row for row in rows.collect().iter_rows(named=True)}
+    assert by_band["f125w"]["status"] == "ok"
+    masked = by_band["irac1"]
+    assert masked["status"] != "ok" or masked["flux_err"] > 3 * target["flux_err"]
+
+
+def test_a_plan_with_photometry_needs_profiles(copied: Path) -> None:
+    with pytest.raises(Exception, match=r"profiles\.band names no band"):
+        run_again(copied, 'band = "f160w"', 'band = ""', release="DR3")
+
+
+def test_a_band_without_a_mosaic_is_named(copied: Path) -> None:
+    with pytest.raises(Exception, match=r"profiles\.band: 'f090w' has no mosaic in tile field.*f125w"):
+        run_again(copied, 'band = "f160w"', 'band = "f090w"', release="DR3")
+
+
+def test_parameters_of_fits_are_stored_with_the_run(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    run = lake.live_run("profile", "field")
+    params = json.loads(lake.table("run").filter(pl.col("run_id") == run).collect()["params"][0])
+    assert params["profiles"]["scene"]["fits"]["sersic_index"] == [0.1, 8.0]
