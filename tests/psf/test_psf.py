@@ -257,7 +257,7 @@ def test_grids_of_a_field_that_changes_smoothly_are_right_to_second_order_betwee
     assert off[0] < 0.03
     assert off[2] < off[0] / 4
     assert off[2] < 2.5e-3
-    assert found.lost == pytest.approx(wanted.lost, rel=0.05)
+    assert found.lost == pytest.approx(wanted.lost, rel=0.1)
 
 
 def test_grids_of_cropped_psfs_say_what_they_lost() -> None:
