@@ -89,6 +89,76 @@ def test_masked_pixels_and_nan_are_made_up_for_and_the_border_is_nothing() -> No
     assert np.isnan(convolve(np.full((5, 5), np.nan), psf)).all()
 
 
+@pytest.mark.parametrize("n_huge", [1, 900])
+@pytest.mark.parametrize("huge", [1e9, 1e15, 1e150])
+def test_huge_errors_leave_those_alone_that_do_not_see_them(n_huge, huge) -> None:
+    """Rounding of the transform of a variance of 1e30 would be 1e14 everywhere."""
+    rng = np.random.default_rng(4)
+    sigma = rng.uniform(0.5, 2.0, (60, 70))
+    kernel = rng.random((7, 9))
+    kernel[0, :3] = 0.0
+    spoilt = sigma.copy()
+    side = int(np.sqrt(n_huge))
+    spoilt[20 : 20 + side, 30 : 30 + side] = huge
+    found = convolve_error(spoilt, kernel)
+    variance = np.zeros(sigma.shape)
+    for i, j in np.ndindex(*kernel.shape):
+        moved = np.zeros(sigma.shape)
+        y, x = i - 3, j - 4
+        rows, columns = slice(max(y, 0), 60 + min(y, 0)), slice(max(x, 0), 70 + min(x, 0))
+        moved[rows, columns] = spoilt[max(-y, 0) : 60 - max(y, 0), max(-x, 0) : 70 - max(x, 0)] ** 2
+        variance += kernel[i, j] ** 2 * moved
+    np.testing.assert_allclose(found, np.sqrt(variance), rtol=1e-6)
+    # Beside the box of the kernel, and in its corner that is 0.
+    assert found[18, 25] < 50
+    assert np.median(found) < 1e3 or n_huge > 1
+
+
+def test_errors_whose_square_is_no_number_are_masked() -> None:
+    sigma = np.ones((30, 30))
+    sigma[15, 15] = 1e200
+    mask = sigma > 1
+    np.testing.assert_array_equal(
+        convolve_error(sigma, np.ones((3, 3))), convolve_error(np.ones((30, 30)), np.ones((3, 3)), mask=mask)
+    )
+
+
+def test_one_huge_value_of_an_image_spoils_only_what_it_reaches() -> None:
+    rng = np.random.default_rng(6)
+    image, kernel = rng.normal(size=(200, 210)), rng.normal(size=(11, 11))
+    wanted = convolve(image, kernel)
+    image[100, 100] = 1e30
+    found = convolve(image, kernel)
+    reached = np.zeros(image.shape, bool)
+    reached[95:106, 95:106] = True
+    np.testing.assert_allclose(found[~reached], wanted[~reached], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found[reached], 1e30 * kernel.ravel(), rtol=1e-12)
+
+
+def test_kernels_with_the_sum_0_are_not_rescaled() -> None:
+    """A Laplacian has no mean that a bad pixel could count as."""
+    laplacian = np.array([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
+    image = np.random.default_rng(3).normal(size=(40, 50))
+    image[20, 30] = np.nan
+    found = convolve(image, laplacian)
+    wanted = fftconvolve(np.nan_to_num(image), laplacian, mode="same")
+    sees = np.zeros(image.shape, bool)
+    sees[19:22, 30] = sees[20, 29:32] = True
+    assert np.isnan(found[sees]).all()
+    np.testing.assert_allclose(found[~sees], wanted[~sees], atol=1e-12)
+    # A kernel of both signs with a sum keeps a flat image flat.
+    sharpened = laplacian.copy()
+    sharpened[1, 1] = 5.0
+    flat = np.full((40, 50), 2.0)
+    flat[20, 30] = np.nan
+    inside = convolve(flat, sharpened)[2:-2, 2:-2]
+    assert np.isnan(inside[18, 28]) or inside[18, 28] == pytest.approx(2.0)
+    np.testing.assert_allclose(np.delete(inside.ravel(), 18 * 46 + 28), 2.0)
+    np.testing.assert_allclose(
+        convolve_error(np.ones((9, 9)), laplacian)[2:-2, 2:-2], np.sqrt((laplacian**2).sum()), rtol=1e-12
+    )
+
+
 def test_errors_of_convolved_noise_are_its_scatter() -> None:
     """64 x 64 pixels x 200 draws: every scatter is good to 5 %, the mean of those inside to 0.5 % (correlated)."""
     rng = np.random.default_rng(5)

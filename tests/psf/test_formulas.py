@@ -109,6 +109,38 @@ def test_mixtures_are_found_again(oversampling) -> None:
     assert fit.max_residual < 1e-5
 
 
+@pytest.mark.parametrize("oversampling", [1, 2, 4])
+@pytest.mark.parametrize("has_pixel", [True, False])
+def test_a_gaussian_is_the_steepest_moffat_and_one_gaussian_of_many(oversampling, has_pixel) -> None:
+    """Both are limits of what is fitted: they are found, and said."""
+    truth = GaussianPsf(fwhm_arcsec=0.2)
+    psf = sample_psf(truth, scale_arcsec=0.05, shape=(61, 61), oversampling=oversampling, has_pixel=has_pixel)
+    moffat = fit_moffat(psf, scale_arcsec=0.05)
+    # A Moffat profile of beta 101 is a Gaussian within 0.3 % of its peak, and narrower by 0.3 %.
+    assert moffat.model.beta == pytest.approx(101.0)
+    assert moffat.model.fwhm_arcsec == pytest.approx(0.2, rel=5e-3)
+    assert moffat.max_residual < 3e-3
+    assert moffat.problems == ("beta: 101 is at its bound, a Gaussian",)
+    for n in (1, 2, 3):
+        fit = fit_gaussian_mixture(psf, n, scale_arcsec=0.05)
+        assert fit.model.fractions == (1.0,)
+        assert fit.model.components[0].fwhm_arcsec == pytest.approx(0.2, rel=1e-5)
+        assert fit.max_residual < 1e-5
+        assert [problem.split(" are ")[0] for problem in fit.problems] == [f"n: 1 of {n} Gaussians"] * (n > 1)
+
+
+def test_fits_within_their_bounds_have_no_problems_and_others_name_them() -> None:
+    psf = sample_psf(MIXTURE, scale_arcsec=SCALE, shape=(61, 61))
+    assert fit_gaussian_mixture(psf, 2, scale_arcsec=SCALE).problems == ()
+    assert fit_moffat(sample_psf(MODELS[0], scale_arcsec=SCALE, shape=(61, 61)), scale_arcsec=SCALE).problems == ()
+    yy, xx = np.indices((61, 61)) - 30.0
+    needle = Psf(data=np.exp(-0.5 * ((xx / 12.0) ** 2 + (yy / 0.8) ** 2)))
+    found = fit_gaussian_mixture(needle, 1, scale_arcsec=1.0)
+    # The bounds of both terms of the ellipticity leave 0.1 along diagonals and 0.2 along the axes.
+    assert found.model.components[0].axis_ratio == pytest.approx(0.1 ** (1 / np.sqrt(2)))
+    assert found.problems == ("axis_ratio: 0.196 is at its bound",)
+
+
 def test_more_gaussians_are_closer_to_a_moffat_and_the_stated_residual_is_that_of_the_drawn_model() -> None:
     psf = sample_psf(MODELS[0], scale_arcsec=SCALE, shape=(61, 61))
     fits = [fit_gaussian_mixture(psf, n, scale_arcsec=SCALE) for n in (1, 2, 3, 4)]
@@ -182,6 +214,8 @@ def test_real_psfs_are_not_quite_formulas(shared_data) -> None:
         ),
         (lambda: fit_moffat(Psf(data=np.zeros((9, 9))), scale_arcsec=1.0), NoDataError, "sum of 0"),
         (lambda: Psf(data=np.ones((3, 3)), lost=1.0), InvalidInputError, "lost: 1.0"),
+        (lambda: Psf(data=np.ones((3, 3)), enclosed=0), InvalidInputError, "enclosed: 0 is not allowed"),
+        (lambda: Psf(data=np.ones((3, 3)), enclosed=np.nan), InvalidInputError, "enclosed: nan is not allowed"),
     ],
 )
 def test_wrong_arguments_are_named(make, error, message: str) -> None:

@@ -1,5 +1,6 @@
 """Kernels from one PSF to another."""
 
+import tracemalloc
 from dataclasses import replace
 
 import galsim
@@ -198,6 +199,57 @@ def test_small_kernels_say_what_they_lost() -> None:
     assert small.data.sum() == pytest.approx(1.0)
     assert small.check.sum < 0.97 < whole.check.sum
     assert small.check.max_residual > 10 * whole.check.max_residual
+
+
+def moffat(fwhm_pix: float, n: int) -> Psf:
+    y, x = np.ogrid[:n, :n]
+    r2 = (x - (n - 1) / 2) ** 2 + (y - (n - 1) / 2) ** 2
+    data = (1 + 4 * (2 ** (1 / 3.0) - 1) * r2 / fwhm_pix**2) ** -3.0
+    return Psf(data=(data / data.sum()).astype(np.float32))
+
+
+def test_memory_is_that_of_the_kernel_and_not_of_the_target() -> None:
+    """Transforms of all of the target took 3 GiB. Its pixels are half as large as those of the sharp band."""
+    fine, coarse = PixelAxes(scale_arcsec=0.02), PixelAxes(scale_arcsec=0.03, pa_deg=20.0)
+    sharp, params = moffat(4.0, 401), MatchParams(size_pix=101)
+    targets = [moffat(12.0, n) for n in (1001, 3001)]
+    found = []
+    for target in targets:
+        tracemalloc.start()
+        found.append(matching_kernel(sharp, target, axes=fine, target_axes=coarse, params=params))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(target.shape, "peak", peak / 2**20, "MiB", found[-1].check)
+        assert peak < 300 * 2**20
+    # PSFs are float32.
+    np.testing.assert_allclose(found[1].data, found[0].data, atol=2e-5 * found[0].data.max())
+    # Nothing was cut off of PSFs this small; wings beyond them are what differs.
+    whole = matching_kernel(moffat(4.0, 401), moffat(12.0, 401), axes=fine, target_axes=coarse, params=params)
+    np.testing.assert_allclose(found[1].data, whole.data, atol=2e-3 * whole.data.max())
+    assert found[1].check.max_residual < 2 * whole.check.max_residual
+    assert found[1].check.sum == pytest.approx(whole.check.sum, abs=2e-3)
+
+
+def test_kernels_of_large_psfs_are_limited_unless_a_size_is_asked_for() -> None:
+    sharp, broad = moffat(4.0, 61), moffat(9.0, 1301)
+    limited = matching_kernel(sharp, broad)
+    assert limited.data.shape == (1023, 1023)
+    assert limited.check.max_residual < 2e-3
+    assert matching_kernel(sharp, broad, params=MatchParams(size_pix=1101)).data.shape == (1101, 1101)
+
+
+@pytest.mark.parametrize(("n", "m"), [(100, 101), (101, 100), (100, 100)])
+def test_even_sides_do_not_move_a_kernel(n, m) -> None:
+    """F27: half a pixel of centroid would be 0.5."""
+    drawn_by = {"scale_arcsec": SCALE}
+    models = MoffatPsf(fwhm_arcsec=0.12, beta=3.5), MoffatPsf(fwhm_arcsec=0.25, beta=3.0)
+    odd = matching_kernel(*(sample_psf(one, shape=(101, 101), **drawn_by) for one in models))
+    even = matching_kernel(*(sample_psf(one, shape=(k, k), **drawn_by) for one, k in zip(models, (n, m), strict=True)))
+    half = [one.data.shape[0] // 2 for one in (odd, even)]
+    cores = [one.data[h - 25 : h + 26, h - 25 : h + 26] for one, h in zip((odd, even), half, strict=True)]
+    np.testing.assert_allclose(cores[1], cores[0], atol=2e-3 * cores[0].max())
+    shape = measure_shape(even.data)
+    assert (shape.x, shape.y) == pytest.approx((half[1], half[1]), abs=1e-3)
 
 
 def test_f200w_of_ceers_becomes_f444w(shared_data) -> None:

@@ -15,10 +15,12 @@ from skymere.psf import (
     Psf,
     PsfGrid,
     build_psf,
+    cropped,
     drizzle_psf,
     measure_shape,
     read_psf_grid,
     render_psf,
+    sample_psf,
     select_stars,
 )
 from skymere.resample import DrizzleParams, drizzle
@@ -230,6 +232,49 @@ def test_grids_are_bilinear_between_nodes_and_constant_outside() -> None:
     assert cut.at(5.0, 10.0).lost == pytest.approx(0.15)
 
 
+@pytest.mark.parametrize("place", [(300.0, 100.0), (40.0, 420.0), (790.0, 180.0)])
+def test_grids_of_a_field_that_changes_smoothly_are_right_to_second_order_between_nodes(place) -> None:
+    """FWHM, ellipticity and beta change over a detector, more along x; three columns of two rows, then twice as many."""
+
+    def truth(x: float, y: float) -> Psf:
+        model = MoffatPsf(fwhm_arcsec=0.25 + 1.2e-4 * x - 4e-5 * y, beta=3.0 + y / 500, axis_ratio=0.95 - x / 5000)
+        return sample_psf(model, scale_arcsec=0.1, shape=(41, 40), oversampling=2)
+
+    def grid(n_x: int, n_y: int) -> PsfGrid:
+        xs, ys = np.linspace(0, 1000, n_x), np.linspace(0, 500, n_y)
+        return PsfGrid(x=tuple(xs), y=tuple(ys), psfs=tuple(truth(x, y) for y in ys for x in xs))
+
+    wanted = truth(*place)
+    off = []
+    for nodes in ((3, 2), (5, 3), (9, 5)):
+        found = grid(*nodes).at(*place)
+        assert (found.x, found.y, found.oversampling, found.shape) == (19.5, 20.0, 2.0, (41, 40))
+        assert found.data.sum(dtype=float) == pytest.approx(1.0, abs=1e-5)
+        off.append(np.abs(found.data - wanted.data).max() / wanted.data.max())
+    print(place, "differences over the peak", off)
+    # The error goes with the square of the step, 16 after halving it twice, times t (1 - t) along both axes, with t the
+    # part of a step from the last node, of which 0.16 to 0.25 is 4 times as much as 0.04.
+    assert off[0] < 0.03
+    assert off[2] < off[0] / 4
+    assert off[2] < 2.5e-3
+    assert found.lost == pytest.approx(wanted.lost, rel=0.1)
+
+
+def test_grids_of_cropped_psfs_say_what_they_lost() -> None:
+    """B4.12."""
+    models = [MoffatPsf(fwhm_arcsec=w, beta=2.5) for w in (0.2, 0.4)]
+    small = [cropped(sample_psf(one, scale_arcsec=0.1, shape=(101, 101)), (15, 15)) for one in models]
+    grid = PsfGrid(x=(0.0, 10.0), y=(0.0,), psfs=tuple(small))
+    whole = PsfGrid(
+        x=(0.0, 10.0), y=(0.0,), psfs=tuple(sample_psf(m, scale_arcsec=0.1, shape=(101, 101)) for m in models)
+    )
+    there = grid.at(4.0, 0.0)
+    assert small[0].lost < there.lost < small[1].lost
+    assert there.data.sum(dtype=float) == pytest.approx(1.0, abs=1e-5)
+    # Cut after the interpolation instead: the same light is lost to first order.
+    assert there.lost == pytest.approx(cropped(whole.at(4.0, 0.0), (15, 15)).lost, rel=1e-3)
+
+
 def test_the_library_of_wfc3_ir_is_read_and_drizzled(shared_data, exposures) -> None:
     path = shared_data / "imaging" / "psf" / "stdpsf_wfc3ir_f125w_f140w.fits"
     grid = read_psf_grid(path, "f140w")
@@ -284,6 +329,10 @@ def test_given_stars_are_used_and_too_few_are_an_error(exposures) -> None:
         (lambda: Psf(data=np.ones(3)), "data: shape"),
         (lambda: PsfGrid(x=(1.0, 0.0), y=(0.0,), psfs=()), "they must increase"),
         (lambda: PsfGrid(x=(0.0,), y=(0.0,), psfs=()), "psfs: 0 are not allowed"),
+        (
+            lambda: PsfGrid(x=(0.0,), y=(0.0,), psfs=(Psf(data=np.ones((3, 3))),)).at(np.nan, 0.0),
+            "x, y: nan, 0.0 are not",
+        ),
         (
             lambda: drizzle_psf([], Grid.tangent(0, 0, shape=(9, 9), scale_arcsec=1), 0, 0, source=TRUE, size_pix=10),
             "size_pix: 10",

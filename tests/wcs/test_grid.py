@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from astropy.wcs import WCS, Sip
+from astropy.wcs import WCS, DistortionLookupTable, Sip
 
 from skymere.errors import InvalidInputError
 from skymere.wcs import Grid, mean_rotation, wcs_cards, wcs_from_cards
@@ -126,6 +126,49 @@ def test_a_cutout_of_a_distorted_image_has_its_distortion() -> None:
     cut = grid.cutout(150, 220, (60, 80))
     x, y = np.array([0.0, 30.0, 79.0]), np.array([0.0, 59.0, 12.0])
     np.testing.assert_allclose(np.array(cut.sky(x, y)), np.array(grid.sky(x + 220, y + 150)), rtol=0, atol=1e-12)
+
+
+def with_tables() -> Grid:
+    """Look-up tables whose nodes are 20 and 22 pixels apart, in both places where FITS has them."""
+    wcs = Grid.tangent(40.0, 30.0, shape=(400, 500), scale_arcsec=0.1).wcs
+    y, x = np.mgrid[:22, :28]
+    waves = [
+        (a * np.sin(x / b) + 0.02 * y).astype(np.float32) for a, b in ((0.4, 3.0), (0.3, 4.0), (0.2, 5.0), (0.1, 2.0))
+    ]
+    for name, data in zip(("cpdis1", "cpdis2", "det2im1", "det2im2"), waves, strict=True):
+        setattr(wcs, name, DistortionLookupTable(data, (2.0, 3.0), (-15.0, -17.0), (20.0, 22.0)))
+    wcs.wcs.set()
+    return Grid(wcs=wcs, shape=(400, 500))
+
+
+@pytest.mark.parametrize("make", [sip, with_tables])
+@pytest.mark.parametrize("factor", [0.5, 1.7, 3.0])
+def test_cutouts_and_rescaled_grids_of_a_distorted_image_have_its_sky(make, factor: float) -> None:
+    grid = make()
+    x, y = np.array([30.0, 101.3, 260.0]), np.array([25.0, 333.3, 110.0])
+    wanted = np.array(grid.sky(x, y))
+    plain = Grid.tangent(40.0, 30.0, shape=(400, 500), scale_arcsec=0.1)
+    # What the distortion does is not nothing: a tenth of a pixel and more.
+    assert np.abs(np.array(plain.sky(x, y)) - wanted).max() > 0.1 * 0.1 / 3600
+    cut = grid.cutout(15, 22, (380, 300))
+    np.testing.assert_allclose(np.array(cut.sky(x - 22, y - 15)), wanted, rtol=0, atol=1e-11)
+    other = grid.rescaled(factor)
+    there = [(v + 0.5) / factor - 0.5 for v in (x, y)]
+    # Tables are float32: 0.4 pixels of 0.1 arcsec to 6e-8.
+    np.testing.assert_allclose(np.array(other.sky(*there)), wanted, rtol=0, atol=1e-11)
+
+
+def test_the_inverse_polynomial_of_sip_is_rescaled_too() -> None:
+    wcs = sip().wcs
+    ap = np.zeros((3, 3))
+    ap[2, 0], ap[1, 1] = -4e-5, 3e-5
+    wcs.sip = Sip(wcs.sip.a, wcs.sip.b, ap, ap.T.copy(), wcs.wcs.crpix)
+    grid = Grid(wcs=wcs, shape=(400, 500))
+    wanted = wcs.sip.foc2pix(np.array([[100.0, 50.0]]), 1) - wcs.wcs.crpix
+    other = grid.rescaled(2.0).wcs
+    there = (np.array([[100.0, 50.0]]) + wcs.wcs.crpix - 0.5) / 2 + 0.5 - other.wcs.crpix
+    found = other.sip.foc2pix(there, 1) - other.wcs.crpix
+    np.testing.assert_allclose(found, wanted / 2, atol=1e-9)
 
 
 def test_only_positions_far_from_a_distorted_image_have_no_place_on_it() -> None:

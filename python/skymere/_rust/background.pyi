@@ -31,6 +31,14 @@ def cells(
     clip_sigma: float,
     min_good_fraction: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def large_scale(
+    data: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    *,
+    half: int,
+    method: str,
+    min_good: int,
+) -> NDArray[np.float32]: ...
 
 @final
 class Mesh:

@@ -16,6 +16,15 @@ __all__ = ["Kernel", "convolve", "convolve_error", "fast_length"]
 
 # Side of the blocks of large images [pix]; fixed, so that results do not depend on threads.
 _BLOCK = 1024
+# Transforms round to 1e-16 of the largest value: pixels above the others by more than this are summed one by one.
+_RANGE = 1e8
+# What the others are: this part of the values of an image that are not 0 is no larger, of variances no smaller.
+_OTHERS = 0.99
+_LEAST = 0.01
+# Sums of a kernel below this part of the sum of its absolute values cancel.
+_CANCELLED = 1e-6
+# Transforms of kernels round to less than this part of that sum.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,10 +92,14 @@ def convolve(
     -----
     ``C(x) = sum_j w K_j I(x - j) / p`` with ``p = sum_j w K_j / sum_j K_j``, sums over the pixels x - j of the image
     and w = 0 on masked pixels and NaN: they count as the mean, under the kernel, of the good ones. Without any of them
-    p is 1, and the flux of what does not reach over the border is kept.
+    p is 1, and the flux of what does not reach over the border is kept. The part of the kernel that ``min_weight`` asks
+    for is that of ``|K|``. Where the sum of a kernel is 0 there is no such mean: values with a bad pixel under it are
+    NaN.
 
     A PSF between pixels (even sides) is put on a pixel as `resampled` does, so that no centroid moves (F27).
-    Blocks of 1024 pixels are transformed at a time; results are the same for every number of threads.
+    Blocks of 1024 pixels are transformed at a time; results are the same for every number of threads. Transforms are
+    good to 1e-16 of the largest value, which would be all that is left beside a pixel of 1e30: values more than 1e8
+    times above 99 % of the others are summed one by one instead.
 
     An image that was integrated over pixels must not be convolved with a PSF that holds the pixel's response (F52).
 
@@ -102,7 +115,7 @@ def convolve(
     """
     values, good, k = _inputs(image, "image", kernel, mask, oversampling, min_weight)
     part = _part_on_good(good, k, min_weight)
-    out = _linear(values, k) / part
+    out = _linear(values, k, _outliers(values, _OTHERS)) / part
     return out.astype(np.float32) if np.asarray(image).dtype == np.float32 else out
 
 
@@ -136,12 +149,19 @@ def convolve_error(
     Notes
     -----
     ``sigma_C^2(x) = sum_j w(x - j) K_j^2 sigma^2(x - j)``, over the square of the same weights as in `convolve`.
+    Variances more than 1e8 times above the lowest 1 % are summed one by one, however many they are, so that they are
+    right in all pixels that do not see such a one; that takes as many operations as there are of them times pixels of
+    the kernel. An error whose square overflows is not a number, and masked.
     """
     values, good, k = _inputs(error, "error", kernel, mask, oversampling, min_weight)
     if (values < 0).any():
         msg = f"error: {values.min()} is not allowed, it must be at least 0"
         raise InvalidInputError(msg)
-    out = np.sqrt(np.maximum(_linear(values**2, k**2), 0.0))
+    with np.errstate(over="ignore"):
+        variance = values**2
+    good &= np.isfinite(variance)
+    variance = np.where(good, variance, 0.0)
+    out = np.sqrt(np.maximum(_linear(variance, k**2, _outliers(variance, _LEAST)), 0.0))
     out /= _part_on_good(good, k, min_weight)
     return out.astype(np.float32) if np.asarray(error).dtype == np.float32 else out
 
@@ -193,13 +213,39 @@ def _part_on_good(good: NDArray[np.bool_], k: NDArray[np.float64], min_weight: f
     if good.all():
         return 1.0
     # The border is nothing, not a hole: only masked pixels are made up for.
-    whole = _linear(np.ones(good.shape), k)
-    part = _linear(good.astype(np.float64), k) / np.where(whole == 0, 1.0, whole)
-    return np.where((part >= min_weight) & (part > 0), part, np.nan)
+    ones, seen = np.ones(good.shape), good.astype(np.float64)
+    size = np.abs(k)
+    of_all, of_good = _linear(ones, size), _linear(seen, size)
+    total = size.sum()
+    complete = of_good >= of_all - _ROUNDING * total
+    whole = _linear(ones, k)
+    has_mean = np.abs(whole) > _CANCELLED * total
+    part = np.where(has_mean, _linear(seen, k) / np.where(has_mean, whole, 1.0), np.nan)
+    part[(of_good < min_weight * of_all) | ~(part > 0)] = np.nan
+    return np.where(complete, 1.0, part)
 
 
-def _linear(image: NDArray[np.float64], k: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convolve block by block, with a margin of zeros as wide as the kernel."""
+def _outliers(values: NDArray[np.float64], part: float) -> NDArray[np.bool_] | None:
+    """Return which values are far above the smaller ones, of which there are a part; None when there are none."""
+    size = np.abs(values)
+    largest = size.max()
+    # Most images need no sorting.
+    if not largest > _RANGE * size[size > 0].min(initial=largest):
+        return None
+    others = size[size > 0]
+    level = np.partition(others, int(part * (others.size - 1)))[int(part * (others.size - 1))]
+    far = size > _RANGE * level
+    return far if far.any() else None
+
+
+def _linear(
+    image: NDArray[np.float64], k: NDArray[np.float64], outliers: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Convolve block by block, with a margin of zeros as wide as the kernel; outliers are summed one by one."""
+    if outliers is not None:
+        out = _linear(np.where(outliers, 0.0, image), k)
+        _add_one_by_one(out, image, outliers, k)
+        return out
     (ny, nx), (ky, kx) = image.shape, k.shape
     block = min(max(ny, nx), max(_BLOCK, 2 * max(ky, kx)))
     size = fast_length(min(block, ny) + ky - 1), fast_length(min(block, nx) + kx - 1)
@@ -223,6 +269,20 @@ def _linear(image: NDArray[np.float64], k: NDArray[np.float64]) -> NDArray[np.fl
         with ThreadPoolExecutor(threads.get_num_threads()) as pool:
             list(pool.map(one, corners))
     return out
+
+
+def _add_one_by_one(
+    out: NDArray[np.float64], image: NDArray[np.float64], outliers: NDArray[np.bool_], k: NDArray[np.float64]
+) -> None:
+    """Add what some pixels of an image give when it is convolved, without transforms."""
+    (ny, nx), (ky, kx) = image.shape, k.shape
+    rows, columns = np.nonzero(outliers)
+    values = image[outliers]
+    for i, j in np.ndindex(ky, kx):
+        y, x = rows + i - ky // 2, columns + j - kx // 2
+        inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
+        # No two outliers reach the same pixel in one step.
+        out[y[inside], x[inside]] += k[i, j] * values[inside]
 
 
 def fast_length(n: int) -> int:

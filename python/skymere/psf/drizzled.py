@@ -162,6 +162,9 @@ def drizzle_psf(
         raise NoDataError(msg)
     data = np.nan_to_num(image.data, nan=0.0)
     total = float(data.sum(dtype=float))
+    if not total > 0:
+        msg = f"exposures: they show {total:g} of the light of a star at ra = {ra:.6f}, dec = {dec:.6f}"
+        raise NoDataError(msg)
     psf = Psf(data=data, x=gx - x0, y=gy - y0, has_pixel=True, enclosed=min(total, 1.0), position=(x0, y0))
     return psf.normalised()
 

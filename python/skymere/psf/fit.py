@@ -16,6 +16,14 @@ __all__ = ["PsfFit", "fit_gaussian_mixture", "fit_moffat"]
 _MAX_STEPS = 200
 # A fit has converged when a step makes chi2 less by no more than this part, twice.
 _TOLERANCE = 1e-9
+# Values are float32: chi2 below this part of the sum of their squares is rounding.
+_ROUNDING = 1e-16
+# Pixels are integrated to a few millionths of the peak: chi2 below this part of the sum of squares holds no light.
+_EXACT = 1e-11
+# A Gaussian that makes chi2 less by no more than this part is another one once more.
+_LEAST_GAIN = 1e-6
+# Parameters so near to a bound are at it.
+_AT_BOUND = 1e-9
 # Axis ratios stay above this, as narrower Gaussians would fall between the nodes of a pixel.
 _LEAST_RATIO = 0.1
 
@@ -36,6 +44,8 @@ class PsfFit:
         Largest difference of image and formula, over the peak of the image.
     residual_light : float
         Sum of all absolute differences, over the sum of the image.
+    problems : tuple of str
+        Bounds that were hit and Gaussians that were left out, in words; empty when there are none.
     """
 
     model: MoffatPsf | GaussianMixturePsf
@@ -44,6 +54,7 @@ class PsfFit:
     flux: float
     max_residual: float
     residual_light: float
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +95,8 @@ def fit_moffat(psf: Psf, *, scale_arcsec: float, pa_deg: float = 0.0, is_flipped
     Notes
     -----
     Least squares, weighted with ``error`` where the PSF has it, by Levenberg-Marquardt [1]_ over centre, FWHM,
-    ellipticity and beta; the flux is linear and solved for.
+    ellipticity and beta from 1.05 to 101; the flux is linear and solved for. A parameter stays at a bound while the
+    slope points beyond it: a Gaussian has the beta of 101, and ``problems`` says so.
 
     References
     ----------
@@ -104,17 +116,19 @@ def fit_moffat(psf: Psf, *, scale_arcsec: float, pa_deg: float = 0.0, is_flipped
     def columns(theta: NDArray[np.float64]) -> NDArray[np.float64]:
         return _drawn(_moffat(theta), image, theta[0], theta[1])[:, None]
 
+    limits = _limits(image, 1, moffat=True)
     best, chi2 = np.empty(0), np.inf
     # From one start, fits of wide wings or of none may end in a wrong minimum.
     for beta in (2.0, 3.5, 10.0):
         start = np.array([0.0, 0.0, np.log(image.fwhm), 0.0, 0.0, np.log(beta - 1.0)])
-        theta, found = _levenberg(columns, image, start, limits=_limits(image, 1, moffat=True))
+        theta, found = _levenberg(columns, image, start, limits=limits)
         if found < chi2:
             best, chi2 = theta, found
     amplitude = _amplitudes(columns(best), image)
     model = _moffat(best)
     on_sky = MoffatPsf(**_on_sky(model, axes), beta=model.beta)
-    return _fit_of(on_sky, columns(best) @ amplitude, psf, image, best, float(amplitude.sum()))
+    hit = _bounds_hit(best, limits, scale_arcsec)
+    return _fit_of(on_sky, columns(best) @ amplitude, psf, image, best, float(amplitude.sum()), hit)
 
 
 def fit_gaussian_mixture(
@@ -127,7 +141,8 @@ def fit_gaussian_mixture(
     psf : Psf
         Image; with ``has_pixel`` the Gaussians are integrated over the band's pixels before they are compared.
     n : int
-        How many, from 1 to 8; those that take no light are left out.
+        How many, from 1 to 8; those that take no light, or are another one once more, are left out, and ``problems``
+        says so.
     scale_arcsec : float
         Side of a pixel of the band [arcsec].
     pa_deg, is_flipped
@@ -170,8 +185,12 @@ def fit_gaussian_mixture(
         return np.stack(parts, axis=1)
 
     theta = np.array([0.0, 0.0, np.log(image.fwhm), 0.0, 0.0])
-    theta, _ = _levenberg(columns, image, theta, limits=_limits(image, 1))
+    light = float(np.sum((image.value / image.sigma) ** 2))
+    theta, least = _levenberg(columns, image, theta, limits=_limits(image, 1))
+    problems: list[str] = []
     for k in range(1, n):
+        if least <= _EXACT * light:
+            break
         widest = theta[2::3].max()
         best, chi2 = np.empty(0), np.inf
         # The next one holds the wings, or sharpens the core.
@@ -180,16 +199,23 @@ def fit_gaussian_mixture(
             found, now = _levenberg(columns, image, np.clip(start, *limits), limits=limits)
             if now < chi2:
                 best, chi2 = found, now
-        theta = best
+        if chi2 > (1 - _LEAST_GAIN) * least:
+            break
+        theta, least = best, chi2
     amplitudes = _amplitudes(columns(theta), image)
     flux = float(amplitudes.sum())
     kept = [(a / flux, one) for a, one in zip(amplitudes, _gaussians(theta), strict=True) if a > 0]
     kept.sort(key=lambda part: part[1].fwhm_arcsec)
+    if len(kept) < n:
+        problems.append(
+            f"n: {len(kept)} of {n} Gaussians are the PSF, more would be the same once more or take no light"
+        )
+    problems += _bounds_hit(theta, _limits(image, len(theta) // 3), scale_arcsec)
     model = GaussianMixturePsf(
         components=tuple(GaussianPsf(**_on_sky(one, axes)) for _, one in kept),
         fractions=tuple(float(f) for f, _ in kept),
     )
-    return _fit_of(model, columns(theta) @ amplitudes, psf, image, theta, flux)
+    return _fit_of(model, columns(theta) @ amplitudes, psf, image, theta, flux, problems)
 
 
 def _image_of(psf: Psf) -> _Image:
@@ -231,6 +257,27 @@ def _limits(image: _Image, n: int, *, moffat: bool = False) -> tuple[NDArray[np.
     high = [image.fwhm, image.fwhm] + n * [np.log(4 * image.half), round_, round_]
     extra = ([np.log(0.05)], [np.log(100.0)]) if moffat else ([], [])
     return np.array(low + extra[0]), np.array(high + extra[1])
+
+
+def _bounds_hit(
+    theta: NDArray[np.float64], limits: tuple[NDArray[np.float64], NDArray[np.float64]], scale_arcsec: float
+) -> list[str]:
+    """Return which parameters are at the bounds of `_limits`, in words."""
+    at = (theta <= limits[0] + _AT_BOUND) | (theta >= limits[1] - _AT_BOUND)
+    hit = [
+        f"{name}: it is at its bound, a FWHM from the brightest place"
+        for name, one in zip("xy", at, strict=False)
+        if one
+    ]
+    for k in range(2, len(theta) - 2, 3):
+        ellipse = _ellipse(theta[k : k + 3])
+        if at[k]:
+            hit.append(f"fwhm_arcsec: {ellipse['fwhm_arcsec'] * scale_arcsec:.3g} is at its bound")
+        if at[k + 1 : k + 3].any():
+            hit.append(f"axis_ratio: {ellipse['axis_ratio']:.3g} is at its bound")
+    if (len(theta) - 2) % 3 and at[-1]:
+        hit.append(f"beta: {1.0 + np.exp(theta[-1]):.4g} is at its bound{', a Gaussian' if theta[-1] > 0 else ''}")
+    return hit
 
 
 def _ellipse(theta: NDArray[np.float64]) -> dict[str, float]:
@@ -302,19 +349,26 @@ def _levenberg(
     theta, damping, small = start, 1e-3, 0
     now = rest(theta)
     chi2 = float(now @ now)
+    rounding = _ROUNDING * float(np.sum((image.value / image.sigma) ** 2))
     slopes = _slopes(rest, theta, now, limits[1])
     for _ in range(_MAX_STEPS):
-        normal = slopes.T @ slopes
+        downhill = -slopes.T @ now
+        # What would leave its bounds stays, or the others would step as if it could.
+        free = ~(((theta <= limits[0]) & (downhill < 0)) | ((theta >= limits[1]) & (downhill > 0)))
+        if not free.any():
+            return theta, chi2
+        normal = slopes[:, free].T @ slopes[:, free]
         scale = np.diag(normal) + 1e-12 * np.trace(normal)
-        step = np.linalg.solve(normal + damping * np.diag(scale), -slopes.T @ now)
+        step = np.zeros(len(theta))
+        step[free] = np.linalg.solve(normal + damping * np.diag(scale), downhill[free])
         trial = np.clip(theta + np.clip(step, -1.0, 1.0), *limits)
         then = rest(trial)
         chi2_then = float(then @ then)
         if chi2_then < chi2:
-            gain = (chi2 - chi2_then) / chi2
+            gain = chi2 - chi2_then
+            small = small + 1 if gain < _TOLERANCE * chi2 + rounding else 0
             theta, now, chi2, damping = trial, then, chi2_then, damping / 5
-            small = small + 1 if gain < _TOLERANCE else 0
-            if small == 2 or chi2 < 1e-20 * float(image.value @ image.value):
+            if small == 2:
                 return theta, chi2
             slopes = _slopes(rest, theta, now, limits[1])
         else:
@@ -349,6 +403,7 @@ def _fit_of(
     image: _Image,
     theta: NDArray[np.float64],
     flux: float,
+    problems: list[str],
 ) -> PsfFit:
     off = np.abs(drawn - image.value)
     shape = measure_shape(psf.data)
@@ -359,4 +414,5 @@ def _fit_of(
         flux=flux,
         max_residual=float(off.max() / image.value.max()),
         residual_light=float(off.sum() / image.value.sum()),
+        problems=tuple(problems),
     )

@@ -59,7 +59,15 @@ class PsfGrid:
         ----------
         x, y : float
             Position, 0-based [detector pix].
+
+        Raises
+        ------
+        InvalidInputError
+            When the position is not a number, or the PSFs around it have no light.
         """
+        if not np.isfinite([x, y]).all():
+            msg = f"x, y: {x}, {y} are not allowed, they must be finite"
+            raise InvalidInputError(msg)
         data, lost = np.zeros(self.psfs[0].shape, np.float64), 0.0
         for i, wx in _bracket(self.x, x):
             for j, wy in _bracket(self.y, y):

@@ -1,6 +1,6 @@
 """Kernels that give a sharp image the PSF of a broader one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ __all__ = ["KernelCheck", "MatchParams", "MatchingKernel", "matching_kernel"]
 
 # Pixels per FWHM of a PSF that is interpolated by quintics.
 _PER_FWHM = 12.0
+# Kernels of no given size are no larger, and PSFs are looked at so far from the source, or twice the kernel [pix].
+_LARGEST = 1023
+_LEAST_HALF = 256
+# Rows or columns that are transformed at a time.
+_LINES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,8 @@ class MatchParams:
     taper : float
         Part of the band up to the cutoff over which a cosine bell falls from 1 to 0; 1 is a Hanning window.
     size_pix : int or None
-        Side of the kernel, odd [pix]; as large as the larger PSF when None.
+        Side of the kernel, odd [pix]; when None as large as the larger PSF, up to 1023. Memory and time grow with it
+        and not with the PSFs: of these no more counts than twice the kernel, or 513 pixels.
     max_gain : float
         A kernel that would have to amplify a wave by more is an error: the target is not broader there.
 
@@ -144,15 +150,18 @@ def matching_kernel(
 
         K = W P* T / (|P|^2 + mu |L|^2),    L = 4 - 2 cos(2 pi u) - 2 cos(2 pi v)
 
-    at frequencies u, v up to half a cycle per pixel of the sharp band, ``mu`` the regularisation and W a cosine bell,
-    1 up to ``(1 - taper) cutoff`` of the Nyquist frequency and ``cos^2`` from there to 0 at the cutoff [2]_. P and T
-    are sampled as finely as the image of the sharp PSF is, and so is the check: what the kernel, on the band's pixels,
-    makes of a star between pixels.
+    at frequencies u, v up to half a cycle per pixel of the sharp band, ``mu`` the regularisation, L the transform of
+    pypher's discrete Laplacian, and W a cosine bell, ``(1 + cos(pi (k - k_L) / (k_H - k_L))) / 2`` from 1 at
+    ``k_L = (1 - taper) k_H`` to 0 at ``k_H``, the cutoff; [2]_ has it with ``k_L = 0.7 k_H``, as it is here by default,
+    and [3]_, the Hanning window, with ``k_L = 0``. Both take the ratio T / P and neither regularises it; [1]_ has no
+    window. P and T are sampled as finely as the image of the sharp PSF is, and so is the check: what the kernel, on the
+    band's pixels, makes of a star between pixels.
 
     References
     ----------
-    .. [1] Boucaud et al. 2016, A&A 596, A63, section 3 (the Wiener filter with a Laplacian of pypher).
-    .. [2] Gordon et al. 2008, ApJ 682, 336, section 2 (kernels from windowed ratios, there with a Hanning window).
+    .. [1] Boucaud et al. 2016, A&A 596, A63 (the Wiener filter with a Laplacian, as in their code pypher).
+    .. [2] Aniano et al. 2011, PASP 123, 1218 (the low-pass filter f of their kernels).
+    .. [3] Gordon et al. 2008, ApJ 682, 336 (kernels from ratios of transforms in a Hanning window).
 
     Examples
     --------
@@ -166,31 +175,45 @@ def matching_kernel(
     if (axes is None) != (target_axes is None):
         msg = "axes, target_axes: only one of them is given, both or none are needed"
         raise InvalidInputError(msg)
-    psf, target = (with_pixel(_usable(one, name)) for one, name in ((psf, "psf"), (target, "target")))
     to_target = np.eye(2)
     if axes is not None and target_axes is not None:
         to_target = np.linalg.inv(target_axes.matrix) @ axes.matrix
     scale = float(np.sqrt(abs(np.linalg.det(to_target))))
+    for one, name in ((psf, "psf"), (target, "target")):
+        _require_light(one, name)
+    reach = max(max(psf.shape) / psf.oversampling, max(target.shape) / target.oversampling / scale) / 2
+    # The last pixels end there.
+    largest = max(int(np.ceil(reach - 0.5)), 1)
+    size = p.size_pix or min(2 * largest + 1, _LARGEST)
+    half = min(largest, max(size - 1, _LEAST_HALF))
+    lights = [float(one.data.sum(dtype=float)) for one in (psf, target)]
+    # Pixels in the corners of the window may lie on a diagonal of the target.
+    psf, target = _near(psf, half + 0.5), _near(target, (half + 0.5) * np.sqrt(2) * scale)
+    psf, target = with_pixel(psf), with_pixel(target)
     _require_broader(psf, target, scale)
 
     s = max(1, int(np.ceil(psf.oversampling)))
-    reach = max(max(psf.shape) / psf.oversampling, max(target.shape) / target.oversampling / scale) / 2
-    # The last pixels end there.
-    half = max(int(np.ceil(reach - 0.5)), 1)
     offsets = np.arange(-half * s, half * s + 1) / s
-    sharp = _unit(density_at(psf, offsets, offsets))
-    broad = _unit(_target_on(target, offsets, to_target))
+    sharp, broad = density_at(psf, offsets, offsets), _target_on(target, offsets, to_target)
+    # Light on the raster, of all there is; all of it where nothing was cut off.
+    shares = [
+        min(float(image.sum()) / s**2 * area / light, 1.0) if half < largest else 1.0
+        for image, area, light in zip((sharp, broad), (1.0, scale**2), lights, strict=True)
+    ]
+    sharp, broad = (_unit(image) * share for image, share in zip((sharp, broad), shares, strict=True))
 
     m = fast_length(2 * (2 * half + 1))
-    spectrum = _ratio(_baseband(sharp, m, s), _baseband(broad, m, s), p)
-    full = np.fft.fftshift(np.fft.ifft2(spectrum).real)
-    size = p.size_pix or 2 * half + 1
     if size > m - 1:
         msg = f"size_pix: {size} is not allowed, PSFs of {2 * half + 1} pixels give a kernel of at most {m - 1}"
         raise InvalidInputError(msg)
+    spectrum = _ratio(_baseband(sharp, m, s), _baseband(broad, m, s), p)
+    full = np.fft.fftshift(np.fft.irfft2(spectrum, (m, m)))
     first = m // 2 - size // 2
     data = full[first : first + size, first : first + size]
     total = float(data.sum())
+    if not total > 0:
+        msg = f"size_pix: {size} is not allowed, the kernel has a sum of {total:g} within it, it must be positive"
+        raise InvalidInputError(msg)
     data = np.ascontiguousarray(data / total)
     gain = _gain(spectrum)
     if gain > p.max_gain:
@@ -202,7 +225,7 @@ def matching_kernel(
     return MatchingKernel(data=data, check=_checked(data, sharp, broad, s=s, total=total, gain=gain, cutoff=p.cutoff))
 
 
-def _usable(psf: Psf, name: str) -> Psf:
+def _require_light(psf: Psf, name: str) -> None:
     n_bad = int(np.count_nonzero(~np.isfinite(psf.data)))
     if n_bad:
         msg = f"{name}: {n_bad} of {psf.data.size} pixels are not finite, a PSF needs all"
@@ -211,7 +234,16 @@ def _usable(psf: Psf, name: str) -> Psf:
     if not total > 0:
         msg = f"{name}: a sum of {total:g} is not allowed, it must be positive"
         raise InvalidInputError(msg)
-    return psf
+
+
+def _near(psf: Psf, half: float) -> Psf:
+    """Return the part of a PSF within so many pixels of the band of the source, along rows and columns."""
+    (y0, y1), (x0, x1) = (
+        (max(int(np.ceil(middle - half * psf.oversampling)), 0), min(int(middle + half * psf.oversampling) + 1, n))
+        for middle, n in zip((psf.y, psf.x), psf.shape, strict=True)
+    )
+    data = psf.data[y0:y1, x0:x1]
+    return psf if data.shape == psf.shape else replace(psf, data=data, x=psf.x - x0, y=psf.y - y0, error=None)
 
 
 def _fwhm(psf: Psf, name: str) -> float:
@@ -249,31 +281,40 @@ def _unit(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _baseband(image: NDArray[np.float64], m: int, s: int) -> NDArray[np.complex128]:
-    """Return the transform of an image, of s pixels per pixel of the band, at the m frequencies up to its Nyquist."""
-    n = m * s
-    whole = np.zeros((n, n))
-    half = image.shape[0] // 2
-    whole[: image.shape[0], : image.shape[1]] = image
+    """Return the transform of an image, of s pixels per pixel of the band, at the m frequencies up to its Nyquist.
+
+    They are those of `numpy.fft.rfft2`; no more lines than a few are held at s times as many.
+    """
+    n, half = m * s, image.shape[0] // 2
+    columns = np.arange(m // 2 + 1)
+    rows = np.r_[: (m + 1) // 2, n - m // 2 : n]
+    some = np.empty((image.shape[0], columns.size), np.complex128)
+    for first in range(0, len(image), _LINES):
+        lines = slice(first, first + _LINES)
+        some[lines] = np.fft.rfft(image[lines], n, axis=1)[:, : columns.size]
+    out = np.empty((m, columns.size), np.complex128)
+    for first in range(0, columns.size, _LINES):
+        lines = slice(first, first + _LINES)
+        out[:, lines] = np.fft.fft(some[:, lines], n, axis=0)[rows]
     # The origin is the middle pixel.
-    spectrum = np.fft.fft2(np.roll(whole, (-half, -half), axis=(0, 1)))
-    kept = np.r_[: (m + 1) // 2, n - m // 2 : n]
-    return np.asarray(spectrum[np.ix_(kept, kept)])
+    turn = 2j * np.pi * half / n
+    return np.asarray(out * np.exp(turn * rows)[:, None] * np.exp(turn * columns))
 
 
 def _ratio(sharp: NDArray[np.complex128], broad: NDArray[np.complex128], p: MatchParams) -> NDArray[np.complex128]:
     """Return the windowed and regularised ratio of two transforms."""
-    u = np.fft.fftfreq(len(sharp))
-    laplacian = 4 - 2 * np.cos(2 * np.pi * u) - 2 * np.cos(2 * np.pi * u[:, None])
+    v, u = np.fft.fftfreq(len(sharp))[:, None], np.fft.rfftfreq(len(sharp))
+    laplacian = 4 - 2 * np.cos(2 * np.pi * u) - 2 * np.cos(2 * np.pi * v)
     denominator = np.abs(sharp) ** 2 + p.regularisation * laplacian**2
     ratio = np.conj(sharp) * broad / np.maximum(denominator, np.finfo(float).tiny)
-    return np.asarray(ratio * _window(2 * np.hypot(u, u[:, None]), p))
+    return np.asarray(ratio * _window(2 * np.hypot(u, v), p))
 
 
 def _window(radius: NDArray[np.float64], p: MatchParams) -> NDArray[np.float64]:
     """Return the cosine bell at radii in units of the Nyquist frequency."""
     flat = (1 - p.taper) * p.cutoff
     part = np.clip((radius - flat) / max(p.cutoff - flat, np.finfo(float).tiny), 0.0, 1.0)
-    return np.where(radius < p.cutoff, np.cos(np.pi / 2 * part) ** 2, 0.0)
+    return np.where(radius < p.cutoff, (1 + np.cos(np.pi * part)) / 2, 0.0)
 
 
 def _gain(spectrum: NDArray[np.complex128]) -> float:
@@ -290,19 +331,18 @@ def _checked(
     gain: float,
     cutoff: float,
 ) -> KernelCheck:
-    spread = np.zeros(((len(data) - 1) * s + 1,) * 2)
-    spread[::s, ::s] = data
-    made = convolve(sharp, spread)
-    rest = made - broad
-    half = len(sharp) // 2
-    radius = np.hypot(*np.indices(sharp.shape) - half).ravel()
-    order = np.argsort(radius, kind="stable")
-    # A circle ends behind the last pixel of its radius.
-    ends = np.flatnonzero(np.diff(radius[order], append=np.inf) > 1e-9)
-    growth = np.cumsum(rest.ravel()[order])[ends]
-    power = np.abs(np.fft.fft2(data, (4 * len(data),) * 2)) ** 2
-    u = np.fft.fftfreq(4 * len(data))
-    beyond = 2 * np.hypot(u, u[:, None]) > cutoff
+    rest = -broad
+    # A kernel on the band's pixels sees every s-th pixel only.
+    for i, j in np.ndindex(s, s):
+        rest[i::s, j::s] += convolve(sharp[i::s, j::s], data)
+    y, x = np.ogrid[: len(rest), : len(rest)]
+    radius2 = (y - len(rest) // 2) ** 2 + (x - len(rest) // 2) ** 2
+    growth = np.cumsum(np.bincount(radius2.ravel(), rest.ravel()))
+    n = fast_length(2 * len(data))
+    power = np.abs(np.fft.rfft2(data, (n, n))) ** 2
+    # The other half of the frequencies mirrors this one.
+    power[:, 1 : n // 2] *= 2
+    beyond = 2 * np.hypot(np.fft.rfftfreq(n), np.fft.fftfreq(n)[:, None]) > cutoff
     return KernelCheck(
         sum=total,
         max_residual=float(np.abs(rest).max() / broad.max()),

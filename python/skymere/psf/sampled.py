@@ -51,7 +51,7 @@ class Psf:
         Whether the values hold the pixel's response already (an effective PSF); if not, they must be integrated over
         the pixel. A PSF that is convolved with the pixel twice is too broad (F52).
     enclosed : float
-        Light on the image over all light.
+        Light on the image over all light, positive.
     n_stars : int or None
         Stars that it was made of.
     position : tuple of int or None
@@ -87,6 +87,9 @@ class Psf:
                 object.__setattr__(self, name, (n - 1) / 2)
         if not (np.isfinite(self.oversampling) and self.oversampling > 0):
             msg = f"oversampling: {self.oversampling} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if not (np.isfinite(self.enclosed) and self.enclosed > 0):
+            msg = f"enclosed: {self.enclosed} is not allowed, it must be positive"
             raise InvalidInputError(msg)
         if not 0 <= self.lost < 1:
             msg = f"lost: {self.lost} is not allowed, it must be at least 0 and below 1"

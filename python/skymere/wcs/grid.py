@@ -155,19 +155,12 @@ class Grid:
 
     def cutout(self, y0: int, x0: int, shape: tuple[int, int]) -> "Grid":
         """Return the window of ``shape`` whose first pixel is ``[y0, x0]`` of this grid, with its distortions."""
-        wcs = self.wcs.deepcopy()
-        wcs.wcs.crpix = [wcs.wcs.crpix[0] - x0, wcs.wcs.crpix[1] - y0]
-        if (sip := wcs.sip) is not None:
-            wcs.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, (sip.crpix[0] - x0, sip.crpix[1] - y0))
-        for name in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
-            if (table := getattr(wcs, name)) is not None:
-                crpix = (table.crpix[0] - x0, table.crpix[1] - y0)
-                setattr(wcs, name, DistortionLookupTable(table.data, crpix, table.crval, table.cdelt))
-        wcs.wcs.set()
-        return Grid(wcs=wcs, shape=shape)
+        return Grid(wcs=_on_pixels(self.wcs, (x0, y0), 1.0), shape=shape)
 
     def rescaled(self, factor: float) -> "Grid":
         """Return a grid of the same sky, up to a part of a pixel more, with pixels of ``factor`` times the side.
+
+        Its distortions are those of this grid.
 
         Raises
         ------
@@ -177,8 +170,7 @@ class Grid:
         if not 0 < factor < np.inf:
             msg = f"factor: {factor} is not allowed, it must be positive"
             raise InvalidInputError(msg)
-        wcs = self.wcs.deepcopy()
-        wcs.wcs.crpix = (wcs.wcs.crpix - 0.5) / factor + 0.5
+        wcs = _on_pixels(self.wcs, (0, 0), factor)
         if wcs.wcs.has_cd():
             wcs.wcs.cd = wcs.wcs.cd * factor
         else:
@@ -248,6 +240,38 @@ def mean_rotation(footprints: Iterable[tuple[Any, tuple[int, int]]]) -> float:
         raise InvalidInputError(msg)
     east, north = directions.mean(axis=0)
     return float(np.rad2deg(np.arctan2(east, north)))
+
+
+def _on_pixels(wcs: WCS, first: tuple[int, int], factor: float) -> WCS:
+    """Return reference pixel and distortions on pixels of ``factor`` times the side that begin with ``first``.
+
+    The linear part is that of the old pixels.
+    """
+
+    def moved(crpix: Any) -> tuple[float, float]:
+        # FITS pixels are 1-based, so that 0.5 is the outer edge of the first one.
+        x, y = ((float(p) - p0 - 0.5) / factor + 0.5 for p, p0 in zip(crpix, first, strict=True))
+        return x, y
+
+    made = wcs.deepcopy()
+    made.wcs.crpix = moved(wcs.wcs.crpix)
+    if (sip := wcs.sip) is not None:
+        made.sip = Sip(*(_scaled(terms, factor) for terms in (sip.a, sip.b, sip.ap, sip.bp)), moved(sip.crpix))
+    for name in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
+        if (table := getattr(wcs, name)) is not None:
+            steps = tuple(float(step) / factor for step in table.cdelt)
+            values = np.asarray(table.data / factor, np.float32)
+            setattr(made, name, DistortionLookupTable(values, table.crpix, moved(table.crval), steps))
+    made.wcs.set()
+    return made
+
+
+def _scaled(terms: NDArray[np.float64] | None, factor: float) -> NDArray[np.float64] | None:
+    """Return coefficients of ``u^i v^j`` for offsets in pixels of ``factor`` times the side."""
+    if terms is None:
+        return None
+    i, j = np.indices(terms.shape)
+    return np.asarray(terms * float(factor) ** (i + j - 1))
 
 
 def _undistorted(wcs: WCS, sky: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use skymere_core::background::{MeshParams, estimate};
+use skymere_core::background::{
+    BackgroundError, MeshParams, Running, RunningParams, estimate, large_scale,
+};
 use skymere_core::image::Plane;
 
 const PARAMS: MeshParams = MeshParams {
@@ -42,5 +44,44 @@ proptest! {
             prop_assert_eq!(a * 8.0, *b);
         }
         prop_assert_eq!(small.rms_global * 8.0, large.rms_global);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn running_medians_are_those_of_sorted_boxes(
+        (shape, pixels) in (1_usize..90, 1_usize..90).prop_flat_map(|s| {
+            let pixel = prop_oneof![6 => -5.0_f32..5.0, 1 => Just(f32::NAN), 1 => Just(1.5), 1 => Just(9e9)];
+            (Just(s), prop::collection::vec(pixel, s.0 * s.1))
+        }),
+        half in 0_usize..45,
+    ) {
+        let data = Plane::new("data", &pixels, shape).unwrap();
+        let params = RunningParams { half, method: Running::Median, min_good: 1 };
+        let found = match large_scale(data, None, &params) {
+            Err(BackgroundError::NoGoodPixel { .. }) => {
+                prop_assert!(pixels.iter().all(|v| !v.is_finite()));
+                return Ok(());
+            }
+            found => found.unwrap(),
+        };
+        for (i, &level) in found.pixels().iter().enumerate() {
+            let (y, x) = (i / shape.1, i % shape.1);
+            let mut values: Vec<f32> = (y.saturating_sub(half)..(y + half + 1).min(shape.0))
+                .flat_map(|row| &data.row(row)[x.saturating_sub(half)..(x + half + 1).min(shape.1)])
+                .copied()
+                .filter(|v| v.is_finite())
+                .collect();
+            if values.is_empty() {
+                prop_assert!(level.is_finite());
+                continue;
+            }
+            values.sort_unstable_by(f32::total_cmp);
+            let n = values.len();
+            let middle = f64::midpoint(f64::from(values[(n - 1) / 2]), f64::from(values[n / 2]));
+            prop_assert_eq!(level, middle as f32);
+        }
     }
 }

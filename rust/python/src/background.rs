@@ -2,7 +2,7 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
-use skymere_core::background::{self, BackgroundError, MeshParams, Sky};
+use skymere_core::background::{self, BackgroundError, MeshParams, Running, RunningParams, Sky};
 
 use crate::{images, threads};
 
@@ -178,9 +178,34 @@ fn estimate_pedestal<'py>(
     Ok((sky.level, sky.rms, sky.n_pixels))
 }
 
+/// Running median or mean of the good pixels.
+#[pyfunction]
+#[pyo3(signature = (data, mask, *, half, method, min_good))]
+fn large_scale<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray2<'py, f32>,
+    mask: Option<PyReadonlyArray2<'py, bool>>,
+    half: usize,
+    method: &str,
+    min_good: usize,
+) -> PyResult<Bound<'py, PyArray2<f32>>> {
+    let data = images::plane(py, "data", &data)?;
+    let mask = images::optional_plane(py, "mask", mask.as_ref())?;
+    let found = threads::run(py, || {
+        let params = RunningParams {
+            half,
+            method: Running::from_name(method)?,
+            min_good,
+        };
+        background::large_scale(data, mask, &params)
+    })?;
+    images::array(py, found)
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Mesh>()?;
     m.add_function(wrap_pyfunction!(cells, m)?)?;
     m.add_function(wrap_pyfunction!(estimate, m)?)?;
-    m.add_function(wrap_pyfunction!(estimate_pedestal, m)?)
+    m.add_function(wrap_pyfunction!(estimate_pedestal, m)?)?;
+    m.add_function(wrap_pyfunction!(large_scale, m)?)
 }

@@ -1,13 +1,17 @@
-//! The sky under the sources: one level for an image, or a smooth mesh and its noise.
+//! The sky under the sources: one level for an image, a smooth mesh and its noise, or a running median or mean.
 
+mod boxcar;
 mod cell;
 mod mesh;
 mod pedestal;
+mod running;
+mod sliding;
 mod spline;
 
 pub use cell::Sky;
 pub use mesh::{Background, Mesh, MeshParams, cells, estimate};
 pub use pedestal::{Pedestal, PedestalParams, Statistic, estimate_pedestal};
+pub use running::{Running, RunningParams, large_scale};
 
 use crate::error::{Kind, RoomError};
 use crate::image::ImageError;
@@ -32,6 +36,9 @@ pub enum BackgroundError {
     /// A statistic that does not exist.
     #[error("statistic: {0:?} is not known, it must be median, mode or mean")]
     Statistic(String),
+    /// A running statistic that does not exist.
+    #[error("method: {0:?} is not known, it must be running_median or boxcar_mean")]
+    Running(String),
     /// The mask has another shape than the image.
     #[error("mask: shape {found:?} is not allowed, it must be {expected:?}")]
     Shape {
@@ -64,9 +71,11 @@ impl RoomError for BackgroundError {
     fn kind(&self) -> Kind {
         match self {
             Self::Image(error) => error.kind(),
-            Self::BoxSize(_) | Self::Cells { .. } | Self::Shape { .. } | Self::Statistic(_) => {
-                Kind::InvalidInput
-            }
+            Self::BoxSize(_)
+            | Self::Cells { .. }
+            | Self::Running(_)
+            | Self::Shape { .. }
+            | Self::Statistic(_) => Kind::InvalidInput,
             Self::NoGoodCell { .. } | Self::NoGoodPixel { .. } => Kind::NoData,
         }
     }
