@@ -91,7 +91,7 @@ def test_places_can_be_given_and_must_be_on_the_image(scene) -> None:
     given = PhotometryParams(noise=NoiseParams(positions=places))
     same = forced_photometry(image, models=scene.models, psf=scene.psf, params=given)
     np.testing.assert_allclose(same.flux_mc, proposed.flux_mc, rtol=1e-6)
-    wrong = PhotometryParams(noise=NoiseParams(positions=((scenes.RA + 1.0, scenes.DEC),)))
+    wrong = PhotometryParams(noise=NoiseParams(positions=(*places[:2], (scenes.RA + 1.0, scenes.DEC))))
     with pytest.raises(InvalidInputError, match="positions"):
         forced_photometry(image, models=scene.models, psf=scene.psf, params=wrong)
 

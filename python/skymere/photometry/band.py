@@ -8,25 +8,31 @@ from numpy.typing import NDArray
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.segmentation import MeasureImage
+from skymere.segmentation.planes import parts_of
 from skymere.wcs import Grid
 
-__all__ = ["Band", "band_of"]
+__all__ = ["Band", "band_of", "jacobian"]
 
 # Length of the steps on the sky whose pixels give the Jacobian [arcsec].
 _STEP_ARCSEC = 0.5
+# So many errors say what is typical.
+_N_TYPICAL = 100_000
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Band:
-    """Data and inverse variance, 0 where a pixel does not count; ``scale`` is uJy per unit, or 1 without a zero point.
+    """Data and inverse variance, 0 where a pixel does not count, in units of ``unit`` times that of the image.
 
-    ``noise_factor`` multiplies errors that are made of the variance.
+    ``unit`` is the power of two next to the typical error: float32 does not hold the inverse variance of an image in
+    erg/s/cm2/A. ``scale`` is uJy per internal unit, or ``unit`` without a zero point. ``noise_factor`` multiplies
+    errors that are made of the variance.
     """
 
     data: NDArray[np.float32]
     weight: NDArray[np.float32]
     saturated: NDArray[np.bool_]
     grid: Grid
+    unit: float
     scale: float
     noise_factor: float
     has_zero_point: bool
@@ -44,14 +50,26 @@ class Band:
             weight=np.ascontiguousarray(self.weight[window]),
             saturated=self.saturated[window],
             grid=self.grid.cutout(y0, x0, (y1 - y0, x1 - x0)),
+            unit=self.unit,
             scale=self.scale,
             noise_factor=self.noise_factor,
             has_zero_point=self.has_zero_point,
         )
 
+    def in_image_units(self, values: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return pixels in the unit of the image."""
+        return np.asarray(np.ldexp(values.astype(np.float32), _exponent(self.unit)), np.float32)
 
-def band_of(image: Mosaic | MeasureImage) -> Band:
+
+def band_of(image: Mosaic | MeasureImage, noise_rms: float | None = None) -> Band:
     """Return what the kernels take of an image.
+
+    Parameters
+    ----------
+    image : Mosaic or MeasureImage
+        With a grid.
+    noise_rms : float, optional
+        1 sigma of every pixel, instead of what the image says [unit of the image].
 
     Raises
     ------
@@ -60,40 +78,52 @@ def band_of(image: Mosaic | MeasureImage) -> Band:
     NoDataError
         When no pixel can be used.
     """
-    if not isinstance(image, Mosaic | MeasureImage):
-        msg = f"image: {type(image).__name__} is not allowed, it must be a Mosaic or a MeasureImage"
-        raise InvalidInputError(msg)
+    with np.errstate(over="ignore", under="ignore"):
+        parts = parts_of(image, "image")
     if image.grid is None:
         msg = "image: grid None is not allowed, its pixels must have a place on the sky"
         raise InvalidInputError(msg)
-    data = np.ascontiguousarray(image.data, np.float32)
-    if isinstance(image, Mosaic):
-        variance, factor = image.variance, image.noise_correlation
-    elif image.error is None:
-        msg = "image: error None is not allowed, fluxes need the error of every pixel"
+    # Errors are squared after they have been scaled.
+    is_variance = isinstance(image, Mosaic)
+    spread = parts.variance if is_variance else getattr(image, "error", None)
+    if spread is None and noise_rms is None:
+        msg = "image: error None is not allowed, fluxes need the error of every pixel, or noise_rms"
         raise InvalidInputError(msg)
-    else:
-        variance, factor = np.square(np.asarray(image.error, np.float32)), image.noise_correlation
-    good = np.isfinite(data) & np.isfinite(variance) & (variance > 0)
+    good = np.isfinite(parts.data)
+    if spread is not None:
+        good &= np.isfinite(spread) & (spread > 0)
     if isinstance(image, Mosaic):
         good &= image.covered
-    elif image.mask is not None:
-        good &= ~np.asarray(image.mask)
+    elif parts.mask is not None:
+        good &= ~parts.mask
     if not good.any():
-        msg = f"image: none of {data.size} pixels can be used: all are masked or without a finite, positive error"
+        msg = f"image: none of {good.size} pixels can be used: all are masked or without a finite, positive error"
         raise NoDataError(msg)
-    weight = np.divide(1.0, variance, out=np.zeros(data.shape, np.float32), where=good)
-    saturated = image.saturated if isinstance(image, MeasureImage) else None
-    has_zero_point = bool(np.isfinite(image.zero_point_ab))
+    weight = np.zeros(good.shape, np.float32)
+    if noise_rms is not None:
+        exponent = round(np.log2(noise_rms))
+        weight[good] = np.ldexp(1.0, 2 * exponent) / noise_rms**2
+    else:
+        values = np.asarray(spread)[good]
+        typical = float(np.median(values[:: max(1, values.size // _N_TYPICAL)].astype(np.float64)))
+        exponent = round(np.log2(typical) / (2 if is_variance else 1))
+        scaled = np.ldexp(values, -2 * exponent if is_variance else -exponent)
+        weight[good] = 1 / (scaled if is_variance else np.square(scaled))
+    unit = float(np.ldexp(1.0, exponent))
     return Band(
-        data=data,
+        data=np.ascontiguousarray(np.ldexp(parts.data, -exponent) if exponent else parts.data, np.float32),
         weight=weight,
-        saturated=np.zeros(data.shape, bool) if saturated is None else np.asarray(saturated, bool),
+        saturated=np.zeros(good.shape, bool) if parts.saturated is None else parts.saturated,
         grid=image.grid,
-        scale=float(10.0 ** (-0.4 * (image.zero_point_ab - 23.9))) if has_zero_point else 1.0,
-        noise_factor=factor,
-        has_zero_point=has_zero_point,
+        unit=unit,
+        scale=parts.scale * unit,
+        noise_factor=parts.noise_correlation,
+        has_zero_point=parts.has_zero_point,
     )
+
+
+def _exponent(unit: float) -> int:
+    return int(np.frexp(unit)[1]) - 1
 
 
 def jacobian(grid: Grid, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,32 +1,47 @@
 """The PSF of a band at the pixels of its image, at the places where it is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.photometry.band import jacobian
-from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid, measure_shape
+from skymere.psf import (
+    GaussianMixturePsf,
+    GaussianPsf,
+    MoffatPsf,
+    Psf,
+    PsfGrid,
+    PsfLimits,
+    recentred,
+    require_psf,
+    resampled,
+    with_pixel,
+)
+from skymere.psf.given import check_psf
 from skymere.psf.sampled import pixel_nodes
 from skymere.wcs import Grid
 
 __all__ = ["BandPsf", "EffectivePsf", "effective_psf"]
 
-BandPsf = Psf | PsfGrid | GaussianPsf | MoffatPsf | ArrayLike
+BandPsf = Psf | PsfGrid | GaussianPsf | MoffatPsf | GaussianMixturePsf | ArrayLike
 """What a PSF may be."""
 
 # Below this full width an image does not say what is between its pixels [pix].
 _RESOLVED_FWHM_PIX = 2.6
 # Sums of a PSF that holds a part of the light; a little more than 1 for the noise of those made of stars.
 _SUMS = (0.5, 1.05)
-_MAX_OFFSET_PIX = 1.0
+# A centroid this far from the middle does not matter; beyond the limit there is no repair [pix of the band].
+_CENTRED_PIX, _REPAIRABLE_PIX = 0.02, 0.5
 # Full width of what a pixel adds: that of a Gaussian of its variance.
 _PIXEL_FWHM = 2.3548 / np.sqrt(12.0)
 # Formulas end where this part of their light is outside, or at so many full widths.
 _FORMULA_LOSS, _FORMULA_REACH = 1e-3, 12.0
 # Formulas get one more place along an axis where the pixels of the sky's grid differ more than this.
 _SAME_PIXELS = 1e-3
+# Least number of places along a pixel over which a formula is integrated, and their number in a full width of it.
+_N_NODES, _NODES_PER_FWHM = 6, 6.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,6 +53,8 @@ class EffectivePsf:
     y: NDArray[np.float64]
     oversampling: int
     fwhm_pix: float
+    offset_pix: float = 0.0
+    """How far the centroid was from the middle before it was moved there [pix of the band]."""
 
     def image(self, node: int = 0) -> NDArray[np.float64]:
         """Return the image of a node."""
@@ -46,23 +63,22 @@ class EffectivePsf:
 
     def moved(self, y0: int, x0: int) -> "EffectivePsf":
         """Return the PSF of the window whose first pixel is ``[y0, x0]``."""
-        return EffectivePsf(
-            images=self.images,
-            x=self.x - x0,
-            y=self.y - y0,
-            oversampling=self.oversampling,
-            fwhm_pix=self.fwhm_pix,
-        )
+        return replace(self, x=self.x - x0, y=self.y - y0)
 
     @property
-    def warning(self) -> str:
-        """What is to be said about its sampling; empty when there is nothing."""
-        if self.fwhm_pix * self.oversampling >= _RESOLVED_FWHM_PIX:
-            return ""
-        return (
-            f"psf: a full width of {self.fwhm_pix * self.oversampling:.2f} of its pixels does not say what is between "
-            f"them; give one with {_RESOLVED_FWHM_PIX} pixels or more (oversampled)"
-        )
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said about its sampling and its centre."""
+        said = []
+        if self.fwhm_pix * self.oversampling < _RESOLVED_FWHM_PIX:
+            said.append(
+                f"psf: a full width of {self.fwhm_pix * self.oversampling:.2f} of its pixels does not say what is "
+                f"between them; give one with {_RESOLVED_FWHM_PIX} pixels or more (oversampled)"
+            )
+        if self.offset_pix:
+            said.append(
+                f"psf: its centroid was {self.offset_pix:.3f} pixels from its source's place, and was moved there"
+            )
+        return tuple(said)
 
 
 def effective_psf(psf: BandPsf, grid: Grid, *, has_pixel: bool) -> EffectivePsf:
@@ -70,7 +86,7 @@ def effective_psf(psf: BandPsf, grid: Grid, *, has_pixel: bool) -> EffectivePsf:
 
     Parameters
     ----------
-    psf : Psf, PsfGrid, GaussianPsf, MoffatPsf or array_like
+    psf : Psf, PsfGrid, GaussianPsf, MoffatPsf, GaussianMixturePsf or array_like
         See `skymere.photometry.forced_photometry`.
     grid : Grid
         Of the band.
@@ -80,86 +96,92 @@ def effective_psf(psf: BandPsf, grid: Grid, *, has_pixel: bool) -> EffectivePsf:
     Raises
     ------
     InvalidInputError
-        When it is empty, not finite, of another sum than a part of the light, or far off its middle.
+        When it is empty, not finite, of another sum than a part of the light, or off its middle beyond repair.
     """
     if isinstance(psf, PsfGrid):
-        return _of_nodes([(node, None) for node in psf.psfs], psf.x, psf.y)
+        return _of_nodes(list(psf.psfs), psf.x, psf.y)
     if isinstance(psf, Psf):
-        return _of_nodes([(psf, None)], (0.0,), (0.0,))
-    if isinstance(psf, GaussianPsf | MoffatPsf):
+        return _of_nodes([psf], (0.0,), (0.0,))
+    if isinstance(psf, GaussianPsf | MoffatPsf | GaussianMixturePsf):
         return _of_formula(psf, grid)
     image = np.ascontiguousarray(psf, np.float64)
     if image.ndim != 2 or image.size == 0:
         msg = f"psf: shape {image.shape} is not allowed, it must be an image"
         raise InvalidInputError(msg)
-    return _of_nodes([(Psf(data=image.astype(np.float32), has_pixel=has_pixel), image)], (0.0,), (0.0,))
+    return _of_nodes([_of_array(image, has_pixel=has_pixel)], (0.0,), (0.0,))
 
 
-def _of_nodes(
-    nodes: list[tuple[Psf, NDArray[np.float64] | None]], x: tuple[float, ...], y: tuple[float, ...]
-) -> EffectivePsf:
-    fwhm = min(_checked(psf) for psf, _ in nodes)
-    first = nodes[0][0]
+def _of_array(image: NDArray[np.float64], *, has_pixel: bool) -> Psf:
+    """Return an array as a PSF: the middle of an even side is between two pixels, or in the one behind (F27)."""
+    psf = Psf(data=image.astype(np.float32), has_pixel=has_pixel)
+    sides = image.shape[1], image.shape[0]
+    if not (0 in (sides[0] % 2, sides[1] % 2) and np.isfinite(image).all() and image.sum() > 0):
+        return psf
+    try:
+        found = check_psf(psf)
+    except (InvalidInputError, NoDataError):
+        return psf
+    x, y = (
+        min(((n - 1) / 2, float(n // 2)), key=lambda middle, at=at: abs(middle - at))  # type: ignore[misc]
+        for n, at in zip(sides, (found.x, found.y), strict=True)
+    )
+    return replace(psf, x=x, y=y)
+
+
+def _of_nodes(nodes: list[Psf], x: tuple[float, ...], y: tuple[float, ...]) -> EffectivePsf:
+    checked = [_checked(psf) for psf in nodes]
+    fwhm = min(one[1] for one in checked)
     wanted = int(np.ceil(_RESOLVED_FWHM_PIX / fwhm - 1e-6))
-    oversampling = max(1, min(wanted, int(first.oversampling + 1e-6)))
-    images = [_at_pixels(psf, exact, oversampling) for psf, exact in nodes]
+    oversampling = max(1, min(wanted, int(nodes[0].oversampling + 1e-6)))
     return EffectivePsf(
-        images=np.ascontiguousarray(np.concatenate(images)),
+        images=np.ascontiguousarray(np.concatenate([_at_pixels(one[0], oversampling) for one in checked])),
         x=np.array(x, np.float64),
         y=np.array(y, np.float64),
         oversampling=oversampling,
         fwhm_pix=fwhm,
+        offset_pix=max(one[2] for one in checked),
     )
 
 
-def _checked(psf: Psf) -> float:
-    """Return the full width, with that of the pixel [pix of the band], of a PSF that can be used."""
-    data = psf.data.astype(np.float64)
-    total = float(data.sum())
-    if not np.isfinite(data).all() or not _SUMS[0] <= total <= _SUMS[1]:
-        msg = (
-            f"psf: shape {data.shape} with sum {total} is not allowed, its sum must be the part of the light that it "
-            f"holds, from {_SUMS[0]} to {_SUMS[1]}; skymere.psf.Psf.normalised() makes it so"
-        )
-        raise InvalidInputError(msg)
+def _checked(psf: Psf) -> tuple[Psf, float, float]:
+    """Return a PSF that can be used, its full width with that of the pixel, and how far it was moved [pix of the band].
+
+    Raises
+    ------
+    InvalidInputError
+        When it cannot be used.
+    """
+    limits = PsfLimits(max_offset_pix=float("inf"), min_coverage=0.0, min_side_fwhm=1.0)
     try:
-        shape = measure_shape(psf.data)
+        require_psf(psf, limits=limits)
+        found = check_psf(psf, limits=limits)
     except NoDataError as failure:
-        msg = f"psf: shape {data.shape} is not allowed, it must have a peak: {failure}"
+        msg = f"psf: shape {psf.shape} is not allowed: {failure}"
         raise InvalidInputError(msg) from None
-    offset = float(np.hypot(shape.x - psf.x, shape.y - psf.y)) / psf.oversampling
-    if offset > _MAX_OFFSET_PIX:
+    if not _SUMS[0] <= found.sum <= _SUMS[1]:
         msg = (
-            f"psf: a centroid {offset:.2f} pixels from its source's place, x = {psf.x:g}, y = {psf.y:g}, is "
-            f"not allowed, at most {_MAX_OFFSET_PIX} are"
+            f"psf: shape {psf.shape} with sum {found.sum} is not allowed, its sum must be the part of the light that "
+            f"it holds, from {_SUMS[0]} to {_SUMS[1]}; skymere.psf.Psf.normalised() makes it so"
         )
         raise InvalidInputError(msg)
-    fwhm = shape.fwhm / psf.oversampling
-    return fwhm if psf.has_pixel else float(np.hypot(fwhm, _PIXEL_FWHM))
+    usable = replace(psf, enclosed=found.sum)
+    is_off = found.offset_pix > _CENTRED_PIX
+    if is_off:
+        usable = recentred(usable, max_offset_pix=_REPAIRABLE_PIX)
+    fwhm = found.fwhm_pix if psf.has_pixel else float(np.hypot(found.fwhm_pix, _PIXEL_FWHM))
+    return usable, fwhm, found.offset_pix if is_off else 0.0
 
 
-def _at_pixels(psf: Psf, exact: NDArray[np.float64] | None, oversampling: int) -> NDArray[np.float64]:
+def _at_pixels(psf: Psf, oversampling: int) -> NDArray[np.float64]:
     """Return a PSF with the pixel's response, at so many pixels for each of the band, in the middle of its image."""
+    effective = with_pixel(psf)
     middle = tuple((n - 1) / 2 for n in psf.shape)
-    data = psf.data.astype(np.float64) if exact is None else exact
-    if psf.oversampling == oversampling and (psf.y, psf.x) == middle:
-        return data if psf.has_pixel else with_pixel(data, oversampling)
-    room = min(psf.x, psf.y, psf.shape[1] - 1 - psf.x, psf.shape[0] - 1 - psf.y)
-    reach = int(room / psf.oversampling * oversampling)
-    offsets = np.arange(-reach, reach + 1, dtype=np.float64) / oversampling
-    return np.asarray(psf.pixels(offsets[None, :], offsets[:, None]) / oversampling**2)
+    if psf.oversampling != oversampling or (psf.y, psf.x) != middle:
+        effective = resampled(effective, oversampling)
+    return effective.data.astype(np.float64)
 
 
-def with_pixel(data: NDArray[np.float64], oversampling: int) -> NDArray[np.float64]:
-    """Return an image convolved with a pixel of ``oversampling`` of its own, of the same shape."""
-    shape = tuple(2 * n for n in data.shape)
-    ky, kx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
-    response = np.sinc(ky * oversampling) * np.sinc(kx * oversampling)
-    convolved = np.fft.irfft2(np.fft.rfft2(data, shape) * response, shape)
-    return np.asarray(convolved[: data.shape[0], : data.shape[1]])
-
-
-def _of_formula(psf: GaussianPsf | MoffatPsf, grid: Grid) -> EffectivePsf:
+def _of_formula(psf: GaussianPsf | MoffatPsf | GaussianMixturePsf, grid: Grid) -> EffectivePsf:
     """Return a formula of the sky at the pixels of the band, at several places where these change over the image."""
     ny, nx = grid.shape
     places = [np.linspace(0.0, n - 1.0, 3) for n in (nx, ny)]
@@ -168,12 +190,15 @@ def _of_formula(psf: GaussianPsf | MoffatPsf, grid: Grid) -> EffectivePsf:
     middle = jacobians[4]
     if float(np.abs(jacobians - middle).max()) < _SAME_PIXELS * float(np.abs(middle).max()):
         places, jacobians = [np.zeros(1), np.zeros(1)], middle[None]
-    narrowest = psf.fwhm_arcsec * np.sqrt(psf.axis_ratio) * float(np.sqrt(np.abs(np.linalg.det(middle))))
+    components = psf.components if isinstance(psf, GaussianMixturePsf) else (psf,)
+    per_arcsec = float(np.sqrt(np.abs(np.linalg.det(middle))))
+    narrowest = min(one.fwhm_arcsec * np.sqrt(one.axis_ratio) for one in components) * per_arcsec
     fwhm = float(np.hypot(narrowest, _PIXEL_FWHM))
     oversampling = max(1, int(np.ceil(_RESOLVED_FWHM_PIX / fwhm)))
-    reach = int(np.ceil(_formula_reach(psf) * float(np.linalg.norm(middle, 2)) * oversampling))
+    farthest = max(_formula_reach(one) for one in components)
+    reach = int(np.ceil(farthest * float(np.linalg.norm(middle, 2)) * oversampling))
     offsets = np.arange(-reach, reach + 1, dtype=np.float64) / oversampling
-    steps, weights = pixel_nodes(6)
+    steps, weights = pixel_nodes(max(_N_NODES, int(np.ceil(_NODES_PER_FWHM / narrowest))))
     images = []
     for one in jacobians:
         back = np.linalg.inv(one)

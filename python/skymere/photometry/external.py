@@ -1,6 +1,6 @@
 """Models that somebody gives as images, at the pixels of a band."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_image
-from skymere.errors import InvalidInputError, NoOverlapError
+from skymere.errors import InvalidInputError
 from skymere.photometry.band import Band, jacobian
 from skymere.photometry.effective import EffectivePsf
 from skymere.photometry.models import Models
@@ -16,11 +16,13 @@ from skymere.photometry.params import PhotometryParams
 from skymere.resample import DrizzleParams, Drizzler
 from skymere.wcs import Grid
 
-__all__ = ["ExternalModel", "ExternalModels"]
+__all__ = ["ExternalModel", "ExternalModels", "ExternalStamps"]
 
 # Pixels of the grid that a model is drizzled to are no larger than those of the model over this, nor are there more of
 # them along a pixel of the band.
 _FINER, _FINEST = 1.0, 12
+# Windows of a wide model that are tried, each with sides of 0.8 of those before.
+_N_WINDOWS = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +57,16 @@ class ExternalModel:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ExternalStamps:
+    """Stamps of external models: whose they are, their windows ``(y0, x0, ny, nx)``, and their pixels in a row."""
+
+    given: list[int]
+    windows: list[tuple[int, int, int, int]]
+    planes: NDArray[np.float32]
+    """Rows of values and of derivatives by moves along x and y."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ExternalModels:
     """External models by ``source_id``."""
 
@@ -67,31 +79,38 @@ class ExternalModels:
         psf: EffectivePsf,
         params: PhotometryParams,
         shift: NDArray[np.float64],
-    ) -> tuple[list[int], list[tuple[int, int, int, int]], NDArray[np.float32]]:
-        """Return sources, windows ``(y0, x0, ny, nx)`` and values of the stamps of external models."""
+    ) -> ExternalStamps:
+        """Return the stamps of those of the models that are external; what is wrong with one is its message."""
         given: list[int] = []
         windows: list[tuple[int, int, int, int]] = []
-        values: list[NDArray[np.float32]] = []
+        planes = [np.zeros((3, 0), np.float32)]
         for i in np.flatnonzero(models.kind == "external"):
             model = self.by_id.get(int(models.source_id[i]))
-            if model is None or models.message[i]:
+            if models.message[i]:
+                continue
+            if not isinstance(model, ExternalModel):
+                models.message[i] = f"external: {type(model).__name__} is not allowed, it must be an ExternalModel"
                 continue
             try:
-                stamp, y0, x0 = _stamp(model, band, psf, params, shift[i])
-            except NoOverlapError as failure:
+                found = _stamp(model, band, psf, params, shift[i])
+            except InvalidInputError as failure:
                 models.message[i] = str(failure)
                 continue
-            if stamp.size:
-                given.append(int(i))
-                windows.append((y0, x0, stamp.shape[0], stamp.shape[1]))
-                values.append(stamp.ravel())
-        return given, windows, np.concatenate(values) if values else np.zeros(0, np.float32)
+            if found is None:
+                continue
+            stamp, y0, x0 = found
+            given.append(int(i))
+            windows.append((y0, x0, stamp.shape[1], stamp.shape[2]))
+            planes.append(stamp.reshape(3, -1))
+        return ExternalStamps(given=given, windows=windows, planes=np.concatenate(planes, axis=1))
 
 
 def _stamp(
     model: ExternalModel, band: Band, psf: EffectivePsf, params: PhotometryParams, shift: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], int, int]:
-    """Return what the band's pixels show of a model of flux 1, and the first pixel of that window.
+) -> tuple[NDArray[np.float32], int, int] | None:
+    """Return what the band's pixels show of a model of flux 1, its derivatives, and the first pixel of that window.
+
+    None when it lies outside of the image.
 
     Notes
     -----
@@ -99,28 +118,53 @@ def _stamp(
     looked at in the middle of the band's pixels. The response of the fine pixels is taken back, since the PSF holds
     that of a pixel of the band already (F52).
     """
-    data = np.asarray(model.data)
-    lit = np.argwhere(data != 0)
-    (low_y, low_x), (high_y, high_x) = lit.min(axis=0), lit.max(axis=0) + 1
-    data = data[low_y:high_y, low_x:high_x]
-    x, y = _on_band(model, band, shift, np.array([low_x, high_x]) - 0.5, np.array([low_y, high_y]) - 0.5)
+    whole = np.asarray(model.data)
+    # A model may be wider than stamps are: its light beyond stays in the flux, as that of a profile does.
+    reach = int(np.ceil(max(psf.image().shape) / 2 / psf.oversampling)) + 2
+    for rows, columns in _windows(whole, params):
+        data = whole[rows[0] : rows[1], columns[0] : columns[1]]
+        x, y = _on_band(model, band, shift, np.array(columns) - 0.5, np.array(rows) - 0.5)
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            return None
+        if max(float(np.ptp(x)), float(np.ptp(y))) <= 2 * params.max_stamp_pix + 1:
+            break
+    else:
+        msg = f"external: pixels of {np.ptp(x):.0f} x {np.ptp(y):.0f} of the band are not allowed, they are too large"
+        raise InvalidInputError(msg)
     steps = np.hypot(np.diff(x, axis=1), np.diff(y, axis=1)).mean() / data.shape[1]
     fineness = int(np.clip(np.ceil(_FINER / max(float(steps), 1e-3)), 1, _FINEST))
     s = psf.oversampling * int(np.ceil(fineness / psf.oversampling))
-    reach = int(np.ceil(max(psf.image().shape) / 2 / psf.oversampling)) + 2
     x0, y0 = int(np.floor(x.min())) - reach, int(np.floor(y.min())) - reach
     nx, ny = int(np.ceil(x.max())) + reach + 1 - x0, int(np.ceil(y.max())) + reach + 1 - y0
-    limit = 2 * params.max_stamp_pix + 1
-    if nx > limit + 2 * reach or ny > limit + 2 * reach:
-        sides = f"{nx - 2 * reach} x {ny - 2 * reach}"
-        msg = f"external: {sides} pixels of the band are not allowed, at most 2 max_stamp_pix + 1 = {limit} are"
-        raise NoOverlapError(msg)
-    fine = _drizzled(model, band, shift, (low_y, low_x), data, (y0, x0), (ny, nx), s)
-    stamp = _convolved(fine, psf, x0 + nx / 2, y0 + ny / 2, s)[::s, ::s] * (s * s / data.sum(dtype=float))
     top, bottom = max(0, -y0), max(0, min(ny, band.shape[0] - y0))
     left, right = max(0, -x0), max(0, min(nx, band.shape[1] - x0))
-    inside = np.ascontiguousarray(stamp[top:bottom, left:right], np.float32)
-    return inside, y0 + top, x0 + left
+    if top >= bottom or left >= right:
+        return None
+    fine = _drizzled(model, band, shift, (rows[0], columns[0]), data, (y0, x0), (ny, nx), s)
+    scale = s * s / whole.sum(dtype=float)
+    drawn = _convolved(fine, psf, x0 + nx / 2, y0 + ny / 2, s)[:, ::s, ::s] * scale
+    return np.ascontiguousarray(drawn[:, top:bottom, left:right], np.float32), y0 + top, x0 + left
+
+
+def _windows(data: NDArray[np.float32], params: PhotometryParams) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield windows of rows and columns: all that is lit, then smaller ones around the middle of the light.
+
+    The second one holds the part of the light that stamps hold; the next ones are those that fit into a stamp.
+    """
+    lit = np.argwhere(data != 0)
+    (low_y, low_x), (high_y, high_x) = lit.min(axis=0), lit.max(axis=0) + 1
+    yield (int(low_y), int(high_y)), (int(low_x), int(high_x))
+    edges = []
+    tail = (1 - params.light_in_stamp) / 4
+    for axis in (1, 0):
+        light = np.cumsum(np.abs(data).sum(axis=axis, dtype=float))
+        edges.append(np.searchsorted(light, np.array([tail, 0.5, 1 - tail]) * light[-1]) + np.array([0, 0, 1]))
+    for part in 0.8 ** np.arange(_N_WINDOWS):
+        rows, columns = (
+            (int(mid - np.ceil(part * (mid - low))), int(mid + max(1, np.ceil(part * (high - mid)))))
+            for low, mid, high in edges
+        )
+        yield rows, columns
 
 
 def _on_band(
@@ -154,11 +198,14 @@ def _drizzled(
     found = drizzler.finish()
     # A mean of surface brightness where drops fall; the light of a pixel is that times its part that is covered.
     light = np.nan_to_num(found.data.astype(np.float64)) * found.weight
-    return np.asarray(light * (data.sum(dtype=float) / light.sum()))
+    return np.asarray(light * (data.sum(dtype=float) / light.sum()) if light.sum() else light)
 
 
 def _convolved(fine: NDArray[np.float64], psf: EffectivePsf, x: float, y: float, s: int) -> NDArray[np.float64]:
-    """Convolve an image with the PSF at a place, both at so many pixels for each of the band."""
+    """Return an image behind the PSF at a place, and its derivatives by moves along x and y [pix of the band].
+
+    All have so many pixels for each of the band.
+    """
     image = _psf_at(psf, x, y)
     shape = tuple(n + m * s // psf.oversampling for n, m in zip(fine.shape, image.shape, strict=True))
     ky, kx = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :]
@@ -169,7 +216,13 @@ def _convolved(fine: NDArray[np.float64], psf: EffectivePsf, x: float, y: float,
     waves_y = np.exp(-2j * np.pi * ky * ratio * py[None, :])
     waves_x = np.exp(-2j * np.pi * kx.T * ratio * px[None, :])
     response = (waves_y @ image @ waves_x.T) * within / np.maximum(np.sinc(ky) * np.sinc(kx), 0.4)
-    return np.asarray(np.fft.irfft2(np.fft.rfft2(fine, shape) * response, shape)[: fine.shape[0], : fine.shape[1]])
+    spectrum = np.fft.rfft2(fine, shape) * response
+    planes = [
+        np.fft.irfft2(spectrum * by, shape)[: fine.shape[0], : fine.shape[1]]
+        # A source that moves by a pixel of the band moves by s fine ones.
+        for by in (1.0, -2j * np.pi * s * kx, -2j * np.pi * s * ky)
+    ]
+    return np.stack(planes)
 
 
 def _psf_at(psf: EffectivePsf, x: float, y: float) -> NDArray[np.float64]:

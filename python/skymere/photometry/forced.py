@@ -1,14 +1,16 @@
 """Fluxes of sources of known shape in a band, all fitted together."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
+from skymere.photometry.alternatives import Alternatives, alternative_errors, alternatives_of
 from skymere.photometry.band import Band, band_of, jacobian
-from skymere.photometry.effective import BandPsf, EffectivePsf, effective_psf
+from skymere.photometry.effective import BandPsf, effective_psf
 from skymere.photometry.external import ExternalModel, ExternalModels
 from skymere.photometry.models import Models, models_of
 from skymere.photometry.noise import Simulation, simulate
@@ -16,7 +18,7 @@ from skymere.photometry.params import PhotometryParams
 from skymere.photometry.results import FluxCovariance, ForcedPhotometry, Shift, basis
 from skymere.photometry.shapes import shape_errors
 from skymere.photometry.shifts import find_shift, shifts_of
-from skymere.photometry.system import Solution, powers_of
+from skymere.photometry.system import Scene, Solution, powers_of, scene_of
 from skymere.photometry.unmodelled import with_unmodelled
 from skymere.segmentation import MeasureImage
 
@@ -30,6 +32,7 @@ def forced_photometry(
     psf: BandPsf,
     psf_has_pixel: bool = True,
     external: Mapping[int, ExternalModel] | None = None,
+    alternatives: Mapping[int, pl.DataFrame] | None = None,
     params: PhotometryParams | None = None,
 ) -> ForcedPhotometry:
     """Measure the fluxes of all sources of a band together, with the shapes that a sharper image gave.
@@ -44,13 +47,19 @@ def forced_photometry(
         holds half of the light [arcsec]), ``sersic_index``, ``ellipticity`` (1 - b / a), ``pa_sky`` (of the major axis,
         from north through east [deg]) and, if wanted, ``kind``: ``sersic``, ``exponential``, ``gaussian``, ``point`` or
         ``external``. For errors of shapes ``r_eff_err``, ``sersic_index_err``, ``ellipticity_err``, ``pa_sky_err``.
-    psf : Psf, PsfGrid, GaussianPsf, MoffatPsf or array_like, float64, shape (py, px)
+        Several rows with one ``source_id`` are one source when they differ in a column ``component``; their ``flux`` is
+        their light, of which only the ratios count. A table without rows gives one without rows, and the sky.
+    psf : Psf, PsfGrid, GaussianPsf, MoffatPsf, GaussianMixturePsf or array_like, float64, shape (py, px)
         PSF of the band; a grid changes with the position on the image. An array has the band's pixels, its source in
-        the middle and a sum that is the part of the light that it holds.
+        the middle (of an even side in the closer of its two middles) and a sum that is the part of the light that it
+        holds. A centroid that is up to half a pixel off is moved to its place, and ``warnings`` says so.
     psf_has_pixel : bool, optional
         Whether an array holds the response of a pixel, as in `skymere.profiles.render_sersic`.
     external : mapping of int to ExternalModel, optional
         Images that stand for the profiles of some sources.
+    alternatives : mapping of int to polars.DataFrame, optional
+        Other models of some sources, rows like those of ``models`` of which columns may be absent, as the states of a
+        Markov chain: the scatter of fluxes fitted with them is their ``err_shape``.
     params : PhotometryParams, optional
         Background, bounds, stamps, shift and noise.
 
@@ -64,8 +73,8 @@ def forced_photometry(
         ``background`` at its place [as flux, per pixel]; ``dipole``, the significance of a move that the residual asks
         for, by ``move_east, move_north`` [arcsec]; ``light_inside``, the part of its light on its stamp and the image,
         and ``light_seen``, that of pixels with weight; ``at_bound``, whether its flux would be negative; ``is_added``,
-        whether it was found on the residual; and with ``has_shape_errors`` ``err_shape``, which ``flux_err`` holds in
-        quadrature.
+        whether it was found on the residual; and with ``has_shape_errors`` or alternatives ``err_shape``, which
+        ``flux_err`` holds in quadrature.
 
     Raises
     ------
@@ -112,58 +121,84 @@ def forced_photometry(
     (3.0, 'ok')
     """
     params = PhotometryParams() if params is None else params
-    band = band_of(image)
+    band = band_of(image, params.noise_rms)
     given = ExternalModels(by_id=dict(external or {}))
-    checked = models_of(models, frozenset(int(i) for i in given.by_id))
+    checked = models_of(models, frozenset(given.by_id))
+    others = alternatives_of(alternatives or {}, models)
     effective = effective_psf(psf, band.grid, has_pixel=psf_has_pixel)
-    return _measure(band, checked, effective, given, params)
+    return _measure(scene_of(checked, band, effective, given, params), others)
 
 
-def _measure(
-    band: Band, models: Models, psf: EffectivePsf, external: ExternalModels, params: PhotometryParams
-) -> ForcedPhotometry:
-    n_models = len(models)
-    shift, solution = find_shift(models, band, psf, external, params)
-    residual = residual_of(band, solution, params)
-    places = _places(band, models, shift)
+def _measure(scene: Scene, alternatives: Alternatives) -> ForcedPhotometry:
+    band, params, n_models = scene.band, scene.params, len(scene.models)
+    found = find_shift(scene)
+    residual = residual_of(band, found.solution, params)
+    places = _places(band, scene.models, found.shift)
     if params.unmodelled_sigma is not None:
-        models = with_unmodelled(models, band, psf, residual, places, shift, params.unmodelled_sigma)
-    if len(models) > n_models:
-        shift, solution = find_shift(models, band, psf, external, params)
-        residual = residual_of(band, solution, params)
-        places = _places(band, models, shift)
+        known = np.where(found.solution.is_solved[:, None], places, np.nan)
+        more = with_unmodelled(scene.models, band, scene.psf, residual, known, found.shift, params.unmodelled_sigma)
+        if len(more) > n_models:
+            scene = replace(scene, models=more)
+            found = find_shift(scene)
+            residual = residual_of(band, found.solution, params)
+            places = _places(band, more, found.shift)
+    models, solution, shift = scene.models, found.solution, found.shift
     noise = None
     if params.noise.n_positions or params.noise.positions:
-        noise = simulate(band, psf, solution, residual, places, params)
-    table = _table(band, models, solution, residual, places, noise, params)
+        noise = simulate(band, scene.psf, solution, residual, places, params)
+    table = _table(scene, solution, residual, places, noise)
     table = table.with_columns(is_added=pl.int_range(pl.len()) >= n_models)
-    if params.has_shape_errors:
-        by_shape = shape_errors(models, band, psf, solution, shifts_of(shift, models, band), params) * band.scale
+    if params.has_shape_errors or alternatives:
+        by_shape = np.where(solution.is_solved, _by_shape(scene, solution, shift, alternatives) * band.scale, np.nan)
         both = np.hypot(table["flux_err"].fill_null(np.nan).to_numpy(), by_shape)
-        table = table.with_columns(flux_err=pl.Series(both).fill_nan(None), err_shape=pl.Series(by_shape))
+        table = table.with_columns(
+            flux_err=pl.Series(both).fill_nan(None), err_shape=pl.Series(by_shape, dtype=pl.Float64).fill_nan(None)
+        )
     n_positions = len(noise.positions) if noise else 0
     n_sky = len(powers_of(params.background_degree))
     return ForcedPhotometry(
         table=table,
-        residual=residual,
+        residual=band.in_image_units(residual),
         covariance=_covariance(models, solution, band.scale),
-        background=solution.levels[:n_sky],
-        background_covariance=solution.inverse.corner[:n_sky, :n_sky],
+        background=solution.levels[:n_sky] * band.unit,
+        background_covariance=solution.inverse.corner[:n_sky, :n_sky] * band.unit**2,
         shift=shift,
+        shift_residual=None if found.residual is None else band.in_image_units(found.residual),
         noise_positions=np.stack(band.grid.sky(*noise.positions.T), axis=-1) if noise else np.zeros((0, 2)),
         error_accuracy=float(1 / np.sqrt(2 * n_positions)) if n_positions else float("nan"),
-        flux_mc=noise.flux * np.float32(band.scale) if noise else None,
+        flux_mc=(noise.flux * band.scale).astype(np.float32) if noise else None,
         unit="uJy" if band.has_zero_point else "image",
         params=params,
-        warnings=tuple(t for t in (psf.warning, shift.warning, noise.warning if noise else "") if t),
+        warnings=_warnings(scene, solution, shift, noise),
         _solution=solution,
         _scale=band.scale,
+        _unit=band.unit,
         _noise_factor=band.noise_factor,
     )
 
 
+def _by_shape(scene: Scene, solution: Solution, shift: Shift, alternatives: Alternatives) -> NDArray[np.float64]:
+    """Return what uncertain shapes do to fluxes: alternatives where they are given, else errors of the parameters."""
+    shifts, n = shifts_of(shift, scene.models, scene.band), len(scene.models)
+    by_errors, by_alternatives = np.zeros(n), np.zeros(n)
+    if scene.params.has_shape_errors:
+        without = np.isin(scene.models.source_id, list(alternatives))
+        by_errors = shape_errors(scene, solution, shifts, without)
+    if alternatives:
+        by_alternatives = alternative_errors(scene, solution, shifts, alternatives)
+    return np.hypot(by_errors, by_alternatives)
+
+
+def _warnings(scene: Scene, solution: Solution, shift: Shift, noise: Simulation | None) -> tuple[str, ...]:
+    powers = powers_of(scene.params.background_degree)
+    lost = [f"x^{i} y^{j}" for (i, j), is_lost in zip(powers, solution.is_undetermined, strict=False) if is_lost]
+    of_sky = f"background: the pixels do not tell {', '.join(lost)}, left at 0; its error is NaN" if lost else ""
+    said = (*scene.psf.warnings, shift.warning, of_sky, noise.warning if noise else "")
+    return tuple(text for text in said if text)
+
+
 def residual_of(band: Band, solution: Solution, params: PhotometryParams) -> NDArray[np.float32]:
-    """Return the image minus all models and the sky, made of so many rows at a time as the equations are."""
+    """Return the image minus all models and the sky [unit of the band], so many rows at a time as the equations."""
     powers = powers_of(params.background_degree)
     residual = np.empty(band.shape, np.float32)
     step = params.block_rows or band.shape[0]
@@ -183,14 +218,13 @@ def _places(band: Band, models: Models, shift: Shift) -> NDArray[np.float64]:
 
 
 def _table(
-    band: Band,
-    models: Models,
+    scene: Scene,
     solution: Solution,
     residual: NDArray[np.float32],
     places: NDArray[np.float64],
     noise: Simulation | None,
-    params: PhotometryParams,
 ) -> pl.DataFrame:
+    band, models, params = scene.band, scene.models, scene.params
     solved = solution.is_solved
     rejected = np.array([bool(text) for text in models.message], bool) | (solution.normal.diagonal() <= 0)
     status = np.where(solved, "ok", np.where(rejected, "rejected", "failed"))
@@ -199,19 +233,19 @@ def _table(
     fits = solution.templates.fits(solution.flux, residual, band.weight)
     move = np.einsum("nij,nj->ni", np.linalg.pinv(np.nan_to_num(local)), fits[:, 3:5])
     powers = tuple(powers_of(params.background_degree))
-    inside = solution.templates.inside()
+    inside = solution.templates.light()
 
     def of_solved(values: NDArray[np.float64], factor: float = 1.0) -> pl.Series:
         return pl.Series(np.where(solved & np.isfinite(values), values * factor, np.nan)).fill_nan(None)
 
-    error = np.sqrt(solution.inverse.variance)
+    error = np.sqrt(np.maximum(solution.inverse.variance, 0.0))
     by_noise = noise.error if noise else np.full(error.size, np.nan)
     n_sim = noise.n_used if noise else np.zeros(error.size, np.int32)
     return pl.DataFrame(
         {
             "source_id": models.source_id,
-            "status": status,
-            "message": solution.message,
+            "status": pl.Series(status, dtype=pl.String),
+            "message": pl.Series(solution.message, dtype=pl.String),
             "x": pl.Series(x).fill_nan(None),
             "y": pl.Series(y).fill_nan(None),
             "flux": of_solved(solution.flux, band.scale),

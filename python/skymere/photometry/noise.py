@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.photometry.band import Band
 from skymere.photometry.effective import EffectivePsf
-from skymere.photometry.params import NoiseParams, PhotometryParams
+from skymere.photometry.params import LEAST_PLACES, PhotometryParams
 from skymere.photometry.system import Solution, powers_of
+from skymere.psf import Kernel, convolve
 from skymere.regions import Circle
 from skymere.segmentation import BlankParams, blank_apertures
 
@@ -19,9 +20,11 @@ __all__ = ["Simulation", "simulate"]
 _REACH_FWHM = 2.0
 # Blank is where the models show less than this part of a pixel's error; it is relaxed until there are places enough.
 _BLANK_SIGMA = (0.2, 0.5, 1.0, 2.0, 4.0)
-# Distance of two places over that of patches that touch: a fifth of overlap, and a half, are allowed when needed.
-_PACKING = (1.0, 0.8, 0.5)
-_LEAST_PLACES = 3
+# Distance of two places over that of patches that touch: patches share nothing, up to a fifth of their area, and where
+# there is not enough room up to a half (2 (acos p - p sqrt(1 - p^2)) / pi).
+_PACKING, _TIGHT = (1.0, 0.85, 0.69), 0.41
+# Where the residual over a full width of the PSF is this many of its own standard deviations, something is left.
+_LEFT_SIGMA = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +44,7 @@ class Simulation:
     @property
     def error(self) -> NDArray[np.float64]:
         """Standard deviation over the places; NaN where there are too few."""
-        enough = self.n_used >= _LEAST_PLACES
+        enough = self.n_used >= LEAST_PLACES
         error = np.full(enough.size, np.nan)
         if enough.any():
             error[enough] = np.nanstd(self.flux[enough].astype(np.float64), axis=1, ddof=1)
@@ -58,67 +61,108 @@ def simulate(
 ) -> Simulation:
     """Move patches of the residual, in units of its error, to each source by whole pixels, and measure what they add.
 
-    Raises
-    ------
-    InvalidInputError
-        When a given position is outside of the image.
+    Parameters
+    ----------
+    band, psf, solution, params
+        The band, and what was measured.
+    residual : ndarray, float32, shape (ny, nx)
+        In units of the band.
+    places : ndarray, float64, shape (n, 2)
+        x, y of the sources.
     """
     noise, warning = params.noise, ""
     radius = _REACH_FWHM * psf.fwhm_pix
     if noise.radius_arcsec is not None:
         radius = noise.radius_arcsec / band.grid.scale_arcsec
-    if noise.positions:
-        positions = _given(band, noise)
-    else:
-        positions = _proposed(band, solution, params, radius)
-        if len(positions) < noise.n_positions:
-            warning = f"noise: {len(positions)} blank places were found, fewer than {noise.n_positions}"
     with np.errstate(invalid="ignore"):
         in_errors = np.where(band.weight > 0, residual * np.sqrt(band.weight), np.float32(np.nan))
+    if noise.positions:
+        positions = _on_image(band, "positions", noise.positions)
+    else:
+        positions, is_tight = _proposed(band, psf, solution, in_errors, params, radius)
+        if len(positions) < noise.n_positions:
+            warning = f"noise: {len(positions)} blank places were found, fewer than {noise.n_positions}"
+        elif is_tight:
+            warning = "noise: blank places share more than a fifth of their area, up to a half"
+    centres = places
+    if noise.around is not None:
+        centres = np.broadcast_to(_on_image(band, "around", (noise.around,)), places.shape)
     powers, inverse = powers_of(params.background_degree), solution.inverse
     square = solution.noise_factor**2
     flux = solution.templates.simulate(
         inverse.variance / square,
         inverse.pairs / square,
-        np.ascontiguousarray(inverse.border[:, : len(powers)] / square).ravel(),
+        np.ascontiguousarray(inverse.border / square).ravel(),
         powers,
-        None,
+        solution.stacked,
         np.ascontiguousarray(in_errors, np.float32),
         band.weight,
-        list(map(tuple, np.nan_to_num(places))),
+        list(map(tuple, np.nan_to_num(centres))),
         list(map(tuple, positions)),
         float(radius),
     )
+    with np.errstate(invalid="ignore"):
+        flux[~(np.hypot(*(places - centres).T) <= radius)] = np.nan
     return Simulation(flux=flux, positions=positions, warning=warning)
 
 
-def _given(band: Band, noise: NoiseParams) -> NDArray[np.float64]:
-    sky = np.array(noise.positions, np.float64).reshape(-1, 2)
-    positions = np.stack(band.grid.pixels(sky[:, 0], sky[:, 1]), axis=-1)
+def _on_image(band: Band, name: str, sky: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
+    """Return pixels of places on the sky.
+
+    Raises
+    ------
+    InvalidInputError
+        When one is not on the image.
+    """
+    ra, dec = np.array(sky, np.float64).reshape(-1, 2).T
+    positions = np.stack(band.grid.pixels(ra, dec), axis=-1)
     last = np.array([band.shape[1], band.shape[0]]) - 0.5
-    for place, there in zip(noise.positions, positions, strict=True):
+    for place, there in zip(sky, positions, strict=True):
         if not ((there >= -0.5) & (there <= last)).all():
-            msg = f"positions: {place} is not allowed, it must be on the image; its pixel is {there}"
+            msg = f"{name}: {place} is not allowed, it must be on the image; its pixel is {there}"
             raise InvalidInputError(msg)
     return positions
 
 
-def _proposed(band: Band, solution: Solution, params: PhotometryParams, radius: float) -> NDArray[np.float64]:
-    """Return places far from all models, farthest first; the threshold and the packing are relaxed step by step."""
+def _proposed(
+    band: Band,
+    psf: EffectivePsf,
+    solution: Solution,
+    in_errors: NDArray[np.float32],
+    params: PhotometryParams,
+    radius: float,
+) -> tuple[NDArray[np.float64], bool]:
+    """Return places far from all models and from what is left of them, and whether they share much of their areas.
+
+    The farthest come first; the threshold and the packing are relaxed step by step.
+    """
     ny = band.shape[0]
     model = solution.templates.model(np.abs(solution.flux), [], None, np.zeros(0), 0, ny)
     signal = model * np.sqrt(band.weight)
+    left = _left(in_errors, psf)
     best: list[tuple[float, float]] = []
-    for sigma in _BLANK_SIGMA:
-        for packing in _PACKING:
-            blank = BlankParams(radius_pix=radius * packing, gap_pix=0.0, n_apertures=params.noise.n_positions)
-            try:
-                found = blank_apertures((signal > sigma).astype(np.int32), mask=band.weight <= 0, params=blank)
-            except NoDataError:
-                continue
-            places = [region.centre for region in found if isinstance(region, Circle)]
-            if len(places) > len(best):
-                best = places
-            if len(best) >= params.noise.n_positions:
-                return np.array(best, np.float64)
-    return np.array(best, np.float64).reshape(-1, 2)
+    for packing, sigma in [(p, s) for s in _BLANK_SIGMA for p in _PACKING] + [(_TIGHT, s) for s in _BLANK_SIGMA]:
+        blank = BlankParams(radius_pix=radius * packing, gap_pix=0.0, n_apertures=params.noise.n_positions)
+        try:
+            found = blank_apertures(((signal > sigma) | left).astype(np.int32), mask=band.weight <= 0, params=blank)
+        except NoDataError:
+            continue
+        places = [region.centre for region in found if isinstance(region, Circle)]
+        if len(places) > len(best):
+            best = places
+        if len(best) >= params.noise.n_positions:
+            return np.array(best, np.float64), packing == _TIGHT
+    return np.array(best, np.float64).reshape(-1, 2), True
+
+
+def _left(in_errors: NDArray[np.float32], psf: EffectivePsf) -> NDArray[np.bool_]:
+    """Return pixels around which the residual is no noise: sources without a model, and bad fits."""
+    side = 2 * int(np.ceil(psf.fwhm_pix / 2)) + 1
+    mean = convolve(in_errors, Kernel(data=np.full((side, side), 1 / side**2)))
+    good = mean[np.isfinite(mean)]
+    if not good.size:
+        return np.zeros(mean.shape, bool)
+    middle = np.median(good)
+    spread = 1.4826 * np.median(np.abs(good - middle))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(mean - middle) > _LEFT_SIGMA * spread)

@@ -1,11 +1,16 @@
 """Parameters of forced photometry."""
 
 from dataclasses import dataclass, field
+from math import inf, isfinite
 from typing import Literal
 
 from skymere.errors import InvalidInputError
 
 __all__ = ["NoiseParams", "PhotometryParams", "ShiftParams"]
+
+
+# Fewer values have no standard deviation to speak of.
+LEAST_PLACES = 3
 
 
 def _check(*, name: str, value: object, allowed: bool, rule: str) -> None:
@@ -38,7 +43,8 @@ class ShiftParams:
     step_arcsec, max_arcsec : float
         Step and half side of the grid of ``grid``; the last also limits how far any method may go [arcsec].
     min_snr : float
-        Sources with less flux over its error tell nothing about the shift.
+        Sources with less flux over its error tell nothing about the shift; the best place of a fainter anchor on a grid
+        is a peak of the noise, and is refused.
     max_iterations : int
         Steps of the Gauss-Newton method.
     tolerance_pix : float
@@ -67,7 +73,12 @@ class ShiftParams:
         _check(name="method", value=self.method, allowed=self.method in methods, rule=f"one of {', '.join(methods)}")
         _check(name="degree", value=self.degree, allowed=0 <= self.degree <= 4, rule="from 0 to 4")
         for name in ("radius_arcsec", "step_arcsec", "max_arcsec", "tolerance_pix", "min_snr"):
-            _check(name=name, value=getattr(self, name), allowed=getattr(self, name) > 0, rule="positive")
+            _check(name=name, value=getattr(self, name), allowed=0 < getattr(self, name) < inf, rule="positive")
+        start = self.shift_arcsec
+        is_allowed = len(start) == 2 and all(isfinite(v) for v in start)
+        _check(name="shift_arcsec", value=start, allowed=is_allowed, rule="two finite numbers")
+        is_allowed = len(set(self.anchors)) == len(self.anchors)
+        _check(name="anchors", value=self.anchors, allowed=is_allowed, rule="each source_id once")
         for name in ("n_anchors", "max_iterations"):
             _check(name=name, value=getattr(self, name), allowed=getattr(self, name) >= 1, rule="at least 1")
         has_anchors = self.method != "anchors" or len(self.anchors) > 0
@@ -88,6 +99,9 @@ class NoiseParams:
         ``ra, dec`` of blank places [deg], instead of those that are proposed.
     radius_arcsec : float, optional
         Radius of the patches [arcsec]; two full widths of the PSF when not given.
+    around : tuple of float, optional
+        ``ra, dec`` of a region of interest [deg]: patches are added there, and only sources within their radius get an
+        error, all from the same patches. When not given they are added at every source itself.
 
     Raises
     ------
@@ -98,10 +112,18 @@ class NoiseParams:
     n_positions: int = 0
     positions: tuple[tuple[float, float], ...] = ()
     radius_arcsec: float | None = None
+    around: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        _check(name="n_positions", value=self.n_positions, allowed=self.n_positions >= 0, rule="0 or more")
-        is_allowed = self.radius_arcsec is None or self.radius_arcsec > 0
+        rule = f"none or at least {LEAST_PLACES}, fewer have no scatter"
+        is_allowed = self.n_positions == 0 or self.n_positions >= LEAST_PLACES
+        _check(name="n_positions", value=self.n_positions, allowed=is_allowed, rule=rule)
+        is_allowed = not self.positions or len(self.positions) >= LEAST_PLACES
+        _check(name="positions", value=self.positions, allowed=is_allowed, rule=rule)
+        for name, places in (("positions", self.positions), ("around", (self.around,) if self.around else ())):
+            is_allowed = all(len(one) == 2 and all(isfinite(v) for v in one) for one in places)
+            _check(name=name, value=getattr(self, name), allowed=is_allowed, rule="pairs of finite ra, dec")
+        is_allowed = self.radius_arcsec is None or 0 < self.radius_arcsec < inf
         _check(name="radius_arcsec", value=self.radius_arcsec, allowed=is_allowed, rule="positive")
 
 
@@ -126,6 +148,10 @@ class PhotometryParams:
         given.
     has_shape_errors : bool
         Whether errors hold what the errors of the models' shapes give.
+    n_alternatives : int
+        So many of the alternative models of `forced_photometry` are fitted, evenly from all that are given.
+    noise_rms : float, optional
+        1 sigma of every pixel, instead of what the image says [unit of the image].
     shift : ShiftParams
         How the band is shifted against the models.
     noise : NoiseParams
@@ -144,6 +170,8 @@ class PhotometryParams:
     block_rows: int | None = None
     unmodelled_sigma: float | None = None
     has_shape_errors: bool = False
+    n_alternatives: int = 32
+    noise_rms: float | None = None
     shift: ShiftParams = field(default_factory=ShiftParams)
     noise: NoiseParams = field(default_factory=NoiseParams)
 
@@ -154,5 +182,9 @@ class PhotometryParams:
         _check(name="max_stamp_pix", value=self.max_stamp_pix, allowed=self.max_stamp_pix >= 3, rule="at least 3")
         is_allowed = self.block_rows is None or self.block_rows >= 1
         _check(name="block_rows", value=self.block_rows, allowed=is_allowed, rule="at least 1")
+        is_allowed = self.n_alternatives >= LEAST_PLACES
+        _check(name="n_alternatives", value=self.n_alternatives, allowed=is_allowed, rule=f"at least {LEAST_PLACES}")
+        is_allowed = self.noise_rms is None or 0 < self.noise_rms < inf
+        _check(name="noise_rms", value=self.noise_rms, allowed=is_allowed, rule="positive")
         sigma = self.unmodelled_sigma
         _check(name="unmodelled_sigma", value=sigma, allowed=sigma is None or sigma > 0, rule="positive")

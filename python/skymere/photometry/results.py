@@ -70,6 +70,10 @@ class Shift:
         Scatter of several anchors around their mean [arcsec]; NaN when there are none.
     n_iterations : int
         Steps that were made.
+    chi2_map : ndarray, float64, shape (n_steps, n_steps), optional
+        Of ``grid``: chi square above its least, for steps to the north and to the east.
+    width_arcsec : tuple of float
+        Of ``grid``: how far to the east and to the north chi square has grown by 1 [arcsec]; NaN on the edge.
     warning : str
         What is to be said about it; empty when there is nothing.
     """
@@ -81,6 +85,8 @@ class Shift:
     anchors: tuple[int, ...] = ()
     scatter_arcsec: float = float("nan")
     n_iterations: int = 0
+    chi2_map: NDArray[np.float64] | None = None
+    width_arcsec: tuple[float, float] = (float("nan"), float("nan"))
     warning: str = ""
 
     @property
@@ -148,9 +154,11 @@ class ForcedPhotometry:
         Unit of the fluxes: ``uJy``, or that of the image when its zero point is unknown.
     warnings : tuple of str
         What is to be said about the whole.
+    shift_residual : ndarray, float32, shape (ny, nx), optional [unit of the image]
+        Image minus the fits of the anchors of the shift within their radius, NaN elsewhere; None without anchors.
     params : PhotometryParams
         The parameters.
-    _solution, _scale, _noise_factor
+    _solution, _scale, _unit, _noise_factor
         The system, for the methods; not part of the result.
     """
 
@@ -165,9 +173,11 @@ class ForcedPhotometry:
     unit: str
     params: PhotometryParams
     flux_mc: NDArray[np.float32] | None = None
+    shift_residual: NDArray[np.float32] | None = None
     warnings: tuple[str, ...] = ()
     _solution: Solution = field(repr=False)
     _scale: float = field(repr=False)
+    _unit: float = field(repr=False)
     _noise_factor: float = field(repr=False)
 
     def template(self, source_id: int) -> tuple[NDArray[np.float32], int, int]:
@@ -183,13 +193,18 @@ class ForcedPhotometry:
         NotFoundError
             When there is no such source, or it has no template.
         """
+        stamp, y0, x0, _ = self._template(source_id)
+        return stamp, y0, x0
+
+    def _template(self, source_id: int) -> tuple[NDArray[np.float32], int, int, int]:
         rows = np.flatnonzero(self.table["source_id"].to_numpy() == source_id)
         window = self._solution.templates.window(int(rows[0])) if rows.size else None
         if window is None:
             msg = f"source_id: {source_id} has no template on the image"
             raise NotFoundError(msg)
         y0, x0, ny, nx = window
-        return self._solution.templates.values(int(rows[0])).reshape(ny, nx), y0, x0
+        row = int(rows[0])
+        return self._solution.templates.values(row).reshape(ny, nx), y0, x0, row
 
     def without_others(self, source_id: int) -> tuple[NDArray[np.float32], int, int]:
         """Return the image minus all but one source on its stamp, and the row and column of its first pixel.
@@ -204,10 +219,9 @@ class ForcedPhotometry:
         NotFoundError
             When there is no such source, or it has no template.
         """
-        stamp, y0, x0 = self.template(source_id)
-        row = int(np.flatnonzero(self.table["source_id"].to_numpy() == source_id)[0])
+        stamp, y0, x0, row = self._template(source_id)
         there = self.residual[y0 : y0 + stamp.shape[0], x0 : x0 + stamp.shape[1]]
-        return there + np.float32(self._solution.flux[row]) * stamp, y0, x0
+        return there + np.float32(self._solution.flux[row] * self._unit) * stamp, y0, x0
 
     def chi2_of(self, difference: ArrayLike) -> float:
         """Return ``d^T C^-1 d`` with the whole covariance C of the fluxes, also of pairs that are not kept.

@@ -4,10 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere.photometry.band import Band, jacobian
-from skymere.photometry.effective import EffectivePsf
-from skymere.photometry.models import Models, pixel_ellipses, pixel_rows
-from skymere.photometry.params import PhotometryParams
-from skymere.photometry.system import Solution, powers_of
+from skymere.photometry.models import Models, pixel_ellipses
+from skymere.photometry.system import Scene, Solution, powers_of
 
 __all__ = ["shape_errors"]
 
@@ -16,54 +14,49 @@ _STEPS = (1e-4, 1e-4, 1e-4, 1e-2)
 
 
 def shape_errors(
-    models: Models,
-    band: Band,
-    psf: EffectivePsf,
-    solution: Solution,
-    shift: NDArray[np.float64],
-    params: PhotometryParams,
+    scene: Scene, solution: Solution, shift: NDArray[np.float64], without: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Return the error of each flux [unit of the image] that the errors of all shapes give.
+    """Return the error of each flux [unit of the band] that the errors of all shapes give.
 
     Parameters
     ----------
-    models : Models
-        With 1 sigma of their shapes.
-    band, psf, solution, params
-        The band, and what was measured.
+    scene, solution
+        The models with 1 sigma of their shapes, the band, and what was measured.
     shift : ndarray, float64, shape (n, 2) [arcsec]
         Of each model, to the east and north.
+    without : ndarray, bool, shape (n,)
+        Sources whose shapes do not count.
     """
-    inverse, powers = solution.inverse, powers_of(params.background_degree)
+    inverse = solution.inverse
     square = solution.noise_factor**2
-    found = solution.templates.shape_variances(
-        np.ascontiguousarray(pixel_rows(models, band.grid, shift)),
-        psf.images,
-        psf.x,
-        psf.y,
-        oversampling=psf.oversampling,
-        enclosed=params.light_in_stamp,
-        max_half=params.max_stamp_pix,
+    covariances = _pixel_covariances(scene.models, scene.band)
+    covariances[without[scene.models.parts.owner]] = 0.0
+    found = scene.drawer.shape_variances(
+        solution.templates,
+        scene.rows(shift),
+        scene.owners,
         variance=inverse.variance / square,
         pairs=inverse.pairs / square,
-        border=np.ascontiguousarray(inverse.border[:, : len(powers)] / square).ravel(),
-        powers=powers,
-        weight=band.weight,
+        border=np.ascontiguousarray(inverse.border / square).ravel(),
+        powers=powers_of(scene.params.background_degree),
+        planes=solution.stacked,
+        weight=scene.band.weight,
         fluxes=solution.flux,
-        covariances=_pixel_covariances(models, band).ravel(),
+        covariances=covariances.ravel(),
     )
     return np.sqrt(found)
 
 
 def _pixel_covariances(models: Models, band: Band) -> NDArray[np.float64]:
-    """Return ``(n, 4, 4)`` covariances of radius, index, axis ratio and angle on the pixels; 0 for unknown errors."""
-    covariances = np.zeros((len(models), 4, 4))
-    errors = np.nan_to_num(models.shape_error)
-    rows = np.flatnonzero(np.isfinite(models.shape).all(axis=1) & (errors > 0).any(axis=1))
-    rows = rows[[not models.message[i] for i in rows]]
+    """Return ``(n_parts, 4, 4)`` covariances of radius, index, axis ratio and angle on the pixels, 0 if unknown."""
+    parts = models.parts
+    covariances = np.zeros((parts.owner.size, 4, 4))
+    errors = np.nan_to_num(parts.shape_error)
+    known = np.isfinite(parts.shape).all(axis=1) & (errors > 0).any(axis=1)
+    rows = np.flatnonzero(known & models.is_drawn[parts.owner])
     if not rows.size:
         return covariances
-    shape, local = models.shape[rows], jacobian(band.grid, models.ra[rows], models.dec[rows])
+    shape, local = parts.shape[rows], jacobian(band.grid, parts.ra[rows], parts.dec[rows])
     slopes = np.zeros((rows.size, 4, 4))
     for k, size in enumerate(_STEPS):
         step = np.zeros_like(shape)

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 from skymere._rust import photometry as _rust
 from skymere.photometry.band import Band
+from skymere.photometry.bounds import non_negative
 from skymere.photometry.effective import EffectivePsf
 from skymere.photometry.external import ExternalModels
 from skymere.photometry.models import Models, pixel_rows
 from skymere.photometry.params import PhotometryParams
 
-__all__ = ["Solution", "draw", "powers_of", "solve"]
+__all__ = ["Scene", "Solution", "powers_of", "scene_of", "solve"]
 
 # Of several sources that cannot be told apart those that make up more than this part are named.
 _LEAST_SHARE = 0.01
-_MAX_SWAPS = 50
 
 
 def powers_of(degree: int) -> list[tuple[int, int]]:
@@ -25,29 +25,58 @@ def powers_of(degree: int) -> list[tuple[int, int]]:
     return [(total - y, y) for total in range(degree + 1) for y in range(total + 1)]
 
 
-def draw(
-    models: Models,
-    band: Band,
-    psf: EffectivePsf,
-    external: ExternalModels,
-    params: PhotometryParams,
-    shift: NDArray[np.float64],
-) -> _rust.Templates:
-    """Return the templates of models that lie ``shift`` arcsec, ``(n, 2)`` east and north, from their places."""
-    given, windows, values = external.stamps(models, band, psf, params, shift)
-    return _rust.Templates(
-        np.ascontiguousarray(pixel_rows(models, band.grid, shift)),
-        band.shape,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """Models on a band, and what draws them."""
+
+    models: Models
+    band: Band
+    psf: EffectivePsf
+    external: ExternalModels
+    params: PhotometryParams
+    drawer: _rust.Drawer
+
+    def rows(self, shift: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the kernel's rows of all components, one after the other."""
+        return np.ascontiguousarray(pixel_rows(self.models, self.band.grid, shift)).ravel()
+
+    @property
+    def owners(self) -> list[int]:
+        """Row of the source of each component."""
+        owners: list[int] = self.models.parts.owner.tolist()
+        return owners
+
+    def draw(self, shift: NDArray[np.float64], *, has_moves: bool = True) -> _rust.Templates:
+        """Return the templates of models that lie ``shift`` arcsec, ``(n, 2)`` east and north, from their places."""
+        made = self.external.stamps(self.models, self.band, self.psf, self.params, shift)
+        values, by_x, by_y = (np.ascontiguousarray(plane) for plane in made.planes)
+        return self.drawer.templates(
+            self.rows(shift),
+            self.owners,
+            len(self.models),
+            has_moves=has_moves,
+            given=made.given,
+            windows=made.windows,
+            values=values,
+            by_x=by_x,
+            by_y=by_y,
+        )
+
+
+def scene_of(
+    models: Models, band: Band, psf: EffectivePsf, external: ExternalModels, params: PhotometryParams
+) -> Scene:
+    """Return the models on a band."""
+    drawer = _rust.Drawer(
         psf.images,
         psf.x,
         psf.y,
+        band.shape,
         oversampling=psf.oversampling,
         enclosed=params.light_in_stamp,
         max_half=params.max_stamp_pix,
-        given=given,
-        windows=windows,
-        values=values,
     )
+    return Scene(models=models, band=band, psf=psf, external=external, params=params, drawer=drawer)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +103,8 @@ class Solution:
     at_bound: NDArray[np.bool_]
     """Sources whose flux would be negative."""
     noise_factor: float
+    planes: list[NDArray[np.float32]]
+    """Columns beyond the sky."""
 
     @cached_property
     def inverse(self) -> "Inverse":
@@ -81,12 +112,28 @@ class Solution:
         n, k = self.flux.size, self.levels.size
         variance, pairs, border, corner = self.factor.inverse(self.templates.neighbours().size)
         square = self.noise_factor**2
+        corner = corner.reshape(k, k) * square
+        corner[self.is_undetermined, :] = np.nan
+        corner[:, self.is_undetermined] = np.nan
         return Inverse(
             variance=variance * square,
             pairs=pairs * square,
             border=border.reshape(n, k) * square,
-            corner=corner.reshape(k, k) * square,
+            corner=corner,
         )
+
+    @property
+    def is_undetermined(self) -> NDArray[np.bool_]:
+        """Columns that the sources and other columns make up: their levels are 0, their variances NaN."""
+        failed = np.array(self.factor.failed, np.int64) - self.flux.size
+        found = np.zeros(self.levels.size, bool)
+        found[failed[failed >= 0]] = True
+        return found
+
+    @property
+    def stacked(self) -> NDArray[np.float32] | None:
+        """Columns beyond the sky below each other; None without."""
+        return np.concatenate(self.planes) if self.planes else None
 
     @property
     def is_solved(self) -> NDArray[np.bool_]:
@@ -111,14 +158,7 @@ def assemble(
     return normal
 
 
-def solve(
-    models: Models,
-    band: Band,
-    templates: _rust.Templates,
-    params: PhotometryParams,
-    *,
-    planes: list[NDArray[np.float32]] | None = None,
-) -> Solution:
+def solve(scene: Scene, templates: _rust.Templates, *, planes: list[NDArray[np.float32]] | None = None) -> Solution:
     """Fit all templates, the sky and further columns to a band.
 
     Notes
@@ -126,6 +166,7 @@ def solve(
     ``A^T W A x = A^T W d`` with a template or a column in each column of A. Variances are those of all sources
     together, also where fluxes are kept from becoming negative.
     """
+    models, band, params = scene.models, scene.band, scene.params
     powers = powers_of(params.background_degree)
     normal = assemble(band, templates, powers, planes or [], params.block_rows)
     diagonal, right = normal.diagonal(), normal.right()
@@ -141,7 +182,10 @@ def solve(
     n = len(models)
     at_bound = np.zeros(n, bool)
     if params.is_non_negative:
-        found, at_bound = _non_negative(normal, templates, active & ~_is_failed(factor, n), found)
+        bounded = non_negative(normal, templates, active & ~_is_failed(factor, n), found)
+        found, at_bound = bounded.values, bounded.at_bound
+        for i in np.flatnonzero(bounded.is_unsettled):
+            message[i] = message[i] or "its flux did not settle at or above 0"
     return Solution(
         templates=templates,
         normal=normal,
@@ -151,6 +195,7 @@ def solve(
         message=message,
         at_bound=at_bound,
         noise_factor=band.noise_factor,
+        planes=planes or [],
     )
 
 
@@ -184,35 +229,3 @@ def _name_dependent(
             rest = [str(one) for one in group if one != models.source_id[j]]
             told = f"source {', '.join(rest)}" if rest else "the background"
             message[j] = f"its light cannot be told from that of {told}"
-
-
-def _non_negative(
-    normal: _rust.Normal, templates: _rust.Templates, active: NDArray[np.bool_], start: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the best fluxes of which none is negative, by swapping sources between free and 0.
-
-    References
-    ----------
-    Portugal, Judice & Vicente 1994, Math. Comput. 63, 625.
-    """
-    n, right = active.size, normal.right()
-    free, found = active.copy(), start
-    fewest, patience = n + 1, 3
-    tolerance = 1e-10 * np.sqrt(np.maximum(normal.diagonal(), 0)) * np.sqrt(max(float(np.dot(start, right)), 0.0))
-    for _ in range(_MAX_SWAPS):
-        slope = (normal.multiply(templates, found) - right)[:n]
-        wrong = (free & (found[:n] < 0)) | (active & ~free & (slope < -tolerance))
-        count = int(wrong.sum())
-        if count == 0:
-            break
-        if count < fewest:
-            fewest, patience = count, 3
-        elif patience > 0:
-            patience -= 1
-        else:
-            # One at a time cannot cycle.
-            wrong = np.arange(n) == np.flatnonzero(wrong)[-1]
-        free ^= wrong
-        found = _rust.Factor(normal, templates, free).solve(right)
-    found[:n] = np.maximum(found[:n], 0.0)
-    return found, active & ~free

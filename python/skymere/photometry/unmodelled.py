@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 from skymere.photometry.band import Band
 from skymere.photometry.effective import EffectivePsf
-from skymere.photometry.models import Models
+from skymere.photometry.models import Models, with_points
+from skymere.photometry.near import Cells
 from skymere.photometry.results import Shift
 from skymere.segmentation import DetectParams, MeasureImage, MeasureParams, detect, measure
 
@@ -23,6 +24,17 @@ def with_unmodelled(
 ) -> Models:
     """Return models with a point for each detection on the residual that is no part of a source.
 
+    Parameters
+    ----------
+    models, band, psf, shift
+        What was fitted.
+    residual : ndarray, float32, shape (ny, nx)
+        In units of the band.
+    places : ndarray, float64, shape (n, 2)
+        x, y of the sources that have a flux; NaN for others.
+    threshold : float
+        Of detections, in standard deviations.
+
     Notes
     -----
     Within a full width of the PSF around a model's place the residual says more about the model than about another
@@ -39,21 +51,13 @@ def with_unmodelled(
         segmentation, {"band": image}, params=MeasureParams(aperture_diameters_pix=(), extended=False)
     ).table
     x, y = table["x"].to_numpy(), table["y"].to_numpy()
-    known = places[np.isfinite(places).all(axis=1)]
-    distance = np.hypot(x[:, None] - known[None, :, 0], y[:, None] - known[None, :, 1])
-    new = np.isfinite(x) & np.isfinite(y) & (distance.min(axis=1, initial=np.inf) > psf.fwhm_pix)
+    cells = Cells(places[:, 0], places[:, 1], psf.fwhm_pix)
+    is_new = [not cells.within(px, py).size for px, py in zip(x.tolist(), y.tolist(), strict=True)]
+    new = np.isfinite(x) & np.isfinite(y) & np.array(is_new, bool)
     x, y = x[new], y[new]
     # Models lie where the band's sources would be without its shift.
     east, north = shift.at(x, y, band.shape).T / 3600.0
     ra, dec = band.grid.sky(x, y)
     dec = dec - north
     ra = ra - east / np.cos(np.deg2rad(dec))
-    return Models(
-        source_id=np.concatenate([models.source_id, models.source_id.max() + 1 + np.arange(x.size)]),
-        ra=np.concatenate([models.ra, ra]),
-        dec=np.concatenate([models.dec, dec]),
-        kind=np.concatenate([models.kind, np.full(x.size, "point")]),
-        shape=np.concatenate([models.shape, np.full((x.size, 4), np.nan)]),
-        shape_error=np.concatenate([models.shape_error, np.full((x.size, 4), np.nan)]),
-        message=[*models.message, *[""] * x.size],
-    )
+    return with_points(models, ra, dec)

@@ -2,82 +2,154 @@
 
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
-use skymere_core::photometry::{self as core, Column, Drawer, PhotometryError, PsfNodes, Rows};
-use skymere_core::profiles::Sersic;
+use skymere_core::photometry::{self as core, Column, PhotometryError, PsfNodes, Rows};
 
 use crate::{images, threads};
 
-/// What sources of flux 1 show on an image, and which of them overlap.
+/// Draws templates of an image; they share what its PSF costs.
 #[pyclass(frozen, module = "skymere._rust.photometry")]
-struct Templates {
-    inner: core::Templates,
-    light: Vec<f64>,
-}
+struct Drawer(core::Drawer);
 
 #[pymethods]
-impl Templates {
-    /// Profiles, rows `(x, y, flux, r_e, n, q, theta)`, behind the PSF nodes; `windows` and `values` are those of given
-    /// stamps.
+impl Drawer {
+    /// Of the PSF nodes of an image of `shape`.
     #[new]
-    #[pyo3(signature = (rows, shape, psf, psf_x, psf_y, *, oversampling, enclosed, max_half, given, windows, values))]
+    #[pyo3(signature = (psf, psf_x, psf_y, shape, *, oversampling, enclosed, max_half))]
     fn new(
         py: Python<'_>,
-        rows: PyReadonlyArray2<'_, f64>,
-        shape: (usize, usize),
         psf: PyReadonlyArray2<'_, f64>,
         psf_x: PyReadonlyArray1<'_, f64>,
         psf_y: PyReadonlyArray1<'_, f64>,
+        shape: (usize, usize),
         oversampling: usize,
         enclosed: f64,
         max_half: usize,
-        given: Vec<usize>,
-        windows: Vec<[usize; 4]>,
-        values: PyReadonlyArray1<'_, f32>,
     ) -> PyResult<Self> {
-        let rows = images::plane(py, "rows", &rows)?;
         let psf = images::plane(py, "psf", &psf)?;
-        let (x, y, values) = (psf_x.as_slice()?, psf_y.as_slice()?, values.as_slice()?);
+        let (x, y) = (psf_x.as_slice()?, psf_y.as_slice()?);
         threads::run(py, || {
             let nodes = PsfNodes::new(psf, x, y, oversampling)?;
-            let sources = Sersic::of_rows(rows)?;
-            let (mut stamps, light) = core::draw(&sources, &nodes, shape, enclosed, max_half)?;
-            core::replace(&mut stamps, shape, &given, &windows, values)?;
-            Ok::<_, PhotometryError>(Self {
-                inner: core::Templates::new(shape, stamps),
-                light,
-            })
+            Ok::<_, PhotometryError>(Self(core::Drawer::new(nodes, shape, enclosed, max_half)))
         })
     }
 
-    /// Light of each drawn stamp before it was cut to the image.
-    fn light<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f64>> {
-        self.light.clone().into_pyarray(py)
+    /// First row and column and number of both of the stamps of rows `(x, y, flux, r_e, n, q, theta)`.
+    fn windows(
+        &self,
+        py: Python<'_>,
+        rows: PyReadonlyArray1<'_, f64>,
+    ) -> PyResult<Vec<[usize; 4]>> {
+        let rows = rows.as_slice()?;
+        threads::run(py, || {
+            let sources = core::sources_of(rows)?;
+            Ok::<_, PhotometryError>(self.0.windows(&sources))
+        })
     }
 
+    /// Templates of `n_sources` of components, rows `(x, y, flux, r_e, n, q, theta)`, that they own; `windows`,
+    /// `values`, `by_x` and `by_y` are those of given stamps.
+    #[pyo3(signature = (rows, owners, n_sources, *, has_moves, given, windows, values, by_x, by_y))]
+    fn templates(
+        &self,
+        py: Python<'_>,
+        rows: PyReadonlyArray1<'_, f64>,
+        owners: Vec<usize>,
+        n_sources: usize,
+        has_moves: bool,
+        given: Vec<usize>,
+        windows: Vec<[usize; 4]>,
+        values: PyReadonlyArray1<'_, f32>,
+        by_x: PyReadonlyArray1<'_, f32>,
+        by_y: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Templates> {
+        let rows = rows.as_slice()?;
+        let planes = [values.as_slice()?, by_x.as_slice()?, by_y.as_slice()?];
+        threads::run(py, || {
+            let shape = self.0.shape();
+            let components = core::sources_of(rows)?;
+            let mut stamps = self.0.draw(&components, &owners, n_sources, has_moves)?;
+            core::replace(&mut stamps, shape, &given, &windows, planes)?;
+            Ok::<_, PhotometryError>(Templates(core::Templates::new(shape, stamps)))
+        })
+    }
+
+    /// Variances of fluxes that covariances of the components' shapes give; rows and owners are those of the templates.
+    #[pyo3(signature = (templates, rows, owners, *, variance, pairs, border, powers, planes, weight, fluxes,
+                        covariances))]
+    fn shape_variances<'py>(
+        &self,
+        py: Python<'py>,
+        templates: &Templates,
+        rows: PyReadonlyArray1<'py, f64>,
+        owners: Vec<usize>,
+        variance: PyReadonlyArray1<'py, f64>,
+        pairs: PyReadonlyArray1<'py, f64>,
+        border: PyReadonlyArray1<'py, f64>,
+        powers: Vec<(i32, i32)>,
+        planes: Option<PyReadonlyArray2<'py, f32>>,
+        weight: PyReadonlyArray2<'py, f32>,
+        fluxes: PyReadonlyArray1<'py, f64>,
+        covariances: PyReadonlyArray1<'py, f64>,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let rows = rows.as_slice()?;
+        let planes = images::optional_plane(py, "planes", planes.as_ref())?;
+        let weight = images::plane(py, "weight", &weight)?;
+        let (fluxes, covariances) = (fluxes.as_slice()?, covariances.as_slice()?);
+        let inverse = core::Inverse {
+            variance: variance.as_slice()?.to_vec(),
+            pairs: pairs.as_slice()?.to_vec(),
+            border: border.as_slice()?.to_vec(),
+            corner: Vec::new(),
+        };
+        let found = threads::run(py, || {
+            let components = core::sources_of(rows)?;
+            let columns = Column::list(&powers, planes, weight.shape().0)?;
+            core::shape_variances(
+                &self.0,
+                &components,
+                &owners,
+                &templates.0,
+                &inverse,
+                &columns,
+                weight,
+                fluxes,
+                covariances,
+            )
+        })?;
+        Ok(found.into_pyarray(py))
+    }
+}
+
+/// What sources of flux 1 show on an image, and which of them overlap.
+#[pyclass(frozen, module = "skymere._rust.photometry")]
+struct Templates(core::Templates);
+
+#[pymethods]
+impl Templates {
     /// Light of each stamp on the image.
-    fn inside<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let light = threads::run(py, || Ok::<_, PhotometryError>(self.inner.light()))?;
+    fn light<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let light = threads::run(py, || Ok::<_, PhotometryError>(self.0.light()))?;
         Ok(light.into_pyarray(py))
     }
 
     /// First row, first column and shape of a stamp.
     fn window(&self, source: usize) -> Option<[usize; 4]> {
-        self.inner.window(source)
+        self.0.window(source)
     }
 
     /// The values of a stamp, row after row.
     fn values<'py>(&self, py: Python<'py>, source: usize) -> Bound<'py, PyArray1<f32>> {
-        self.inner.values(source).into_pyarray(py)
+        self.0.values(source).into_pyarray(py)
     }
 
     /// Where the pairs of each source with later ones begin.
     fn offsets<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<usize>> {
-        self.inner.offsets().to_vec().into_pyarray(py)
+        self.0.offsets().to_vec().into_pyarray(py)
     }
 
     /// The later sources of all pairs.
     fn neighbours<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
-        self.inner.neighbours().to_vec().into_pyarray(py)
+        self.0.neighbours().to_vec().into_pyarray(py)
     }
 
     /// Sum of all models and columns at some rows of the image.
@@ -96,7 +168,7 @@ impl Templates {
         let (fluxes, levels) = (fluxes.as_slice()?, levels.as_slice()?);
         let image = threads::run(py, || {
             let columns = Column::list(&powers, planes, n_rows)?;
-            core::add_models(&self.inner, fluxes, &columns, levels, first, n_rows)
+            core::add_models(&self.0, fluxes, &columns, levels, first, n_rows)
         })?;
         images::array(py, image)
     }
@@ -109,7 +181,7 @@ impl Templates {
         by_y: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let (by_x, by_y) = (by_x.as_slice()?, by_y.as_slice()?);
-        let image = threads::run(py, || core::moved(&self.inner, by_x, by_y))?;
+        let image = threads::run(py, || core::moved(&self.0, by_x, by_y))?;
         images::array(py, image)
     }
 
@@ -141,68 +213,10 @@ impl Templates {
         let found = threads::run(py, || {
             let columns = Column::list(&powers, planes, noise.shape().0)?;
             core::simulate(
-                &self.inner,
-                &inverse,
-                &columns,
-                noise,
-                weight,
-                &places,
-                &positions,
-                radius,
+                &self.0, &inverse, &columns, noise, weight, &places, &positions, radius,
             )
         })?;
         images::array(py, found)
-    }
-
-    /// Variances of fluxes that covariances of shapes give; rows and PSF are those that the templates were drawn with.
-    #[pyo3(signature = (rows, psf, psf_x, psf_y, *, oversampling, enclosed, max_half, variance, pairs, border, powers,
-                        weight, fluxes, covariances))]
-    fn shape_variances<'py>(
-        &self,
-        py: Python<'py>,
-        rows: PyReadonlyArray2<'py, f64>,
-        psf: PyReadonlyArray2<'py, f64>,
-        psf_x: PyReadonlyArray1<'py, f64>,
-        psf_y: PyReadonlyArray1<'py, f64>,
-        oversampling: usize,
-        enclosed: f64,
-        max_half: usize,
-        variance: PyReadonlyArray1<'py, f64>,
-        pairs: PyReadonlyArray1<'py, f64>,
-        border: PyReadonlyArray1<'py, f64>,
-        powers: Vec<(i32, i32)>,
-        weight: PyReadonlyArray2<'py, f32>,
-        fluxes: PyReadonlyArray1<'py, f64>,
-        covariances: PyReadonlyArray1<'py, f64>,
-    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
-        let rows = images::plane(py, "rows", &rows)?;
-        let psf = images::plane(py, "psf", &psf)?;
-        let weight = images::plane(py, "weight", &weight)?;
-        let (x, y) = (psf_x.as_slice()?, psf_y.as_slice()?);
-        let (fluxes, covariances) = (fluxes.as_slice()?, covariances.as_slice()?);
-        let inverse = core::Inverse {
-            variance: variance.as_slice()?.to_vec(),
-            pairs: pairs.as_slice()?.to_vec(),
-            border: border.as_slice()?.to_vec(),
-            corner: Vec::new(),
-        };
-        let found = threads::run(py, || {
-            let nodes = PsfNodes::new(psf, x, y, oversampling)?;
-            let sources = Sersic::of_rows(rows)?;
-            let shape = self.inner.shape();
-            let drawer = Drawer::new(&sources, &nodes, shape, enclosed, max_half)?;
-            let columns = Column::list(&powers, None, weight.shape().0)?;
-            core::shape_variances(
-                &drawer,
-                &self.inner,
-                &inverse,
-                &columns,
-                weight,
-                fluxes,
-                covariances,
-            )
-        })?;
-        Ok(found.into_pyarray(py))
     }
 
     /// For each source chi square, pixels, seen part, move along x and y, and its significance.
@@ -217,7 +231,7 @@ impl Templates {
         let weight = images::plane(py, "weight", &weight)?;
         let fluxes = fluxes.as_slice()?;
         let table = threads::run(py, || {
-            core::fits_of(&self.inner, fluxes, residual, weight).map(|fits| core::table_of(&fits))
+            core::fits_of(&self.0, fluxes, residual, weight).map(|fits| core::table_of(&fits))
         })?;
         images::array(py, table)
     }
@@ -231,7 +245,7 @@ struct Normal(core::Normal);
 impl Normal {
     #[new]
     fn new(templates: &Templates, n_columns: usize) -> Self {
-        Self(core::Normal::new(&templates.inner, n_columns))
+        Self(core::Normal::new(&templates.0, n_columns))
     }
 
     /// Add rows of the image, which come in their order.
@@ -256,7 +270,7 @@ impl Normal {
                 data,
                 weight,
             };
-            self.0.add(&templates.inner, &columns, &rows)
+            self.0.add(&templates.0, &columns, &rows)
         })
     }
 
@@ -283,7 +297,7 @@ impl Normal {
         vector: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Bound<'py, PyArray1<f64>>> {
         let vector = vector.as_slice()?;
-        let product = threads::run(py, || self.0.multiply(&templates.inner, vector))?;
+        let product = threads::run(py, || self.0.multiply(&templates.0, vector))?;
         Ok(product.into_pyarray(py))
     }
 }
@@ -309,22 +323,13 @@ impl Factor {
         active: PyReadonlyArray1<'_, bool>,
     ) -> PyResult<Self> {
         let active = active.as_slice()?;
-        threads::run(py, || {
-            core::Factor::new(&normal.0, &templates.inner, active)
-        })
-        .map(Self)
+        threads::run(py, || core::Factor::new(&normal.0, &templates.0, active)).map(Self)
     }
 
     /// Unknowns that others determine already.
     #[getter]
     fn failed(&self) -> Vec<u32> {
         self.0.failed().to_vec()
-    }
-
-    /// Numbers in the factor.
-    #[getter]
-    fn n_values(&self) -> usize {
-        self.0.n_values()
     }
 
     /// Solve for a right side.
@@ -353,6 +358,7 @@ impl Factor {
 }
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Drawer>()?;
     m.add_class::<Factor>()?;
     m.add_class::<Normal>()?;
     m.add_class::<Templates>()

@@ -2,8 +2,6 @@
 
 /// Groups of at most as many unknowns are not divided.
 const LEAF: usize = 48;
-/// Nor are groups of which more than this part would separate the rest.
-const LARGEST_SEPARATOR: f64 = 0.5;
 
 /// Unknowns that are eliminated together, after those of both children.
 #[derive(Debug)]
@@ -35,12 +33,11 @@ fn divide(
     neighbours: &[Vec<(u32, usize)>],
     half: &mut [u8],
 ) -> Group {
-    let leaf = |own| Group {
-        own,
-        children: Vec::new(),
-    };
     if unknowns.len() <= LEAF {
-        return leaf(unknowns);
+        return Group {
+            own: unknowns,
+            children: Vec::new(),
+        };
     }
     let extent = [0, 1].map(|axis| {
         let values = unknowns.iter().map(|&i| places[i as usize][axis]);
@@ -73,7 +70,6 @@ fn divide(
     } else {
         of_right
     };
-    let is_large = separator.len() as f64 > LARGEST_SEPARATOR * unknowns.len() as f64;
     for &i in &separator {
         half[i as usize] = 0;
     }
@@ -83,9 +79,6 @@ fn divide(
     });
     for &i in &unknowns {
         half[i as usize] = 0;
-    }
-    if is_large {
-        return leaf(unknowns);
     }
     let children = parts
         .into_iter()

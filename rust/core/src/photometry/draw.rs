@@ -1,7 +1,10 @@
 //! Templates drawn from profiles behind a PSF that changes over the image.
 
-use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
 
 use super::templates::Stamp;
 use super::{PhotometryError, check_length};
@@ -12,55 +15,76 @@ use crate::profiles::{Convolver, ProfileError, Response, Sersic};
 
 /// Stamps are drawn with half sides of this ladder [pix], so that sources share the transform of the PSF.
 const LEAST_HALF: f64 = 5.0;
-const LADDER: f64 = 1.25;
+const LADDER: f64 = 1.12;
 /// Parameters of the shape: radius, index, axis ratio and angle.
 pub(super) const N_SHAPE: usize = 4;
 /// Spacing of the index in the table of radii.
 const STEP_N: f64 = 0.05;
+/// Halvings of the interval in which a radius of the table is looked for.
+const N_HALVINGS: usize = 24;
+
+/// Sources of rows `(x, y, flux, r_e, n, q, theta)` one after the other, of which there may be none.
+///
+/// # Errors
+/// When the last row is not complete.
+pub fn sources_of(rows: &[f64]) -> Result<Vec<Sersic>, PhotometryError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let n_columns = 7;
+    check_length("rows", rows.len(), rows.len() / n_columns * n_columns)?;
+    let plane = Plane::new("rows", rows, (rows.len() / n_columns, n_columns))?;
+    Ok(Sersic::of_rows(plane)?)
+}
 
 /// Effective PSFs, which hold the response of a pixel of the image, at the nodes of a grid of places.
-pub struct PsfNodes<'a> {
-    images: Vec<Plane<'a, f64>>,
-    x: &'a [f64],
-    y: &'a [f64],
+pub struct PsfNodes {
+    images: Vec<Vec<f64>>,
+    shape: (usize, usize),
+    x: Vec<f64>,
+    y: Vec<f64>,
     oversampling: usize,
 }
 
-impl<'a> PsfNodes<'a> {
+impl PsfNodes {
     /// Images below each other, node row after node row, with `oversampling` pixels for each pixel of the image along an
     /// axis, at places that increase.
     ///
     /// # Errors
     /// When there are not as many rows as the nodes need, or a pixel is not finite.
     pub fn new(
-        all: Plane<'a, f64>,
-        x: &'a [f64],
-        y: &'a [f64],
+        all: Plane<'_, f64>,
+        x: &[f64],
+        y: &[f64],
         oversampling: usize,
     ) -> Result<Self, PhotometryError> {
         let (n_nodes, (ny, nx)) = (x.len() * y.len(), all.shape());
         let each = ny / n_nodes.max(1);
         check_length("psf", ny, each * n_nodes)?;
-        let images = all
+        let images: Vec<Vec<f64>> = all
             .pixels()
             .chunks_exact((each * nx).max(1))
-            .map(|pixels| Plane::new("psf", pixels, (each, nx)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let is_finite = |image: &Plane<'_, f64>| image.pixels().iter().all(|v| v.is_finite());
-        if images.is_empty() || !images.iter().all(is_finite) {
+            .map(<[f64]>::to_vec)
+            .collect();
+        if images.is_empty() || !all.pixels().iter().all(|v| v.is_finite()) {
             return Err(ProfileError::Psf.into());
         }
         Ok(Self {
             images,
-            x,
-            y,
+            shape: (each, nx),
+            x: x.to_vec(),
+            y: y.to_vec(),
             oversampling: oversampling.max(1),
         })
     }
 
+    fn image(&self, node: usize) -> Result<Plane<'_, f64>, PhotometryError> {
+        Ok(Plane::new("psf", &self.images[node], self.shape)?)
+    }
+
     /// The nodes around a place and their weights: bilinear between nodes, constant outside of them.
     fn around(&self, x: f64, y: f64) -> Vec<(usize, f64)> {
-        let (columns, rows) = (bracket(self.x, x), bracket(self.y, y));
+        let (columns, rows) = (bracket(&self.x, x), bracket(&self.y, y));
         rows.iter()
             .flat_map(|&(j, wy)| {
                 columns
@@ -73,17 +97,16 @@ impl<'a> PsfNodes<'a> {
 
     /// Largest radius around the middle that holds a part of the light of a node's image [pix of the sky image].
     fn radius(&self, part: f64) -> f64 {
-        let of_one = |image: &Plane<'_, f64>| {
-            let (ny, nx) = image.shape();
-            let (cy, cx) = ((ny as f64 - 1.0) / 2.0, (nx as f64 - 1.0) / 2.0);
+        let (ny, nx) = self.shape;
+        let (cy, cx) = ((ny as f64 - 1.0) / 2.0, (nx as f64 - 1.0) / 2.0);
+        let of_one = |image: &Vec<f64>| {
             let mut rings: Vec<(f64, f64)> = image
-                .pixels()
                 .iter()
                 .enumerate()
                 .map(|(i, &v)| (((i / nx) as f64 - cy).hypot((i % nx) as f64 - cx), v))
                 .collect();
             rings.sort_by(|a, b| a.0.total_cmp(&b.0));
-            let total: f64 = image.pixels().iter().sum();
+            let total: f64 = image.iter().sum();
             let mut within = 0.0;
             rings
                 .iter()
@@ -137,7 +160,7 @@ fn quantile(a: f64, part: f64) -> f64 {
     while incomplete_gamma(a, high) < part {
         high *= 2.0;
     }
-    for _ in 0..60 {
+    for _ in 0..N_HALVINGS {
         let middle = 0.5 * (low + high);
         if incomplete_gamma(a, middle) < part {
             low = middle;
@@ -157,163 +180,227 @@ struct Plan {
     class: usize,
 }
 
-/// Draws templates of profiles of unit flux, and their derivatives by the shape.
-pub struct Drawer<'a> {
-    psf: &'a PsfNodes<'a>,
+/// A node of the PSF, and the half side of the stamps.
+type Key = (usize, usize);
+type Convolvers = BTreeMap<Key, Arc<Convolver>>;
+
+/// Draws templates of profiles of unit flux on an image, and their derivatives.
+pub struct Drawer {
+    psf: PsfNodes,
     shape: (usize, usize),
-    plans: Vec<Option<Plan>>,
-    convolvers: BTreeMap<(usize, usize), Option<Convolver>>,
+    max_half: usize,
+    radii: Radii,
+    reach: f64,
+    /// Those that were needed so far: all templates of an image share them.
+    convolvers: Mutex<Convolvers>,
 }
 
-impl<'a> Drawer<'a> {
+impl Drawer {
     /// For stamps that hold `enclosed` of the light or reach to `max_half` pixels from their middle, on an image of
     /// `shape`; a source with `r_e = 0` is a point.
-    ///
-    /// # Errors
-    /// When a PSF cannot be used.
-    pub fn new(
-        sources: &[Sersic],
-        psf: &'a PsfNodes<'a>,
-        shape: (usize, usize),
-        enclosed: f64,
-        max_half: usize,
-    ) -> Result<Self, PhotometryError> {
+    #[must_use]
+    pub fn new(psf: PsfNodes, shape: (usize, usize), enclosed: f64, max_half: usize) -> Self {
         // Of wide wings the sum counts: each of both, profile and PSF, may lose half.
         let part = 0.5 + 0.5 * enclosed;
-        let (radii, reach) = (Radii::new(part), psf.radius(part));
-        let plans: Vec<Option<Plan>> = sources
-            .iter()
-            .map(|one| plan(one, &radii, reach, shape, max_half))
-            .collect();
-        let mut convolvers: BTreeMap<(usize, usize), Option<Convolver>> = BTreeMap::new();
-        for one in plans.iter().flatten() {
-            for (node, _) in psf.around(one.source.x, one.source.y) {
-                convolvers.entry((node, one.class)).or_default();
-            }
-        }
-        convolvers
-            .par_iter_mut()
-            .try_for_each(|(&(node, half), slot)| {
-                *slot = Some(convolver(&psf.images[node], half, psf.oversampling)?);
-                Ok::<_, PhotometryError>(())
-            })?;
-        Ok(Self {
+        Self {
+            radii: Radii::new(part),
+            reach: psf.radius(part),
             psf,
             shape,
+            max_half,
+            convolvers: Mutex::default(),
+        }
+    }
+
+    /// `(ny, nx)` of the image.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        self.shape
+    }
+
+    /// First row and column and number of both of the stamp of each source; all 0 outside of the image.
+    #[must_use]
+    pub fn windows(&self, sources: &[Sersic]) -> Vec<[usize; 4]> {
+        let window = |one: &Sersic| {
+            self.plan(one).map_or([0; 4], |plan| {
+                let (rows, columns) = plan.cut(self.shape);
+                [rows.start, columns.start, rows.len(), columns.len()]
+            })
+        };
+        sources.iter().map(window).collect()
+    }
+
+    /// Templates of `n_sources`, the sums of the components that they own by `owners`, on the image; empty outside of
+    /// it. `has_moves` asks for their derivatives by the place, too.
+    ///
+    /// # Errors
+    /// When a component has no owner, or its profile cannot be drawn.
+    pub fn draw(
+        &self,
+        components: &[Sersic],
+        owners: &[usize],
+        n_sources: usize,
+        has_moves: bool,
+    ) -> Result<Vec<Stamp>, PhotometryError> {
+        check_length("owners", owners.len(), components.len())?;
+        if let Some(&owner) = owners.iter().find(|&&owner| owner >= n_sources) {
+            return Err(PhotometryError::Owner { owner, n_sources });
+        }
+        let planned = self.planned(components)?;
+        let parts: Vec<Stamp> = (0..components.len())
+            .into_par_iter()
+            .map(|i| {
+                interrupt::poll();
+                planned.stamp(i, has_moves)
+            })
+            .collect::<Result<_, _>>()?;
+        let mut stamps = vec![Stamp::default(); n_sources];
+        for (part, &owner) in parts.into_iter().zip(owners) {
+            stamps[owner].join(part);
+        }
+        Ok(stamps)
+    }
+
+    /// Sources ready to be drawn.
+    pub(super) fn planned(&self, sources: &[Sersic]) -> Result<Planned<'_>, PhotometryError> {
+        let plans: Vec<Option<Plan>> = sources.iter().map(|one| self.plan(one)).collect();
+        let mut keys: Vec<Key> = plans
+            .iter()
+            .flatten()
+            .flat_map(|plan| {
+                let around = self.psf.around(plan.source.x, plan.source.y);
+                around.into_iter().map(|(node, _)| (node, plan.class))
+            })
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        // No lock is held while threads work: one of them might wait for it.
+        let known = self.locked().clone();
+        let made: Convolvers = keys
+            .par_iter()
+            .filter(|key| !known.contains_key(key))
+            .map(|&(node, half)| {
+                let image = self.psf.image(node)?;
+                let one = convolver(&image, half, self.psf.oversampling)?;
+                Ok(((node, half), Arc::new(one)))
+            })
+            .collect::<Result<_, PhotometryError>>()?;
+        let mut convolvers = self.locked();
+        convolvers.extend(made);
+        Ok(Planned {
+            drawer: self,
             plans,
-            convolvers,
+            convolvers: convolvers.clone(),
         })
     }
 
-    /// Number of sources.
-    #[must_use]
-    pub fn n_sources(&self) -> usize {
-        self.plans.len()
+    fn locked(&self) -> std::sync::MutexGuard<'_, Convolvers> {
+        self.convolvers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The stamp of a source, cut to the image, empty where it lies outside, and its light before the cut.
-    ///
-    /// # Errors
-    /// When its profile cannot be drawn.
-    pub fn stamp(&self, source: usize) -> Result<(Stamp, f64), PhotometryError> {
-        let Some(plan) = &self.plans[source] else {
-            return Ok((Stamp::default(), 0.0));
+    fn plan(&self, source: &Sersic) -> Option<Plan> {
+        let (sin, cos) = source.theta.sin_cos();
+        let profile = if source.r_e > 0.0 {
+            source.r_e * self.radii.of(source.n)
+        } else {
+            0.0
         };
-        let mut values = vec![0.0; side(plan.half.0) * side(plan.half.1)];
-        for (node, weight) in self.psf.around(plan.source.x, plan.source.y) {
-            if let Some(Some(convolver)) = self.convolvers.get(&(node, plan.class)) {
-                let image = convolver.draw(&[on_stamp(plan, weight)])?;
-                add_image(plan, &image, &mut values);
-            }
+        let (along_x, along_y) = (
+            profile * cos.hypot(source.q * sin),
+            profile * sin.hypot(source.q * cos),
+        );
+        let half = [along_y, along_x].map(|r| {
+            let wanted = r.hypot(self.reach).ceil().max(LEAST_HALF);
+            wanted.min(self.max_half.max(1) as f64) as i64
+        });
+        let (x, y) = (source.x.round() as i64, source.y.round() as i64);
+        let is_on = x + half[1] >= 0
+            && y + half[0] >= 0
+            && x - half[1] < self.shape.1 as i64
+            && y - half[0] < self.shape.0 as i64;
+        let largest = half[0].max(half[1]) as f64;
+        let rung = ((largest / LEAST_HALF).ln() / LADDER.ln()).ceil().max(0.0);
+        let class = (LEAST_HALF * LADDER.powf(rung)).ceil() as usize;
+        (is_on && source.x.is_finite() && source.y.is_finite()).then_some(Plan {
+            source: *source,
+            x,
+            y,
+            half: (half[0], half[1]),
+            class,
+        })
+    }
+}
+
+/// Sources with their windows and what draws them.
+pub(super) struct Planned<'a> {
+    drawer: &'a Drawer,
+    plans: Vec<Option<Plan>>,
+    convolvers: Convolvers,
+}
+
+impl Planned<'_> {
+    /// The stamp of a source, cut to the image, empty where it lies outside.
+    fn stamp(&self, source: usize, has_moves: bool) -> Result<Stamp, PhotometryError> {
+        let Some(plan) = &self.plans[source] else {
+            return Ok(Stamp::default());
+        };
+        if !has_moves {
+            let [values] = self.images(plan, |convolver, one| Ok([convolver.draw(&[*one])?]))?;
+            return Ok(cut(plan, &values, self.drawer.shape));
         }
-        Ok((cut(plan, &values, self.shape), values.iter().sum()))
+        let [values, by_x, by_y] = self.images(plan, |convolver, one| {
+            let mut drawing = convolver.draw_with_derivatives(one)?;
+            drawing.by.truncate(2);
+            let by_y = drawing.by.pop().ok_or(ProfileError::Psf)?;
+            let by_x = drawing.by.pop().ok_or(ProfileError::Psf)?;
+            Ok([drawing.value, by_x, by_y])
+        })?;
+        let by_place = [by_x, by_y].map(|v| cut(plan, &v, self.drawer.shape).values);
+        Ok(Stamp {
+            by_place,
+            ..cut(plan, &values, self.drawer.shape)
+        })
     }
 
     /// Derivatives of a source's stamp by `r_e`, `n`, `q` and `theta`; none for a point or outside of the image.
-    ///
-    /// # Errors
-    /// When its profile cannot be drawn.
-    pub fn by_shape(&self, source: usize) -> Result<Vec<Stamp>, PhotometryError> {
+    pub(super) fn by_shape(&self, source: usize) -> Result<Vec<Stamp>, PhotometryError> {
         let Some(plan) = self.plans[source].as_ref().filter(|p| p.source.r_e > 0.0) else {
             return Ok(Vec::new());
         };
+        let slopes: [Vec<f64>; N_SHAPE] = self.images(plan, |convolver, one| {
+            let drawing = convolver.draw_with_derivatives(one)?;
+            let [.., by_r_e, by_n, by_q, by_theta] = drawing.by.as_slice() else {
+                return Err(ProfileError::Psf.into());
+            };
+            Ok([by_r_e, by_n, by_q, by_theta].map(Clone::clone))
+        })?;
+        Ok(slopes.map(|v| cut(plan, &v, self.drawer.shape)).to_vec())
+    }
+
+    /// Images of a source behind the PSFs of the nodes around it, added up on its window.
+    fn images<const N: usize>(
+        &self,
+        plan: &Plan,
+        draw: impl Fn(&Convolver, &Sersic) -> Result<[Image<f64>; N], PhotometryError>,
+    ) -> Result<[Vec<f64>; N], PhotometryError> {
         let n_values = side(plan.half.0) * side(plan.half.1);
-        let mut values = vec![vec![0.0; n_values]; N_SHAPE];
-        for (node, weight) in self.psf.around(plan.source.x, plan.source.y) {
-            if let Some(Some(convolver)) = self.convolvers.get(&(node, plan.class)) {
-                let drawing = convolver.draw_with_derivatives(&on_stamp(plan, weight))?;
-                let slopes = drawing.by.iter().skip(drawing.by.len() - N_SHAPE);
-                for (image, out) in slopes.zip(&mut values) {
-                    add_image(plan, image, out);
+        let mut sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; n_values]);
+        for (node, weight) in self.drawer.psf.around(plan.source.x, plan.source.y) {
+            if let Some(convolver) = self.convolvers.get(&(node, plan.class)) {
+                let drawn = draw(convolver, &on_stamp(plan, weight))?;
+                for (image, sum) in drawn.iter().zip(&mut sums) {
+                    add_image(plan, image, sum);
                 }
             }
         }
-        Ok(values.iter().map(|v| cut(plan, v, self.shape)).collect())
+        Ok(sums)
     }
-}
-
-/// Templates of all sources, see [`Drawer`], and the light on each stamp before it was cut to the image.
-///
-/// # Errors
-/// When a profile cannot be drawn.
-pub fn draw(
-    sources: &[Sersic],
-    psf: &PsfNodes<'_>,
-    shape: (usize, usize),
-    enclosed: f64,
-    max_half: usize,
-) -> Result<(Vec<Stamp>, Vec<f64>), PhotometryError> {
-    let drawer = Drawer::new(sources, psf, shape, enclosed, max_half)?;
-    let drawn: Vec<(Stamp, f64)> = (0..drawer.n_sources())
-        .into_par_iter()
-        .map(|i| {
-            interrupt::poll();
-            drawer.stamp(i)
-        })
-        .collect::<Result<_, _>>()?;
-    Ok(drawn.into_iter().unzip())
 }
 
 fn side(half: i64) -> usize {
     2 * half as usize + 1
-}
-
-fn plan(
-    source: &Sersic,
-    radii: &Radii,
-    reach: f64,
-    shape: (usize, usize),
-    max_half: usize,
-) -> Option<Plan> {
-    let (sin, cos) = source.theta.sin_cos();
-    let profile = if source.r_e > 0.0 {
-        source.r_e * radii.of(source.n)
-    } else {
-        0.0
-    };
-    let (along_x, along_y) = (
-        profile * cos.hypot(source.q * sin),
-        profile * sin.hypot(source.q * cos),
-    );
-    let half = [along_y, along_x].map(|r| {
-        let wanted = r.hypot(reach).ceil().max(LEAST_HALF);
-        wanted.min(max_half.max(1) as f64) as i64
-    });
-    let (x, y) = (source.x.round() as i64, source.y.round() as i64);
-    let is_on = x + half[1] >= 0
-        && y + half[0] >= 0
-        && x - half[1] < shape.1 as i64
-        && y - half[0] < shape.0 as i64;
-    let largest = half[0].max(half[1]) as f64;
-    let rung = ((largest / LEAST_HALF).ln() / LADDER.ln()).ceil().max(0.0);
-    let class = (LEAST_HALF * LADDER.powf(rung)).ceil() as usize;
-    (is_on && source.x.is_finite() && source.y.is_finite()).then_some(Plan {
-        source: *source,
-        x,
-        y,
-        half: (half[0], half[1]),
-        class,
-    })
 }
 
 /// Draws stamps of a half side.
@@ -351,7 +438,7 @@ fn on_stamp(plan: &Plan, weight: f64) -> Sersic {
     Sersic {
         x: middle + plan.source.x - plan.x as f64,
         y: middle + plan.source.y - plan.y as f64,
-        flux: weight,
+        flux: weight * plan.source.flux,
         ..plan.source
     }
 }
@@ -369,13 +456,22 @@ fn add_image(plan: &Plan, image: &Image<f64>, values: &mut [f64]) {
     }
 }
 
+impl Plan {
+    /// Rows and columns of its window on an image of `shape`.
+    fn cut(&self, shape: (usize, usize)) -> (Range<usize>, Range<usize>) {
+        let range = |middle: i64, half: i64, n: usize| {
+            let first = (middle - half).max(0);
+            first as usize..(middle + half + 1).clamp(first, n as i64) as usize
+        };
+        (
+            range(self.y, self.half.0, shape.0),
+            range(self.x, self.half.1, shape.1),
+        )
+    }
+}
+
 fn cut(plan: &Plan, values: &[f64], shape: (usize, usize)) -> Stamp {
-    let range = |middle: i64, half: i64, n: usize| {
-        let first = (middle - half).max(0);
-        first as usize..(middle + half + 1).clamp(first, n as i64) as usize
-    };
-    let rows = range(plan.y, plan.half.0, shape.0);
-    let columns = range(plan.x, plan.half.1, shape.1);
+    let (rows, columns) = plan.cut(shape);
     let (below, left) = (
         (rows.start as i64 - plan.y + plan.half.0) as usize,
         (columns.start as i64 - plan.x + plan.half.1) as usize,
@@ -395,6 +491,7 @@ fn cut(plan: &Plan, values: &[f64], shape: (usize, usize)) -> Stamp {
         ny: rows.len(),
         nx: columns.len(),
         values,
+        ..Stamp::default()
     }
 }
 
@@ -412,6 +509,15 @@ mod tests {
                 (-0.5 * (x * x + y * y) / (sigma * sigma)).exp() / (2.0 * PI * sigma * sigma)
             })
             .collect()
+    }
+
+    fn one_node(psf: &[f64], side: usize) -> PsfNodes {
+        let plane = Plane::new("psf", psf, (side, side)).unwrap();
+        PsfNodes::new(plane, &[0.0], &[0.0], 1).unwrap()
+    }
+
+    fn light(stamp: &Stamp) -> f64 {
+        stamp.values.iter().map(|&v| f64::from(v)).sum()
     }
 
     fn source(x: f64, y: f64, r_e: f64) -> Sersic {
@@ -439,9 +545,10 @@ mod tests {
             source(30.0, 25.3, 0.0),
             source(30.0, 25.3, sigma * (2.0 * 2.0_f64.ln()).sqrt()),
         ];
-        let (stamps, light) = draw(&sources, &nodes, (50, 60), 0.999, 40).unwrap();
-        for ((stamp, light), own) in stamps.iter().zip(&light).zip([0.0, sigma]) {
-            assert!((light - 1.0).abs() < 2e-3, "{light}");
+        let drawer = Drawer::new(nodes, (50, 60), 0.999, 40);
+        let stamps = drawer.draw(&sources, &[0, 1], 2, false).unwrap();
+        for (stamp, own) in stamps.iter().zip([0.0, sigma]) {
+            assert!((light(stamp) - 1.0).abs() < 2e-3, "{}", light(stamp));
             for (i, &found) in stamp.values.iter().enumerate() {
                 let dx = (stamp.x0 + i % stamp.nx) as f64 - 30.0;
                 let dy = (stamp.y0 + i / stamp.nx) as f64 - 25.3;
@@ -460,13 +567,6 @@ mod tests {
     #[test]
     fn stamps_hold_the_light_that_they_promise() {
         let psf = gaussian(41, 1.5);
-        let nodes = PsfNodes::new(
-            Plane::new("psf", &psf, (41, 41)).unwrap(),
-            &[0.0],
-            &[0.0],
-            1,
-        )
-        .unwrap();
         for (n, r_e) in [(0.5, 3.0), (1.0, 5.0), (2.5, 2.0), (4.0, 1.0)] {
             for enclosed in [0.9, 0.97, 0.99] {
                 let one = Sersic {
@@ -475,11 +575,10 @@ mod tests {
                     theta: 0.5,
                     ..source(300.2, 300.4, r_e)
                 };
-                let (_, light) = draw(&[one], &nodes, (600, 600), enclosed, 250).unwrap();
-                assert!(
-                    light[0] >= enclosed && light[0] < 1.001,
-                    "{n} {r_e} {light:?}"
-                );
+                let drawer = Drawer::new(one_node(&psf, 41), (600, 600), enclosed, 250);
+                let stamps = drawer.draw(&[one], &[0], 1, false).unwrap();
+                let found = light(&stamps[0]);
+                assert!(found >= enclosed && found < 1.001, "{n} {r_e} {found}");
             }
         }
     }
@@ -487,18 +586,78 @@ mod tests {
     #[test]
     fn sources_on_the_edge_are_cut_and_those_outside_are_empty() {
         let psf = gaussian(21, 1.5);
-        let nodes = PsfNodes::new(
-            Plane::new("psf", &psf, (21, 21)).unwrap(),
-            &[0.0],
-            &[0.0],
-            1,
-        )
-        .unwrap();
         let sources = [source(0.0, 10.0, 0.0), source(-40.0, 10.0, 0.0)];
-        let (stamps, light) = draw(&sources, &nodes, (30, 30), 0.99, 50).unwrap();
+        let drawer = Drawer::new(one_node(&psf, 21), (30, 30), 0.99, 50);
+        let stamps = drawer.draw(&sources, &[0, 1], 2, false).unwrap();
         assert_eq!((stamps[0].x0, stamps[1].ny), (0, 0));
-        let inside: f32 = stamps[0].values.iter().sum();
+        let window = drawer.windows(&sources);
+        let one = &stamps[0];
+        assert_eq!(window, [[one.y0, one.x0, one.ny, one.nx], [0; 4]]);
         // The middle column is inside.
-        assert!(light[0] > 0.99 && inside > 0.6 && inside < 0.65, "{inside}");
+        assert!(light(one) > 0.6 && light(one) < 0.65, "{}", light(one));
+    }
+
+    #[test]
+    fn derivatives_are_those_of_moved_sources_up_to_the_edge_of_the_image() {
+        // A narrow PSF, of which pixels alone would not say the slope, and a middle on the edge.
+        for (x, y, r_e) in [(0.2, 20.3, 0.0), (17.6, 0.9, 0.6), (20.1, 29.4, 2.5)] {
+            let sigma = 0.75;
+            let fine: Vec<f64> = gaussian(45, 3.0 * sigma);
+            let nodes = || {
+                let plane = Plane::new("psf", &fine, (45, 45)).unwrap();
+                PsfNodes::new(plane, &[0.0], &[0.0], 3).unwrap()
+            };
+            let drawer = Drawer::new(nodes(), (30, 40), 0.99, 50);
+            let here = drawer.draw(&[source(x, y, r_e)], &[0], 1, true).unwrap();
+            let h = 1e-3;
+            for axis in 0..2 {
+                let moved = |by: f64| {
+                    let one = source(
+                        x + if axis == 0 { by } else { 0.0 },
+                        y + if axis == 1 { by } else { 0.0 },
+                        r_e,
+                    );
+                    drawer.draw(&[one], &[0], 1, false).unwrap()
+                };
+                let (up, down) = (moved(h), moved(-h));
+                let slopes: Vec<f64> = up[0]
+                    .values
+                    .iter()
+                    .zip(&down[0].values)
+                    .map(|(a, b)| (f64::from(*a) - f64::from(*b)) / (2.0 * h))
+                    .collect();
+                let largest = slopes.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
+                // Values are float32: their difference over the step has an error of some 1e-5.
+                for (found, expected) in here[0].by_place[axis].iter().zip(&slopes) {
+                    let off = f64::from(*found) - expected;
+                    assert!(off.abs() < 2e-3 * largest + 5e-5, "{x} {found} {expected}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn components_of_a_source_are_added_up() {
+        let psf = gaussian(21, 1.5);
+        let drawer = Drawer::new(one_node(&psf, 21), (60, 60), 0.99, 50);
+        let parts = [
+            Sersic {
+                flux: 0.3,
+                ..source(30.2, 25.0, 0.0)
+            },
+            Sersic {
+                flux: 0.7,
+                ..source(30.2, 25.0, 4.0)
+            },
+        ];
+        let both = drawer.draw(&parts, &[1, 1], 2, true).unwrap();
+        let alone = drawer.draw(&parts, &[0, 1], 2, true).unwrap();
+        assert_eq!(both[0].ny, 0);
+        let (wide, small) = (&alone[1], &alone[0]);
+        assert_eq!((both[1].ny, both[1].nx), (wide.ny, wide.nx));
+        let sum = |stamp: &Stamp| stamp.by_place[0].iter().map(|v| v.abs()).sum::<f32>();
+        assert!((light(&both[1]) - light(wide) - light(small)).abs() < 1e-6);
+        assert!(sum(&both[1]) > sum(wide));
+        assert!(drawer.draw(&parts, &[0, 2], 2, false).is_err());
     }
 }

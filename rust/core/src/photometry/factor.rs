@@ -167,15 +167,6 @@ impl Factor {
         }
         Ok(out)
     }
-
-    /// Numbers in the factor.
-    #[must_use]
-    pub fn n_values(&self) -> usize {
-        fn of(front: &Front) -> usize {
-            front.lower.len() + front.children.iter().map(of).sum::<usize>()
-        }
-        of(&self.root)
-    }
 }
 
 fn list(group: &Group, order: &mut Vec<u32>) {
@@ -385,6 +376,7 @@ mod tests {
                     ny: h,
                     nx: w,
                     values,
+                    ..Stamp::default()
                 }
             })
             .collect();

@@ -11,7 +11,7 @@ mod residual;
 mod shapes;
 mod templates;
 
-pub use draw::{Drawer, PsfNodes, draw};
+pub use draw::{Drawer, PsfNodes, sources_of};
 pub use factor::Factor;
 pub use inverse::Inverse;
 pub use noise::simulate;
@@ -47,6 +47,14 @@ pub enum PhotometryError {
         window: [usize; 4],
         /// Shape of the image.
         shape: (usize, usize),
+    },
+    /// A component of a source that does not exist.
+    #[error("owners: {owner} is not allowed, there are {n_sources} sources")]
+    Owner {
+        /// Whose it should be.
+        owner: usize,
+        /// How many there are.
+        n_sources: usize,
     },
     /// Lists that belong together differ in length.
     #[error("{name}: {found} values are not allowed, there must be {expected}")]

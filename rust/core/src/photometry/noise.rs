@@ -97,14 +97,14 @@ fn filter_of(
     for &(j, pair) in neighbours {
         add(inverse.pairs[pair], j as usize);
     }
-    let mut values = vec![0.0; templates.shape().1];
+    let mut values = vec![0.0; one.nx];
     for (c, column) in columns.iter().enumerate() {
         let factor = inverse.border[source * columns.len() + c];
         for y in rows.clone() {
-            column.fill(y, y, templates.shape(), &mut values);
+            column.fill(y, y, templates.shape(), &across, &mut values);
             answer[(y - one.y0) * one.nx..][..one.nx]
                 .iter_mut()
-                .zip(&values[across.clone()])
+                .zip(&values)
                 .for_each(|(a, v)| *a += factor * v);
         }
     }

@@ -1,5 +1,7 @@
 //! Normal equations of templates and of columns that cover the whole image.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::templates::{Templates, common};
@@ -43,21 +45,72 @@ impl<'a> Column<'a> {
 }
 
 impl Column<'_> {
-    /// Its values at a row of an image of `shape`, of which `row` is the number and `within` that among the rows that
-    /// are looked at.
-    pub(super) fn fill(&self, row: usize, within: usize, shape: (usize, usize), out: &mut [f64]) {
-        let along = |i: usize, n: usize| 2.0 * i as f64 / (n.max(2) - 1) as f64 - 1.0;
+    /// Its values in some columns of the row `row` of an image of `shape`, which is the `within`-th of those that are
+    /// looked at.
+    pub(super) fn fill(
+        &self,
+        row: usize,
+        within: usize,
+        shape: (usize, usize),
+        columns: &Range<usize>,
+        out: &mut [f64],
+    ) {
         match self {
             Self::Power(px, py) => {
                 let v = along(row, shape.0).powi(*py);
-                for (x, value) in out.iter_mut().enumerate() {
+                for (x, value) in columns.clone().zip(out) {
                     *value = along(x, shape.1).powi(*px) * v;
                 }
             }
             Self::Plane(plane) => out
                 .iter_mut()
-                .zip(plane.row(within))
+                .zip(&plane.row(within)[columns.clone()])
                 .for_each(|(value, &p)| *value = f64::from(p)),
+        }
+    }
+}
+
+/// A pixel's place from -1 to 1 along an axis of `n`.
+fn along(i: usize, n: usize) -> f64 {
+    2.0 * i as f64 / (n.max(2) - 1) as f64 - 1.0
+}
+
+/// A column whose powers are known along both axes.
+enum Known<'a> {
+    Power {
+        along_x: Vec<f64>,
+        along_y: Vec<f64>,
+    },
+    Plane(Plane<'a, f32>),
+}
+
+impl<'a> Known<'a> {
+    fn new(column: &Column<'a>, first: usize, n_rows: usize, shape: (usize, usize)) -> Self {
+        let powers = |places: Range<usize>, n: usize, power: i32| -> Vec<f64> {
+            places.map(|i| along(i, n).powi(power)).collect()
+        };
+        match *column {
+            Column::Power(px, py) => Self::Power {
+                along_x: powers(0..shape.1, shape.1, px),
+                along_y: powers(first..first + n_rows, shape.0, py),
+            },
+            Column::Plane(plane) => Self::Plane(plane),
+        }
+    }
+
+    /// Its product with a line in some columns of a row.
+    #[inline(always)]
+    fn times(&self, line: &[f64], within: usize, columns: &Range<usize>) -> f64 {
+        match self {
+            Self::Power { along_x, along_y } => {
+                let sum: f64 = line
+                    .iter()
+                    .zip(&along_x[columns.clone()])
+                    .map(|(a, b)| a * b)
+                    .sum();
+                along_y[within] * sum
+            }
+            Self::Plane(plane) => dot(line, &plane.row(within)[columns.clone()]),
         }
     }
 }
@@ -94,28 +147,23 @@ pub struct Rows<'a> {
     pub weight: Plane<'a, f32>,
 }
 
-struct Dot<'a>(&'a [f64], &'a [f32]);
-
-impl Work for Dot<'_> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run(self) -> f64 {
-        let mut sums = [0.0; LANES];
-        let (a, b) = (self.0.chunks_exact(LANES), self.1.chunks_exact(LANES));
-        let rest: f64 = a
-            .remainder()
-            .iter()
-            .zip(b.remainder())
-            .map(|(x, &y)| x * f64::from(y))
-            .sum();
-        for (x, y) in a.zip(b) {
-            for k in 0..LANES {
-                sums[k] += x[k] * f64::from(y[k]);
-            }
+/// The product of two vectors, in lanes.
+#[inline(always)]
+pub(super) fn dot(a: &[f64], b: &[f32]) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f64 = a
+        .remainder()
+        .iter()
+        .zip(b.remainder())
+        .map(|(x, &y)| x * f64::from(y))
+        .sum();
+    for (x, y) in a.zip(b) {
+        for k in 0..LANES {
+            sums[k] += x[k] * f64::from(y[k]);
         }
-        sums.iter().sum::<f64>() + rest
     }
+    sums.iter().sum::<f64>() + rest
 }
 
 /// What a source adds in some rows.
@@ -124,7 +172,7 @@ struct Add<'a> {
     source: usize,
     templates: &'a Templates,
     rows: &'a Rows<'a>,
-    columns: &'a [Vec<f64>],
+    columns: &'a [Known<'a>],
 }
 
 impl Work for Add<'_> {
@@ -134,7 +182,7 @@ impl Work for Add<'_> {
     fn run(self) {
         let stamps = self.templates.stamps();
         let one = &stamps[self.source];
-        let (n_rows, width) = self.rows.data.shape();
+        let n_rows = self.rows.data.shape().0;
         let lines = common(&one.rows(), &(self.rows.first..self.rows.first + n_rows));
         let columns = one.columns();
         if lines.is_empty() {
@@ -150,7 +198,7 @@ impl Work for Add<'_> {
             let first = weighted.len();
             weighted.extend(w.iter().zip(t).map(|(&w, &t)| f64::from(w) * f64::from(t)));
             let line = &weighted[first..];
-            self.row.diagonal += Dot(line, t).run();
+            self.row.diagonal += dot(line, t);
             let data = &self.rows.data.row(within)[columns.clone()];
             // Pixels without weight may hold anything.
             self.row.right += line
@@ -159,8 +207,7 @@ impl Work for Add<'_> {
                 .map(|(&a, &d)| if a == 0.0 { 0.0 } else { a * f64::from(d) })
                 .sum::<f64>();
             for (sum, column) in self.row.border.iter_mut().zip(self.columns) {
-                let values = &column[within * width..][columns.clone()];
-                *sum += line.iter().zip(values).map(|(a, b)| a * b).sum::<f64>();
+                *sum += column.times(line, within, &columns);
             }
         }
         let later = self.templates.later(self.source);
@@ -170,11 +217,10 @@ impl Work for Add<'_> {
             let from = shared.start - one.x0;
             for y in common(&lines, &other.rows()) {
                 let first = (y - lines.start) * one.nx + from;
-                *sum += Dot(
+                *sum += dot(
                     &weighted[first..first + shared.len()],
                     other.row(y, &shared),
-                )
-                .run();
+                );
             }
         }
     }
@@ -212,15 +258,9 @@ impl Normal {
         rows.weight.of_shape("weight", (n_rows, width))?;
         check_length("columns", columns.len(), self.n_columns)?;
         check_length("width", width, templates.shape().1)?;
-        let values: Vec<Vec<f64>> = columns
+        let known: Vec<Known<'_>> = columns
             .iter()
-            .map(|column| {
-                let mut all = vec![0.0; n_rows * width];
-                for (y, line) in all.chunks_exact_mut(width).enumerate() {
-                    column.fill(rows.first + y, y, templates.shape(), line);
-                }
-                all
-            })
+            .map(|column| Known::new(column, rows.first, n_rows, templates.shape()))
             .collect();
         self.rows.par_iter_mut().enumerate().for_each(|(i, row)| {
             interrupt::poll();
@@ -229,25 +269,28 @@ impl Normal {
                 source: i,
                 templates,
                 rows,
-                columns: &values,
+                columns: &known,
             });
         });
         let k = self.n_columns;
         let of_row = |y: usize| {
             let (w, d) = (rows.weight.row(y), rows.data.row(y));
             let mut sums = vec![0.0; k * (k + 1)];
+            let mut weighted = vec![0.0; width];
             for a in 0..k {
-                let weighted: Vec<f64> = w
-                    .iter()
-                    .zip(&values[a][y * width..(y + 1) * width])
-                    .map(|(&w, v)| f64::from(w) * v)
-                    .collect();
+                columns[a].fill(
+                    rows.first + y,
+                    y,
+                    templates.shape(),
+                    &(0..width),
+                    &mut weighted,
+                );
+                weighted
+                    .iter_mut()
+                    .zip(w)
+                    .for_each(|(v, &w)| *v *= f64::from(w));
                 for b in 0..k {
-                    sums[a * (k + 1) + b] = weighted
-                        .iter()
-                        .zip(&values[b][y * width..(y + 1) * width])
-                        .map(|(x, v)| x * v)
-                        .sum();
+                    sums[a * (k + 1) + b] = known[b].times(&weighted, y, &(0..width));
                 }
                 sums[a * (k + 1) + k] = weighted
                     .iter()

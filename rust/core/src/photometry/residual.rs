@@ -70,7 +70,7 @@ pub fn add_models(
             let y = first + within;
             let mut values = vec![0.0; nx];
             for (column, level) in columns.iter().zip(levels) {
-                column.fill(y, within, templates.shape(), &mut values);
+                column.fill(y, within, templates.shape(), &(0..nx), &mut values);
                 line.iter_mut()
                     .zip(&values)
                     .for_each(|(sum, v)| *sum += level * v);
@@ -93,7 +93,7 @@ pub fn add_models(
 /// Sum of the derivatives of templates by moves of their sources along x and y, times `by_x` and `by_y`.
 ///
 /// # Errors
-/// When lists differ in length.
+/// When lists differ in length, or templates were drawn without derivatives.
 pub fn moved(
     templates: &Templates,
     by_x: &[f64],
@@ -101,21 +101,12 @@ pub fn moved(
 ) -> Result<Image<f32>, PhotometryError> {
     check_length("by_x", by_x.len(), templates.stamps().len())?;
     check_length("by_y", by_y.len(), templates.stamps().len())?;
-    let slopes: Vec<Vec<f32>> = templates
-        .stamps()
-        .par_iter()
-        .enumerate()
-        .map(|(i, stamp)| {
-            if stamp.ny == 0 || (by_x[i] == 0.0 && by_y[i] == 0.0) {
-                return Vec::new();
-            }
-            let [x, y] = stamp.by_place();
-            x.iter()
-                .zip(y)
-                .map(|(&x, y)| (by_x[i] * f64::from(x) + by_y[i] * f64::from(y)) as f32)
-                .collect()
-        })
-        .collect();
+    let counts = |i: usize| by_x[i] != 0.0 || by_y[i] != 0.0;
+    for (i, stamp) in templates.stamps().iter().enumerate() {
+        if counts(i) {
+            has_moves(stamp)?;
+        }
+    }
     let bands = templates.by_rows(BAND);
     let nx = templates.shape().1;
     let mut image = Image::<f32>::empty(templates.shape());
@@ -125,17 +116,26 @@ pub fn moved(
         .enumerate()
         .for_each(|(y, line)| {
             for &i in &bands[y / BAND] {
-                let (stamp, slopes) = (&templates.stamps()[i as usize], &slopes[i as usize]);
-                if stamp.rows().contains(&y) && !slopes.is_empty() {
+                let (i, stamp) = (i as usize, &templates.stamps()[i as usize]);
+                if stamp.rows().contains(&y) && counts(i) {
                     let first = (y - stamp.y0) * stamp.nx;
+                    let [along_x, along_y] =
+                        [0, 1].map(|k| &stamp.by_place[k][first..first + stamp.nx]);
                     line[stamp.columns()]
                         .iter_mut()
-                        .zip(&slopes[first..first + stamp.nx])
-                        .for_each(|(sum, v)| *sum += v);
+                        .zip(along_x.iter().zip(along_y))
+                        .for_each(|(sum, (&x, &y))| {
+                            *sum += (by_x[i] * f64::from(x) + by_y[i] * f64::from(y)) as f32;
+                        });
                 }
             }
         });
     Ok(image)
+}
+
+/// An error unless a stamp has its derivatives.
+fn has_moves(stamp: &Stamp) -> Result<(), PhotometryError> {
+    check_length("by_place", stamp.by_place[0].len(), stamp.values.len())
 }
 
 /// How well each source fits, of the residual and the weights of the whole image.
@@ -146,7 +146,7 @@ pub fn moved(
 /// two degrees of freedom.
 ///
 /// # Errors
-/// When shapes or lengths differ.
+/// When shapes or lengths differ, or templates were drawn without derivatives.
 pub fn fits_of(
     templates: &Templates,
     fluxes: &[f64],
@@ -156,6 +156,7 @@ pub fn fits_of(
     check_length("fluxes", fluxes.len(), templates.stamps().len())?;
     let residual = residual.of_shape("residual", templates.shape())?;
     let weight = weight.of_shape("weight", templates.shape())?;
+    templates.stamps().iter().try_for_each(has_moves)?;
     let all = templates.stamps().par_iter().zip(fluxes);
     Ok(all
         .map(|(stamp, &flux)| fit_of(stamp, flux, residual, weight))
@@ -167,7 +168,7 @@ fn fit_of(stamp: &Stamp, flux: f64, residual: Plane<'_, f32>, weight: Plane<'_, 
     if stamp.ny == 0 {
         return fit;
     }
-    let [by_x, by_y] = stamp.by_place();
+    let [by_x, by_y] = &stamp.by_place;
     let least = LEAST_PART * stamp.values.iter().fold(0.0_f32, |a, &b| a.max(b));
     let (mut seen, mut light) = (0.0, 0.0);
     let (mut xx, mut xy, mut yy, mut xr, mut yr) = (0.0, 0.0, 0.0, 0.0, 0.0);

@@ -3,14 +3,15 @@
 use rayon::prelude::*;
 
 use super::draw::{Drawer, N_SHAPE};
-use super::normal::Column;
+use super::normal::{Column, dot};
 use super::templates::{Stamp, Templates, common};
 use super::{Inverse, PhotometryError, check_length};
 use crate::image::Plane;
 use crate::interrupt;
+use crate::profiles::Sersic;
 
-/// Variances of fluxes from the covariances, row after row, of `r_e`, `n`, `q` and `theta` of each source: its own and
-/// those that overlap it.
+/// Variances of fluxes from the covariances, row after row, of `r_e`, `n`, `q` and `theta` of each component that the
+/// templates were drawn of: of the sources that own them, and those that overlap these.
 ///
 /// # Notes
 /// A shape of source j that is off by `e` changes the image by `f_j D_j e`, with the derivatives D of its template, and
@@ -20,7 +21,9 @@ use crate::interrupt;
 /// # Errors
 /// When shapes or lengths differ, or a profile cannot be drawn.
 pub fn shape_variances(
-    drawer: &Drawer<'_>,
+    drawer: &Drawer,
+    components: &[Sersic],
+    owners: &[usize],
     templates: &Templates,
     inverse: &Inverse,
     columns: &[Column<'_>],
@@ -30,19 +33,32 @@ pub fn shape_variances(
 ) -> Result<Vec<f64>, PhotometryError> {
     let n = templates.stamps().len();
     check_length("fluxes", fluxes.len(), n)?;
-    check_length("sources", drawer.n_sources(), n)?;
-    check_length("covariances", covariances.len(), n * N_SHAPE * N_SHAPE)?;
+    let n_parts = components.len();
+    check_length("owners", owners.len(), n_parts)?;
+    check_length(
+        "covariances",
+        covariances.len(),
+        n_parts * N_SHAPE * N_SHAPE,
+    )?;
+    if let Some(&owner) = owners.iter().find(|&&owner| owner >= n) {
+        return Err(PhotometryError::Owner {
+            owner,
+            n_sources: n,
+        });
+    }
+    let planned = drawer.planned(components)?;
     check_length("border", inverse.border.len(), n * columns.len())?;
     let weight = weight.of_shape("weight", templates.shape())?;
     let neighbours = templates.all_neighbours();
-    let parts: Vec<Vec<(usize, f64)>> = (0..n)
+    let parts: Vec<Vec<(usize, f64)>> = (0..n_parts)
         .into_par_iter()
-        .map(|j| {
+        .map(|part| {
             interrupt::poll();
-            let covariance = &covariances[j * N_SHAPE * N_SHAPE..][..N_SHAPE * N_SHAPE];
+            let j = owners[part];
+            let covariance = &covariances[part * N_SHAPE * N_SHAPE..][..N_SHAPE * N_SHAPE];
             let counts = fluxes[j] != 0.0 && covariance.iter().any(|&c| c != 0.0);
             let slopes = if counts {
-                drawer.by_shape(j)?
+                planned.by_shape(part)?
             } else {
                 Vec::new()
             };
@@ -102,36 +118,37 @@ fn products(
 ) -> Vec<[f64; N_SHAPE]> {
     let one = &slopes[0];
     let mut products = vec![[0.0; N_SHAPE]; group.len() + columns.len()];
-    let mut values = vec![0.0; templates.shape().1];
-    let dot = |y: usize, first: usize, line: &mut dyn Iterator<Item = f64>, slope: &Stamp| {
-        let start = (y - slope.y0) * slope.nx + first - slope.x0;
-        let w = &weight.row(y)[first..];
-        line.zip(&slope.values[start..])
-            .zip(w)
-            .map(|((v, &s), &w)| v * f64::from(s) * f64::from(w))
-            .sum::<f64>()
-    };
+    let weighted: Vec<Vec<f64>> = slopes
+        .iter()
+        .map(|slope| {
+            let rows = slope.values.chunks_exact(slope.nx.max(1));
+            rows.zip(one.rows())
+                .flat_map(|(row, y)| row.iter().zip(&weight.row(y)[one.columns()]))
+                .map(|(&s, &w)| f64::from(s) * f64::from(w))
+                .collect()
+        })
+        .collect();
     for (&i, product) in group.iter().zip(&mut products) {
         let stamp = &templates.stamps()[i];
         let shared = common(&one.columns(), &stamp.columns());
         for y in common(&one.rows(), &stamp.rows()) {
-            for (sum, slope) in product.iter_mut().zip(slopes) {
-                let row = stamp.row(y, &shared);
-                *sum += dot(
-                    y,
-                    shared.start,
-                    &mut row.iter().map(|&t| f64::from(t)),
-                    slope,
-                );
+            let first = (y - one.y0) * one.nx + shared.start - one.x0;
+            for (sum, line) in product.iter_mut().zip(&weighted) {
+                *sum += dot(&line[first..first + shared.len()], stamp.row(y, &shared));
             }
         }
     }
+    let mut values = vec![0.0; one.nx];
     for (column, product) in columns.iter().zip(&mut products[group.len()..]) {
         for y in one.rows() {
-            column.fill(y, y, templates.shape(), &mut values);
-            for (sum, slope) in product.iter_mut().zip(slopes) {
-                let row = &values[one.columns()];
-                *sum += dot(y, one.x0, &mut row.iter().copied(), slope);
+            column.fill(y, y, templates.shape(), &one.columns(), &mut values);
+            let first = (y - one.y0) * one.nx;
+            for (sum, line) in product.iter_mut().zip(&weighted) {
+                *sum += line[first..]
+                    .iter()
+                    .zip(&values)
+                    .map(|(a, b)| a * b)
+                    .sum::<f64>();
             }
         }
     }

@@ -9,19 +9,6 @@ use super::{PhotometryError, check_length};
 /// Side of the cells in which stamps that overlap are looked for [pix].
 const CELL: usize = 32;
 
-/// Weights of the differences at 1 to 8 pixels whose sum is a derivative with an error of the order 17: 0.15 % for waves
-/// of 4 pixels, 4 % for those of 3, of which a PSF lets little pass.
-const DIFFERENCES: [f64; 8] = [
-    8.0 / 9.0,
-    -14.0 / 45.0,
-    56.0 / 495.0,
-    -7.0 / 198.0,
-    56.0 / 6435.0,
-    -2.0 / 1287.0,
-    8.0 / 45045.0,
-    -1.0 / 102_960.0,
-];
-
 /// What a source of flux 1 shows in a window of the image.
 #[derive(Clone, Debug, Default)]
 pub struct Stamp {
@@ -35,6 +22,8 @@ pub struct Stamp {
     pub nx: usize,
     /// Row after row.
     pub values: Vec<f32>,
+    /// Derivatives by a move of the source along x and y; empty when nobody asked for them.
+    pub by_place: [Vec<f32>; 2],
 }
 
 impl Stamp {
@@ -56,41 +45,51 @@ impl Stamp {
         &self.values[first..first + columns.len()]
     }
 
-    /// Derivatives by a move of the source along x and y.
-    #[must_use]
-    pub fn by_place(&self) -> [Vec<f32>; 2] {
-        let at = |y: isize, x: isize| {
-            let is_in = y >= 0 && x >= 0 && y < self.ny as isize && x < self.nx as isize;
-            // Beyond the stamp goes on what its border has: a step to 0 would be a steep edge.
-            let (y, x) = if is_in {
-                (y, x)
-            } else {
-                (
-                    y.clamp(0, self.ny as isize - 1),
-                    x.clamp(0, self.nx as isize - 1),
-                )
-            };
-            f64::from(self.values[y as usize * self.nx + x as usize])
+    /// Add another stamp: the window becomes the smallest one that holds both.
+    pub(super) fn join(&mut self, other: Stamp) {
+        if other.ny == 0 || other.nx == 0 {
+            return;
+        }
+        if self.ny == 0 || self.nx == 0 {
+            *self = other;
+            return;
+        }
+        let end = |a: &Range<usize>, b: &Range<usize>| a.end.max(b.end);
+        let (y0, x0) = (self.y0.min(other.y0), self.x0.min(other.x0));
+        let ny = end(&self.rows(), &other.rows()) - y0;
+        let nx = end(&self.columns(), &other.columns()) - x0;
+        let both = |pick: fn(&Stamp) -> &Vec<f32>| {
+            let mut sum = vec![0.0; ny * nx];
+            for one in [&*self, &other] {
+                for (j, row) in pick(one).chunks_exact(one.nx).enumerate() {
+                    let first = (one.y0 + j - y0) * nx + one.x0 - x0;
+                    sum[first..first + one.nx]
+                        .iter_mut()
+                        .zip(row)
+                        .for_each(|(s, v)| *s += v);
+                }
+            }
+            sum
         };
-        let along = |dy: isize, dx: isize| {
-            (0..self.values.len())
-                .map(|i| {
-                    let (y, x) = ((i / self.nx) as isize, (i % self.nx) as isize);
-                    let slope: f64 = DIFFERENCES
-                        .iter()
-                        .zip(1..)
-                        .map(|(w, k)| w * (at(y - k * dy, x - k * dx) - at(y + k * dy, x + k * dx)))
-                        .sum();
-                    slope as f32
-                })
-                .collect()
+        let values = both(|s| &s.values);
+        let by_place = if self.by_place[0].is_empty() {
+            Default::default()
+        } else {
+            [both(|s| &s.by_place[0]), both(|s| &s.by_place[1])]
         };
-        [along(0, 1), along(1, 0)]
+        *self = Stamp {
+            y0,
+            x0,
+            ny,
+            nx,
+            values,
+            by_place,
+        };
     }
 }
 
 /// Put stamps that somebody made in the place of others: for each its source, its window `(y0, x0, ny, nx)`, and the
-/// values of all, one after the other.
+/// values and derivatives by x and y of all, one after the other.
 ///
 /// # Errors
 /// When a window does not lie on the image of `shape`, or there are too few or too many values.
@@ -99,15 +98,17 @@ pub fn replace(
     shape: (usize, usize),
     sources: &[usize],
     windows: &[[usize; 4]],
-    values: &[f32],
+    planes: [&[f32]; 3],
 ) -> Result<(), PhotometryError> {
     check_length("windows", windows.len(), sources.len())?;
     let needed: usize = windows.iter().map(|w| w[2] * w[3]).sum();
-    check_length("values", values.len(), needed)?;
-    let mut rest = values;
+    for (name, plane) in ["values", "by_x", "by_y"].into_iter().zip(planes) {
+        check_length(name, plane.len(), needed)?;
+    }
+    let mut first = 0;
     for (&i, &[y0, x0, ny, nx]) in sources.iter().zip(windows) {
-        let (mine, others) = rest.split_at(ny * nx);
-        rest = others;
+        let own = first..first + ny * nx;
+        first = own.end;
         let n_stamps = stamps.len();
         let fits = y0 + ny <= shape.0 && x0 + nx <= shape.1;
         let Some(stamp) = stamps.get_mut(i).filter(|_| fits) else {
@@ -118,12 +119,14 @@ pub fn replace(
                 shape,
             });
         };
+        let [values, by_x, by_y] = planes.map(|plane| plane[own.clone()].to_vec());
         *stamp = Stamp {
             y0,
             x0,
             ny: if nx == 0 { 0 } else { ny },
             nx: if ny == 0 { 0 } else { nx },
-            values: mine.to_vec(),
+            values,
+            by_place: [by_x, by_y],
         };
     }
     Ok(())
@@ -302,6 +305,7 @@ mod tests {
             ny,
             nx,
             values: vec![1.0; ny * nx],
+            ..Stamp::default()
         }
     }
 
@@ -336,24 +340,17 @@ mod tests {
     }
 
     #[test]
-    fn derivatives_of_a_gaussian_are_its_own() {
-        let (n, sigma, c) = (41, 1.3, 20.2);
-        let value = |x: f64| (-0.5 * ((x - c) / sigma).powi(2)).exp();
-        let one = Stamp {
-            y0: 0,
-            x0: 0,
-            ny: n,
-            nx: n,
-            values: (0..n * n)
-                .map(|i| (value((i % n) as f64) * value((i / n) as f64)) as f32)
-                .collect(),
-        };
-        let [by_x, by_y] = one.by_place();
-        for i in 0..n * n {
-            let (x, y) = ((i % n) as f64, (i / n) as f64);
-            let both = value(x) * value(y) / (sigma * sigma);
-            assert!((f64::from(by_x[i]) - both * (x - c)).abs() < 4e-3);
-            assert!((f64::from(by_y[i]) - both * (y - c)).abs() < 4e-3);
-        }
+    fn joined_stamps_are_sums_on_the_smallest_window() {
+        let mut one = stamp(3, 5, 4, 3);
+        one.by_place = [vec![2.0; 12], vec![0.5; 12]];
+        let mut other = stamp(5, 4, 6, 2);
+        other.by_place = [vec![1.0; 12], vec![1.0; 12]];
+        one.join(other);
+        one.join(Stamp::default());
+        assert_eq!((one.y0, one.x0, one.ny, one.nx), (3, 4, 8, 4));
+        assert_eq!(one.values.iter().sum::<f32>(), 24.0);
+        // Both have the pixel in row 5 and column 5.
+        assert_eq!((one.values[2 * 4 + 1], one.values[0]), (2.0, 0.0));
+        assert_eq!((one.by_place[0][9], one.by_place[1][9]), (3.0, 1.5));
     }
 }
