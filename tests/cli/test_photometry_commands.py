@@ -66,7 +66,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     low = (drawn(LOW, rows, low_psf) + 1.0 + rng.normal(0, LOW_RMS, LOW.shape)).astype(np.float32)
     write_image(low, folder / "irac1.fits", wcs=LOW.wcs, keywords={"ZPAB": 23.9, "BUNIT": "uJy"})
     fits.PrimaryHDU(low_psf.astype(np.float32)).writeto(folder / "irac1_psf.fits")
-    (folder / "bands.csv").write_text("band,image,psf,photometry.noise.n_positions\nirac1,irac1.fits,irac1_psf.fits,5\n")
+    (folder / "bands.csv").write_text(
+        "band,image,psf,photometry.noise.n_positions\nirac1,irac1.fits,irac1_psf.fits,5\n"
+    )
     return folder
 
 
@@ -166,7 +168,9 @@ def test_an_image_stands_for_the_model_of_a_source(call, files: Path, fitted: Pa
     assert call(*words, "-o", plain).exit_code == 0
     done = call(*words, "-o", other, "--external", f"{number}={fitted / 'models' / f'{number}.fits'}")
     assert done.exit_code == 0, done.output
-    one, two = (pl.read_parquet(folder / "fluxes.parquet").sort("source_id")["flux"].to_numpy() for folder in (plain, other))
+    one, two = (
+        pl.read_parquet(folder / "fluxes.parquet").sort("source_id")["flux"].to_numpy() for folder in (plain, other)
+    )
     # A stamp of 98 % of the light is cut where the profile goes on.
     assert two == pytest.approx(one, rel=0.03)
     assert not np.array_equal(one, two)

@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
 from skymere.io import write_image
+from skymere.photometry import PhotometryParams
 from skymere.pipeline import BandImage, BandRegions, image_to_measure, read_band_image, read_band_table, regions_beside
 from skymere.regions import Circle
 from skymere.wcs import Grid
@@ -114,7 +115,7 @@ def test_errors_are_the_scatter_of_the_sky_unless_they_are_given(folder: Path) -
     level = replace(mosaic, data=mosaic.data - np.float32(SLOPE) * np.arange(90, dtype=np.float32))
     measured, _ = image_to_measure(level, image, BandRegions())
     assert np.median(measured.error) == pytest.approx(NOISE, rel=0.1)
-    by_eye = BandImage(band="irac1", noise_rms=0.7)
+    by_eye = BandImage(band="irac1", photometry=PhotometryParams(noise_rms=0.7))
     assert np.unique(image_to_measure(mosaic, by_eye, BandRegions())[0].error).tolist() == pytest.approx([0.7])
     rms = folder / "rms.fits"
     write_image(np.full(GRID.shape, 0.5, np.float32), rms, wcs=GRID.wcs)
@@ -142,7 +143,8 @@ def test_a_large_scale_background_is_taken_away_and_does_not_see_masked_sources(
     assert abs(slope) < 0.1 * SLOPE
     light = [float(np.asarray(one.data)[28:42, 38:52].sum()) for one in (plain, hidden)]
     assert light[1] == pytest.approx(1e4, rel=0.005)
-    assert light[0] < 0.95e4
+    # A median hardly sees a source that fills a quarter of the box; a mean does.
+    assert light[0] < (0.95e4 if method == "boxcar_mean" else light[1])
     assert np.array_equal(bright.data, data)
 
 

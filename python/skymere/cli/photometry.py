@@ -50,8 +50,8 @@ def photometry(
     image are used by the names of the deblending pipeline: NAME-bad.reg, NAME-sim.reg, mask_border.reg, mask_all.reg.
 
     The columns of the table are band, image, psf, and if wanted rms, weight, zero_point_ab, psf_oversampling,
-    psf_has_pixel, noise_rms, background, background_box_arcsec, has_more_border_masks, photometry.shift.method,
-    photometry.shift.max_arcsec, photometry.noise.n_positions, and so on.
+    psf_has_pixel, background, background_box_arcsec, has_more_border_masks, photometry.noise_rms,
+    photometry.shift.method, photometry.shift.max_arcsec, photometry.noise.n_positions, and so on.
 
     Example: `skymere photometry bands.csv --models imfit/profiles.parquet -o fluxes`
 

@@ -33,7 +33,9 @@ def profiles(
     ] = True,
     weight: Annotated[Path | None, typer.Option(help="File of inverse variances, up to a factor.")] = None,
     rms: Annotated[Path | None, typer.Option(help="File of errors.")] = None,
-    noise_rms: Annotated[float, typer.Option(help="Error of every pixel; 0 = that of the files or the sky.")] = 0.0,
+    noise_rms: Annotated[
+        float | None, typer.Option(help="Error of every pixel, instead of that of the files or the sky.")
+    ] = None,
     zero_point: Annotated[float | None, typer.Option(help="AB magnitude of one unit.")] = None,
     mask: Annotated[list[Path] | None, typer.Option(help="DS9 file of bad pixels; may be repeated.")] = None,
     find_masks: Annotated[
@@ -62,6 +64,7 @@ def profiles(
     from skymere._params import resolve_params
     from skymere.io import read_labels, write_image, write_table
     from skymere.lake import write_whole
+    from skymere.photometry import PhotometryParams
     from skymere.pipeline import BandImage, image_to_measure, read_band_image, regions_beside
     from skymere.profiles import SceneParams, fit_scene, profiles_on_sky
     from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
@@ -81,7 +84,7 @@ def profiles(
         psf=str(psf),
         psf_oversampling=psf_oversampling,
         psf_has_pixel=psf_has_pixel,
-        noise_rms=noise_rms,
+        photometry=PhotometryParams(noise_rms=noise_rms),
         zero_point_ab=float("nan") if zero_point is None else zero_point,
     )
     beside = regions_beside(given)["bad"] if find_masks else []

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skymere._params import build_params
-from skymere.background import BackgroundParams, estimate_background, large_scale_background
+from skymere.background import BackgroundParams, RunningParams, estimate_background, large_scale_background
 from skymere.datamodels import Mosaic
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
 from skymere.io import physical_cards, read_band
@@ -46,8 +46,6 @@ class BandImage:
         Pixels of the PSF per pixel of the image; 0 = what its header says, else 1.
     psf_has_pixel : bool
         Whether the PSF holds the pixel's response.
-    noise_rms : float
-        Error of every pixel [unit of the image]; 0 = that of ``rms`` or ``weight``, or the scatter of the sky.
     background : str
         Large-scale background that is subtracted before: ``none``, ``running_median`` (as the script `extract.sh`
         does) or ``boxcar_mean`` (as its description says).
@@ -56,7 +54,7 @@ class BandImage:
     has_more_border_masks : bool
         Whether the regions of `mask_border_more.reg` are masked, instead of those of `mask_border.reg`.
     photometry : PhotometryParams
-        Shift, noise, polynomial sky, and so on.
+        Shift, noise, its rms when it is given, polynomial sky, and so on.
 
     Raises
     ------
@@ -73,7 +71,6 @@ class BandImage:
     psf_extension: str = ""
     psf_oversampling: float = 0.0
     psf_has_pixel: bool = True
-    noise_rms: float = 0.0
     background: Literal["none", "running_median", "boxcar_mean"] = "none"
     background_box_arcsec: float = 30.0
     has_more_border_masks: bool = False
@@ -83,11 +80,9 @@ class BandImage:
         if not self.band:
             msg = "band: is empty, every image needs the name of its band"
             raise InvalidInputError(msg)
-        for name in ("noise_rms", "psf_oversampling"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                msg = f"{name}: {value} is not allowed, it must be positive, or 0"
-                raise InvalidInputError(msg)
+        if not 0 <= self.psf_oversampling < float("inf"):
+            msg = f"psf_oversampling: {self.psf_oversampling} is not allowed, it must be positive, or 0"
+            raise InvalidInputError(msg)
         if not 0 < self.background_box_arcsec < float("inf"):
             msg = f"background_box_arcsec: {self.background_box_arcsec} is not allowed, it must be positive"
             raise InvalidInputError(msg)
@@ -291,8 +286,8 @@ def image_to_measure(
 
     Notes
     -----
-    Errors are ``noise_rms``; else the variance of the mosaic; else those of the weights, scaled so that they are the
-    scatter of the sky between sources.
+    Errors are ``photometry.noise_rms``; else the variance of the mosaic; else those of the weights, scaled so that they
+    are the scatter of the sky between sources.
     """
     grid = mosaic.grid
     mask = ~(mosaic.covered & np.isfinite(mosaic.data)) | _inside((*regions.bad, *regions.border), grid)
@@ -302,7 +297,8 @@ def image_to_measure(
     data = mosaic.data
     if image.background != "none":
         box = max(1, round(image.background_box_arcsec / grid.scale_arcsec))
-        level = large_scale_background(data, box_pix=box, method=image.background, mask=hidden)
+        params = RunningParams(method=image.background)
+        level = large_scale_background(data, box_pix=box, mask=hidden, params=params)
         data = np.asarray(data - level, np.float32)
     error = _error(mosaic, image, data, mask, hidden)
     circles = [one for one in regions.blank if isinstance(one, Circle)]
@@ -319,7 +315,7 @@ def image_to_measure(
         error=error,
         mask=mask,
         zero_point_ab=mosaic.zero_point_ab,
-        noise_correlation=1.0 if image.noise_rms else mosaic.noise_correlation,
+        noise_correlation=1.0 if image.photometry.noise_rms else mosaic.noise_correlation,
         grid=grid,
     )
     return measured, replace(image.photometry, noise=noise)
@@ -337,8 +333,8 @@ def _error(
     hidden: NDArray[np.bool_],
 ) -> NDArray[np.float32]:
     """Return the errors of an image, infinite where it is masked."""
-    if image.noise_rms:
-        return np.where(mask, np.float32(np.inf), np.float32(image.noise_rms))
+    if image.photometry.noise_rms:
+        return np.where(mask, np.float32(np.inf), np.float32(image.photometry.noise_rms))
     if np.isfinite(mosaic.variance[~mask]).any():
         error = np.sqrt(mosaic.variance)
     else:

@@ -195,6 +195,8 @@ def _write_arrays(run: Run, one: BandFluxes, found: ForcedPhotometry, grid: Grid
     band = one.band
     run.annotate(band, {"wcs": grid.cards(), "shift": _shift_attributes(found), "warnings": list(found.warnings)})
     run.write(f"{band}/residual", found.residual, unit=rows["image_unit"][0] if rows.height else "")
+    if found.shift_residual is not None:
+        run.write(f"{band}/shift_residual", found.shift_residual, unit=rows["image_unit"][0] if rows.height else "")
     picked = rows["band_row"].to_numpy()
     neighbours, values, edges = _pairs(found, picked)
     renamed = dict(zip(found.table["source_id"].to_list(), _names(found), strict=True))
