@@ -1,11 +1,12 @@
 """Errors from blank places: as large as the formal ones in white noise, and right where noise is correlated."""
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.ndimage import gaussian_filter
 
 from skymere.errors import InvalidInputError
-from skymere.photometry import NoiseParams, PhotometryParams, forced_photometry
+from skymere.photometry import NoiseParams, PhotometryParams, ShiftParams, forced_photometry
 from skymere.segmentation import MeasureImage
 
 from . import scenes
@@ -106,3 +107,92 @@ def test_a_crowded_image_says_that_places_are_few() -> None:
     )
     assert any("blank places" in text for text in found.warnings)
     assert len(found.noise_positions) < N_POSITIONS
+
+
+def test_noise_moves_fluxes_through_a_free_shift_too() -> None:
+    """Two close sources: their shift and how the light is shared between them go together."""
+    grid = scenes.make_grid("plain", 200)
+    ra, dec = grid.sky(np.array([100.0, 102.1]), np.array([100.2, 100.6]))
+    models = pl.DataFrame({"source_id": [1, 2], "ra": ra, "dec": dec, "kind": ["point", "point"]})
+    flux = np.array([40.0, 400.0])
+    truth = scenes.draw_truth(grid, models, flux, scenes.psf_of("plain"), (0.0, 0.0))
+    psf = scenes.psf_of("plain").drawImage(nx=61, ny=61, scale=1.0, method="no_pixel", dtype=float).array
+    data = truth + white(np.random.default_rng(3), truth.shape)
+    image = MeasureImage(data=data, error=1.0, grid=grid)
+    found = {
+        method: forced_photometry(
+            image,
+            models=models,
+            psf=psf,
+            params=PhotometryParams(noise=NoiseParams(n_positions=120), shift=ShiftParams(method=method)),
+        ).table
+        for method in ("none", "joint")
+    }
+    ratio = found["joint"]["err_formal"] / found["none"]["err_formal"]
+    print(f"errors with the shift over those without: {ratio.to_list()}")
+    assert ratio.max() > 1.25
+    for table in found.values():
+        # 120 places: 6.5 %.
+        np.testing.assert_allclose(table["err_sim"], table["err_formal"], rtol=0.2)
+
+
+def test_patches_around_a_place_give_its_sources_one_noise(scene) -> None:
+    data = scene.truth + white(np.random.default_rng(1), scene.truth.shape)
+    image = MeasureImage(data=data, error=1.0, grid=scene.grid)
+    row = scene.models.row(3, named=True)
+    around = NoiseParams(n_positions=N_POSITIONS, around=(row["ra"], row["dec"]), radius_arcsec=6.0)
+    found = forced_photometry(image, models=scene.models, psf=scene.psf, params=PhotometryParams(noise=around))
+    table = found.table
+    x, y = (float(p[0]) for p in scene.grid.pixels(np.array([row["ra"]]), np.array([row["dec"]])))
+    near = (np.hypot(table["x"] - x, table["y"] - y) <= 10.0).to_numpy()
+    assert 1 <= near.sum() < 20
+    assert np.array_equal(table["err_sim"].is_not_null().to_numpy(), near)
+    assert (table["n_sim"].to_numpy()[~near] == 0).all()
+    # The source in the middle has the patches that it would have had itself.
+    plain = NoiseParams(positions=tuple(map(tuple, found.noise_positions)), radius_arcsec=6.0)
+    itself = forced_photometry(image, models=scene.models, psf=scene.psf, params=PhotometryParams(noise=plain))
+    np.testing.assert_allclose(found.flux_mc[3], itself.flux_mc[3], rtol=1e-5, atol=1e-6)
+    assert table["err_sim"][3] == pytest.approx(itself.table["err_sim"][3])
+    far = PhotometryParams(noise=NoiseParams(n_positions=9, around=(scenes.RA + 2.0, scenes.DEC)))
+    with pytest.raises(InvalidInputError, match="around"):
+        forced_photometry(image, models=scene.models, psf=scene.psf, params=far)
+
+
+def test_places_keep_away_from_sources_that_nobody_listed(scene) -> None:
+    """The brightest sources are not in the list: their light is on the residual, and is no noise."""
+    data = scene.truth + white(np.random.default_rng(1), scene.truth.shape)
+    hidden = np.array(scene.flux) > 150
+    image = MeasureImage(data=data, error=1.0, grid=scene.grid)
+    found = forced_photometry(image, models=scene.models.filter(~hidden), psf=scene.psf, params=PARAMS)
+    gone = scene.models.filter(hidden)
+    sx, sy = scene.grid.pixels(gone["ra"].to_numpy(), gone["dec"].to_numpy())
+    x, y = scene.grid.pixels(*found.noise_positions.T)
+    distance = np.hypot(x[:, None] - sx, y[:, None] - sy).min()
+    print(f"{gone.height} sources hidden; the nearest place is {distance:.1f} pixels away")
+    assert gone.height > 5
+    assert distance > 5
+    ratio = found.table["err_sim"] / found.table["err_formal"]
+    assert ratio.median() == pytest.approx(1.0, abs=2.5 / np.sqrt(2 * N_POSITIONS))
+
+
+def test_places_share_little_of_their_areas(scene) -> None:
+    data = scene.truth + white(np.random.default_rng(1), scene.truth.shape)
+    image = MeasureImage(data=data, error=1.0, grid=scene.grid)
+    params = PhotometryParams(noise=NoiseParams(n_positions=130, radius_arcsec=6.0))
+    found = forced_photometry(image, models=scene.models, psf=scene.psf, params=params)
+    x, y = scene.grid.pixels(*found.noise_positions.T)
+    distance = np.hypot(x[:, None] - x, y[:, None] - y) + 1e9 * np.eye(x.size)
+    part = np.clip(distance.min() / 20.0, 0.0, 1.0)
+    shared = 2 * (np.arccos(part) - part * np.sqrt(1 - part**2)) / np.pi
+    print(f"{x.size} places, at most {100 * shared:.0f} % shared; {found.warnings}")
+    assert shared <= (0.5 if any("share" in text or "fewer" in text for text in found.warnings) else 0.21)
+
+
+def test_numbers_of_places_without_a_scatter_are_refused() -> None:
+    for n in (1, 2):
+        with pytest.raises(InvalidInputError, match="n_positions"):
+            NoiseParams(n_positions=n)
+        with pytest.raises(InvalidInputError, match="positions"):
+            NoiseParams(positions=((1.0, 2.0),) * n)
+    with pytest.raises(InvalidInputError, match="around"):
+        NoiseParams(n_positions=9, around=(float("nan"), 0.0))

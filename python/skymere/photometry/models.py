@@ -209,7 +209,10 @@ def _middles(parts: Parts, n: int) -> tuple[NDArray[np.int64], NDArray[np.float6
         off = (parts.ra - ra[parts.owner] + 180.0) % 360.0 - 180.0, parts.dec - dec[parts.owner]
         several = np.bincount(parts.owner, minlength=n) > 1
         for place, distance in zip((ra, dec), off, strict=True):
-            mean = np.bincount(parts.owner, weights=parts.light * distance, minlength=n)
+            # Light that is not finite is that of sources that are not drawn.
+            mean = np.bincount(
+                parts.owner, weights=np.nan_to_num(parts.light, posinf=0.0, neginf=0.0) * distance, minlength=n
+            )
             place[several] += mean[several]
     return main.astype(np.int64), ra, dec
 

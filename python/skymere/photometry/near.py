@@ -24,8 +24,10 @@ class Cells:
         cells = np.floor(self._places[rows] / radius).astype(np.int64)
         order = np.lexsort((cells[:, 1], cells[:, 0]))
         self._rows, ordered = rows[order], cells[order]
-        starts = np.flatnonzero(np.r_[True, (np.diff(ordered, axis=0) != 0).any(axis=1)]) if rows.size else rows
-        ends = np.r_[starts[1:], rows.size]
+        is_first = np.ones(rows.size, bool)
+        is_first[1:] = (np.diff(ordered, axis=0) != 0).any(axis=1)
+        starts = np.flatnonzero(is_first)
+        ends = np.append(starts[1:], rows.size)[: starts.size]
         self._at = {
             (int(cx), int(cy)): (int(first), int(end))
             for (cx, cy), first, end in zip(ordered[starts], starts, ends, strict=True)
