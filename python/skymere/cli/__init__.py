@@ -15,6 +15,7 @@ from skymere.cli.info import info
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
 from skymere.cli.profiles import profiles
+from skymere.cli.refit import refit
 from skymere.cli.run import run
 
 __all__ = ["app", "main"]
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
-for command in (align, crmask, drizzle, blot, detect, profiles, photometry):
+for command in (align, crmask, drizzle, blot, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(info)
 app.command()(doctor)

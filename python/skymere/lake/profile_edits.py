@@ -35,6 +35,7 @@ def add_profile_edit(
     fixed: Sequence[str] = (),
     components: Sequence[Mapping[str, Any]] = (),
     neighbours: Sequence[int] = (),
+    is_alone: bool = False,
     mask: Sequence[Region] = (),
     from_attempt: int | None = None,
     band: str = "",
@@ -64,6 +65,8 @@ def add_profile_edit(
         Components of a sum of profiles, each with ``kind``, ``start``, ``bounds``, ``fixed``.
     neighbours : sequence of int, optional
         Sources that are fitted with it, instead of those that the fit finds.
+    is_alone : bool, optional
+        Fit it without any other, whose models stay as they are.
     mask : sequence of Region, optional
         Regions on the sky whose pixels the fit must not use.
     from_attempt : int, optional
@@ -92,6 +95,9 @@ def add_profile_edit(
     if action == "choose" and from_attempt is None:
         msg = "from_attempt: is missing, it must be the attempt that is chosen"
         raise InvalidInputError(msg)
+    if is_alone and neighbours:
+        msg = f"neighbours: {list(neighbours)} are not allowed for a source that is fitted alone"
+        raise InvalidInputError(msg)
     if any(region.frame == "image" for region in mask):
         msg = "mask: pixels alone do not say where on the sky; regions must be on the sky"
         raise InvalidInputError(msg)
@@ -105,7 +111,7 @@ def add_profile_edit(
         "bounds": json.dumps({name: list(pair) for name, pair in (bounds or {}).items()}),
         "fixed": json.dumps(list(fixed)),
         "components": json.dumps([dict(one) for one in components]) if components else "",
-        "neighbours": json.dumps(list(neighbours)) if neighbours else "",
+        "neighbours": json.dumps(list(neighbours)) if neighbours or is_alone else "",
         "mask_regions": format_regions(list(mask)) if mask else "",
         "from_attempt": from_attempt,
         "author": author,

@@ -12,6 +12,7 @@ from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
+from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
 
 __all__ = [
@@ -24,12 +25,15 @@ __all__ = [
     "Proposal",
     "RunReport",
     "StageReport",
+    "attempts_of",
     "image_to_measure",
     "propose_regions",
     "read_band_image",
     "read_band_table",
     "read_plan",
+    "refit_source",
     "regions_beside",
     "run_demo",
     "run_plan",
+    "undo_refits",
 ]

@@ -1,19 +1,23 @@
 """What the photometry of a tile reads of a band: pixels, PSF and regions, of files or of the lake."""
 
+from collections.abc import Collection
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic, StoredMosaic
 from skymere.errors import InvalidInputError
+from skymere.io import read_image
 from skymere.lake import Lake, region_rows, regions_from_rows
+from skymere.photometry import ExternalModel
 from skymere.pipeline.band_images import BandImage, BandRegions, read_band_image
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, load_psf, mosaic_rows
 from skymere.psf import Psf, PsfGrid
 from skymere.wcs import Grid
 
-__all__ = ["band_input"]
+__all__ = ["band_input", "external_images"]
 
 # What regions of the lake are for.
 _ROLES = {"bad": "bad", "border": "mask_border", "large_scale": "mask_all", "blank": "sim"}
@@ -51,6 +55,29 @@ def band_input(plan: Plan, lake: Lake, tile: str, image: BandImage) -> tuple[Mos
     both = {name: (*getattr(beside, name), *getattr(drawn, name)) for name in _ROLES}
     rows, columns = _around(lake.tiles[tile].grid, whole.grid, plan.photometry.margin_arcsec)
     return StoredMosaic.of(whole).window(rows, columns), one_psf, BandRegions(**both)
+
+
+def external_images(plan: Plan, source_ids: Collection[int]) -> dict[int, ExternalModel]:
+    """Return the images that stand for the models of some sources.
+
+    Parameters
+    ----------
+    plan : Plan
+        Names their files.
+    source_ids : collection of int
+        Sources that are measured.
+
+    Raises
+    ------
+    SkymereError
+        When a file cannot be used.
+    """
+    found = {}
+    for source_id, path in plan.external_models().items():
+        if source_id in source_ids:
+            data, grid = read_image(path)
+            found[source_id] = ExternalModel(data=data, wcs=grid.wcs)
+    return found
 
 
 def _around(tile: Grid, image: Grid, margin_arcsec: float) -> tuple[slice, slice]:

@@ -20,6 +20,7 @@ from skymere.segmentation import MeasureParams
 __all__ = [
     "CutoutPlan",
     "DetectPlan",
+    "ExternalPlan",
     "MosaicPlan",
     "PhotometryPlan",
     "Plan",
@@ -252,6 +253,22 @@ class ProfilesPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExternalPlan:
+    """An image that stands for the model of a source.
+
+    Parameters
+    ----------
+    source_id : int
+        The source.
+    path : str
+        FITS image without any PSF, with a WCS; of any pixels.
+    """
+
+    source_id: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhotometryPlan:
     """The photometry stage: fluxes with the shapes of the profiles stage.
 
@@ -263,6 +280,8 @@ class PhotometryPlan:
         Images that are measured, or mosaics of the lake (without a file) that need something else than the defaults.
     table : str
         File with more of them: a CSV with a line for each, or TOML.
+    external : tuple of ExternalPlan
+        Images that stand for the models of some sources.
     margin_arcsec : float
         Images are cut to the tile and so much around it [arcsec].
 
@@ -275,6 +294,7 @@ class PhotometryPlan:
     bands: tuple[str, ...] = ()
     images: tuple[BandImage, ...] = ()
     table: str = ""
+    external: tuple[ExternalPlan, ...] = ()
     margin_arcsec: float = 20.0
 
     def __post_init__(self) -> None:
@@ -357,6 +377,28 @@ class Plan:
     def read_params(self) -> ReadParams:
         """Return how exposures are read."""
         return self.ingest.read_params(self.folder)
+
+    def external_models(self) -> dict[int, Path]:
+        """Return the files of models that people give, by source.
+
+        Raises
+        ------
+        InvalidInputError
+            When a source has two.
+        NotFoundError
+            When there is no such file.
+        """
+        found: dict[int, Path] = {}
+        for one in self.photometry.external:
+            path = self.path(one.path)
+            if one.source_id in found:
+                msg = f"photometry.external: source {one.source_id} has two models"
+                raise InvalidInputError(msg)
+            if not path.is_file():
+                msg = f"photometry.external: {path}: no such file"
+                raise NotFoundError(msg)
+            found[one.source_id] = path
+        return found
 
     def band_images(self) -> tuple[BandImage, ...]:
         """Return the images of the photometry stage, their files with absolute paths.

@@ -19,7 +19,7 @@ from skymere.pipeline.stages import STAGES
 from skymere.pipeline.task import Stage, Task
 from skymere.wcs import Grid
 
-__all__ = ["RunReport", "StageReport", "run_plan"]
+__all__ = ["RunReport", "StageReport", "run_plan", "run_task"]
 
 _ATTEMPTS = 3
 
@@ -132,7 +132,7 @@ def _run_stage(stage: Stage, plan: Plan, lake: Lake, log: EventLog) -> StageRepo
     log(Event(name="stage_started", stage=stage.name, total=total))
     for i, task in enumerate(tasks):
         began = time.monotonic()
-        is_new = _run_task(stage, task, lake, log)
+        is_new = run_task(stage, task, lake, log)
         n_done, n_already = n_done + is_new, n_already + (not is_new)
         name = "task_done" if is_new else "task_already"
         seconds = time.monotonic() - began
@@ -145,11 +145,24 @@ def _run_stage(stage: Stage, plan: Plan, lake: Lake, log: EventLog) -> StageRepo
     return StageReport(name=stage.name, n_done=n_done, n_already=n_already, seconds=seconds)
 
 
-def _run_task(stage: Stage, task: Task, lake: Lake, log: EventLog) -> bool:
-    """Do a task unless it is done; returns whether it was new. A conflict with another run starts it again."""
+def run_task(stage: Stage, task: Task, lake: Lake, log: Callable[[Event], None] | None = None) -> bool:
+    """Do a task unless it is done; returns whether it was new. A conflict with another run starts it again.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    task : Task
+        One of its tasks.
+    lake : Lake
+        The lake.
+    log : callable, optional
+        Called with every `Event`.
+    """
 
     def tell(step: str) -> None:
-        log(Event(name=step, stage=stage.name, tile=task.tile))
+        if log is not None:
+            log(Event(name=step, stage=stage.name, tile=task.tile))
 
     open_run = partial(
         lake.run,

@@ -24,6 +24,7 @@ STAGES: tuple[Stage, ...] = (
     detect.STAGE,
     measure.STAGE,
     profiles.STAGE,
+    models.STAGE,
     photometry.STAGE,
     cutouts.STAGE,
     release.STAGE,

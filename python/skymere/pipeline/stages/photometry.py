@@ -12,7 +12,7 @@ from skymere.io import file_digest
 from skymere.lake import Lake, Run
 from skymere.photometry import forced_photometry
 from skymere.pipeline.band_images import BandImage, image_to_measure
-from skymere.pipeline.band_input import band_input
+from skymere.pipeline.band_input import band_input, external_images
 from skymere.pipeline.fluxes import BandFluxes, band_fluxes, failed_band, models_for, write_fluxes
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_segmentation
@@ -42,6 +42,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         for file in one.files().values()
         if Path(file).is_file()
     ]
+    digests += [{"uri": path.name, "sha256": file_digest(path)} for path in plan.external_models().values()]
     return [_task(plan, lake, tile, images, digests) for tile in sorted(lake.live_runs("profile"))]
 
 
@@ -57,7 +58,11 @@ def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digest
             *({"uri": f"region/{name}", "run": drawn[name]} for name in (tile, *neighbours) if name in drawn),
             *digests,
         ],
-        params={"images": [as_params(_named(one)) for one in images], "margin_arcsec": plan.photometry.margin_arcsec},
+        params={
+            "images": [as_params(_named(one)) for one in images],
+            "margin_arcsec": plan.photometry.margin_arcsec,
+            "external": {str(source_id): path.name for source_id, path in plan.external_models().items()},
+        },
         work=partial(_work, plan, lake, tile, images),
     )
 
@@ -95,7 +100,10 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
     models = models_for(lake, mosaic.grid, plan.profiles.band)
     modelled = labels_on_grid(load_segmentation(lake, tile), mosaic.grid) > 0
     measured, params = image_to_measure(mosaic, image, regions, modelled=modelled)
-    found = forced_photometry(measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, params=params)
+    external = external_images(plan, models["source_id"].to_list())
+    found = forced_photometry(
+        measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, external=external, params=params
+    )
     return band_fluxes(
         found,
         models,

@@ -1,7 +1,8 @@
-"""profiles: models of all sources of a tile, fitted to the mosaic of one band."""
+"""profiles: models of all sources of a tile, fitted to the mosaic of one band, and what people changed of them."""
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,55 +10,85 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError
-from skymere.lake import Lake, Run, stored_edits
+from skymere.io import write_image
+from skymere.lake import Lake, Run, stored_edits, stored_profile_edits
+from skymere.lake.forms import table_dtypes
 from skymere.mosaic import subtract_background, without_pixels
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, load_psf, load_segmentation, mosaic_rows
+from skymere.pipeline.profile_rows import KEPT, StoredFit, profile_rows, stored_fit
+from skymere.pipeline.refits import apply_edit
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.profiles import SceneFit, SceneParams, fit_scene, profiles_on_sky
+from skymere.profiles import SceneFit, SceneParams, fit_scene
 from skymere.segmentation import bad_pixels
 
-__all__ = ["STAGE"]
-
-# Of the covariance of a fit, in the order of the array that the lake has.
-_KEPT = ("x", "y", "flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky")
+__all__ = ["STAGE", "task_of"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with sources; none when the plan names no band."""
     if not plan.profiles.band:
         return []
-    return [_task(plan, lake, tile) for tile in sorted(lake.live_runs("source"))]
+    return [task_of(plan, lake, tile) for tile in sorted(lake.live_runs("source"))]
 
 
-def _task(plan: Plan, lake: Lake, tile: str) -> Task:
+def task_of(plan: Plan, lake: Lake, tile: str) -> Task:
+    """Return the task of a tile.
+
+    Parameters
+    ----------
+    plan : Plan
+        With a band of the profiles.
+    lake : Lake
+        The lake.
+    tile : str
+        The tile.
+    """
     _, regions = stored_edits(lake, tile)
+    edits = stored_profile_edits(lake, tile, plan.profiles.band)
+    base = [*(lake.reference(product, tile) for product in ("mosaic", "psf", "segmentation", "source")), *regions]
     return Task(
         tile=tile,
-        inputs=[
-            *(lake.reference(product, tile) for product in ("mosaic", "psf", "segmentation", "source")),
-            *regions,
-        ],
+        inputs=[*base, {"uri": f"profile_edit/{tile}", "edits": edits["edit_id"].to_list()}],
         params={"profiles": as_params(plan.profiles), "background": as_params(plan.detect.background)},
-        work=partial(_work, plan, lake, tile),
+        work=partial(_work, plan, lake, tile, edits),
     )
 
 
-def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+def _work(plan: Plan, lake: Lake, tile: str, edits: pl.DataFrame, run: Run) -> None:
     band = plan.profiles.band
     mosaic, data, error = fitted_image(plan, lake, tile)
-    segmentation = load_segmentation(lake, tile)
+    labels = load_segmentation(lake, tile).labels
     psf, psf_id = load_psf(lake, tile, band)
-    fit = fit_scene(data, error, labels=segmentation.labels, psf=psf, params=scene_params(plan, mosaic))
-    rows = _rows(lake, tile, mosaic, fit, psf_id)
-    unit = mosaic.microjansky_per_unit
+    sources = lake.table("source").filter(pl.col("tile") == tile).select("source_id", "label").collect()
+    label_of = dict(sources.iter_rows())
+    pixels: dict[str, Any] = {"data": data, "error": error, "labels": labels, "psf": psf}
+    params = scene_params(plan, mosaic)
+    stored = stored_fit(lake, run, mosaic, edits, labels=labels, psf=psf, params=params)
+    if stored is None:
+        stored = StoredFit(fit=fit_scene(data, error, labels=labels, psf=psf, params=params))
+    fit, made = stored.fit, dict(stored.made)
+    items = [{"item": name, "status": "ok", "message": ""} for name in edits["edit_id"][: stored.n_edits]]
+    for edit in edits[stored.n_edits :].iter_rows(named=True):
+        before = set(fit.table.select("label", "attempt").iter_rows())
+        try:
+            fit = apply_edit(fit, edit, mosaic=mosaic, label_of=label_of, **pixels)
+        except InvalidInputError as failure:
+            run.warn(f"edit {edit['edit_id']} of source {edit['source_id']}: {failure}")
+            items.append({"item": edit["edit_id"], "status": "rejected", "message": str(failure)})
+            continue
+        made |= dict.fromkeys(set(fit.table.select("label", "attempt").iter_rows()) - before, edit["edit_id"])
+        items.append({"item": edit["edit_id"], "status": "ok", "message": ""})
+    found = stored.with_new(profile_rows(lake, tile, mosaic, fit, psf_id=psf_id, edits=made), run)
     run.annotate(band, {"wcs": mosaic.grid.cards()})
     covered = np.isfinite(data)
     for name, image in (("model", fit.model), ("residual", fit.residual)):
-        run.write(f"{band}/{name}", np.where(covered, image * np.float32(unit), np.float32(np.nan)), unit="uJy")
-    run.write("covariance", _covariance(rows, unit))
-    run.annotate("", {"parameters": list(_KEPT)})
-    run.publish(run.fit(rows))
+        run.write(f"{band}/{name}", np.where(covered, image, np.float32(np.nan)), unit=mosaic.unit)
+    run.write("covariance", found.covariance)
+    run.annotate("", {"parameters": list(KEPT), "others": found.others})
+    if plan.profiles.write_fits:
+        _write_fits(plan, tile, mosaic, fit)
+    run.publish(found.rows, items=_item_rows(items))
 
 
 def fitted_image(plan: Plan, lake: Lake, tile: str) -> tuple[Mosaic, NDArray[np.float32], NDArray[np.float32]]:
@@ -90,55 +121,24 @@ def scene_params(plan: Plan, mosaic: Mosaic) -> SceneParams:
     return replace(plan.profiles.scene, min_half_pix=plan.profiles.min_half_arcsec / mosaic.grid.scale_arcsec)
 
 
-def _rows(lake: Lake, tile: str, mosaic: Mosaic, fit: SceneFit, psf_id: str) -> pl.DataFrame:
-    """Return the rows of the lake: those of the tile's own sources, under their identifiers."""
-    on_sky = profiles_on_sky(
-        fit.table, mosaic.grid, zero_point_ab=mosaic.zero_point_ab, noise_factor=mosaic.noise_correlation
-    )
-    named = (
-        lake.table("source")
-        .filter(pl.col("tile") == tile)
-        .select("source_id", "label", pl.col("ra").alias("_ra"), pl.col("dec").alias("_dec"))
-        .collect()
-    )
-    ids = dict(named.select("label", "source_id").iter_rows())
-    bits = {name: 1 << i for i, name in enumerate(_KEPT)}
-    hit = [sum(bits.get(name, 0) for name in names) for names in on_sky["bounds_hit"].to_list()]
-    return (
-        on_sky.with_columns(
-            bounds_hit=pl.Series(hit, dtype=pl.Int32),
-            group_id=pl.Series([str(ids.get(label, f"{tile}-{label}")) for label in on_sky["group"].to_list()]),
-        )
-        .join(named, on="label", how="inner", maintain_order="left")
-        .with_columns(
-            # A fit that failed has no place: the row keeps that of the source.
-            ra=pl.when(pl.col("ra").is_finite()).then("ra").otherwise("_ra"),
-            dec=pl.when(pl.col("dec").is_finite()).then("dec").otherwise("_dec"),
-            band=pl.lit(mosaic.band),
-            attempt=pl.lit(0),
-            is_best=pl.lit(value=True),
-            kind=pl.lit("sersic"),
-            n_iterations=pl.col("n_evaluations"),
-            flags=pl.lit(0),
-            psf_id=pl.lit(psf_id),
-            psf_lost_fraction=pl.lit(0.0),
-            start=pl.lit("{}"),
-            noise_factor=pl.lit(mosaic.noise_correlation),
-        )
-        .sort("source_id", "attempt")
-        .with_row_index("covariance_row")
-    )
+def _item_rows(items: list[dict[str, str]]) -> pl.DataFrame:
+    """Return what came of each edit as rows of ``run_item``."""
+    wanted = table_dtypes("run_item")
+    blank = {"error_class": "", "seconds": None, "peak_memory": None}
+    schema = {name: wanted[name] for name in wanted if name not in ("run_id", "stage", "tile")}
+    return pl.DataFrame([blank | item for item in items], schema=schema)
 
 
-def _covariance(rows: pl.DataFrame, unit: float) -> NDArray[np.float64]:
-    """Return the covariances of the rows, in uJy and with the noise of the image."""
-    n = len(_KEPT)
-    found = rows["covariance"].to_numpy()[:, :n, :n] if rows.height else np.zeros((0, n, n))
-    scale = np.array([unit if name in ("flux", "sky") else 1.0 for name in _KEPT])
-    factor = rows["noise_factor"].to_numpy()[:, None, None] ** 2
-    return np.asarray(found * scale * scale[:, None] * factor)
+def _write_fits(plan: Plan, tile: str, mosaic: Mosaic, fit: SceneFit) -> None:
+    """Write what the deblending pipeline leaves: the image without its models."""
+    path = plan.path(plan.survey.pictures) / tile / "det_stack-sub.fits"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(fit.residual, path, wcs=mosaic.grid.wcs, keywords={"BUNIT": mosaic.unit})
 
 
 STAGE = Stage(
-    name="profiles", reads=("mosaic", "psf", "segmentation", "source", "region"), writes=("profile",), tasks=tasks
+    name="profiles",
+    reads=("mosaic", "psf", "segmentation", "source", "region", "profile_edit"),
+    writes=("profile",),
+    tasks=tasks,
 )

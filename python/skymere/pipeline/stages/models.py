@@ -1,0 +1,125 @@
+"""models: images of the best profiles, before and behind the PSF, and those that people give instead."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skymere.io import file_digest, read_image, write_image
+from skymere.lake import Lake, Run, write_ragged
+from skymere.pipeline.plan import Plan
+from skymere.pipeline.products import load_psf
+from skymere.pipeline.profile_rows import fit_table
+from skymere.pipeline.task import Stage, Task, as_params
+from skymere.profiles import model_stamps
+from skymere.wcs import Grid
+
+__all__ = ["STAGE"]
+
+
+def tasks(plan: Plan, lake: Lake) -> list[Task]:
+    """Return one task for each tile with profiles."""
+    if not plan.profiles.band:
+        return []
+    files = [{"uri": path.name, "sha256": file_digest(path)} for path in plan.external_models().values()]
+    return [
+        Task(
+            tile=tile,
+            inputs=[lake.reference("profile", tile), lake.reference("psf", tile), *files],
+            params={"light_in_stamp": plan.profiles.light_in_stamp, "external": as_params(plan.photometry.external)},
+            work=partial(_work, plan, lake, tile),
+        )
+        for tile in sorted(lake.live_runs("profile"))
+    ]
+
+
+def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
+    band, grid = plan.profiles.band, lake.tiles[tile].grid
+    psf, psf_id = load_psf(lake, tile, band)
+    residual = lake.arrays("profile", tile)[f"{band}/residual"][...]
+    best = lake.table("profile").filter(pl.col("tile") == tile, pl.col("is_best")).sort("source_id").collect()
+    fits = fit_table(best, [], psf=psf)
+    images: list[NDArray[np.float32]] = []
+    left: list[NDArray[np.float32]] = []
+    rows: list[dict[str, Any]] = []
+    for name, response in (("", None), (band, psf)):
+        stamps = model_stamps(fits, psf=response, enclosed=plan.profiles.light_in_stamp)
+        windows = stamps.cut_out(residual)
+        drawn = {row["label"]: i for i, row in enumerate(stamps.table.iter_rows(named=True))}
+        for source in best.iter_rows(named=True):
+            i = drawn[source["label"]]
+            row = _row(source, stamps.table.row(i, named=True), name, psf_id if name else "", grid)
+            if row["status"] == "ok":
+                row["model_row"] = len(images)
+                images.append(stamps.data[i])
+                left.append(windows[i])
+                if plan.profiles.write_fits:
+                    _write(plan, tile, row, stamps.data[i], grid)
+            rows.append(row)
+    for source_id, path in plan.external_models().items():
+        mine = best.filter(pl.col("source_id") == source_id)
+        if mine.height:
+            data, its_grid = read_image(path)
+            rows.append(_external_row(mine.row(0, named=True), path, data, its_grid) | {"model_row": len(images)})
+            images.append(data)
+            left.append(np.full(data.shape, np.nan, np.float32))
+    if images:
+        write_ragged(run, {"data": images, "residual": left})
+    run.write("source_id", np.array([row["source_id"] for row in rows if "model_row" in row], np.int64))
+    run.publish(run.frame(rows).sort("_healpix_29", "source_id", "attempt", "band"))
+
+
+def _row(source: dict[str, Any], stamp: dict[str, Any], band: str, psf_id: str, grid: Grid) -> dict[str, Any]:
+    """Return the row of a model; one that has no image says why."""
+    row = {name: source[name] for name in ("source_id", "_healpix_29", "ra", "dec", "attempt", "kind")}
+    row |= {
+        "band": band,
+        "status": stamp["status"],
+        "message": stamp["message"],
+        "ny": stamp["ny"],
+        "nx": stamp["nx"],
+        "x0": stamp["x0"],
+        "y0": stamp["y0"],
+        "pixel_scale_arcsec": grid.scale_arcsec,
+        "sum": stamp["sum"],
+        "psf_id": psf_id,
+        "flags": 0,
+    }
+    if stamp["status"] == "ok":
+        window = grid.cutout(stamp["y0"], stamp["x0"], (stamp["ny"], stamp["nx"]))
+        row["wcs"] = json.dumps(window.cards(), sort_keys=True)
+    return row
+
+
+def _external_row(source: dict[str, Any], path: Path, data: NDArray[np.float32], grid: Grid) -> dict[str, Any]:
+    return {name: source[name] for name in ("source_id", "_healpix_29", "ra", "dec")} | {
+        "attempt": -1,
+        "band": "",
+        "kind": "external",
+        "status": "ok",
+        "message": "",
+        "ny": data.shape[0],
+        "nx": data.shape[1],
+        "pixel_scale_arcsec": grid.scale_arcsec,
+        "sum": float(data.sum(dtype=float)),
+        "path": path.name,
+        "sha256": file_digest(path),
+        "wcs": json.dumps(grid.cards(), sort_keys=True),
+        "flags": 0,
+    }
+
+
+def _write(plan: Plan, tile: str, row: dict[str, Any], data: NDArray[np.float32], grid: Grid) -> None:
+    """Write a model as the deblending pipeline has it; of a window of the image, with its coordinates."""
+    folder = "models_conv" if row["band"] else "models"
+    path = plan.path(plan.survey.pictures) / tile / folder / f"{row['source_id']}.fits"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    window = grid.cutout(row["y0"], row["x0"], (row["ny"], row["nx"]))
+    write_image(data, path, wcs=window.wcs)
+
+
+STAGE = Stage(name="models", reads=("profile", "psf"), writes=("model",), tasks=tasks)
