@@ -13,7 +13,7 @@ __all__ = ["run"]
 def run(
     plan: Annotated[Path, typer.Argument(help="TOML file that says what to run; `skymere demo` writes one.")],
 ) -> None:
-    """Run a plan: ingest, outliers, mosaic, psf, detect, measure, cutouts, release.
+    """Run a plan: ingest, outliers, mosaic, psf, detect, measure, profiles, models, photometry, cutouts, release.
 
     A plan needs no more than this; paths start at its folder:
 
@@ -22,7 +22,8 @@ def run(
         lake = "lake"
         pictures = "pictures"
 
-    More sections are `tile`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `cutouts` and `release`. An unknown key
+    More sections are `tile`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `profiles`, `photometry`, `cutouts` and
+    `release`. An unknown key
     is an error that lists those that are allowed.
 
     What is done already is left alone, so a second run does nothing and a killed one goes on. Files that cannot be

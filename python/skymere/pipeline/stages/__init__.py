@@ -5,6 +5,7 @@ from skymere.pipeline.stages import (
     detect,
     ingest,
     measure,
+    models,
     mosaic,
     outliers,
     photometry,
