@@ -1,8 +1,8 @@
 """Sersic profiles fitted to stamps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._rust import profiles as _rust
 from skymere.errors import InvalidInputError
+from skymere.profiles.component import Component, asked_rows
+from skymere.profiles.pixels import ScaledPixels, scaled_pixels
 from skymere.profiles.response import response_of
 from skymere.profiles.table import profile_table
 from skymere.psf import Psf
@@ -19,14 +21,13 @@ __all__ = ["FitParams", "Likelihood", "fit_sersic"]
 Likelihood = Literal["gaussian", "poisson"]
 Bounds = tuple[float, float]
 
-_Scalar = TypeVar("_Scalar", np.float32, np.bool_)
 _INFINITE: Bounds = (-float("inf"), float("inf"))
 _GIVEN = ("x", "y", "flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitParams:
-    """Parameters of `fit_sersic`.
+    """Parameters of `fit_sersic` and of the other fits.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ class FitParams:
     sersic_index : tuple of float
         Of the index, within 0.1 to 10. ``(1, 1)`` is an exponential profile, ``(4, 4)`` a de Vaucouleurs one and
         ``(0.5, 0.5)`` a Gaussian.
+    beta : tuple of float
+        Of the exponent of Moffat profiles, within 1.1 to 20.
     ellipticity : tuple of float
         Of ``1 - b / a``.
     pa : tuple of float
@@ -48,12 +51,13 @@ class FitParams:
     sky_slope : tuple of float
         Of its slopes along x and y [per pix]; by default the sky is flat.
     likelihood : str
-        ``gaussian``: chi-square with the errors that are given; ``poisson``: Cash's statistic of counts, sky included.
+        ``gaussian``: chi-square with the errors that are given; ``poisson``: Cash's statistic of counts, sky included;
+        a model of less than 0.001 counts in a pixel is bent so that it stays positive.
     max_starts : int
         Starts that are tried where a fit is suspect: one that did not converge, ended on a bound or left a chi-square 4
         standard deviations above its degrees of freedom.
     max_evaluations : int
-        Evaluations of the model for each start.
+        Evaluations of the model for each start, so that no source can hold up the others.
     tolerance : float
         Change of chi-square that is foreseen for the next step when a fit has converged.
 
@@ -67,6 +71,7 @@ class FitParams:
     flux: Bounds = _INFINITE
     r_eff_pix: Bounds = (0.01, 1000.0)
     sersic_index: Bounds = (0.1, 8.0)
+    beta: Bounds = (1.2, 10.0)
     ellipticity: Bounds = (0.0, 0.95)
     pa: Bounds = (-90.0, 90.0)
     sky: Bounds = _INFINITE
@@ -77,9 +82,9 @@ class FitParams:
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
-        least = {"r_eff_pix": 0.0, "sersic_index": 0.1, "ellipticity": 0.0}
-        most = {"sersic_index": 10.0, "ellipticity": 0.99}
-        for name in ("flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky", "sky_slope"):
+        least = {"r_eff_pix": 0.0, "sersic_index": 0.1, "beta": 1.1, "ellipticity": 0.0}
+        most = {"sersic_index": 10.0, "beta": 20.0, "ellipticity": 0.99}
+        for name in ("flux", "r_eff_pix", "sersic_index", "beta", "ellipticity", "pa", "sky", "sky_slope"):
             low, high = getattr(self, name)
             lowest, highest = least.get(name, -np.inf), most.get(name, np.inf)
             if not (lowest <= low <= high <= highest) or (name == "r_eff_pix" and low <= 0):
@@ -94,15 +99,35 @@ class FitParams:
                 msg = f"{name}: {value} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
 
-    def keywords(self) -> dict[str, Any]:
-        """Return what the kernels take: bounds are those of flux, size, index, axis ratio, angle, and of the sky."""
-        low, high = self.ellipticity
-        angle = (float(np.deg2rad(self.pa[0] + 90.0)), float(np.deg2rad(self.pa[1] + 90.0)))
-        shape = [self.flux, self.r_eff_pix, self.sersic_index, (1.0 - high, 1.0 - low), angle]
+    @property
+    def is_counts(self) -> bool:
+        """Whether the data are counts."""
+        return self.likelihood == "poisson"
+
+    def bounds(self) -> dict[str, Bounds]:
+        """Return the bounds of profiles by the names of their parameters."""
+        names = ("flux", "r_eff_pix", "sersic_index", "beta", "ellipticity", "pa")
+        return {name: getattr(self, name) for name in names}
+
+    def sky_bounds(self, unit: float) -> list[Bounds]:
+        """Return bounds of level and slopes of the sky in a unit."""
+        return [(low / unit, high / unit) for low, high in (self.sky, self.sky_slope, self.sky_slope)]
+
+    def keywords(self, unit: float, components: Sequence[Component] = (Component(),)) -> dict[str, Any]:
+        """Return what the kernels take.
+
+        Parameters
+        ----------
+        unit : float
+            Unit of the data of the kernel.
+        components : sequence of Component, optional
+            Of every source without a plan of its own.
+        """
         return {
+            "asked": asked_rows(components, self.bounds(), unit),
             "reach": self.reach_pix,
-            "bounds": (shape, [self.sky, self.sky_slope, self.sky_slope]),
-            "is_poisson": self.likelihood == "poisson",
+            "sky": self.sky_bounds(unit),
+            "is_poisson": self.is_counts,
             "n_starts": self.max_starts,
             "max_evaluations": self.max_evaluations,
             "tolerance": self.tolerance,
@@ -175,38 +200,47 @@ def fit_sersic(
     (5.0, 2.0, 30.0)
     """
     params = params or FitParams()
-    stamps = np.asarray(data, np.float32)
-    if stamps.ndim not in (2, 3) or 0 in stamps.shape:
-        msg = f"data: shape {stamps.shape} is not allowed, it must be (ny, nx) or (n_stamps, ny, nx)"
-        raise InvalidInputError(msg)
-    stamps = np.ascontiguousarray(stamps.reshape(-1, *stamps.shape[-2:]))
-    sigma = _like(error, "error", stamps, np.float32)
-    variance = np.where(sigma > 0, np.square(sigma), np.float32(0.0))
-    bad = None if mask is None else _like(mask, "mask", stamps, np.bool_)
-    response = response_of(psf, has_pixel=psf_has_pixel)
-    found = _rust.fit_stamps(
-        stamps,
-        variance,
-        bad,
-        response.data,
-        _starts(sources, len(stamps)),
-        **response.keywords(),
-        **params.keywords(),
+    pixels = scaled_pixels(data, error, n_dims=(2, 3), is_counts=params.is_counts)
+    found, _ = fit_stack(pixels, mask, _starts(sources, _n_stamps(pixels), pixels.unit), psf, psf_has_pixel, params)
+    return profile_table(found, unit=pixels.unit)
+
+
+def _n_stamps(pixels: ScaledPixels) -> int:
+    return 1 if pixels.data.ndim == 2 else len(pixels.data)
+
+
+def fit_stack(
+    pixels: ScaledPixels,
+    mask: ArrayLike | None,
+    start: NDArray[np.float64],
+    psf: Psf | ArrayLike,
+    psf_has_pixel: bool,  # noqa: FBT001
+    params: FitParams,
+    *,
+    components: Sequence[Component] = (Component(),),
+    sky: list[Bounds] | None = None,
+) -> tuple[Any, NDArray[np.float64]]:
+    """Return what the kernel finds on stamps, and the covariance of all components of each."""
+    shape = pixels.data.shape
+    bad = None if mask is None else np.asarray(mask, np.bool_)
+    if bad is not None:
+        try:
+            bad = np.broadcast_to(bad, shape).reshape(-1, *shape[-2:])
+        except ValueError:
+            msg = f"mask: shape {bad.shape} is not allowed, it must be that of the data, {shape}"
+            raise InvalidInputError(msg) from None
+    words = params.keywords(pixels.unit, components)
+    return _rust.fit_stamps(
+        pixels.data.reshape(-1, *shape[-2:]),
+        pixels.variance.reshape(-1, *shape[-2:]),
+        None if bad is None else np.ascontiguousarray(bad),
+        response_of(psf, has_pixel=psf_has_pixel).keywords(),
+        start,
+        words if sky is None else words | {"sky": sky},
     )
-    return profile_table(*found)
 
 
-def _like(values: ArrayLike, name: str, stamps: NDArray[np.float32], dtype: type[_Scalar]) -> NDArray[_Scalar]:
-    """Return an array of the shape of the stamps; one image or number counts for all of them."""
-    array = np.asarray(values, dtype)
-    try:
-        return np.ascontiguousarray(np.broadcast_to(array, stamps.shape))
-    except ValueError:
-        msg = f"{name}: shape {array.shape} is not allowed, it must be that of the data, {stamps.shape}"
-        raise InvalidInputError(msg) from None
-
-
-def _starts(sources: pl.DataFrame | Mapping[str, ArrayLike] | None, n: int) -> NDArray[np.float64]:
+def _starts(sources: pl.DataFrame | Mapping[str, ArrayLike] | None, n: int, unit: float) -> NDArray[np.float64]:
     """Return rows of start values in the order of the kernel, NaN where none is given."""
     rows = np.full((n, len(_GIVEN)), np.nan)
     given = {} if sources is None else sources
@@ -222,6 +256,7 @@ def _starts(sources: pl.DataFrame | Mapping[str, ArrayLike] | None, n: int) -> N
             msg = f"sources: {name} has shape {values.shape}, it must be one value for each of the {n} stamps"
             raise InvalidInputError(msg)
         rows[:, _GIVEN.index(name)] = values
+    rows[:, [_GIVEN.index("flux"), _GIVEN.index("sky")]] /= unit
     rows[:, _GIVEN.index("ellipticity")] = 1.0 - rows[:, _GIVEN.index("ellipticity")]
     rows[:, _GIVEN.index("pa")] = np.deg2rad(rows[:, _GIVEN.index("pa")] + 90.0)
     return rows

@@ -1,5 +1,6 @@
 """All sources of an image fitted together with their neighbours."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_mask
 from skymere._rust import profiles as _rust
 from skymere.errors import InvalidInputError
+from skymere.profiles.component import Component
 from skymere.profiles.fit import FitParams
-from skymere.profiles.response import response_of
-from skymere.profiles.table import profile_table
-from skymere.psf import Psf
+from skymere.profiles.pixels import ScaledPixels, scaled_pixels
+from skymere.profiles.plan import SourcePlan, plan_words, start_of
+from skymere.profiles.response import AnyPsf, Response, response_of
+from skymere.profiles.table import PARAMETERS, outer_values, table_of_kinds
 
 __all__ = ["SceneFit", "SceneParams", "fit_scene"]
 
@@ -32,7 +35,8 @@ class SceneParams:
     model_reach : float
         Models are drawn, and subtracted before fainter sources are fitted, in windows of so many sides of the stamp.
     max_members : int
-        Most sources that are fitted together: the brightest of those on the stamp.
+        Most sources that are fitted together: the brightest of those on the stamp. Neighbours that are asked for count
+        without limit.
     n_passes : int
         How often all groups are fitted: from the second time on with the models of all others subtracted.
 
@@ -60,23 +64,39 @@ class SceneParams:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneFit:
-    """What `fit_scene` found.
+    """What `fit_scene` found, and every attempt of `skymere.profiles.refit` since.
 
     Parameters
     ----------
     table : polars.DataFrame
-        A row for each segment, in the order of the labels: ``label``, ``group`` (label of the brightest source of those
-        that were fitted together), ``n_group``, and the columns of `fit_sersic` with ``x``, ``y`` on the image;
-        ``chi2``, ``dof``, ``sky`` and counts are those of the group.
+        A row for each component of each attempt of each segment, in the order of ``label``, ``attempt``, ``component``;
+        most sources have one component. ``parent_attempt`` is the attempt that it started from (null for the first),
+        ``is_best`` marks the one attempt of a label that is in the model, ``group`` is the label of the brightest of
+        the ``n_group`` sources that were fitted together and ``members`` their labels, ``is_held`` is for what was not
+        fitted; then ``kind`` and the columns of `fit_components` but for the covariance with others, with ``x``, ``y``
+        on the image. ``chi2``, ``dof``, ``sky`` and counts are those of the group. ``start`` holds start values, bounds
+        and fixed parameters as JSON.
     model : ndarray, float32, shape (ny, nx)
-        Sum of the models, without the sky.
+        Sum of the models of the best attempts, without the sky.
     residual : ndarray, float32, shape (ny, nx)
         The data less the model.
+    labels : ndarray, int32, shape (ny, nx)
+        The segments.
+    response : Response
+        The PSF.
+    params : SceneParams
+        How it was fitted.
+    masks : mapping
+        Masks of single sources by ``(label, attempt)``.
     """
 
     table: pl.DataFrame
     model: NDArray[np.float32]
     residual: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    response: Response
+    params: SceneParams
+    masks: Mapping[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict)
 
 
 def fit_scene(
@@ -84,9 +104,10 @@ def fit_scene(
     error: ArrayLike,
     *,
     labels: ArrayLike,
-    psf: Psf | ArrayLike,
+    psf: AnyPsf,
     psf_has_pixel: bool = True,
     mask: ArrayLike | None = None,
+    sources: Sequence[SourcePlan] = (),
     params: SceneParams | None = None,
 ) -> SceneFit:
     """Fit a Sersic profile to every segment of an image, together with its neighbours, the brightest first.
@@ -96,26 +117,30 @@ def fit_scene(
     data : array_like, float32, shape (ny, nx)
         An image without its background; what is left of it is fitted on every stamp.
     error : array_like, float32, shape (ny, nx), or float [unit of the data]
-        1 sigma; pixels without a positive and finite one do not count.
+        1 sigma, the noise of the sources included; pixels without a positive and finite one do not count.
     labels : array_like, int32, shape (ny, nx)
         The segment of each pixel, 0 = sky.
-    psf : Psf or array_like, float64, shape (py, px)
-        Point-spread function, as in `render_sersic`.
+    psf : Psf, PsfGrid or array_like, float64, shape (py, px)
+        Point-spread function, as in `render_sersic`. Of a `skymere.psf.PsfGrid`, whose places are pixels of the image,
+        every group takes the PSF at its brightest source.
     psf_has_pixel : bool, optional
         Whether an array holds the response of a pixel.
     mask : array_like, bool, shape (ny, nx), optional
         True = do not use.
+    sources : sequence of SourcePlan, optional
+        Sources that are not fitted like the others: other components, starts, bounds, neighbours or masks, or held.
     params : SceneParams, optional
         Stamps, groups, bounds.
 
     Returns
     -------
     SceneFit
+        With the attempt 0 of every segment.
 
     Raises
     ------
     InvalidInputError
-        When shapes differ, labels are negative, or the PSF is no image of positive sum.
+        When shapes differ, labels are negative, the PSF cannot be used, or a plan has an unknown label.
 
     Notes
     -----
@@ -127,36 +152,115 @@ def fit_scene(
     row with a status, and its neighbours are still fitted.
     """
     params = params or SceneParams()
-    image = np.ascontiguousarray(np.asarray(data, np.float32))
-    if image.ndim != 2 or 0 in image.shape:
-        msg = f"data: shape {image.shape} is not allowed, it must be (ny, nx)"
-        raise InvalidInputError(msg)
+    pixels = scaled_pixels(data, error, n_dims=(2,), is_counts=params.fits.is_counts)
+    segments = as_segments(labels, pixels.data.shape)
+    response = response_of(psf, has_pixel=psf_has_pixel, may_change=True)
+    table, model = run_scene(pixels, segments, response, mask, sources, params)
+    table = table.with_columns(
+        pl.lit(0, pl.Int16).alias("attempt"), pl.lit(None, pl.Int16).alias("parent_attempt"), is_best=pl.lit(value=True)
+    ).select(ORDER)
+    masks = {(plan.label, 0): np.asarray(plan.mask, np.bool_) for plan in sources if plan.mask is not None}
+    image = np.asarray(data, np.float32)
+    return SceneFit(
+        table=table,
+        model=model,
+        residual=image - model,
+        labels=segments,
+        response=response,
+        params=params,
+        masks=masks,
+    )
+
+
+_FIRST = (
+    "label",
+    "attempt",
+    "parent_attempt",
+    "is_best",
+    "component",
+    "kind",
+    "group",
+    "n_group",
+    "members",
+    "is_held",
+)
+ORDER = [*_FIRST, pl.exclude(_FIRST)]
+
+
+def as_segments(labels: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Return labels as the kernel takes them, or say why they are none."""
     segments = np.asarray(labels)
-    if segments.shape != image.shape or segments.dtype.kind not in "iu" or (segments.size and segments.min() < 0):
+    if segments.shape != shape or segments.dtype.kind not in "iu" or (segments.size and segments.min() < 0):
         msg = (
             f"labels: {segments.dtype} of shape {segments.shape} is not allowed, it must be whole numbers from 0 on,"
-            f" of shape {image.shape}"
+            f" of shape {shape}"
         )
         raise InvalidInputError(msg)
-    try:
-        sigma = np.broadcast_to(np.asarray(error, np.float32), image.shape)
-    except ValueError:
-        msg = f"error: shape {np.shape(error)} is not allowed, it must be that of the data, {image.shape}"
-        raise InvalidInputError(msg) from None
-    response = response_of(psf, has_pixel=psf_has_pixel)
-    found, label, group, n_group, model = _rust.fit_scene(
-        image,
-        np.where(sigma > 0, np.square(sigma), np.float32(0.0)),
-        None if mask is None else as_mask(mask, "mask", shape=image.shape),
-        np.ascontiguousarray(segments, np.int32),
-        response.data,
-        **response.keywords(),
-        **params.fits.keywords(),
-        sizes=(params.min_half_pix, params.half_radii, params.model_reach),
-        max_members=params.max_members,
-        n_passes=params.n_passes,
+    return np.ascontiguousarray(segments, np.int32)
+
+
+def run_scene(
+    pixels: ScaledPixels,
+    segments: NDArray[np.int32],
+    response: Response,
+    mask: ArrayLike | None,
+    plans: Sequence[SourcePlan],
+    params: SceneParams,
+) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """Return the rows of all components and the sum of the models."""
+    shape = (pixels.data.shape[0], pixels.data.shape[1])
+    present = set(np.unique(segments).tolist()) - {0}
+    words = plan_words(plans, params.fits, pixels.unit, shape, present)
+    found, label, members, model = _rust.fit_scene(
+        pixels.data,
+        pixels.variance,
+        None if mask is None else as_mask(mask, "mask", shape=shape),
+        segments,
+        response.keywords(),
+        words,
+        params.fits.keywords(pixels.unit),
+        {
+            "sizes": (params.min_half_pix, params.half_radii, params.model_reach),
+            "max_members": params.max_members,
+            "n_passes": params.n_passes,
+        },
     )
-    names = pl.DataFrame({"label": label, "group": group, "n_group": n_group})
-    return SceneFit(
-        table=pl.concat([names, profile_table(*found)], how="horizontal"), model=model, residual=image - model
+    known = {plan.label: plan for plan in plans}
+    default = SourcePlan(label=0)
+    rows: list[tuple[SourcePlan, int, Component, int, list[int]]] = []
+    for one, together in zip(label, members, strict=True):
+        plan = known.get(one, default)
+        numbers = [(i, c) for i, c in enumerate(plan.components) if not c.is_sky]
+        rows += [(plan, i, c, one, together) for i, c in numbers]
+    started = outer_values(found[4], pixels.unit)
+    starts = [
+        start_of(
+            c,
+            dict(zip(PARAMETERS, row, strict=True)),
+            params.fits,
+            is_held=plan.is_held,
+            sky=next((one for one in plan.components if one.is_sky), None),
+        )
+        for (plan, _, c, _, _), row in zip(rows, started, strict=True)
+    ]
+    names = pl.DataFrame(
+        {
+            "label": [row[3] for row in rows],
+            "component": [row[1] for row in rows],
+            "group": [row[4][0] for row in rows],
+            "n_group": [len(row[4]) for row in rows],
+            "members": [row[4] for row in rows],
+            "is_held": [row[0].is_held for row in rows],
+        },
+        schema={
+            "label": pl.Int32,
+            "component": pl.Int16,
+            "group": pl.Int32,
+            "n_group": pl.Int32,
+            "members": pl.List(pl.Int32),
+            "is_held": pl.Boolean,
+        },
     )
+    table = table_of_kinds(found, [row[2].kind for row in rows], unit=pixels.unit)
+    table = pl.concat([names, table, pl.DataFrame({"start": pl.Series(starts, dtype=pl.String)})], how="horizontal")
+    return table, model if pixels.unit == 1.0 else model * np.float32(pixels.unit)

@@ -3,4 +3,5 @@
 pub mod gamma;
 pub mod levmar;
 pub mod stats;
+pub mod sums;
 pub mod widest;

@@ -5,7 +5,7 @@ use realfft::num_complex::Complex;
 use super::ProfileError;
 use super::folded::{Folded, N_PLANES, Nodes};
 use super::hankel::{Hankel, Transformed};
-use super::sersic::Sersic;
+use super::profile::Profile;
 use super::spectrum::{Spectrum, Transform, fast_length};
 use crate::image::{Image, Plane};
 
@@ -30,7 +30,7 @@ pub struct Response<'a> {
 /// Draws sources on stamps of one shape behind one point-spread function.
 ///
 /// # Notes
-/// The Fourier transform of a Sersic profile is a function of the elliptical frequency alone, so a source behind a PSF
+/// The Fourier transform of an elliptical profile is a function of the elliptical frequency alone, so a source behind a PSF
 /// is known at every frequency, and its image at the centres of the pixels is the inverse transform; the PSF holds the
 /// response of a pixel, so that there is no other integral over it. Between its pixels the PSF is what its Fourier
 /// transform says. Frequencies that the pixels of the stamp cannot hold appear at others, as they do in an image. What
@@ -62,7 +62,7 @@ struct Mode {
     psf: Complex<f64>,
 }
 
-/// A model and its derivatives by the parameters, in the order of [`Sersic`].
+/// A model and its derivatives by the parameters, in the order of [`Profile`].
 #[derive(Clone, Debug)]
 pub struct Drawing {
     /// The light at each pixel.
@@ -162,15 +162,19 @@ impl Convolver {
     ///
     /// # Errors
     /// When a parameter is not allowed.
-    pub fn draw(&self, sources: &[Sersic]) -> Result<Image<f64>, ProfileError> {
+    pub fn draw<P>(&self, sources: &[P]) -> Result<Image<f64>, ProfileError>
+    where
+        P: Copy + Into<Profile>,
+    {
         let mut sum = self.transform.empty();
         let mut folded = vec![0.0; self.shape.0 * self.shape.1];
-        for (i, source) in sources.iter().enumerate() {
-            self.check(source, i)?;
-            self.visit(source, |to, phase, _, at| {
+        for (i, &source) in sources.iter().enumerate() {
+            let source: Profile = source.into();
+            self.check(&source, i)?;
+            self.visit(&source, |to, phase, _, at| {
                 sum[to] += phase * (source.flux * at.value);
             });
-            if let Some(found) = Folded::new(&self.nodes, source, self.transform.shape()) {
+            if let Some(found) = Folded::new(&self.nodes, &source, self.transform.shape()) {
                 let plane = found.plane(&self.nodes, 0);
                 add_scaled(&mut folded, &plane, source.flux * self.light);
             }
@@ -182,7 +186,11 @@ impl Convolver {
     ///
     /// # Errors
     /// When a parameter is not allowed.
-    pub fn draw_with_derivatives(&self, source: &Sersic) -> Result<Drawing, ProfileError> {
+    pub fn draw_with_derivatives<P>(&self, source: &P) -> Result<Drawing, ProfileError>
+    where
+        P: Copy + Into<Profile>,
+    {
+        let source: &Profile = &(*source).into();
         self.check(source, 0)?;
         let mut spectra: [Spectrum; N_PLANES] = std::array::from_fn(|_| self.transform.empty());
         let ellipse = Angles::new(source);
@@ -225,7 +233,7 @@ impl Convolver {
         })
     }
 
-    fn check(&self, source: &Sersic, index: usize) -> Result<(), ProfileError> {
+    fn check(&self, source: &Profile, index: usize) -> Result<(), ProfileError> {
         source.check(index, true)?;
         let inside = |x: f64, n: usize| x >= -0.5 && x <= n as f64 - 0.5;
         for (name, value, n) in [("x", source.x, self.shape.1), ("y", source.y, self.shape.0)] {
@@ -243,11 +251,15 @@ impl Convolver {
 
     /// Call for every mode with the element that it adds to, the PSF with the phase of the source's place, and the
     /// transform of its profile.
-    fn visit(&self, source: &Sersic, mut add: impl FnMut(usize, Complex<f64>, &Mode, Transformed)) {
+    fn visit(
+        &self,
+        source: &Profile,
+        mut add: impl FnMut(usize, Complex<f64>, &Mode, Transformed),
+    ) {
         let ellipse = Angles::new(source);
         let ln_r = source.r_e.max(f64::MIN_POSITIVE).ln();
         let (from, to) = (self.ln_k.0 + source.q.ln(), self.ln_k.1);
-        let hankel = Hankel::new(source.n, from + ln_r, to + ln_r);
+        let hankel = Hankel::new(source.family, source.n, from + ln_r, to + ln_r);
         let period = self.transform.shape();
         let phases = [
             turns(source.y, self.fine.0, period.0),
@@ -317,7 +329,7 @@ struct Angles {
 }
 
 impl Angles {
-    fn new(source: &Sersic) -> Self {
+    fn new(source: &Profile) -> Self {
         let (sin, cos) = source.theta.sin_cos();
         Self {
             q: source.q,
@@ -354,6 +366,7 @@ impl Angles {
 mod tests {
     use std::f64::consts::TAU;
 
+    use super::super::profile::Family;
     use super::*;
 
     fn gaussian(side: usize, fwhm: f64) -> Vec<f64> {
@@ -375,8 +388,9 @@ mod tests {
         }
     }
 
-    fn source(r_e: f64, n: f64, q: f64) -> Sersic {
-        Sersic {
+    fn source(r_e: f64, n: f64, q: f64) -> Profile {
+        Profile {
+            family: Family::Sersic,
             x: 19.3,
             y: 21.6,
             flux: 5.0,
@@ -415,13 +429,19 @@ mod tests {
         let psf = gaussian(25, 3.0);
         let psf = response(Plane::new("psf", &psf, (25, 25)).unwrap());
         let convolver = Convolver::new(&psf, (40, 44)).unwrap();
-        for (r_e, n, q) in [
-            (4.0, 1.0, 0.5),
-            (2.0, 4.0, 0.8),
-            (0.5, 2.0, 0.3),
-            (9.0, 0.6, 0.15),
+        for (family, r_e, n, q) in [
+            (Family::Sersic, 4.0, 1.0, 0.5),
+            (Family::Sersic, 2.0, 4.0, 0.8),
+            (Family::Sersic, 0.5, 2.0, 0.3),
+            (Family::Sersic, 9.0, 0.6, 0.15),
+            (Family::Moffat, 4.0, 3.0, 0.5),
+            (Family::Moffat, 2.0, 1.5, 0.8),
+            (Family::Moffat, 6.0, 8.0, 0.3),
         ] {
-            let here = source(r_e, n, q);
+            let here = Profile {
+                family,
+                ..source(r_e, n, q)
+            };
             let found = convolver.draw_with_derivatives(&here).unwrap();
             let peak = found.value.pixels().iter().fold(0.0_f64, |a, &b| a.max(b));
             let h = 4e-3;

@@ -1,14 +1,17 @@
 //! Profiles and a sky fitted together to a stamp.
 
 use std::f64::consts::PI;
+use std::ops::Range;
 
 use super::ProfileError;
 use super::convolved::Convolver;
-use super::sersic::Sersic;
-use crate::image::Plane;
+use super::pixels::{Agreement, Likelihood, Pixels};
+use super::profile::{Family, Profile};
+use crate::interrupt;
 use crate::math::levmar::{Minimum, Normal, Problem, Stop, minimise};
+use crate::math::sums::dot;
 
-/// Parameters of a source, in the order of [`Sersic`].
+/// Parameters of a source, in the order of [`Profile::row`].
 pub const N_SHAPE: usize = 7;
 /// Parameters of the sky: its level in the middle of the stamp and its slopes along x and y [1/pix].
 pub const N_SKY: usize = 3;
@@ -20,9 +23,11 @@ pub type Bounds = (f64, f64);
 #[derive(Clone, Copy, Debug)]
 pub struct Component {
     /// Where the steps start.
-    pub start: Sersic,
-    /// What is allowed, in the order of [`Sersic`]; angles count modulo half a turn.
+    pub start: Profile,
+    /// What is allowed, in the order of [`Profile::row`]; angles count modulo half a turn.
     pub bounds: [Bounds; N_SHAPE],
+    /// Place of an earlier one whose centre it shares.
+    pub centre_of: Option<usize>,
 }
 
 /// The level and the slopes of the sky.
@@ -34,31 +39,17 @@ pub struct Sky {
     pub bounds: [Bounds; N_SKY],
 }
 
-/// What the noise of a pixel follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Likelihood {
-    /// The variance that is given.
-    Gaussian,
-    /// Counts: the variance is the model.
-    Poisson,
-}
-
-/// The pixels that are fitted; those of weight 0 do not count.
-#[derive(Clone, Debug)]
-pub struct Pixels {
-    shape: (usize, usize),
-    data: Vec<f64>,
-    weight: Vec<f64>,
-    likelihood: Likelihood,
-}
-
 /// What was fitted: all parameters of every source, then those of the sky.
 #[derive(Clone, Debug)]
 pub struct Fit {
     /// The sources.
-    pub sources: Vec<Sersic>,
+    pub sources: Vec<Profile>,
     /// The sky.
     pub sky: [f64; N_SKY],
+    /// Where the steps started.
+    pub start: Vec<Profile>,
+    /// The sky there.
+    pub start_sky: [f64; N_SKY],
     /// Their covariance, row after row; 0 for what was held, NaN where the pixels do not tell.
     pub covariance: Vec<f64>,
     /// Which of them lie on a bound.
@@ -78,20 +69,15 @@ pub struct Fit {
 impl Fit {
     /// What there is of a fit that failed: NaN.
     #[must_use]
-    pub fn none(n_sources: usize) -> Self {
-        let n = N_SHAPE * n_sources + N_SKY;
-        let source = Sersic {
-            x: f64::NAN,
-            y: f64::NAN,
-            flux: f64::NAN,
-            r_e: f64::NAN,
-            n: f64::NAN,
-            q: f64::NAN,
-            theta: f64::NAN,
-        };
+    pub fn none(families: &[Family]) -> Self {
+        let n = N_SHAPE * families.len() + N_SKY;
+        let of_family = |&family: &Family| Profile::new(family, [f64::NAN; N_SHAPE]);
+        let sources: Vec<Profile> = families.iter().map(of_family).collect();
         Self {
-            sources: vec![source; n_sources],
+            start: sources.clone(),
+            sources,
             sky: [f64::NAN; N_SKY],
+            start_sky: [f64::NAN; N_SKY],
             covariance: vec![f64::NAN; n * n],
             on_bound: vec![false; n],
             n_free: 0,
@@ -102,16 +88,17 @@ impl Fit {
         }
     }
 
-    /// One of the sources, with the sky and the numbers of all.
+    /// Some of the sources, with the sky and the numbers of all.
     #[must_use]
-    pub fn of_source(&self, k: usize) -> Self {
+    pub fn of_sources(&self, which: Range<usize>) -> Self {
         let n = N_SHAPE * self.sources.len() + N_SKY;
-        let own: Vec<usize> = (N_SHAPE * k..N_SHAPE * (k + 1))
+        let own: Vec<usize> = (N_SHAPE * which.start..N_SHAPE * which.end)
             .chain(n - N_SKY..n)
             .collect();
         let element = |&i: &usize| own.iter().map(move |&j| self.covariance[i * n + j]);
         Self {
-            sources: vec![self.sources[k]],
+            sources: self.sources[which.clone()].to_vec(),
+            start: self.start[which].to_vec(),
             covariance: own.iter().flat_map(element).collect(),
             on_bound: own.iter().map(|&i| self.on_bound[i]).collect(),
             ..self.clone()
@@ -128,7 +115,7 @@ impl Fit {
             self.n_evaluations,
             usize::from(self.has_converged),
         ];
-        let intensity = self.sources.first().map_or(f64::NAN, Sersic::intensity);
+        let intensity = self.sources.first().map_or(f64::NAN, Profile::intensity);
         std::iter::once(self.chi2)
             .chain(counts.map(|n| n as f64))
             .chain([intensity])
@@ -136,118 +123,7 @@ impl Fit {
     }
 }
 
-impl Pixels {
-    /// Pixels that are finite, have a positive and finite variance, and are not masked. For counts the variance only
-    /// says which of them there are.
-    ///
-    /// # Errors
-    /// When shapes differ or no pixel counts.
-    pub fn new(
-        data: Plane<'_, f32>,
-        variance: Plane<'_, f32>,
-        mask: Option<Plane<'_, bool>>,
-        likelihood: Likelihood,
-    ) -> Result<Self, ProfileError> {
-        let shape = data.shape();
-        let variance = variance.of_shape("variance", shape)?;
-        let mask = mask.map(|m| m.of_shape("mask", shape)).transpose()?;
-        let counts = |i: usize, v: f32| {
-            let is_number = data.pixels()[i].is_finite() && v > 0.0 && v.is_finite();
-            is_number && !mask.is_some_and(|m| m.pixels()[i])
-        };
-        let weigh = |(i, &v): (usize, &f32)| {
-            if counts(i, v) {
-                1.0 / f64::from(v)
-            } else {
-                0.0
-            }
-        };
-        let weight: Vec<f64> = variance.pixels().iter().enumerate().map(weigh).collect();
-        let known =
-            |(&value, &weight): (&f32, &f64)| if weight > 0.0 { f64::from(value) } else { 0.0 };
-        let data = data.pixels().iter().zip(&weight).map(known).collect();
-        if weight.iter().all(|&w| w == 0.0) {
-            return Err(ProfileError::NoGoodPixel(weight.len()));
-        }
-        Ok(Self {
-            shape,
-            data,
-            weight,
-            likelihood,
-        })
-    }
-
-    /// Shape of the stamp.
-    #[must_use]
-    pub fn shape(&self) -> (usize, usize) {
-        self.shape
-    }
-
-    /// The pixels; those that do not count are 0.
-    #[must_use]
-    pub fn data(&self) -> &[f64] {
-        &self.data
-    }
-
-    /// The inverse variances.
-    #[must_use]
-    pub fn weight(&self) -> &[f64] {
-        &self.weight
-    }
-
-    fn n_pixels(&self) -> usize {
-        self.weight.iter().filter(|&&w| w > 0.0).count()
-    }
-
-    /// Cost of a model with its weights and residuals times the root of the weight; None where counts have no
-    /// likelihood.
-    ///
-    /// # Source
-    /// Cash 1979, `ApJ` 228, 939, eq. 6, less its value for a perfect model.
-    fn compare(&self, model: &[f64]) -> Option<(f64, Vec<f64>, Vec<f64>)> {
-        let root = |&w: &f64| w.sqrt();
-        if self.likelihood == Likelihood::Gaussian {
-            let root: Vec<f64> = self.weight.iter().map(root).collect();
-            let pairs = self.data.iter().zip(model).zip(&root);
-            let residual: Vec<f64> = pairs.map(|((d, m), w)| (d - m) * w).collect();
-            return Some((dot(&residual, &residual), root, residual));
-        }
-        let mut cost = 0.0;
-        let (mut roots, mut residual) = (vec![0.0; model.len()], vec![0.0; model.len()]);
-        for (i, (&d, &m)) in self.data.iter().zip(model).enumerate() {
-            if self.weight[i] == 0.0 {
-                continue;
-            }
-            if m <= 0.0 {
-                return None;
-            }
-            cost += 2.0 * (m - d + if d > 0.0 { d * (d / m).ln() } else { 0.0 });
-            roots[i] = 1.0 / m.sqrt();
-            residual[i] = (d - m) * roots[i];
-        }
-        Some((cost, roots, residual))
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
-    let mut sums = [0.0; LANES];
-    let (a_lanes, b_lanes) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f64 = a_lanes
-        .remainder()
-        .iter()
-        .zip(b_lanes.remainder())
-        .map(|(a, b)| a * b)
-        .sum();
-    for (a, b) in a_lanes.zip(b_lanes) {
-        for k in 0..LANES {
-            sums[k] += a[k] * b[k];
-        }
-    }
-    sums.iter().sum::<f64>() + rest
-}
-
-/// Size and index are fitted by their logarithms and the shape by the ellipticity `(1 - q) (cos 2 theta, sin 2 theta)`,
+/// Size and index are fitted by their logarithms (beta by that of `beta - 1`) and the shape by the ellipticity `(1 - q) (cos 2 theta, sin 2 theta)`,
 /// which is smooth where a source is round.
 struct Inner;
 
@@ -259,7 +135,7 @@ const ROUND: f64 = 1e-6;
 const POINT: f64 = 1e-3;
 
 impl Inner {
-    fn of(source: &Sersic) -> [f64; N_SHAPE] {
+    fn of(source: &Profile) -> [f64; N_SHAPE] {
         let (sin, cos) = (2.0 * source.theta).sin_cos();
         let e = (1.0 - source.q).max(ROUND);
         [
@@ -267,19 +143,20 @@ impl Inner {
             source.y,
             source.flux,
             source.r_e.max(POINT * POINT).ln(),
-            source.n.ln(),
+            source.family.coordinate(source.n),
             e * cos,
             e * sin,
         ]
     }
 
-    fn source(p: &[f64]) -> Sersic {
-        Sersic {
+    fn source(family: Family, p: &[f64]) -> Profile {
+        Profile {
+            family,
             x: p[0],
             y: p[1],
             flux: p[2],
             r_e: p[3].exp(),
-            n: p[4].exp().clamp(0.1, 10.0),
+            n: family.of_coordinate(p[4]),
             q: 1.0 - p[5].hypot(p[6]),
             theta: 0.5 * p[6].atan2(p[5]),
         }
@@ -287,11 +164,11 @@ impl Inner {
 
     /// Derivatives of the outer parameters by the inner ones: those of size and index, and of `(q, theta)` by the two
     /// components of the ellipticity.
-    fn slopes(source: &Sersic) -> (f64, f64, [[f64; 2]; 2]) {
+    fn slopes(source: &Profile) -> (f64, f64, [[f64; 2]; 2]) {
         let (sin, cos) = (2.0 * source.theta).sin_cos();
         let e = (1.0 - source.q).max(ROUND);
         let shape = [[-cos, -sin], [-0.5 * sin / e, 0.5 * cos / e]];
-        (source.r_e, source.n, shape)
+        (source.r_e, source.family.slope(source.n), shape)
     }
 }
 
@@ -330,9 +207,12 @@ impl Group<'_> {
         N_SHAPE * self.components.len() + N_SKY
     }
 
-    fn sources(&self, at: &[f64]) -> Vec<Sersic> {
+    fn sources(&self, at: &[f64]) -> Vec<Profile> {
         let drawn = |(p, component): (&[f64], &Component)| {
-            let mut source = Inner::source(p);
+            let mut source = Inner::source(component.start.family, p);
+            if let Some(owner) = component.centre_of {
+                (source.x, source.y) = (at[N_SHAPE * owner], at[N_SHAPE * owner + 1]);
+            }
             if component.is_point() {
                 source.r_e = 0.0;
             }
@@ -346,10 +226,28 @@ impl Group<'_> {
 
     /// The derivatives of the sky by its parameters at a pixel.
     fn sky_slopes(&self, i: usize) -> [f64; N_SKY] {
-        let (ny, nx) = self.pixels.shape;
+        let (ny, nx) = self.pixels.shape();
         let x = (i % nx) as f64 - 0.5 * (nx as f64 - 1.0);
         let y = (i / nx) as f64 - 0.5 * (ny as f64 - 1.0);
         [1.0, x, y]
+    }
+
+    /// Raise the sky of a start from which counts cannot come.
+    fn make_positive(&self, start: &mut [f64]) -> Result<(), ProfileError> {
+        self.clamp(start);
+        let n = start.len();
+        let mut model = self.convolver.draw(&self.sources(start))?.into_vec();
+        let sky = &start[n - N_SKY..];
+        for (i, value) in model.iter_mut().enumerate() {
+            *value += self
+                .sky_slopes(i)
+                .iter()
+                .zip(sky)
+                .map(|(s, p)| s * p)
+                .sum::<f64>();
+        }
+        start[n - N_SKY] += self.pixels.lack(&model);
+        Ok(())
     }
 
     /// Bounds of inner parameters that are bounded one by one.
@@ -357,10 +255,13 @@ impl Group<'_> {
         if i >= N_SHAPE * self.components.len() {
             return Some(self.sky.bounds[i - N_SHAPE * self.components.len()]);
         }
-        let (low, high) = self.components[i / N_SHAPE].bounds[i % N_SHAPE];
+        let component = &self.components[i / N_SHAPE];
+        let (low, high) = component.bounds[i % N_SHAPE];
+        let family = component.start.family;
         match i % N_SHAPE {
             0..=2 => Some((low, high)),
-            3 | 4 => Some((low.ln(), high.ln())),
+            3 => Some((low.ln(), high.ln())),
+            4 => Some((family.coordinate(low), family.coordinate(high))),
             _ => None,
         }
     }
@@ -374,14 +275,15 @@ impl Component {
 
 impl Problem for Group<'_> {
     fn evaluate(&mut self, at: &[f64]) -> Option<Normal> {
+        interrupt::poll();
         let n = self.n_parameters();
-        let n_pixels = self.pixels.data.len();
+        let n_pixels = self.pixels.data().len();
         let (_, sky) = at.split_at(n - N_SKY);
         let mut model: Vec<f64> = (0..n_pixels)
             .map(|i| self.sky_slopes(i).iter().zip(sky).map(|(s, p)| s * p).sum())
             .collect();
         let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(n);
-        for source in self.sources(at) {
+        for (source, component) in self.sources(at).into_iter().zip(self.components) {
             let drawing = self.convolver.draw_with_derivatives(&source).ok()?;
             model
                 .iter_mut()
@@ -399,12 +301,29 @@ impl Problem for Group<'_> {
             for (q, t) in first[5].iter_mut().zip(&mut second[0]) {
                 (*q, *t) = (q1 * *q + t1 * *t, q2 * *q + t2 * *t);
             }
+            if let Some(owner) = component.centre_of {
+                // Its centre moves with the owner's, and not by itself.
+                for (k, plane) in by.iter_mut().enumerate().take(2) {
+                    let own = &mut slopes[N_SHAPE * owner + k];
+                    own.iter_mut().zip(plane).for_each(|(sum, v)| {
+                        *sum += *v;
+                        *v = 0.0;
+                    });
+                }
+            }
             slopes.append(&mut by);
         }
         for k in 0..N_SKY {
             slopes.push((0..n_pixels).map(|i| self.sky_slopes(i)[k]).collect());
         }
-        let (cost, root, residual) = self.pixels.compare(&model)?;
+        let Agreement {
+            cost,
+            root,
+            residual,
+        } = self.pixels.compare(&model);
+        if !cost.is_finite() {
+            return None;
+        }
         for plane in &mut slopes {
             plane.iter_mut().zip(&root).for_each(|(v, w)| *v *= w);
         }
@@ -435,6 +354,11 @@ impl Problem for Group<'_> {
             let theta = clamp_angle(0.5 * p[6].atan2(p[5]), component.bounds[6]);
             let (sin, cos) = (2.0 * theta).sin_cos();
             (p[5], p[6]) = (e * cos, e * sin);
+        }
+        for (c, component) in self.components.iter().enumerate() {
+            if let Some(owner) = component.centre_of {
+                at.copy_within(N_SHAPE * owner..N_SHAPE * owner + 2, N_SHAPE * c);
+            }
         }
     }
 
@@ -502,14 +426,17 @@ pub fn fit_group(
     sky: &Sky,
     stop: Stop,
 ) -> Result<Fit, ProfileError> {
-    if pixels.shape != convolver.shape() {
+    if pixels.shape() != convolver.shape() {
         return Err(ProfileError::Shapes {
-            pixels: pixels.shape,
+            pixels: pixels.shape(),
             stamp: convolver.shape(),
         });
     }
     for (i, component) in components.iter().enumerate() {
         component.start.check(i, true)?;
+        if component.centre_of.is_some_and(|owner| owner >= i) {
+            return Err(ProfileError::Centre(i));
+        }
     }
     let mut group = Group {
         convolver,
@@ -522,12 +449,15 @@ pub fn fit_group(
         .flat_map(|c| Inner::of(&c.start))
         .collect();
     start.extend(sky.start);
+    if pixels.likelihood() == Likelihood::Poisson {
+        group.make_positive(&mut start)?;
+    }
     let found = minimise(&start, stop, &mut group).ok_or(ProfileError::NoStart)?;
-    Ok(outcome(&group, &found))
+    Ok(outcome(&group, &start, &found))
 }
 
 /// What a minimum means for the parameters.
-fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
+fn outcome(group: &Group<'_>, start: &[f64], found: &Minimum) -> Fit {
     let n = group.n_parameters();
     let sources = group.sources(&found.at);
     // Rows of the derivatives of the outer parameters by the inner ones.
@@ -570,19 +500,42 @@ fn outcome(group: &Group<'_>, found: &Minimum) -> Fit {
         .iter()
         .flat_map(|c| c.bounds)
         .chain(group.sky.bounds);
+    // A circle has no angle.
+    let is_circle = |c: usize| {
+        let part = group.components.get(c);
+        part.is_some_and(|one| one.bounds[5].0 >= 1.0 - ROUND)
+    };
     for (i, (low, high)) in bounds.enumerate() {
-        let is_held = low >= high;
+        let is_held = low >= high || (i % N_SHAPE == 6 && is_circle(i / N_SHAPE));
         // Rounding leaves a trace of what the directions that were held had.
         if is_held || on_bound[i] {
             (0..n).for_each(|j| (covariance[i * n + j], covariance[j * n + i]) = (0.0, 0.0));
         }
         on_bound[i] &= !is_held;
     }
+    for (c, component) in group.components.iter().enumerate() {
+        let Some(owner) = component.centre_of else {
+            continue;
+        };
+        for k in 0..2 {
+            let (from, to) = (N_SHAPE * owner + k, N_SHAPE * c + k);
+            on_bound[to] = on_bound[from];
+            (0..n).for_each(|j| covariance[to * n + j] = covariance[from * n + j]);
+            (0..n).for_each(|j| covariance[j * n + to] = covariance[j * n + from]);
+        }
+    }
+    let (start, start_sky) = (group.sources(start), {
+        let mut sky = [0.0; N_SKY];
+        sky.copy_from_slice(&start[n - N_SKY..]);
+        sky
+    });
     let mut sky = [0.0; N_SKY];
     sky.copy_from_slice(&found.at[n - N_SKY..]);
     Fit {
         sources,
         sky,
+        start,
+        start_sky,
         covariance,
         on_bound,
         n_free: n - found.held.len(),

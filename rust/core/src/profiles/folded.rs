@@ -2,9 +2,9 @@
 
 use std::f64::consts::{PI, TAU};
 
-use super::sersic::{Radial, Sersic};
+use super::profile::{Profile, Radial};
 
-/// The light of a source of unit flux and its derivatives by the parameters in the order of [`Sersic`], without that
+/// The light of a source of unit flux and its derivatives by the parameters in the order of [`Profile`], without that
 /// by the flux: that is the light.
 pub(super) const N_PLANES: usize = 7;
 pub(super) type Light = [f64; N_PLANES];
@@ -74,7 +74,7 @@ pub(super) struct Folded {
 
 impl Folded {
     /// What repetitions of a source bring; None where that is negligible.
-    pub(super) fn new(nodes: &Nodes, source: &Sersic, period: (usize, usize)) -> Option<Self> {
+    pub(super) fn new(nodes: &Nodes, source: &Profile, period: (usize, usize)) -> Option<Self> {
         if source.r_e == 0.0 {
             return None;
         }
@@ -145,9 +145,9 @@ fn carry<const N: usize>(
 }
 
 /// Mean density of the repetitions beyond: all light outside a box of `2 N_PERIODS + 1` periods, once a period.
-fn far(source: &Sersic, period: [f64; 2]) -> Light {
+fn far(source: &Profile, period: [f64; 2]) -> Light {
     const STEP: f64 = 1e-3;
-    let density = |source: &Sersic| {
+    let density = |source: &Profile| {
         let ellipse = Ellipse::new(source);
         let half = period.map(|p| (f64::from(N_PERIODS) + 0.5) * p);
         let beyond = |i: usize| {
@@ -158,7 +158,7 @@ fn far(source: &Sersic, period: [f64; 2]) -> Light {
         };
         (0..N_ANGLES).map(beyond).sum::<f64>() / N_ANGLES as f64 / (period[0] * period[1])
     };
-    let by = |change: &dyn Fn(&mut Sersic, f64)| {
+    let by = |change: &dyn Fn(&mut Profile, f64)| {
         let moved = |step: f64| {
             let mut other = *source;
             change(&mut other, step);
@@ -195,7 +195,7 @@ struct Place {
 }
 
 impl Ellipse {
-    fn new(source: &Sersic) -> Self {
+    fn new(source: &Profile) -> Self {
         let (sin, cos) = source.theta.sin_cos();
         Self {
             x: source.x,
@@ -203,7 +203,7 @@ impl Ellipse {
             q: source.q,
             sin,
             cos,
-            radial: Radial::new(source.r_e, source.n),
+            radial: Radial::of(source),
         }
     }
 

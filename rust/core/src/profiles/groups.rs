@@ -1,5 +1,6 @@
 //! Which sources of an image are fitted together, and what waits for what.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::image::Plane;
@@ -16,7 +17,16 @@ pub(super) struct Segment {
     /// Rows and columns that it touches.
     pub rows: Range<usize>,
     pub columns: Range<usize>,
+    /// Mean place of its pixels, which does not depend on the data.
+    pub middle: (f64, f64),
+    /// Half side of its stamp [pix], which holds it.
+    pub half: f64,
+    /// Where its model is drawn and subtracted.
+    pub reach: Window,
 }
+
+/// Stamps grow by this factor until they hold their segments.
+const GROWTH: f64 = 1.2;
 
 /// A window of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +50,6 @@ pub(super) struct Group {
     /// Places of the sources in the list of segments, the brightest first.
     pub members: Vec<usize>,
     pub stamp: Window,
-    /// Where its models are subtracted before fainter groups are fitted.
-    pub reach: Window,
     /// Other groups, by their place, whose models reach the stamp; the brighter ones come first.
     pub around: Vec<usize>,
 }
@@ -62,10 +70,11 @@ pub(super) fn segments(
     labels: Plane<'_, i32>,
     data: Plane<'_, f32>,
     good: &[bool],
+    sizes: &StampSizes,
 ) -> Vec<Segment> {
-    let mut found = std::collections::BTreeMap::<i32, Segment>::new();
+    let mut found = BTreeMap::<i32, Segment>::new();
     let nx = labels.shape().1;
-    let mut sums = std::collections::BTreeMap::<i32, [f64; 4]>::new();
+    let mut sums = BTreeMap::<i32, [f64; 4]>::new();
     for (i, &label) in labels.pixels().iter().enumerate() {
         if label <= 0 {
             continue;
@@ -79,8 +88,16 @@ pub(super) fn segments(
             y: 0.0,
             rows: y..y + 1,
             columns: x..x + 1,
+            middle: (0.0, 0.0),
+            half: 0.0,
+            reach: Window {
+                rows: 0..1,
+                columns: 0..1,
+            },
         });
         one.area += 1;
+        one.middle.0 += x as f64;
+        one.middle.1 += y as f64;
         one.rows = one.rows.start.min(y)..one.rows.end.max(y + 1);
         one.columns = one.columns.start.min(x)..one.columns.end.max(x + 1);
         let light = if good[i] {
@@ -106,6 +123,23 @@ pub(super) fn segments(
         } else {
             (middle(&one.columns), middle(&one.rows))
         };
+        let radius = (one.area as f64 / std::f64::consts::PI).sqrt();
+        let shape = labels.shape();
+        let area = one.area as f64;
+        one.middle = (one.middle.0 / area, one.middle.1 / area);
+        let grown = |x: f64, y: f64| {
+            let mut half = sizes.least.max(sizes.radii * radius);
+            while !holds(&window(x, y, half, shape), one, shape) {
+                half *= GROWTH;
+            }
+            half
+        };
+        let (half, wide) = (
+            grown(one.x, one.y),
+            grown(one.middle.0, one.middle.1) * sizes.reach.max(1.0),
+        );
+        one.half = half;
+        one.reach = window(one.middle.0, one.middle.1, wide, shape);
     }
     let mut list: Vec<Segment> = found.into_values().collect();
     list.sort_by(|a, b| b.flux.total_cmp(&a.flux).then(a.label.cmp(&b.label)));
@@ -134,57 +168,78 @@ fn holds(window: &Window, segment: &Segment, shape: (usize, usize)) -> bool {
         && within(&window.columns, &segment.columns, shape.1)
 }
 
-/// The groups of an image, in the order of their brightest sources. A stamp grows until its own source does not touch
-/// its edge; what is fitted with a brighter source is no group of its own.
+/// Which sources are fitted together.
+pub(super) struct Rules<'a> {
+    /// Most of those that are found by their places.
+    pub max_members: usize,
+    /// Numbers of groups that were asked for, by labels.
+    pub together: &'a BTreeMap<i32, i32>,
+    /// Labels of sources that are not fitted.
+    pub held: &'a BTreeSet<i32>,
+}
+
+/// The groups of an image, in the order of their brightest sources. What is fitted with a brighter source is no group of
+/// its own. The stamp is that of the brightest, and grows until it holds all members.
 pub(super) fn groups(
     segments: &[Segment],
     labels: Plane<'_, i32>,
-    sizes: &StampSizes,
-    max_members: usize,
+    rules: &Rules<'_>,
 ) -> Vec<Group> {
     let shape = labels.shape();
-    let place: std::collections::BTreeMap<i32, usize> = segments
+    let place: BTreeMap<i32, usize> = segments
         .iter()
         .enumerate()
         .map(|(i, s)| (s.label, i))
         .collect();
-    let mut is_taken = vec![false; segments.len()];
+    let asked = |i: usize| rules.together.get(&segments[i].label);
+    let mut is_taken: Vec<bool> = segments
+        .iter()
+        .map(|s| rules.held.contains(&s.label))
+        .collect();
     let mut groups: Vec<Group> = Vec::new();
     for (i, segment) in segments.iter().enumerate() {
         if is_taken[i] {
             continue;
         }
-        let radius = (segment.area as f64 / std::f64::consts::PI).sqrt();
-        let mut half = sizes.least.max(sizes.radii * radius);
+        let mut half = segment.half;
         let mut stamp = window(segment.x, segment.y, half, shape);
-        while !holds(&stamp, segment, shape) {
-            half *= 1.2;
+        let others: Vec<usize> = if let Some(number) = asked(i) {
+            (i + 1..segments.len())
+                .filter(|&j| !is_taken[j] && asked(j) == Some(number))
+                .collect()
+        } else {
+            let mut others: Vec<usize> = stamp
+                .rows
+                .clone()
+                .flat_map(|y| labels.row(y)[stamp.columns.clone()].iter())
+                .filter_map(|label| place.get(label).copied())
+                .collect();
+            others.sort_unstable();
+            others.dedup();
+            others.retain(|&j| {
+                let is_free = j != i && !is_taken[j] && asked(j).is_none();
+                is_free && holds(&stamp, &segments[j], shape)
+            });
+            others.truncate(rules.max_members.saturating_sub(1));
+            others
+        };
+        let members: Vec<usize> = std::iter::once(i).chain(others).collect();
+        while !members.iter().all(|&j| holds(&stamp, &segments[j], shape)) {
+            half *= GROWTH;
             stamp = window(segment.x, segment.y, half, shape);
         }
-        let mut others: Vec<usize> = stamp
-            .rows
-            .clone()
-            .flat_map(|y| labels.row(y)[stamp.columns.clone()].iter())
-            .filter_map(|label| place.get(label).copied())
-            .collect();
-        others.sort_unstable();
-        others.dedup();
-        others.retain(|&j| j != i && !is_taken[j] && holds(&stamp, &segments[j], shape));
-        others.truncate(max_members.saturating_sub(1));
-        let members: Vec<usize> = std::iter::once(i).chain(others).collect();
         for &j in &members {
             is_taken[j] = true;
         }
         groups.push(Group {
             members,
             stamp,
-            reach: window(segment.x, segment.y, sizes.reach.max(1.0) * half, shape),
             around: Vec::new(),
         });
     }
-    let cells = Cells::new(&groups);
+    let cells = Cells::new(segments, &groups);
     let around: Vec<Vec<usize>> = (0..groups.len())
-        .map(|g| cells.around(&groups, g))
+        .map(|g| cells.around(segments, &groups, g))
         .collect();
     for (group, around) in groups.iter_mut().zip(around) {
         group.around = around;
@@ -193,7 +248,7 @@ pub(super) fn groups(
 }
 
 /// Groups by the cells of the image that their models reach.
-struct Cells(std::collections::BTreeMap<(usize, usize), Vec<usize>>);
+struct Cells(BTreeMap<(usize, usize), Vec<usize>>);
 
 impl Cells {
     const SIDE: usize = 64;
@@ -203,17 +258,19 @@ impl Cells {
         cells(&window.rows).flat_map(move |j| cells(&window.columns).map(move |i| (j, i)))
     }
 
-    fn new(groups: &[Group]) -> Self {
-        let mut cells = std::collections::BTreeMap::<_, Vec<usize>>::new();
+    fn new(segments: &[Segment], groups: &[Group]) -> Self {
+        let mut cells = BTreeMap::<_, Vec<usize>>::new();
         for (g, group) in groups.iter().enumerate() {
-            for cell in Self::of(&group.reach) {
-                cells.entry(cell).or_default().push(g);
+            for &m in &group.members {
+                for cell in Self::of(&segments[m].reach) {
+                    cells.entry(cell).or_default().push(g);
+                }
             }
         }
         Self(cells)
     }
 
-    fn around(&self, groups: &[Group], own: usize) -> Vec<usize> {
+    fn around(&self, segments: &[Segment], groups: &[Group], own: usize) -> Vec<usize> {
         let stamp = &groups[own].stamp;
         let mut found: Vec<usize> = Self::of(stamp)
             .filter_map(|cell| self.0.get(&cell))
@@ -222,7 +279,8 @@ impl Cells {
             .collect();
         found.sort_unstable();
         found.dedup();
-        found.retain(|&g| g != own && groups[g].reach.overlaps(stamp));
+        let reaches = |&m: &usize| segments[m].reach.overlaps(stamp);
+        found.retain(|&g| g != own && groups[g].members.iter().any(reaches));
         found
     }
 }

@@ -1,29 +1,31 @@
-//! Fourier transforms of circular Sersic profiles, from a table.
+//! Fourier transforms of circular profiles, from a table for each family.
 
 use std::sync::LazyLock;
 
 use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 
+use super::moffat::half_light;
+use super::profile::Family;
 use super::sersic::scale;
 use crate::math::gamma::{ln_gamma, ln_gamma_complex};
 
-/// Indices of the table: steps of the logarithm from the lowest.
-const LN_N: (f64, f64) = (-2.31, 2.31);
-const N_INDICES: usize = 97;
+/// Number of shapes of a table: equal steps of the family's coordinate between its limits, and a little more.
+const N_SHAPES: usize = 97;
+const MARGIN: f64 = 0.01;
 /// Frequencies of the table, in units of `1 / r_e`: a period of the logarithm, of which the middle is kept.
 const PERIOD: f64 = 40.0;
 const N_PERIOD: usize = 2560;
 const FIRST: usize = 576;
 const N_FREQUENCIES: usize = 1344;
-/// Step of the index for derivatives.
-const STEP_N: f64 = 1e-4;
+/// Step of the coordinate of the shape for derivatives.
+const STEP: f64 = 1e-4;
 
-/// A transform and its derivatives by the logarithms of frequency and index, and by both.
+/// A transform and its derivatives by the logarithm of frequency and the coordinate of the shape, and by both.
 type Node = [f64; 4];
 
 /// The transform of a profile of unit flux and `r_e` at a logarithm of the frequency, and its derivatives by that
-/// logarithm and by the index.
+/// logarithm and by the index or exponent.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transformed {
     pub value: f64,
@@ -41,14 +43,22 @@ impl Transformed {
 }
 
 /// Made by one thread: one of several that waits for others could be given work that waits for the table.
-static TABLE: LazyLock<Vec<Node>> = LazyLock::new(|| {
-    (0..N_INDICES)
-        .flat_map(|i| row(ln_index(i).exp()))
-        .collect()
-});
+static SERSIC: LazyLock<Vec<Node>> = LazyLock::new(|| table(Family::Sersic));
+static MOFFAT: LazyLock<Vec<Node>> = LazyLock::new(|| table(Family::Moffat));
 
-fn ln_index(i: usize) -> f64 {
-    LN_N.0 + (LN_N.1 - LN_N.0) * i as f64 / (N_INDICES - 1) as f64
+fn table(family: Family) -> Vec<Node> {
+    let (first, step) = shapes(family);
+    (0..N_SHAPES)
+        .flat_map(|i| row(family, first + step * i as f64))
+        .collect()
+}
+
+/// First coordinate of the shapes of a table, and their step.
+fn shapes(family: Family) -> (f64, f64) {
+    let (low, high) = family.limits();
+    let first = family.coordinate(low) - MARGIN;
+    let last = family.coordinate(high) + MARGIN;
+    (first, (last - first) / (N_SHAPES - 1) as f64)
 }
 
 /// Logarithm of the frequency of the first element of a row.
@@ -56,12 +66,27 @@ fn ln_first() -> f64 {
     PERIOD * (FIRST as f64 / N_PERIOD as f64 - 0.5)
 }
 
-/// `k^(2-s)` times the part of the integrand below at `s = 1 + i t`, for an index `n`.
+/// `k^(2-s)` times the part of the integrand below at `s = 1 + i t`, for a coordinate of the shape.
 ///
-/// With `I(r) = C exp(-b r^(1/n))` as an inverse Mellin transform the Hankel transform of every power is known:
-/// `F(k) = b^(2n) / Gamma(2n) / (2 pi) int b^(-n s) Gamma(n s) 2^(1-s) Gamma(1 - s/2) / Gamma(s/2) k^(s-2) dt`.
-fn ln_integrand(n: f64, b: f64, t: f64) -> Complex<f64> {
+/// With a profile as an inverse Mellin transform the Hankel transform of every power is known. For
+/// `I(r) = C exp(-b r^(1/n))`
+/// `F(k) = b^(2n) / Gamma(2n) / (2 pi) int b^(-n s) Gamma(n s) 2^(1-s) Gamma(1 - s/2) / Gamma(s/2) k^(s-2) dt`
+/// and for `I(r) = C (1 + (r / a)^2)^-beta`
+/// `F(k) = a^-2 / Gamma(beta - 1) / (2 pi) int a^s Gamma(beta - s/2) 2^(1-s) Gamma(1 - s/2) k^(s-2) dt`,
+/// which is `2 (a k / 2)^(beta-1) K_(beta-1)(a k) / Gamma(beta - 1)`.
+fn ln_integrand(family: Family, coordinate: f64, t: f64) -> Complex<f64> {
     let s = Complex::new(1.0, t);
+    if family == Family::Moffat {
+        // The coordinate is that of beta - 1, which does not lose digits.
+        let wing = coordinate.exp();
+        let ln_a = -half_light(1.0 + wing).ln();
+        return (s - 2.0) * ln_a - ln_gamma(wing)
+            + ln_gamma_complex(1.0 + wing - 0.5 * s)
+            + (1.0 - s) * std::f64::consts::LN_2
+            + ln_gamma_complex(1.0 - 0.5 * s);
+    }
+    let n = coordinate.exp();
+    let b = scale(n);
     2.0 * n * b.ln() - ln_gamma(2.0 * n) - s * (n * b.ln())
         + ln_gamma_complex(s * n)
         + (1.0 - s) * std::f64::consts::LN_2
@@ -69,33 +94,32 @@ fn ln_integrand(n: f64, b: f64, t: f64) -> Complex<f64> {
         - ln_gamma_complex(0.5 * s)
 }
 
-/// The transforms of an index at all frequencies: the integral along `Re s = 1` by the trapezoidal rule, which a Fourier
+/// The transforms of a shape at all frequencies: the integral along `Re s = 1` by the trapezoidal rule, which a Fourier
 /// transform evaluates at equal steps of the logarithm of the frequency. It errs by what `k F` has one period away.
 ///
 /// # Source
 /// Erdelyi et al. 1954, Tables of Integral Transforms I, 6.8 (27), for powers of r; Hamilton 2000, MNRAS 312, 257, for
 /// the logarithmic grid.
-fn row(n: f64) -> Vec<Node> {
+fn row(family: Family, coordinate: f64) -> Vec<Node> {
     let half = N_PERIOD / 2;
     let mut line = vec![[Complex::new(0.0, 0.0); 4]; half + 1];
-    let [b, low, high] = [n, n - STEP_N, n + STEP_N].map(scale);
     for (j, line) in line.iter_mut().enumerate().take(half) {
         let t = std::f64::consts::TAU * j as f64 / PERIOD;
-        let ln = ln_integrand(n, b, t);
+        let ln = ln_integrand(family, coordinate, t);
         if ln.re < -80.0 {
             break;
         }
         // The middle of the period is the frequency 1.
         let sign = if j % 2 == 0 { 1.0 } else { -1.0 };
         let value = ln.exp() * sign / PERIOD;
-        let change = ln_integrand(n + STEP_N, high, t) - ln_integrand(n - STEP_N, low, t);
-        let by_ln_n = change.exp().ln() * (0.5 * n / STEP_N);
+        let [low, high] = [-STEP, STEP].map(|step| ln_integrand(family, coordinate + step, t));
+        let by_shape = (high - low).exp().ln() * (0.5 / STEP);
         let by_ln_k = Complex::new(-1.0, t);
         *line = [
             value,
             value * by_ln_k,
-            value * by_ln_n,
-            value * by_ln_k * by_ln_n,
+            value * by_shape,
+            value * by_ln_k * by_shape,
         ];
     }
     let inverse = RealFftPlanner::new().plan_fft_inverse(N_PERIOD);
@@ -136,7 +160,7 @@ fn hermite_slope(t: f64) -> [f64; 4] {
     ]
 }
 
-/// The transforms of one index: values and derivatives by the logarithm of the frequency, and by the index.
+/// The transforms of one shape: values and derivatives by the logarithm of the frequency, and by index or exponent.
 pub(super) struct Hankel {
     first: usize,
     nodes: Vec<Node>,
@@ -146,14 +170,18 @@ const STEP_K: f64 = PERIOD / N_PERIOD as f64;
 
 impl Hankel {
     /// For frequencies in units of `1 / r_e` between two logarithms.
-    pub(super) fn new(n: f64, from: f64, to: f64) -> Self {
+    pub(super) fn new(family: Family, n: f64, from: f64, to: f64) -> Self {
         let at = |ln_k: f64| ((ln_k - ln_first()) / STEP_K).clamp(0.0, (N_FREQUENCIES - 2) as f64);
         let (first, last) = (at(from) as usize, at(to) as usize + 1);
-        let step = (LN_N.1 - LN_N.0) / (N_INDICES - 1) as f64;
-        let place = ((n.ln() - LN_N.0) / step).clamp(0.0, (N_INDICES - 1) as f64);
-        let i = (place as usize).min(N_INDICES - 2);
+        let (lowest, step) = shapes(family);
+        let place = ((family.coordinate(n) - lowest) / step).clamp(0.0, (N_SHAPES - 1) as f64);
+        let i = (place as usize).min(N_SHAPES - 2);
+        let table = match family {
+            Family::Sersic => &SERSIC,
+            Family::Moffat => &MOFFAT,
+        };
         let (w, d) = (hermite(place - i as f64), hermite_slope(place - i as f64));
-        let row = |i: usize| &TABLE[i * N_FREQUENCIES..(i + 1) * N_FREQUENCIES][first..=last];
+        let row = |i: usize| &table[i * N_FREQUENCIES..(i + 1) * N_FREQUENCIES][first..=last];
         let nodes = row(i)
             .iter()
             .zip(row(i + 1))
@@ -161,7 +189,7 @@ impl Hankel {
                 let value = |w: &[f64; 4], m: usize| {
                     w[0] * a[m] + w[1] * b[m] + step * (w[2] * a[m + 2] + w[3] * b[m + 2])
                 };
-                let by_n = 1.0 / (step * n);
+                let by_n = 1.0 / (step * family.slope(n));
                 [
                     value(&w, 0),
                     value(&w, 1) * STEP_K,
@@ -192,11 +220,16 @@ impl Hankel {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sersic::Radial;
+    use super::super::profile::Radial;
+    use super::super::sersic::SersicRadial;
     use super::*;
 
+    fn of(family: Family, n: f64, k: f64) -> Transformed {
+        Hankel::new(family, n, k.ln(), k.ln()).at(k.ln())
+    }
+
     fn at(n: f64, k: f64) -> Transformed {
-        Hankel::new(n, k.ln(), k.ln()).at(k.ln())
+        of(Family::Sersic, n, k)
     }
 
     /// `J_0` by its integral over half a turn, which the midpoint rule sums to rounding.
@@ -221,7 +254,7 @@ mod tests {
     #[test]
     fn transforms_are_integrals_over_the_profile() {
         for n in [0.13, 0.3, 0.8, 2.3, 4.0, 6.1, 9.0] {
-            let radial = Radial::new(1.0, n);
+            let radial = Radial::Sersic(SersicRadial::new(1.0, n));
             for k in [0.03, 0.5, 3.0, 9.0] {
                 // In the logarithm of r the profile is smooth.
                 let (steps, from, to) = (20_000, -25.0, n * (60.0 / scale(n)).ln());
@@ -239,21 +272,43 @@ mod tests {
     }
 
     #[test]
+    fn moffats_of_half_odd_order_have_their_closed_forms() {
+        // K_(1/2)(z) = sqrt(pi / 2 z) exp(-z) and K_(3/2)(z) = K_(1/2)(z) (1 + 1 / z).
+        for k in [1e-3, 0.1, 0.7, 2.0, 6.0] {
+            for (beta, factor) in [(1.5, 0.0), (2.5, 1.0)] {
+                let z = k / half_light(beta);
+                let expected = (1.0 + factor * z) * (-z).exp();
+                let found = of(Family::Moffat, beta, k).value;
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{beta} {k}: {found} {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn derivatives_are_differences() {
-        for n in [0.4_f64, 1.0, 3.7] {
+        for (family, n) in [
+            (Family::Sersic, 0.4_f64),
+            (Family::Sersic, 1.0),
+            (Family::Sersic, 3.7),
+            (Family::Moffat, 1.3),
+            (Family::Moffat, 4.0),
+        ] {
             for k in [0.2_f64, 1.5, 8.0] {
                 let h = 1e-3;
-                let found = at(n, k);
-                let by_ln_k =
-                    (at(n, k * f64::exp(h)).value - at(n, k * f64::exp(-h)).value) / (2.0 * h);
-                let by_n = (at(n + h, k).value - at(n - h, k).value) / (2.0 * h);
+                let found = of(family, n, k);
+                let at = |n: f64, k: f64| of(family, n, k).value;
+                let by_ln_k = (at(n, k * f64::exp(h)) - at(n, k * f64::exp(-h))) / (2.0 * h);
+                let by_n = (at(n + h, k) - at(n - h, k)) / (2.0 * h);
                 assert!(
                     (found.by_ln_k - by_ln_k).abs() < 1e-5,
-                    "{n} {k}: {found:?} {by_ln_k}"
+                    "{family:?} {n} {k}: {found:?} {by_ln_k}"
                 );
                 assert!(
                     (found.by_n - by_n).abs() < 1e-5,
-                    "{n} {k}: {found:?} {by_n}"
+                    "{family:?} {n} {k}: {found:?} {by_n}"
                 );
             }
         }

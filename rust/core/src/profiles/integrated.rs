@@ -5,8 +5,8 @@ use std::f64::consts::TAU;
 use rayon::prelude::*;
 
 use super::ProfileError;
+use super::profile::{Profile, Radial};
 use super::quadrature::gauss_legendre;
-use super::sersic::{Radial, Sersic};
 use crate::image::Image;
 use crate::interrupt;
 
@@ -31,7 +31,7 @@ const STEP: f64 = 0.02;
 /// with the light `F` within a radius: Green's theorem, exact for pixels with the centre as well. Far from the centre
 /// the profile is smooth, and a few points of each pixel do.
 pub fn render_integrated(
-    sources: &[Sersic],
+    sources: &[Profile],
     shape: (usize, usize),
 ) -> Result<Image<f64>, ProfileError> {
     for (i, source) in sources.iter().enumerate() {
@@ -56,48 +56,6 @@ pub fn render_integrated(
     Ok(image)
 }
 
-impl Sersic {
-    /// Check the parameters of the source with this number.
-    pub(super) fn check(&self, index: usize, may_be_point: bool) -> Result<(), ProfileError> {
-        let finite = "finite";
-        let rules = [
-            ("x", self.x, self.x.is_finite(), finite),
-            ("y", self.y, self.y.is_finite(), finite),
-            ("flux", self.flux, self.flux.is_finite(), finite),
-            ("theta", self.theta, self.theta.is_finite(), finite),
-            (
-                "r_e",
-                self.r_e,
-                (self.r_e > 0.0 || (may_be_point && self.r_e == 0.0)) && self.r_e.is_finite(),
-                "positive",
-            ),
-            (
-                "n",
-                self.n,
-                (0.1..=10.0).contains(&self.n),
-                "between 0.1 and 10",
-            ),
-            (
-                "q",
-                self.q,
-                self.q > 0.0 && self.q <= 1.0,
-                "above 0 and at most 1",
-            ),
-        ];
-        for (name, value, is_allowed, rule) in rules {
-            if !is_allowed {
-                return Err(ProfileError::Parameter {
-                    name,
-                    value,
-                    index,
-                    rule,
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Nodes of Gauss-Legendre rules.
 struct Nodes {
     rules: Vec<Vec<(f64, f64)>>,
@@ -119,7 +77,7 @@ impl Nodes {
 
 /// A source with what is needed to draw it.
 struct Drawn {
-    source: Sersic,
+    source: Profile,
     radial: Radial,
     /// Takes offsets of pixels to coordinates in which the source is a circle.
     to_circle: [[f64; 2]; 2],
@@ -127,14 +85,14 @@ struct Drawn {
 }
 
 impl Drawn {
-    fn new(source: &Sersic) -> Self {
+    fn new(source: &Profile) -> Self {
         let (sin, cos) = source.theta.sin_cos();
-        let radial = Radial::new(source.r_e, source.n);
+        let radial = Radial::of(source);
         Self {
             source: *source,
             radial,
             to_circle: [[cos, sin], [-sin / source.q, cos / source.q]],
-            growth: Growth::new(&radial, source.r_e),
+            growth: Growth::new(radial, source.r_e),
         }
     }
 
@@ -209,10 +167,11 @@ struct Growth {
     nodes: Vec<(f64, f64)>,
     /// Surface brightness below the first node.
     centre: f64,
+    radial: Radial,
 }
 
 impl Growth {
-    fn new(radial: &Radial, r_e: f64) -> Self {
+    fn new(radial: Radial, r_e: f64) -> Self {
         let (first, last) = ((1e-6 * r_e).min(1e-4).ln(), (1e4 * r_e).max(10.0).ln());
         let n = ((last - first) / STEP).ceil() as usize + 1;
         let nodes = (0..n)
@@ -225,6 +184,7 @@ impl Growth {
             first,
             nodes,
             centre: radial.value(0.0),
+            radial,
         }
     }
 
@@ -235,7 +195,7 @@ impl Growth {
         }
         let i = position as usize;
         if i + 1 >= self.nodes.len() {
-            return 1.0;
+            return self.radial.within(r);
         }
         let t = position - i as f64;
         let ((a, slope_a), (b, slope_b)) = (self.nodes[i], self.nodes[i + 1]);
@@ -247,10 +207,12 @@ impl Growth {
 
 #[cfg(test)]
 mod tests {
+    use super::super::profile::Family;
     use super::*;
 
-    fn source(r_e: f64, n: f64, q: f64) -> Sersic {
-        Sersic {
+    fn source(r_e: f64, n: f64, q: f64) -> Profile {
+        Profile {
+            family: Family::Sersic,
             x: 20.3,
             y: 19.6,
             flux: 7.0,
@@ -305,7 +267,7 @@ mod tests {
 
     #[test]
     fn parameters_that_no_profile_has_are_named() {
-        let bad = Sersic {
+        let bad = Profile {
             q: 1.2,
             ..source(1.0, 1.0, 1.0)
         };

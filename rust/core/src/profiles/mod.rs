@@ -1,11 +1,17 @@
 //! Models of sources: what a profile looks like on pixels.
 
+mod asked;
 mod convolved;
+mod drawn;
 mod fit;
 mod folded;
 mod groups;
 mod hankel;
 mod integrated;
+mod moffat;
+mod pixels;
+mod profile;
+mod psfs;
 mod quadrature;
 mod scene;
 mod sersic;
@@ -14,13 +20,18 @@ mod stamps;
 mod start;
 
 pub use crate::math::levmar::Stop;
+pub use asked::{Asked, StampParams};
 pub use convolved::{Convolver, Drawing, Response};
-pub use fit::{Bounds, Component, Fit, Likelihood, N_SHAPE, N_SKY, Pixels, Sky, fit_group};
+pub use drawn::{StampOf, draw_stamps};
+pub use fit::{Bounds, Component, Fit, N_SHAPE, N_SKY, Sky, fit_group};
 pub use groups::{StampSizes, Window};
 pub use integrated::render_integrated;
-pub use scene::{SceneImages, SceneParams, SceneSource, fit_scene};
+pub use pixels::{Likelihood, Pixels};
+pub use profile::{Family, Profile};
+pub use psfs::Psfs;
+pub use scene::{Plan, SceneImages, SceneParams, SceneSource, fit_scene};
 pub use sersic::Sersic;
-pub use stamps::{N_GIVEN, StampParams, Stamps, fit_stamps};
+pub use stamps::{N_GIVEN, Stamps, fit_stamps};
 pub use start::{Start, starts};
 
 use crate::error::{Kind, RoomError};
@@ -30,11 +41,20 @@ use crate::image::ImageError;
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
     /// Rows that are no sources.
-    #[error("sources: {0} columns are not allowed, it must be 7")]
-    Columns(usize),
+    #[error("sources: {0} columns are not allowed, it must be {1}")]
+    Columns(usize, usize),
+    /// A formula that there is not.
+    #[error("family: {0} is not allowed, it must be 0 or 1")]
+    Family(f64),
     /// A PSF with holes.
     #[error("psf: values that are not finite are not allowed")]
     Psf,
+    /// A component that shares the centre of a later one.
+    #[error("components: number {0} shares the centre of one that is not before it")]
+    Centre(usize),
+    /// A PSF whose image does not hold all nodes.
+    #[error("psf: {0} rows are not allowed for {1} nodes")]
+    Nodes(usize, usize),
     /// Images of wrong shape.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -2,8 +2,8 @@
 
 use super::ProfileError;
 use super::convolved::Convolver;
-use super::fit::Pixels;
-use super::sersic::Sersic;
+use super::pixels::Pixels;
+use super::profile::{Family, Profile};
 use crate::math::stats::median_in_place;
 
 /// Width of the frame that shows the sky, as a part of the side.
@@ -26,7 +26,7 @@ const LEAST_Q: f64 = 0.15;
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// The source.
-    pub source: Sersic,
+    pub source: Profile,
     /// The level.
     pub sky: f64,
     /// `sum (data - model)^2 / variance` there.
@@ -112,7 +112,8 @@ pub fn starts(
     let (a, b, theta) = bare.axes();
     let q = (b / a).clamp(LEAST_Q, 0.95);
     let try_one = |&(n, stretch): &(f64, f64)| {
-        let source = Sersic {
+        let source = Profile {
+            family: Family::Sersic,
             x: light.x.clamp(0.0, nx as f64 - 1.0),
             y: light.y.clamp(0.0, ny as f64 - 1.0),
             flux: 1.0,
@@ -129,8 +130,9 @@ pub fn starts(
 }
 
 /// A point in the middle of a stamp.
-fn point_of((ny, nx): (usize, usize)) -> Sersic {
-    Sersic {
+fn point_of((ny, nx): (usize, usize)) -> Profile {
+    Profile {
+        family: Family::Sersic,
         x: 0.5 * (nx as f64 - 1.0),
         y: 0.5 * (ny as f64 - 1.0),
         flux: 1.0,
@@ -145,7 +147,7 @@ fn point_of((ny, nx): (usize, usize)) -> Sersic {
 fn scaled(
     convolver: &Convolver,
     pixels: &Pixels,
-    mut source: Sersic,
+    mut source: Profile,
 ) -> Result<Start, ProfileError> {
     let model = convolver.draw(&[source])?;
     let (mut ww, mut wm, mut mm, mut wd, mut md, mut dd) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
