@@ -2,6 +2,7 @@
 
 from skymere.io._open import open_fits
 from skymere.io.bands import read_band
+from skymere.io.catalogues import read_transmission, write_fast, write_tables
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources, write_table
 from skymere.io.exposures import (
@@ -57,8 +58,10 @@ __all__ = [
     "read_mosaic",
     "read_psf_image",
     "read_psf_library",
+    "read_transmission",
     "write_detection",
     "write_detection_rows",
+    "write_fast",
     "write_headerlet",
     "write_image",
     "write_image_rows",
@@ -66,6 +69,7 @@ __all__ = [
     "write_shifts",
     "write_sources",
     "write_table",
+    "write_tables",
     "write_with_data",
     "write_with_wcs",
 ]

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError, StorageError
-from skymere.io._open import write_whole
+from skymere.io.catalogues import write_tables
 from skymere.io.images import write_image, write_image_rows
 
 __all__ = ["write_detection", "write_detection_rows", "write_sources", "write_table"]
@@ -172,12 +171,4 @@ def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, st
     StorageError
         When the file cannot be written.
     """
-    units = units or {}
-    columns = []
-    for series in table:
-        is_text = series.dtype == pl.String
-        values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
-        kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
-        columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
-    hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
-    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))
+    write_tables({"SOURCES": table}, path, units=units)
