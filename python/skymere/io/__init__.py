@@ -2,6 +2,7 @@
 
 from skymere.io._open import open_fits
 from skymere.io.bands import read_band
+from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
 from skymere.io.exposures import (
@@ -30,7 +31,7 @@ from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.stored import open_band
-from skymere.io.tables import read_table, write_table
+from skymere.io.tables import read_table, write_table, write_tables
 
 __all__ = [
     "BlendRule",
@@ -62,8 +63,10 @@ __all__ = [
     "read_psf_image",
     "read_psf_library",
     "read_table",
+    "read_transmission",
     "write_detection",
     "write_detection_rows",
+    "write_fast",
     "write_headerlet",
     "write_image",
     "write_image_rows",
@@ -72,6 +75,7 @@ __all__ = [
     "write_shifts",
     "write_sources",
     "write_table",
+    "write_tables",
     "write_with_data",
     "write_with_wcs",
 ]

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 from astropy.io import fits
 
-from skymere.errors import FormatError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NotFoundError
 from skymere.io._open import open_fits, write_whole
 
-__all__ = ["read_table", "write_table"]
+__all__ = ["read_table", "write_table", "write_tables"]
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
@@ -74,12 +74,42 @@ def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, st
     StorageError
         When the file cannot be written.
     """
-    units = units or {}
+    write_tables({"SOURCES": table}, path, units=units)
+
+
+def write_tables(
+    tables: Mapping[str, pl.DataFrame], path: str | Path, *, units: Mapping[str, str] | None = None
+) -> None:
+    """Write data frames as the tables of one FITS file.
+
+    Parameters
+    ----------
+    tables : mapping of str to polars.DataFrame
+        By the name of their extension, in their order: numbers, booleans and texts; null numbers become NaN.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    units : mapping of str to str, optional
+        FITS units of columns, in all tables.
+
+    Raises
+    ------
+    InvalidInputError
+        When there is no table.
+    StorageError
+        When the file cannot be written.
+    """
+    if not tables:
+        msg = "tables: at least one is needed"
+        raise InvalidInputError(msg)
+    hdus = fits.HDUList([fits.PrimaryHDU(), *(_hdu(table, name, units or {}) for name, table in tables.items())])
+    write_whole(hdus, Path(path))
+
+
+def _hdu(table: pl.DataFrame, name: str, units: Mapping[str, str]) -> fits.BinTableHDU:
     columns = []
     for series in table:
         is_text = series.dtype == pl.String
         values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
         kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
         columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
-    hdu = fits.BinTableHDU.from_columns(columns, name="SOURCES")
-    write_whole(fits.HDUList([fits.PrimaryHDU(), hdu]), Path(path))
+    return fits.BinTableHDU.from_columns(columns, name=name)

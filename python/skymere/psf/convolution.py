@@ -18,6 +18,8 @@ __all__ = ["Kernel", "convolve", "convolve_error", "fast_length"]
 _BLOCK = 1024
 # Transforms round to 1e-16 of the largest value: pixels above the others by more than this are summed one by one.
 _RANGE = 1e8
+# Products of outliers and pixels of the kernel; more of them take minutes, and a transform of their own instead.
+_MOST = 1_000_000_000
 # What the others are: this part of the values of an image that are not 0 is no larger, of variances no smaller.
 _OTHERS = 0.99
 _LEAST = 0.01
@@ -149,9 +151,10 @@ def convolve_error(
     Notes
     -----
     ``sigma_C^2(x) = sum_j w(x - j) K_j^2 sigma^2(x - j)``, over the square of the same weights as in `convolve`.
-    Variances more than 1e8 times above the lowest 1 % are summed one by one, however many they are, so that they are
-    right in all pixels that do not see such a one; that takes as many operations as there are of them times pixels of
-    the kernel. An error whose square overflows is not a number, and masked.
+    Variances more than 1e8 times above the lowest 1 % are summed one by one, and where there are more than 1e9 products
+    of them and pixels of the kernel by a transform of their own, which counts only where the kernel, as a rectangle,
+    reaches from them: what does not see them is right, however large or many they are. An error whose square overflows
+    is not a number, and masked.
     """
     values, good, k = _inputs(error, "error", kernel, mask, oversampling, min_weight)
     if (values < 0).any():
@@ -244,7 +247,12 @@ def _linear(
     """Convolve block by block, with a margin of zeros as wide as the kernel; outliers are summed one by one."""
     if outliers is not None:
         out = _linear(np.where(outliers, 0.0, image), k)
-        _add_one_by_one(out, image, outliers, k)
+        if np.count_nonzero(outliers) * k.size <= _MOST:
+            _add_one_by_one(out, image, outliers, k)
+        else:
+            alone = np.where(outliers, image, 0.0)
+            reached = _linear(outliers.astype(np.float64), np.ones(k.shape)) > 0.5
+            out[reached] += _linear(alone, k, _outliers(alone, _LEAST))[reached]
         return out
     (ny, nx), (ky, kx) = image.shape, k.shape
     block = min(max(ny, nx), max(_BLOCK, 2 * max(ky, kx)))

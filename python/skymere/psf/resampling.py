@@ -14,6 +14,8 @@ __all__ = ["centred", "cropped", "density_at", "recentred", "resampled", "with_p
 # and columns of real PSFs.
 _REACH = 8
 _KAISER = 8.0
+# Sums below this part of the sum of absolute values cancel.
+_CANCELLED = 1e-6
 # Centroids are measured to this part of a pixel of the image.
 _CENTRED = 1e-3
 
@@ -163,8 +165,10 @@ def centred(data: NDArray[np.float64]) -> NDArray[np.float64]:
         if n % 2 == 0:
             weights = _weights(np.arange(n + 1) - 0.5, n)
             out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
-    total = out.sum()
-    return out * (data.sum() / total) if total else out
+    before, total = data.sum(), out.sum()
+    # Where values cancel, their sum is rounding, and no ratio of such sums means anything.
+    cancels = min(abs(before), abs(total)) <= _CANCELLED * np.abs(data).sum()
+    return out if cancels else out * (before / total)
 
 
 def density_at(psf: Psf, dx: NDArray[np.float64], dy: NDArray[np.float64]) -> NDArray[np.float64]:
