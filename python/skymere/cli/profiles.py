@@ -111,7 +111,7 @@ def profiles(
     write_image(fit.residual, output / _IMAGES[0], wcs=mosaic.grid.wcs, keywords={"BUNIT": mosaic.unit})
     write_image(fit.model, output / _IMAGES[1], wcs=mosaic.grid.wcs, keywords={"BUNIT": mosaic.unit})
     if models:
-        _write_models(table, mosaic.grid, its_psf, output, overwrite=overwrite)
+        _write_models(fit.table, mosaic.grid, its_psf, output, overwrite=overwrite)
     if picture:
         good = np.isfinite(data) & ~np.asarray(measured.mask)
         shown = [np.where(good, one, np.float32(np.nan)) for one in (data, fit.residual)]
@@ -137,15 +137,17 @@ def _units(flux: str) -> dict[str, str]:
     return units | {f"{name}_err": unit for name, unit in units.items()}
 
 
-def _write_models(table: "pl.DataFrame", grid: "Grid", psf: "Psf", output: Path, *, overwrite: bool) -> None:
+def _write_models(fits: "pl.DataFrame", grid: "Grid", psf: "Psf", output: Path, *, overwrite: bool) -> None:
     """Write an image of unit light for each source, before and after the PSF, on its own window of the image."""
     from skymere.io import write_image
     from skymere.profiles import model_stamps
 
     for folder, response in (("models", None), ("models_conv", psf)):
-        stamps = model_stamps(table, shape=grid.shape, psf=response)
-        paths = {stamp.label: output / folder / f"{stamp.label}.fits" for stamp in stamps}
+        stamps = model_stamps(fits, psf=response)
+        rows = list(zip(stamps.table.iter_rows(named=True), stamps.data, strict=True))
+        paths = {row["label"]: output / folder / f"{row['label']}.fits" for row, _ in rows if row["status"] == "ok"}
         _check_outputs(list(paths.values()), overwrite=overwrite)
-        for stamp in stamps:
-            window = grid.cutout(stamp.y0, stamp.x0, stamp.data.shape)
-            write_image(stamp.data, paths[stamp.label], wcs=window.wcs)
+        for row, data in rows:
+            if row["label"] in paths:
+                window = grid.cutout(row["y0"], row["x0"], (row["ny"], row["nx"]))
+                write_image(data, paths[row["label"]], wcs=window.wcs)

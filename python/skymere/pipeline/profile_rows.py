@@ -238,12 +238,13 @@ def stored_fit(
     ):
         return None
     arrays = lake.arrays("profile", run.tile, run.live)
-    images = {name: arrays[f"{mosaic.band}/{name}"][...] for name in ("model", "residual")}
+    model, residual = (arrays[f"{mosaic.band}/{name}"][...] for name in ("model", "residual"))
     rows = lake.table("profile").filter(pl.col("tile") == run.tile, pl.col("run_id") == run.live).collect()
     blank = _blank(psf, params)
     table = fit_table(rows, arrays.attributes()["others"], psf=psf)
     made = {(row["label"], row["attempt"]): row["edit_id"] for row in rows.iter_rows(named=True) if row["edit_id"]}
-    fit = replace(blank, table=table, labels=labels, masks=_masks(table, rows, edits[: len(names)], mosaic), **images)
+    masks = _masks(table, rows, edits[: len(names)], mosaic)
+    fit = replace(blank, table=table, labels=labels, model=model, residual=residual, masks=masks)
     return StoredFit(fit=fit, made=made, n_edits=len(names), rows=rows, covariance=arrays["covariance"][...])
 
 

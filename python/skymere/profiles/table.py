@@ -97,7 +97,7 @@ def profile_table(found: Found, *, unit: float = 1.0) -> pl.DataFrame:
             "status": ["failed" if message else "ok" for message in messages],
             "message": messages,
         },
-        schema_overrides={"bounds_hit": pl.List(pl.String)},
+        schema_overrides={"bounds_hit": pl.List(pl.String), "status": pl.String, "message": pl.String},
     )
 
 

@@ -40,7 +40,8 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     band, grid = plan.profiles.band, lake.tiles[tile].grid
     psf, psf_id = load_psf(lake, tile, band)
-    residual = lake.arrays("profile", tile)[f"{band}/residual"][...]
+    fitted = lake.arrays("profile", tile)[f"{band}/residual"]
+    residual = fitted[...]
     best = lake.table("profile").filter(pl.col("tile") == tile, pl.col("is_best")).sort("source_id").collect()
     fits = fit_table(best, [], psf=psf)
     images: list[NDArray[np.float32]] = []
@@ -68,7 +69,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
             images.append(data)
             left.append(np.full(data.shape, np.nan, np.float32))
     if images:
-        write_ragged(run, {"data": images, "residual": left})
+        write_ragged(run, {"data": images, "residual": left}, unit=fitted.unit)
     run.write("source_id", np.array([row["source_id"] for row in rows if "model_row" in row], np.int64))
     run.publish(run.frame(rows).sort("_healpix_29", "source_id", "attempt", "band"))
 
