@@ -1,7 +1,6 @@
 """Profiles of the sources of a run, and their fluxes in other images."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +12,7 @@ from skymere.lake import Lake, add_regions
 from skymere.pipeline import RunReport, read_plan, run_plan
 from skymere.pipeline.products import load_mosaics
 from skymere.regions import Circle
-from skymere.testing import LowResolutionParams, low_resolution_fluxes, match_sources, simulate_low_resolution
-
-# The tile is 0.4 arcmin wide.
-LOW = LowResolutionParams(size_pix=90, rms=0.01)
-PLAN = """
-[psf]
-source = "moffat"
-fwhm_arcsec = 0.17
-size_pix = 41
-
-[profiles]
-band = "f160w"
-
-[photometry]
-bands = ["f125w"]
-
-[[photometry.images]]
-band = "irac1"
-image = "images/irac1.fits"
-psf = "images/irac1_psf.fits"
-photometry.shift.method = "joint"
-photometry.noise.n_positions = 6
-photometry.has_shape_errors = true
-
-[release]
-name = "DR2"
-"""
+from skymere.testing import LowResolutionParams, low_resolution_fluxes, match_sources
 
 
 def run_again(folder: Path, old: str = "", new: str = "", *, release: str) -> tuple[dict[str, int], RunReport]:
@@ -50,31 +23,6 @@ def run_again(folder: Path, old: str = "", new: str = "", *, release: str) -> tu
     plan.write_text(text.replace(old, new))
     report = run_plan(read_plan(plan))
     return {stage.name: stage.n_done for stage in report.stages}, report
-
-
-@pytest.fixture(scope="module")
-def measured(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the survey with profiles and fluxes; not to be changed."""
-    folder = tmp_path_factory.mktemp("photometry") / "survey"
-    shutil.copytree(finished, folder)
-    truth = pl.read_parquet(folder / "truth" / "sources.parquet")
-    grid = Lake.open(folder / "lake").tiles["field"].grid
-    ra, dec = (float(v[0]) for v in grid.sky(*(np.array([(n - 1) / 2]) for n in grid.shape[::-1])))
-    simulate_low_resolution(truth, folder / "images", ra=ra, dec=dec, params=LOW)
-    plan = folder / "plan.toml"
-    plan.write_text(plan.read_text() + PLAN)
-    report = run_plan(read_plan(plan))
-    done = {stage.name: stage.n_done for stage in report.stages}
-    assert (done["profiles"], done["photometry"], done["measure"]) == (1, 1, 0)
-    return folder
-
-
-@pytest.fixture
-def copied(measured: Path, tmp_path: Path) -> Path:
-    """A copy of it that a test may change."""
-    folder = tmp_path / "survey"
-    shutil.copytree(measured, folder)
-    return folder
 
 
 def test_every_source_has_a_profile_with_errors_or_a_reason(measured: Path) -> None:
@@ -125,27 +73,27 @@ def test_model_and_residual_are_the_mosaic_without_its_background(measured: Path
     assert np.nanmax(np.abs(difference)) < 0.02
 
 
-def test_fluxes_of_a_blurred_rotated_and_shifted_image_are_right(measured: Path) -> None:
+def test_fluxes_of_a_blurred_rotated_and_shifted_image_are_right(measured: Path, low: LowResolutionParams) -> None:
     lake = Lake.open(measured / "lake")
     rows = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").collect()
     assert rows["image_unit"].unique().to_list() == ["uJy"]
-    for axis, true in (("east", LOW.shift_arcsec[0]), ("north", LOW.shift_arcsec[1])):
+    for axis, true in (("east", low.shift_arcsec[0]), ("north", low.shift_arcsec[1])):
         assert abs(rows[f"shift_{axis}"][0] - true) < 5 * rows[f"shift_{axis}_err"][0]
         assert rows[f"shift_{axis}_err"][0] < 0.01
     truth = pl.read_parquet(measured / "truth" / "sources.parquet")
     source = lake.table("source").select("source_id", "ra", "dec").collect()
     placed = rows.drop("ra", "dec").join(source, on="source_id")
     i, j = match_sources(truth, placed)
-    true, found = low_resolution_fluxes(truth, LOW)[i], placed[j]
+    true, found = low_resolution_fluxes(truth, low)[i], placed[j]
     pull = (found["flux"].to_numpy() - true) / found["flux_err"].to_numpy()
     assert len(pull) > 25
     assert abs(np.median(pull)) < 0.6
     assert 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.5
-    bright = true > 20 * LOW.rms
+    bright = true > 20 * low.rms
     assert np.median(found["flux"].to_numpy()[bright] / true[bright]) == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: Path) -> None:
+def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: Path, low: LowResolutionParams) -> None:
     lake = Lake.open(measured / "lake")
     arrays = lake.arrays("flux", "field")
     rows = lake.table("flux").filter(pl.col("band") == "irac1").sort("cov_row").collect()
@@ -164,11 +112,11 @@ def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: 
     grid = arrays.grid("irac1/residual")
     with fits.open(measured / "images" / "irac1.fits") as hdus:
         image = hdus[1].data
-    assert grid.scale_arcsec == pytest.approx(LOW.scale_arcsec, rel=1e-6)
+    assert grid.scale_arcsec == pytest.approx(low.scale_arcsec, rel=1e-6)
     # What is left has no sky and no sources: its scatter is the noise.
     residual = arrays["irac1/residual"][...]
     assert residual.shape[0] <= image.shape[0]
-    assert 1.4826 * np.median(np.abs(residual)) == pytest.approx(LOW.rms, rel=0.1)
+    assert 1.4826 * np.median(np.abs(residual)) == pytest.approx(low.rms, rel=0.1)
 
 
 def test_a_second_run_does_nothing(copied: Path) -> None:

@@ -63,14 +63,18 @@ def map_ellipses(
     With the map J and the axes ``a u`` and ``b v``, the ellipse has the matrix ``M = J (a^2 u u^T + b^2 v v^T) J^T``,
     whose eigenvalues are the squares of its axes.
     """
-    cos, sin = np.cos(angle), np.sin(angle)
-    minor = major * axis_ratio
-    axes = np.stack([np.stack([major * cos, -minor * sin], axis=-1), np.stack([major * sin, minor * cos], axis=-1)], -2)
-    mapped = matrices @ axes
-    m = mapped @ np.swapaxes(mapped, -1, -2)
-    half_sum, half_difference = (m[:, 0, 0] + m[:, 1, 1]) / 2, (m[:, 0, 0] - m[:, 1, 1]) / 2
-    spread = np.hypot(half_difference, m[:, 0, 1])
-    longest = np.sqrt(half_sum + spread)
-    shortest = np.abs(np.linalg.det(mapped)) / longest
-    turned = 0.5 * np.arctan2(2 * m[:, 0, 1], 2 * half_difference)
-    return longest, np.minimum(shortest / longest, 1.0), turned
+    # What is not known stays unknown.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cos, sin = np.cos(angle), np.sin(angle)
+        minor = major * axis_ratio
+        axes = np.stack(
+            [np.stack([major * cos, -minor * sin], axis=-1), np.stack([major * sin, minor * cos], axis=-1)], -2
+        )
+        mapped = matrices @ axes
+        m = mapped @ np.swapaxes(mapped, -1, -2)
+        half_sum, half_difference = (m[:, 0, 0] + m[:, 1, 1]) / 2, (m[:, 0, 0] - m[:, 1, 1]) / 2
+        spread = np.hypot(half_difference, m[:, 0, 1])
+        longest = np.sqrt(half_sum + spread)
+        shortest = np.abs(np.linalg.det(mapped)) / longest
+        turned = 0.5 * np.arctan2(2 * m[:, 0, 1], 2 * half_difference)
+        return longest, np.minimum(shortest / longest, 1.0), turned
