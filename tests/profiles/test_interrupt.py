@@ -20,7 +20,7 @@ labels = np.zeros(image.shape, int)
 labels[80:120, 80:120] = 1
 print("ready", flush=True)
 """
-STAMPS = "fit_sersic(np.broadcast_to(image, (2000, 200, 200)), 1.0, psf=psf)"
+STAMPS = "fit_sersic(np.broadcast_to(image, (600, 200, 200)), 1.0, psf=psf, params=fits)"
 # Neighbours of one group are one long fit.
 SCENE = """
 yy, xx = np.indices((900, 900))
