@@ -133,7 +133,8 @@ def test_photometry_measures_every_source_of_every_band(call, files: Path, fitte
         first,
     )
     assert done.exit_code == 0, done.output
-    assert {path.name for path in out.iterdir()} == {"fluxes.parquet", "fluxes.fits", "irac1-sub.fits", "irac1.png"}
+    names = {path.name for path in out.iterdir()}
+    assert names == {"fluxes.parquet", "fluxes.fits", "irac1-sub.fits", "irac1.png", f"{first}.png"}
     found = pl.read_parquet(out / "fluxes.parquet").join(
         table.select(pl.col("label").cast(pl.Int64).alias("source_id"), pl.col("flux").alias("sharp")), on="source_id"
     )

@@ -3,8 +3,9 @@
 import typer
 
 import skymere.cli.asking
+import skymere.cli.catalogue
 import skymere.cli.exchange
-import skymere.cli.upkeep  # noqa: F401  (the commands of these three register themselves)
+import skymere.cli.upkeep  # noqa: F401  (the commands of these four register themselves)
 from skymere.cli._errors import Commands
 from skymere.cli.demo import demo
 from skymere.cli.detect import detect

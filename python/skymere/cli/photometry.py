@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -13,6 +13,7 @@ from skymere.errors import InvalidInputError, SkymereError
 
 if TYPE_CHECKING:
     import polars as pl
+    from numpy.typing import NDArray
 
     from skymere.datamodels import Mosaic
     from skymere.photometry import ExternalModel, ForcedPhotometry
@@ -34,7 +35,7 @@ def photometry(
     ] = None,
     residual_of: Annotated[
         list[int] | None,
-        typer.Option(help="Source whose RES_ID, the image without all others, is written; may be repeated."),
+        typer.Option(help="Source whose RES_ID, the image without all others, is written, and drawn as ID.png."),
     ] = None,
     band: Annotated[list[str] | None, typer.Option(help="Only this band of the table; may be repeated.")] = None,
     skip_unusable: Annotated[
@@ -66,13 +67,12 @@ def photometry(
     images = _chosen(read_band_table(table), band)
     _check_outputs([output / name for name in _TABLES], overwrite=overwrite)
     for one in images:
-        if not one.image or not one.psf:
-            msg = f"{table}: band {one.band!r} has no {'psf' if one.image else 'image'}, it must have one"
-            raise InvalidInputError(msg)
+        _check_files(one, table)
         _check_outputs(_planned(one.band, output, pictures=pictures), overwrite=overwrite)
     known = _models(models)
     others = _external(external or ())
     frames, told = [], []
+    gallery: dict[int, dict[str, Any]] = {}
     for one in images:
         try:
             found, mosaic, measured = _measure(one, known, others)
@@ -86,11 +86,14 @@ def photometry(
         told.append(_summary(found, one.band))
         for warning in found.warnings:
             console.print(f"{one.band}: {warning}", soft_wrap=True, markup=False)
+        for source_id in residual_of or () if pictures else ():
+            gallery.setdefault(source_id, {})[one.band] = _stamps(found, measured, source_id)
         if pictures:
             console.print(f"  {_draw(found, mosaic, measured, one.band, output)}", soft_wrap=True)
     if not frames:
         msg = f"{table}: no band could be measured"
         raise InvalidInputError(msg)
+    _draw_gallery(gallery, output)
     everything = pl.concat(frames, how="diagonal")
     with write_whole(output / _TABLES[0]) as staged:
         everything.write_parquet(staged)
@@ -105,6 +108,12 @@ def _chosen(images: "Sequence[BandImage]", bands: Sequence[str] | None) -> "list
             msg = f"--band: {name!r} is not in the table, which has {names}"
             raise InvalidInputError(msg)
     return [one for one in images if not bands or one.band in bands]
+
+
+def _check_files(image: "BandImage", table: Path) -> None:
+    if not image.image or not image.psf:
+        msg = f"{table}: band {image.band!r} has no {'psf' if image.image else 'image'}, it must have one"
+        raise InvalidInputError(msg)
 
 
 def _planned(band: str, output: Path, *, pictures: bool) -> list[Path]:
@@ -174,6 +183,22 @@ def _write_images(
     if found.shift_residual is not None:
         shifted = [("SHIFT_SUB", found.shift_residual, mosaic.grid.wcs)]
         write_images(shifted, output / f"{band}-shift-sub.fits", keywords={"BUNIT": mosaic.unit})
+
+
+def _stamps(
+    found: "ForcedPhotometry", measured: "MeasureImage", source_id: int
+) -> "tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]":
+    """Return the image, the image without all others and what is left, around a source."""
+    alone, y0, x0 = found.without_others(source_id)
+    window = np.s_[y0 : y0 + alone.shape[0], x0 : x0 + alone.shape[1]]
+    return np.asarray(measured.data)[window], alone, found.residual[window]
+
+
+def _draw_gallery(gallery: dict[int, dict[str, Any]], output: Path) -> None:
+    from skymere.viewer import plot_gallery
+
+    for source_id, stamps in gallery.items():
+        plot_gallery(stamps, output / f"{source_id}.png", title=f"source {source_id}")
 
 
 def _rows(found: "ForcedPhotometry", band: str, mosaic: "Mosaic") -> "pl.DataFrame":

@@ -2,7 +2,7 @@
 
 from skymere.viewer.alignment import plot_alignment, plot_offsets
 from skymere.viewer.detection import label_colours, plot_background, plot_labels, plot_purity
-from skymere.viewer.photometry import plot_models, plot_photometry
+from skymere.viewer.photometry import plot_gallery, plot_models, plot_photometry
 from skymere.viewer.pictures import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 from skymere.viewer.quality import plot_comparison, plot_quality
 from skymere.viewer.spectra import plot_spectra
@@ -13,6 +13,7 @@ __all__ = [
     "plot_alignment",
     "plot_background",
     "plot_comparison",
+    "plot_gallery",
     "plot_labels",
     "plot_mask",
     "plot_models",

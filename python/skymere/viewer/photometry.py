@@ -1,5 +1,6 @@
 """Pictures that show how good models and the fluxes measured with them are."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere.viewer.pictures import new_figure, save_figure
 from skymere.viewer.stretch import sky_noise
 
-__all__ = ["plot_models", "plot_photometry"]
+__all__ = ["plot_gallery", "plot_models", "plot_photometry"]
 
 # Dipoles of this significance are drawn, the strongest of them by name.
 _DIPOLE, _NAMED = 5.0, 12
@@ -39,6 +40,34 @@ def plot_models(
         axes = figure.add_subplot(1, 3, i + 1)
         _show(axes, pixels, noise)
         axes.set(title=f"{title} {name}".strip(), xticks=[], yticks=[])
+    return save_figure(figure, path)
+
+
+def plot_gallery(
+    stamps: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]],
+    path: str | Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Write what the bands show of a source: the image, the image without all others, and what is left.
+
+    Parameters
+    ----------
+    stamps : mapping of str to (ndarray, ndarray, ndarray), float32, shape (ny, nx)
+        The three stamps of each band; NaN is left white.
+    path : path-like
+        PNG to write.
+    title : str, optional
+        Text above.
+    """
+    figure = new_figure(9.0, 3.0 * len(stamps) + 0.6)
+    figure.suptitle(title)
+    for row, (band, three) in enumerate(stamps.items()):
+        noise = sky_noise(three[2])
+        for column, (pixels, name) in enumerate(zip(three, ("image", "without others", "residual"), strict=True)):
+            axes = figure.add_subplot(len(stamps), 3, 3 * row + column + 1)
+            _show(axes, pixels, noise)
+            axes.set(title=f"{band} {name}", xticks=[], yticks=[])
     return save_figure(figure, path)
 
 
