@@ -151,7 +151,8 @@ def _draw_histograms(figure: Any, layout: Any, good: pl.DataFrame, pixels: NDArr
     """Draw residuals, chi-square, dipoles and the ratio of errors."""
     x = np.linspace(-6.0, 6.0, 61)
     panels = [figure.add_subplot(layout[1, i]) for i in range(4)]
-    panels[0].hist(pixels, bins=x, density=True, color="0.7")
+    if pixels.size:
+        panels[0].hist(pixels, bins=x.tolist(), density=True, color="0.7")
     panels[0].plot(x, np.exp(-0.5 * x**2) / np.sqrt(2 * np.pi), "C3", lw=1)
     panels[0].set(yscale="log", ylim=(1e-6, 1.0), xlabel="pixels of the residual / noise")
     seen = good.filter(pl.col("n_pix") > 0)
@@ -160,7 +161,7 @@ def _draw_histograms(figure: Any, layout: Any, good: pl.DataFrame, pixels: NDArr
     panels[1].set(xlabel="chi-square / pixels of each source", title=f"median {_median(reduced):.2f}")
     dipole = good["dipole"].drop_nulls().to_numpy()
     panels[2].hist(np.clip(dipole, 0, 20), bins=50, color="0.7")
-    panels[2].set(xlabel="significance of the dipole", yscale="log")
+    panels[2].set(xlabel="significance of the dipole", yscale="log" if dipole.size else "linear")
     ratio = (good["err_sim"] / good["err_formal"]).drop_nulls().to_numpy()
     if ratio.size:
         panels[3].hist(np.clip(ratio, 0, 3), bins=40, color="0.7")
