@@ -43,7 +43,14 @@ class ProfileRows:
 
 
 def profile_rows(
-    lake: Lake, tile: str, mosaic: Mosaic, fit: SceneFit, *, psf_id: str, edits: Mapping[tuple[int, int], str]
+    lake: Lake,
+    tile: str,
+    mosaic: Mosaic,
+    fit: SceneFit,
+    *,
+    psf: Psf | PsfGrid,
+    psf_id: str,
+    edits: Mapping[tuple[int, int], str],
 ) -> ProfileRows:
     """Return a fit as rows of the lake.
 
@@ -57,6 +64,8 @@ def profile_rows(
         What was fitted.
     fit : SceneFit
         Every attempt of every segment.
+    psf : Psf or PsfGrid
+        Its PSF.
     psf_id : str
         Name of the PSF.
     edits : mapping of (int, int) to str
@@ -107,7 +116,7 @@ def profile_rows(
             moffat_beta_err=pl.col("beta_err"),
             flags=pl.lit(0),
             psf_id=pl.lit(psf_id),
-            psf_lost_fraction=pl.lit(0.0),
+            psf_lost_fraction=pl.lit((psf.psfs[0] if isinstance(psf, PsfGrid) else psf).lost),
             noise_factor=pl.lit(factor),
         )
         .sort("source_id", "attempt")

@@ -79,7 +79,7 @@ def _work(plan: Plan, lake: Lake, tile: str, edits: pl.DataFrame, run: Run) -> N
             continue
         made |= dict.fromkeys(set(fit.table.select("label", "attempt").iter_rows()) - before, edit["edit_id"])
         items.append({"item": edit["edit_id"], "status": "ok", "message": ""})
-    found = stored.with_new(profile_rows(lake, tile, mosaic, fit, psf_id=psf_id, edits=made), run)
+    found = stored.with_new(profile_rows(lake, tile, mosaic, fit, psf=psf, psf_id=psf_id, edits=made), run)
     run.annotate(band, {"wcs": mosaic.grid.cards()})
     covered = np.isfinite(data)
     for name, image in (("model", fit.model), ("residual", fit.residual)):
