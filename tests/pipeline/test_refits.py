@@ -74,7 +74,8 @@ def test_a_refit_that_goes_on_gives_what_a_fit_from_the_beginning_gives(
         strict=True,
     )
     assert tables[0]["attempt"].max() == 2
-    assert tables[0].drop("run_id").equals(tables[1].drop("run_id"))
+    for one, other in zip(*(table.drop("run_id").iter_columns() for table in tables), strict=True):
+        assert one.equals(other), one.name
     for name in ("f160w/model", "f160w/residual", "covariance"):
         assert np.array_equal(groups[0][name][...], groups[1][name][...], equal_nan=True)
 

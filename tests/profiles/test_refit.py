@@ -63,7 +63,9 @@ def test_the_first_attempt_tells_its_start_and_its_group(first: SceneFit) -> Non
     said = json.loads(first.table["start"][2])
     assert said["kind"] == "sersic"
     assert said["bounds"]["sersic_index"] == [0.1, 8.0]
-    assert said["bounds"]["flux"] == [None, None]
+    assert said["bounds"]["flux"] == [0.0, None]
+    radius = np.sqrt(np.count_nonzero(first.labels == 3) / np.pi)
+    assert said["bounds"]["r_eff_pix"] == pytest.approx([0.01, 2.5 * radius])
     assert said["reach_pix"] == 4.0
     assert said["start"]["x"] == pytest.approx(FAR["x"], abs=1.0)
     with pytest.raises(InvalidInputError, match="label: 9 is not allowed, the fit has 3 sources, 1 to 3"):

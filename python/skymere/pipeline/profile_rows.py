@@ -101,7 +101,7 @@ def profile_rows(
         .with_columns(
             bounds_hit=pl.Series([sum(bits.get(n, 0) for n in names) for names in brightest["bounds_hit"].to_list()]),
             group_id=pl.Series([str(ids.get(label, f"{tile}-{label}")) for label in brightest["group"].to_list()]),
-            components=pl.Series([json.dumps(parts[key]) for key in brightest.select(_ONE).iter_rows()]),
+            components=pl.Series([_words(parts[key]) for key in brightest.select(_ONE).iter_rows()]),
             edit_id=pl.Series([edits.get(key, "") for key in brightest.select(_ONE).iter_rows()]),
         )
         .join(known, on="label", how="inner", maintain_order="left")
@@ -124,6 +124,11 @@ def profile_rows(
     )
     others = [one for key, found in parts.items() if key[0] not in ids for one in found]
     return ProfileRows(rows=rows, covariance=_covariance(rows, mosaic), others=others)
+
+
+def _words(parts: list[dict[str, Any]]) -> str:
+    """Return components as text; which attempt is the best one is said by the row, and may change."""
+    return json.dumps([{name: value for name, value in one.items() if name != "is_best"} for one in parts])
 
 
 def _covariance(rows: pl.DataFrame, mosaic: Mosaic) -> NDArray[np.float64]:

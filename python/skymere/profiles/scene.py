@@ -1,7 +1,7 @@
 """All sources of an image fitted together with their neighbours."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -27,13 +27,16 @@ class SceneParams:
     Parameters
     ----------
     fits : FitParams
-        Of every source.
+        Of every source; by default no flux is negative.
     min_half_pix : float
         Least half side of a stamp [pix]: by default 1.5 arcsec of pixels of 0.06 arcsec.
     half_radii : float
         Half side in units of ``sqrt(area / pi)`` of the segment. Stamps grow until they hold their own source.
     model_reach : float
         Models are drawn, and subtracted before fainter sources are fitted, in windows of so many sides of the stamp.
+    max_radii : float
+        Largest half-light radius in units of ``sqrt(area / pi)`` of the segment, for sources without a plan: what is
+        no galaxy, such as a piece of a spike, would otherwise become one as large as the stamp (B4.8).
     max_members : int
         Most sources that are fitted together: the brightest of those on the stamp. Neighbours that are asked for count
         without limit.
@@ -46,20 +49,34 @@ class SceneParams:
         When a value is not allowed.
     """
 
-    fits: FitParams = field(default_factory=FitParams)
+    fits: FitParams = field(default_factory=lambda: FitParams(flux=(0.0, float("inf"))))
     min_half_pix: float = 25.0
     half_radii: float = 2.0
     model_reach: float = 3.0
+    max_radii: float = 2.5
     max_members: int = 8
     n_passes: int = 1
 
     def __post_init__(self) -> None:
-        least = {"min_half_pix": 5.0, "half_radii": 1.0, "model_reach": 1.0, "max_members": 1, "n_passes": 1}
+        least = {
+            "min_half_pix": 5.0,
+            "half_radii": 1.0,
+            "model_reach": 1.0,
+            "max_radii": 0.1,
+            "max_members": 1,
+            "n_passes": 1,
+        }
         for name, lowest in least.items():
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= lowest):
                 msg = f"{name}: {value} is not allowed, it must be {lowest:g} or more"
                 raise InvalidInputError(msg)
+
+    def fits_of(self, area_pix: int) -> FitParams:
+        """Return the parameters of the fit of a source without a plan, whose segment has so many pixels."""
+        low, high = self.fits.r_eff_pix
+        largest = self.max_radii * float(np.sqrt(area_pix / np.pi))
+        return replace(self.fits, r_eff_pix=(low, min(high, max(largest, low))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,6 +238,7 @@ def run_scene(
         params.fits.keywords(pixels.unit),
         {
             "sizes": (params.min_half_pix, params.half_radii, params.model_reach),
+            "max_radii": params.max_radii,
             "max_members": params.max_members,
             "n_passes": params.n_passes,
         },
@@ -233,15 +251,16 @@ def run_scene(
         numbers = [(i, c) for i, c in enumerate(plan.components) if not c.is_sky]
         rows += [(plan, i, c, one, together) for i, c in numbers]
     started = outer_values(found[4], pixels.unit)
+    areas = np.bincount(segments.ravel())
     starts = [
         start_of(
             c,
             dict(zip(PARAMETERS, row, strict=True)),
-            params.fits,
+            params.fits if one in known else params.fits_of(int(areas[one])),
             is_held=plan.is_held,
-            sky=next((one for one in plan.components if one.is_sky), None),
+            sky=next((part for part in plan.components if part.is_sky), None),
         )
-        for (plan, _, c, _, _), row in zip(rows, started, strict=True)
+        for (plan, _, c, one, _), row in zip(rows, started, strict=True)
     ]
     names = pl.DataFrame(
         {

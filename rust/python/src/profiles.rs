@@ -282,6 +282,7 @@ type SceneFits<'py> = (
 #[pyo3(from_item_all)]
 struct SceneWords {
     sizes: (f64, f64, f64),
+    max_radii: f64,
     max_members: usize,
     n_passes: usize,
 }
@@ -320,6 +321,7 @@ fn fit_scene<'py>(
             radii,
             reach: window,
         },
+        max_radii: scene.max_radii,
         max_members: scene.max_members,
         n_passes: scene.n_passes,
         likelihood: fits.likelihood(),

@@ -26,6 +26,8 @@ pub struct SceneParams {
     pub asked: Vec<Asked>,
     /// Sizes of stamps.
     pub sizes: StampSizes,
+    /// Largest half-light radius of a source without a plan, in units of the root of its segment's area over pi.
+    pub max_radii: f64,
     /// Most sources that are fitted together.
     pub max_members: usize,
     /// How often all groups are fitted: from the second time on with the models of all others subtracted.
@@ -466,7 +468,13 @@ impl<'a> Scene<'a> {
             group.stamp.rows.start as f64,
         ];
         let mut asked = self.asked(segment).to_vec();
+        let largest = match self.plans.get(&segment.label) {
+            Some(_) => f64::INFINITY,
+            None => self.params.max_radii * (segment.area as f64 / std::f64::consts::PI).sqrt(),
+        };
         for (c, one) in asked.iter_mut().enumerate() {
+            let (low, high) = one.bounds[3];
+            one.bounds[3] = (low, high.min(largest.max(low)));
             if let Some(was) = was {
                 one.given = was.fit.sources[c].row();
             } else if one.given[0].is_nan() || one.given[1].is_nan() {
