@@ -97,13 +97,15 @@ def test_an_older_attempt_can_be_chosen_and_edits_taken_back(copied: Path) -> No
 
 def test_the_sum_of_two_profiles_is_one_row_with_both(copied: Path) -> None:
     plan = read_plan(copied / "plan.toml")
-    target = best_profiles(copied).filter(pl.col("status") == "ok").sort("flux", descending=True)["source_id"][0]
+    galaxies = best_profiles(copied).filter(pl.col("status") == "ok", pl.col("r_eff") > 0.2, pl.col("n_group") == 1)
+    target = galaxies.sort("flux", descending=True)["source_id"][0]
     parts = [{"kind": "de_vaucouleurs", "bounds": {"r_eff": [0.02, 0.3]}}, {"kind": "exponential", "centre_of": 0}]
     rows = refit_source(plan, target, components=parts, **WORDS).filter(pl.col("source_id") == target)
     row = rows.filter(pl.col("attempt") == 1).row(0, named=True)
     assert row["kind"] == "sum"
     assert row["status"] == "ok"
-    assert row["chi2"] < 1.02 * rows["chi2"][0]
+    # A bulge of bounded size and a disc are no worse by much than one profile of free index.
+    assert row["chi2"] < 1.05 * rows["chi2"][0]
     assert row["flux"] == pytest.approx(rows["flux"][0], rel=0.1)
 
 
