@@ -319,7 +319,7 @@ def test_bad_edits_are_named(first: SceneFit, edits: list[RefitEdit], words: str
 
 
 def test_other_bad_input_is_named(first: SceneFit) -> None:
-    with pytest.raises(InvalidInputError, match="labels: they are not allowed, they must be those of the fit"):
+    with pytest.raises(InvalidInputError, match=r"labels: \[3\] are not allowed to come or go"):
         refit(first, DATA, NOISE, labels=np.where(LABELS == 3, 0, LABELS), psf=PSF, edits=[RefitEdit(label=1)])
     with pytest.raises(InvalidInputError, match="components: they are not allowed with start"):
         RefitEdit(label=1, start={"x": 1.0}, components=[Component()])

@@ -85,7 +85,11 @@ class FitParams:
         least = {"r_eff_pix": 0.0, "sersic_index": 0.1, "beta": 1.1, "ellipticity": 0.0}
         most = {"sersic_index": 10.0, "beta": 20.0, "ellipticity": 0.99}
         for name in ("flux", "r_eff_pix", "sersic_index", "beta", "ellipticity", "pa", "sky", "sky_slope"):
-            low, high = getattr(self, name)
+            try:
+                low, high = getattr(self, name)
+            except TypeError:
+                msg = f"{name}: {getattr(self, name)!r} is not allowed, it must be a lowest and a highest value"
+                raise InvalidInputError(msg) from None
             lowest, highest = least.get(name, -np.inf), most.get(name, np.inf)
             if not (lowest <= low <= high <= highest) or (name == "r_eff_pix" and low <= 0):
                 msg = f"{name}: bounds {(low, high)} are not allowed, they must rise within {lowest} to {highest}"
@@ -97,6 +101,9 @@ class FitParams:
             value = getattr(self, name)
             if not (np.isfinite(value) and value > 0):
                 msg = f"{name}: {value} is not allowed, it must be positive"
+                raise InvalidInputError(msg)
+            if name.startswith("max_") and value != int(value):
+                msg = f"{name}: {value} is not allowed, it must be a whole number"
                 raise InvalidInputError(msg)
 
     @property
@@ -128,8 +135,8 @@ class FitParams:
             "reach": self.reach_pix,
             "sky": self.sky_bounds(unit),
             "is_poisson": self.is_counts,
-            "n_starts": self.max_starts,
-            "max_evaluations": self.max_evaluations,
+            "n_starts": int(self.max_starts),
+            "max_evaluations": int(self.max_evaluations),
             "tolerance": self.tolerance,
         }
 

@@ -162,13 +162,14 @@ def start_of(
     it), and ``reach_pix`` where the centre was free to move so far from the start. Numbers that are not finite are
     null.
     """
+    # A fit that failed began nowhere: what was asked is what is known.
     columns = {"beta" if name == "sersic_index" and one.kind == "moffat" else name: name for name in PARAMETERS}
     names = names_of(one.kind)
     bounds = {name: bound for name, bound in params.bounds().items() if name in names} | dict(one.bounds)
     fixed = list(names) if is_held else list(one.fixed)
     said: dict[str, Any] = {
         "kind": one.kind,
-        "start": {name: _number(start[columns[name]]) for name in names},
+        "start": {name: _number(_known(start[columns[name]], one.start.get(name))) for name in names},
         "bounds": {name: [_number(v) for v in bound] for name, bound in bounds.items() if name not in fixed},
         "fixed": fixed,
         "centre_of": one.centre_of,
@@ -200,7 +201,8 @@ def component_of(said: Mapping[str, Any], row: Mapping[str, Any]) -> Component:
     result = {name: row[name] for name in names if row[name] is not None and np.isfinite(row[name])}
     fixed = [] if said["is_held"] else said["fixed"]
     # What failed has no result: it stays where it was held.
-    result |= {name: said["start"][name] for name in fixed if name not in result}
+    result |= {name: said["start"][name] for name in fixed if name not in result and said["start"][name] is not None}
+    fixed = [name for name in fixed if name in result]
     return Component(kind=kind, start=result, bounds=_pairs(said["bounds"]), fixed=fixed, centre_of=said["centre_of"])
 
 
@@ -236,6 +238,10 @@ def _pairs(bounds: Mapping[str, Sequence[float | None]]) -> dict[str, tuple[floa
         name: (-np.inf if low is None else low, np.inf if high is None else high)
         for name, (low, high) in bounds.items()
     }
+
+
+def _known(value: float, otherwise: float | None) -> float:
+    return value if np.isfinite(value) or otherwise is None else otherwise
 
 
 def _number(value: float) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from skymere._arrays import as_mask
 from skymere.errors import InvalidInputError
 from skymere.profiles.component import Bounds, Component, Kind
 from skymere.profiles.pixels import ScaledPixels, scaled_pixels
@@ -168,8 +169,9 @@ def refit(
     params = params or fit.params
     pixels = scaled_pixels(data, error, n_dims=(2,), is_counts=params.fits.is_counts)
     segments = as_segments(labels, pixels.data.shape)
-    if set(np.unique(segments).tolist()) - {0} != set(fit.table["label"].to_list()):
-        msg = "labels: they are not allowed, they must be those of the fit"
+    changed = (set(np.unique(segments).tolist()) - {0}) ^ set(fit.table["label"].to_list())
+    if changed:
+        msg = f"labels: {sorted(changed)} are not allowed to come or go, labels must be those of the fit"
         raise InvalidInputError(msg)
     response = response_of(psf, has_pixel=psf_has_pixel, may_change=True)
     bases = _bases(fit, edits)
@@ -186,7 +188,11 @@ def refit(
         own = [edit for edit in edits if edit.label == label]
         parents[label] = int(rows[0]["attempt"])
         kept = fit.masks.get((label, parents[label]))
-        given = [np.asarray(edit.mask, np.bool_) for edit in own if edit.mask is not None]
+        given = [
+            as_mask(edit.mask, "mask", shape=(segments.shape[0], segments.shape[1]))
+            for edit in own
+            if edit.mask is not None
+        ]
         chosen = np.logical_or.reduce(given) if given else kept
         masks |= {} if chosen is None else {label: chosen}
         plans.append(
@@ -291,8 +297,8 @@ def _changed(one: Component, edit: RefitEdit) -> Component:
     bounds = {name: pair for name, pair in one.bounds.items() if name in allowed} | dict(edit.bounds or {})
     fixed = [name for name in one.fixed if name in allowed] if edit.fixed is None else edit.fixed
     for name, (low, high) in (edit.bounds or {}).items():
-        if name in start and name not in (edit.start or {}):
-            # A start outside of new bounds would be told as an error: it moves to the nearest.
+        # Angles count modulo half a turn, and the fit moves them to the nearest bound itself.
+        if name in start and name != "pa" and name not in (edit.start or {}):
             start[name] = float(np.clip(start[name], low, high))
     return Component(kind=kind, start=start, bounds=bounds, fixed=fixed, centre_of=one.centre_of)
 
@@ -327,6 +333,9 @@ def _joined(
     params: SceneParams,
 ) -> SceneFit:
     """Return the fit with the new attempts of the labels that have a parent."""
+    if not parents:
+        residual = np.asarray(data, np.float32) - model
+        return replace(fit, model=model, residual=residual, labels=segments, response=response, params=params)
     last = dict(fit.table.group_by("label").agg(pl.col("attempt").max()).iter_rows())
     new = table.filter(pl.col("label").is_in(list(parents)))
     by_label = pl.col("label")

@@ -97,13 +97,17 @@ def render_sersic(
     return draw_rows(rows, shape, psf, psf_has_pixel=psf_has_pixel)
 
 
+def _check_shape(shape: tuple[int, int]) -> None:
+    if len(shape) != 2 or min(shape) < 1:
+        msg = f"shape: {shape} is not allowed, it must be two positive numbers"
+        raise InvalidInputError(msg)
+
+
 def draw_rows(
     rows: NDArray[np.float64], shape: tuple[int, int], psf: Psf | ArrayLike | None, *, psf_has_pixel: bool
 ) -> NDArray[np.float64]:
     """Return an image of sources that are rows of the kernel."""
-    if len(shape) != 2 or min(shape) < 1:
-        msg = f"shape: {shape} is not allowed, it must be two positive numbers"
-        raise InvalidInputError(msg)
+    _check_shape(shape)
     rows, size = np.ascontiguousarray(rows), (int(shape[0]), int(shape[1]))
     if psf is None:
         return _rust.render_integrated(rows, size)
@@ -155,9 +159,13 @@ def render(
     >>> round(float(image.sum() - 0.1 * image.size), 4)
     3.0
     """
+    _check_shape(shape)
     sources: list[Component] = []
     owners: dict[int, dict[str, float]] = {}
     for i, one in enumerate(components):
+        if one.centre_of is not None and not (one.centre_of in owners and "x" in owners[one.centre_of]):
+            msg = f"centre_of: {one.centre_of} of number {i} is not allowed, it must be a source before it"
+            raise InvalidInputError(msg)
         shared = {} if one.centre_of is None else {name: owners[one.centre_of][name] for name in ("x", "y")}
         start = {"ellipticity": 0.0, "pa": 0.0, "sky_slope_x": 0.0, "sky_slope_y": 0.0} | shared | dict(one.start)
         missing = [name for name in one.names if name not in start]

@@ -31,7 +31,7 @@ class Response:
     x, y : tuple of float
         Places of the columns and rows of nodes [pix of the image that is fitted].
     centre : tuple of float
-        ``(y, x)`` of the source on them [pix of the image that is fitted].
+        ``(y, x)`` of the source on them [pix of them].
     oversampling : int
         Pixels of them along a pixel of the image that is fitted.
     has_pixel : bool

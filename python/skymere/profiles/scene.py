@@ -19,6 +19,8 @@ from skymere.profiles.table import PARAMETERS, outer_values, table_of_kinds
 
 __all__ = ["SceneFit", "SceneParams", "fit_scene"]
 
+_LARGEST_LABEL = int(np.iinfo(np.int32).max)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneParams:
@@ -71,6 +73,9 @@ class SceneParams:
             if not (np.isfinite(value) and value >= lowest):
                 msg = f"{name}: {value} is not allowed, it must be {lowest:g} or more"
                 raise InvalidInputError(msg)
+            if isinstance(lowest, int) and value != int(value):
+                msg = f"{name}: {value} is not allowed, it must be a whole number"
+                raise InvalidInputError(msg)
 
     def fits_of(self, area_pix: int) -> FitParams:
         """Return the parameters of the fit of a source without a plan, whose segment has so many pixels."""
@@ -91,7 +96,8 @@ class SceneFit:
         ``is_best`` marks the one attempt of a label that is in the model, ``group`` is the label of the brightest of
         the ``n_group`` sources that were fitted together and ``members`` their labels, ``is_held`` is for what was not
         fitted; then ``kind`` and the columns of `fit_components` but for the covariance with others, with ``x``, ``y``
-        on the image. ``chi2``, ``dof``, ``sky`` and counts are those of the group. ``start`` holds start values, bounds
+        on the image. ``chi2``, ``dof``, ``sky`` and counts are those of the group; a tilted sky has the level ``sky``
+        at the centroid of the light on the group's brightest segment. ``start`` holds start values, bounds
         and fixed parameters as JSON.
     model : ndarray, float32, shape (ny, nx)
         Sum of the models of the best attempts, without the sky.
@@ -157,7 +163,10 @@ def fit_scene(
     Raises
     ------
     InvalidInputError
-        When shapes differ, labels are negative, the PSF cannot be used, or a plan has an unknown label.
+        When shapes differ, labels are negative or larger than int32 holds, the PSF cannot be used, or a plan has an
+        unknown label.
+    NoDataError
+        When no pixel of the image counts.
 
     Notes
     -----
@@ -207,10 +216,13 @@ ORDER = [*_FIRST, pl.exclude(_FIRST)]
 def as_segments(labels: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int32]:
     """Return labels as the kernel takes them, or say why they are none."""
     segments = np.asarray(labels)
-    if segments.shape != shape or segments.dtype.kind not in "iu" or (segments.size and segments.min() < 0):
+    if segments.shape != shape or segments.dtype.kind not in "iu":
+        msg = f"labels: {segments.dtype} of shape {segments.shape} is not allowed, only integers of shape {shape} are"
+        raise InvalidInputError(msg)
+    if segments.min() < 0 or segments.max() > _LARGEST_LABEL:
         msg = (
-            f"labels: {segments.dtype} of shape {segments.shape} is not allowed, it must be whole numbers from 0 on,"
-            f" of shape {shape}"
+            f"labels: values from {segments.min()} to {segments.max()} are not allowed, they must be from 0 to"
+            f" {_LARGEST_LABEL}"
         )
         raise InvalidInputError(msg)
     return np.ascontiguousarray(segments, np.int32)
@@ -239,8 +251,8 @@ def run_scene(
         {
             "sizes": (params.min_half_pix, params.half_radii, params.model_reach),
             "max_radii": params.max_radii,
-            "max_members": params.max_members,
-            "n_passes": params.n_passes,
+            "max_members": int(params.max_members),
+            "n_passes": int(params.n_passes),
         },
     )
     known = {plan.label: plan for plan in plans}

@@ -26,7 +26,8 @@ def profiles_on_sky(
     grid : Grid
         Pixels of the image that was fitted.
     zero_point_ab : float, optional
-        AB magnitude of one unit of the image; when it is given, fluxes, surface brightnesses and the sky are in uJy.
+        AB magnitude of one unit of the image; when it is given, fluxes, surface brightnesses, the sky and its slopes
+        are in uJy.
     noise_factor : float, optional
         Noise of large areas over that of independent pixels, such as `skymere.datamodels.Mosaic.noise_correlation`:
         multiplies errors. ``chi2`` is of single pixels, and stays.
@@ -36,7 +37,7 @@ def profiles_on_sky(
     polars.DataFrame
         The columns of the table and ``ra, dec`` [deg], ``r_eff`` (major axis [arcsec]), ``ellipticity``, ``pa_sky``
         (from north through east [deg]) and their errors ``r_eff_err, ellipticity_err, pa_sky_err``; ``pa`` stays that
-        of the image.
+        of the image, and ``covariance`` in its pixels and unit.
 
     Notes
     -----
@@ -54,7 +55,8 @@ def profiles_on_sky(
     error = noise_factor * _errors(maps, pixels, shape, covariance[:, _ELLIPSE][:, :, _ELLIPSE])
     known = np.isfinite(zero_point_ab)
     unit = float(10.0 ** (-0.4 * (zero_point_ab - 23.9))) if known else 1.0
-    in_units = [name for name in ("flux", "flux_err", "intensity", "sky", "sky_err") if name in table.columns]
+    names = ("flux", "flux_err", "intensity", "sky", "sky_err", "sky_slope_x", "sky_slope_y")
+    in_units = [name for name in names if name in table.columns]
     widened = [n for n in table.columns if n.endswith("_err")]
     return (
         table.with_columns(pl.col(in_units) * unit)
@@ -95,7 +97,7 @@ def _errors(
         change[:, 2] = (change[:, 2] + 90.0) % 180.0 - 90.0
         derivatives[:, :, k] = change / np.where(step != 0, step, np.nan)[:, None]
     with np.errstate(invalid="ignore"):
-        terms = np.where(covariance == 0, 0.0, covariance)
-        found = np.einsum("nij,njk,nlk->nil", np.nan_to_num(derivatives), terms, np.nan_to_num(derivatives))
+        known = np.nan_to_num(derivatives)
+        found = np.einsum("nij,njk,nlk->nil", known, covariance, known)
         variance = np.diagonal(found, axis1=1, axis2=2)
         return np.sqrt(np.where(variance > 0, variance, np.nan))

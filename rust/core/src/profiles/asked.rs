@@ -56,7 +56,7 @@ impl Asked {
     }
 
     /// The component with the parameters that are given; None when one is missing.
-    pub(super) fn component(&self, reach: f64) -> Option<Component> {
+    fn component(&self, reach: f64) -> Option<Component> {
         self.is_given().then(|| {
             let start = Profile::new(self.family, self.given);
             self.at(start, reach)
@@ -99,6 +99,22 @@ impl Asked {
             centre_of: self.centre_of,
         }
     }
+}
+
+/// The components of a source with the parameters that are given, those that share a centre at the owner's; None when a
+/// parameter is missing.
+pub(super) fn given_components(asked: &[Asked], reach: f64) -> Option<Vec<Component>> {
+    let mut parts: Vec<Component> = Vec::with_capacity(asked.len());
+    for one in asked {
+        let mut own = *one;
+        if let Some(owner) = one.centre_of {
+            let owner = parts.get(owner)?;
+            (own.given[0], own.given[1]) = (owner.start.x, owner.start.y);
+            (own.bounds[0], own.bounds[1]) = (owner.bounds[0], owner.bounds[1]);
+        }
+        parts.push(own.component(reach)?);
+    }
+    Some(parts)
 }
 
 /// Fit the components of one source to a stamp, with the level of the sky that is given or NaN. What is not given of the

@@ -13,7 +13,8 @@ use crate::math::sums::dot;
 
 /// Parameters of a source, in the order of [`Profile::row`].
 pub const N_SHAPE: usize = 7;
-/// Parameters of the sky: its level in the middle of the stamp and its slopes along x and y [1/pix].
+/// Parameters of the sky: its level in the middle of the stamp (of a group, at its brightest segment) and its slopes along
+/// x and y [1/pix].
 pub const N_SKY: usize = 3;
 
 /// Lowest and highest value; equal ones hold a parameter.
@@ -226,10 +227,9 @@ impl Group<'_> {
 
     /// The derivatives of the sky by its parameters at a pixel.
     fn sky_slopes(&self, i: usize) -> [f64; N_SKY] {
-        let (ny, nx) = self.pixels.shape();
-        let x = (i % nx) as f64 - 0.5 * (nx as f64 - 1.0);
-        let y = (i / nx) as f64 - 0.5 * (ny as f64 - 1.0);
-        [1.0, x, y]
+        let nx = self.pixels.shape().1;
+        let (x, y) = self.pixels.sky_at();
+        [1.0, (i % nx) as f64 - x, (i / nx) as f64 - y]
     }
 
     /// Raise the sky of a start from which counts cannot come.

@@ -25,6 +25,8 @@ pub struct Pixels {
     /// Light of other sources, which is not in the data any more but in the noise of counts; empty for none.
     others: Vec<f64>,
     likelihood: Likelihood,
+    /// Place `(x, y)` where the level of the sky is that of its plane [pix].
+    sky_at: (f64, f64),
 }
 
 /// How well a model agrees with pixels.
@@ -76,7 +78,21 @@ impl Pixels {
             weight,
             others: Vec::new(),
             likelihood,
+            sky_at: (0.5 * (shape.1 as f64 - 1.0), 0.5 * (shape.0 as f64 - 1.0)),
         })
+    }
+
+    /// The same pixels with the level of the sky counted at a place `(x, y)`, and not in the middle.
+    pub(super) fn with_sky_at(self, place: (f64, f64)) -> Self {
+        Self {
+            sky_at: place,
+            ..self
+        }
+    }
+
+    /// Place `(x, y)` at which the level of the sky counts.
+    pub(super) fn sky_at(&self) -> (f64, f64) {
+        self.sky_at
     }
 
     /// The same pixels less the light of other sources, whose noise stays.

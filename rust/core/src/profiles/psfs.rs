@@ -102,8 +102,7 @@ impl<'a> Psfs<'a> {
         let of_one = |image: &Plane<'_, f64>| {
             let (ny, nx) = image.shape();
             let total: f64 = image.pixels().iter().sum();
-            let middle = self.oversampling as f64;
-            let (cy, cx) = (self.centre.0 * middle, self.centre.1 * middle);
+            let (cy, cx) = self.centre;
             let mut rings: Vec<(f64, f64)> = (0..ny * nx)
                 .map(|i| {
                     let (dy, dx) = ((i / nx) as f64 - cy, (i % nx) as f64 - cx);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rayon::prelude::*;
 
 use super::ProfileError;
-use super::asked::{Asked, StampParams, fit_source};
+use super::asked::{Asked, StampParams, fit_source, given_components};
 use super::fit::{Bounds, Component, Fit, N_SKY, Sky, fit_group};
 use super::groups::{Group, Rules, Segment, StampSizes, Window, groups, segments, waves};
 use super::pixels::{Likelihood, Pixels};
@@ -223,8 +223,8 @@ impl<'a> Scene<'a> {
     fn held(&self, which: &BTreeSet<i32>) -> (Vec<SceneSource>, Vec<Model>) {
         let of_one = |segment: &Segment| {
             let asked = self.asked(segment);
-            let parts = asked.iter().map(|one| one.component(0.0));
-            let sources: Option<Vec<Profile>> = parts.map(|c| Some(c?.start)).collect();
+            let sources: Option<Vec<Profile>> = given_components(asked, 0.0)
+                .map(|parts| parts.iter().map(|part| part.start).collect());
             let mut row = SceneSource {
                 label: segment.label,
                 members: vec![segment.label],
@@ -371,6 +371,10 @@ impl<'a> Scene<'a> {
         let side = side_of(&group.stamp);
         let brightest = &self.segments[group.members[0]];
         let convolver = self.convolvers.at((brightest.x, brightest.y), side)?;
+        let place = (
+            brightest.x - group.stamp.columns.start as f64,
+            brightest.y - group.stamp.rows.start as f64,
+        );
         let (data, variance, labels) = self.stamp(group);
         let others = self.others(group, done);
         let pixels_of = |own: &[i32]| {
@@ -381,7 +385,7 @@ impl<'a> Scene<'a> {
                 Some(Plane::new("mask", &mask, (side, side))?),
                 self.params.likelihood,
             )?;
-            Ok::<_, ProfileError>(pixels.without(&others))
+            Ok::<_, ProfileError>(pixels.without(&others).with_sky_at(place))
         };
         let fits = self.fits_of(group);
         let before = done[g].as_ref().map(|one| &one.rows);
@@ -391,8 +395,7 @@ impl<'a> Scene<'a> {
                     .map(|rows| &rows[k])
                     .filter(|row| row.message.is_empty());
                 let (asked, sky) = self.asked_on(group, k, was);
-                let parts: Option<Vec<Component>> =
-                    asked.iter().map(|one| one.component(fits.reach)).collect();
+                let parts = given_components(&asked, fits.reach);
                 if let Some(components) = parts.filter(|_| group.members.len() > 1) {
                     let sky = [if sky.is_finite() { sky } else { 0.0 }, 0.0, 0.0];
                     return Ok(Begun {
@@ -404,7 +407,7 @@ impl<'a> Scene<'a> {
                 let own = [self.segments[group.members[k]].label];
                 let fit = fit_source(&convolver, &pixels_of(&own)?, &asked, sky, &fits)?;
                 Ok(Begun {
-                    components: around(&fit, &asked, fits.reach),
+                    components: around(&fit, &asked, fits.reach)?,
                     sky: fit.sky,
                     fit: Some(fit),
                 })
@@ -492,13 +495,13 @@ impl<'a> Scene<'a> {
 }
 
 /// The components of a fit with bounds of the centre around where it ended.
-fn around(fit: &Fit, asked: &[Asked], reach: f64) -> Vec<Component> {
-    let of_one = |(one, found): (&Asked, &Profile)| {
-        let mut next = *one;
-        next.given = found.row();
-        next.component(reach)
+fn around(fit: &Fit, asked: &[Asked], reach: f64) -> Result<Vec<Component>, ProfileError> {
+    let of_one = |(one, found): (&Asked, &Profile)| Asked {
+        given: found.row(),
+        ..*one
     };
-    asked.iter().zip(&fit.sources).filter_map(of_one).collect()
+    let next: Vec<Asked> = asked.iter().zip(&fit.sources).map(of_one).collect();
+    given_components(&next, reach).ok_or(ProfileError::NoStart)
 }
 
 fn fit_together(
