@@ -42,10 +42,26 @@ validate: $(VENV)/.tested  ## Run the long accuracy tests
 faults: $(VENV)/.tested  ## Run the long crash and kill tests
 	$(BIN)/pytest -m faults
 
+# Peers that cannot live beside skymere: astrophot brings torch, petrofit needs an old astropy. A benchmark whose peer is
+# not there says so.
+PEERS := $(abspath $(VENV))/peers
+$(PEERS)/astrophot/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q "astrophot>=0.18,<0.19"
+	@touch $@
+
+$(PEERS)/petrofit/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install -q "petrofit>=0.5,<0.6" "astropy<6" "photutils<1.12" "numpy<2" "matplotlib<3.10"
+	@touch $@
+
 bench: $(VENV)/.tested  ## Time skymere against its peers in one run
 	$(BIN)/pip install -q --no-deps "stcal>=1.20,<2"
 	$(BIN)/pip install -q "pyimfit>=1.1,<2"
-	$(BIN)/pytest -m benchmark -s
+	-$(MAKE) $(PEERS)/astrophot/.installed
+	-$(MAKE) $(PEERS)/petrofit/.installed
+	SKYMERE_BENCH_PYTHON_ASTROPHOT=$(PEERS)/astrophot/bin/python SKYMERE_BENCH_PYTHON_PETROFIT=$(PEERS)/petrofit/bin/python \
+		$(BIN)/pytest -m benchmark -s
 
 docs: $(VENV)/.installed  ## Build the pages of docs/ into site/
 	$(BIN)/pip install -q -e '.[docs]' --no-build-isolation
