@@ -86,7 +86,7 @@ def _of_circle(circle: AnchorScene, start: Shift, limit_arcsec: float | None = N
 
 
 def _ranked_ids(scene: Scene, start: Shift) -> tuple[int, ...]:
-    solution = _solve_at(start, scene)
+    solution = _solve_at(start, scene, has_moves=False)
     error = np.sqrt(solution.inverse.variance)
     rows = rank_anchors(scene.models, solution.flux, error, scene.band, scene.psf, scene.params)
     return tuple(int(i) for i in scene.models.source_id[rows])

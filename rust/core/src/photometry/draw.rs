@@ -350,13 +350,8 @@ impl Planned<'_> {
             let [values] = self.images(plan, |convolver, one| Ok([convolver.draw(&[*one])?]))?;
             return Ok(cut(plan, &values, self.drawer.shape));
         }
-        let [values, by_x, by_y] = self.images(plan, |convolver, one| {
-            let mut drawing = convolver.draw_with_derivatives(one)?;
-            drawing.by.truncate(2);
-            let by_y = drawing.by.pop().ok_or(ProfileError::Psf)?;
-            let by_x = drawing.by.pop().ok_or(ProfileError::Psf)?;
-            Ok([drawing.value, by_x, by_y])
-        })?;
+        let [values, by_x, by_y] =
+            self.images(plan, |convolver, one| Ok(convolver.draw_with_moves(one)?))?;
         let by_place = [by_x, by_y].map(|v| cut(plan, &v, self.drawer.shape).values);
         Ok(Stamp {
             by_place,
