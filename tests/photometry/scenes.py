@@ -70,6 +70,15 @@ def jacobian(grid: Grid, ra: float, dec: float) -> np.ndarray:
     return np.array([[(p[0][k] - p[1][k])[0] / 0.2 for p in (east, north)] for k in (0, 1)])
 
 
+def profile_of(row: dict, radius: float) -> galsim.GSObject:
+    """A round profile with this half-light radius."""
+    if row["kind"] == "moffat":
+        return galsim.Moffat(row["moffat_beta"], half_light_radius=radius, gsparams=SETTINGS)
+    if row["kind"] == "de_vaucouleurs":
+        return galsim.DeVaucouleurs(half_light_radius=radius, gsparams=SETTINGS)
+    return galsim.Sersic(row["sersic_index"], half_light_radius=radius, gsparams=SETTINGS)
+
+
 def draw_truth(
     grid: Grid,
     models: pl.DataFrame,
@@ -89,8 +98,7 @@ def draw_truth(
         if row["kind"] != "point":
             q = 1 - row["ellipticity"]
             local = jacobian(grid, ra, dec)
-            one = galsim.Sersic(row["sersic_index"], half_light_radius=row["r_eff"] * np.sqrt(q), gsparams=SETTINGS)
-            one = one.shear(q=q, beta=(90.0 - row["pa_sky"]) * galsim.degrees)
+            one = profile_of(row, row["r_eff"] * np.sqrt(q)).shear(q=q, beta=(90.0 - row["pa_sky"]) * galsim.degrees)
             source = galsim.Convolve(one.transform(*local.ravel()).withFlux(1.0), psf, gsparams=SETTINGS)
         cx, cy = round(x), round(y)
         bounds = galsim.BoundsI(cx - half, cx + half, cy - half, cy + half)

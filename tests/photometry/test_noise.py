@@ -196,3 +196,31 @@ def test_numbers_of_places_without_a_scatter_are_refused() -> None:
             NoiseParams(positions=((1.0, 2.0),) * n)
     with pytest.raises(InvalidInputError, match="around"):
         NoiseParams(n_positions=9, around=(float("nan"), 0.0))
+
+
+@pytest.mark.parametrize("has_void", [False, True])
+def test_places_are_spread_over_the_whole_image(has_void: bool) -> None:
+    """Points on a lattice, in one image without a quarter of them: a gap that would hold all places."""
+    grid = scenes.make_grid("plain", 240)
+    x, y = (p.ravel() for p in np.meshgrid(*[np.arange(20.0, 240.0, 40.0)] * 2))
+    kept = ~((x > 120) & (y > 120)) if has_void else np.ones(x.size, bool)
+    ra, dec = grid.sky(x[kept], y[kept])
+    models = pl.DataFrame({"source_id": np.arange(ra.size), "ra": ra, "dec": dec, "kind": ["point"] * ra.size})
+    light = scenes.psf_of("plain")
+    truth = scenes.draw_truth(grid, models, np.full(ra.size, 30.0), light, (0.0, 0.0))
+    psf = light.drawImage(nx=61, ny=61, scale=1.0, method="no_pixel", dtype=float).array
+    n = 40
+    image = MeasureImage(data=truth + white(np.random.default_rng(6), truth.shape), error=1.0, grid=grid)
+    params = PhotometryParams(noise=NoiseParams(n_positions=n))
+    found = forced_photometry(image, models=models, psf=psf, params=params)
+    px, py = grid.pixels(*found.noise_positions.T)
+    quarters = np.histogram2d(px, py, bins=2, range=[(0, 240)] * 2)[0]
+    distance = np.hypot(px[:, None] - px, py[:, None] - py) + 1e9 * np.eye(n)
+    print(f"places of the quarters {quarters.ravel().tolist()}, nearest pair {distance.min():.1f} pixels apart")
+    assert found.warnings == ()
+    # Of ten places each a void may have more, for it has room everywhere.
+    assert quarters.min() >= 6
+    # An even share of the image is a square of 38 pixels.
+    assert distance.min() > 0.5 * 240 / np.sqrt(n)
+    apart = np.hypot(px[:, None] - x[kept], py[:, None] - y[kept]).min()
+    assert apart > 2 * 2.9

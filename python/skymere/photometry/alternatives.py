@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
-from skymere.photometry.models import Models, Parts, models_of
+from skymere.photometry.models import Models, Parts, models_of, with_moffat_beta
 from skymere.photometry.system import Scene, Solution, solve
 
 __all__ = ["Alternatives", "alternative_errors", "alternatives_of"]
@@ -16,7 +16,7 @@ __all__ = ["Alternatives", "alternative_errors", "alternatives_of"]
 Alternatives = Mapping[int, Models]
 """For each ``source_id`` its alternative models, as models of their own."""
 
-_FROM_MODEL = ("ra", "dec", "kind", "sersic_index", "r_eff", "ellipticity", "pa_sky")
+_FROM_MODEL = ("ra", "dec", "kind", "sersic_index", "moffat_beta", "r_eff", "ellipticity", "pa_sky")
 
 
 def alternatives_of(given: Mapping[int, pl.DataFrame], table: pl.DataFrame) -> Alternatives:
@@ -28,6 +28,7 @@ def alternatives_of(given: Mapping[int, pl.DataFrame], table: pl.DataFrame) -> A
         When a source is not in the models or has components, there are no rows, or one cannot be drawn.
     """
     found = {}
+    table = with_moffat_beta(table)
     for source_id, rows in given.items():
         own = table.filter(pl.col("source_id") == source_id)
         if own.height != 1:
@@ -38,8 +39,9 @@ def alternatives_of(given: Mapping[int, pl.DataFrame], table: pl.DataFrame) -> A
         if not isinstance(rows, pl.DataFrame) or rows.height == 0:
             msg = f"alternatives: source_id {source_id} needs a table with at least one row"
             raise InvalidInputError(msg)
-        missing = [name for name in _FROM_MODEL if name in own.columns and name not in rows.columns]
-        whole = rows.with_columns(
+        named = with_moffat_beta(rows)
+        missing = [name for name in _FROM_MODEL if name in own.columns and name not in named.columns]
+        whole = named.with_columns(
             *(pl.lit(own[name][0], dtype=own[name].dtype).alias(name) for name in missing),
             source_id=pl.int_range(pl.len(), dtype=pl.Int64),
         )

@@ -11,10 +11,8 @@ from skymere.segmentation import MeasureImage
 from skymere.segmentation.planes import parts_of
 from skymere.wcs import Grid
 
-__all__ = ["Band", "band_of", "jacobian"]
+__all__ = ["Band", "band_of"]
 
-# Length of the steps on the sky whose pixels give the Jacobian [arcsec].
-_STEP_ARCSEC = 0.5
 # So many errors say what is typical.
 _N_TYPICAL = 100_000
 
@@ -124,14 +122,3 @@ def band_of(image: Mosaic | MeasureImage, noise_rms: float | None = None) -> Ban
 
 def _exponent(unit: float) -> int:
     return int(np.frexp(unit)[1]) - 1
-
-
-def jacobian(grid: Grid, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``(n, 2, 2)`` derivatives of ``(x, y)`` by ``(east, north)`` [pix / arcsec]."""
-    step = _STEP_ARCSEC / 3600.0
-    east = step / np.cos(np.deg2rad(dec))
-    columns = []
-    for d_ra, d_dec in ((east, 0.0), (0.0, step)):
-        ahead, behind = grid.pixels(ra + d_ra, dec + d_dec), grid.pixels(ra - d_ra, dec - d_dec)
-        columns.append(np.stack([a - b for a, b in zip(ahead, behind, strict=True)], axis=-1) / (2 * _STEP_ARCSEC))
-    return np.stack(columns, axis=-1)

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.photometry.band import jacobian
 from skymere.psf import (
     GaussianMixturePsf,
     GaussianPsf,
@@ -21,7 +20,7 @@ from skymere.psf import (
 )
 from skymere.psf.given import check_psf
 from skymere.psf.sampled import pixel_nodes
-from skymere.wcs import Grid
+from skymere.wcs import Grid, pixel_jacobian
 
 __all__ = ["BandPsf", "EffectivePsf", "effective_psf"]
 
@@ -186,7 +185,7 @@ def _of_formula(psf: GaussianPsf | MoffatPsf | GaussianMixturePsf, grid: Grid) -
     ny, nx = grid.shape
     places = [np.linspace(0.0, n - 1.0, 3) for n in (nx, ny)]
     x, y = (p.ravel() for p in np.meshgrid(*places))
-    jacobians = jacobian(grid, *grid.sky(x, y))
+    jacobians = pixel_jacobian(grid, *grid.sky(x, y))
     middle = jacobians[4]
     if float(np.abs(jacobians - middle).max()) < _SAME_PIXELS * float(np.abs(middle).max()):
         places, jacobians = [np.zeros(1), np.zeros(1)], middle[None]

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_image
 from skymere.errors import InvalidInputError
-from skymere.photometry.band import Band, jacobian
+from skymere.photometry.band import Band
 from skymere.photometry.effective import EffectivePsf
 from skymere.photometry.models import Models
 from skymere.photometry.params import PhotometryParams
 from skymere.resample import DrizzleParams, Drizzler
-from skymere.wcs import Grid
+from skymere.wcs import Grid, pixel_jacobian
 
 __all__ = ["ExternalModel", "ExternalModels", "ExternalStamps"]
 
@@ -175,7 +175,7 @@ def _on_band(
     ra, dec = model.wcs.all_pix2world(xx.ravel(), yy.ravel(), 0)
     px, py = band.grid.pixels(ra, dec)
     middle = np.array([ra.mean()]), np.array([dec.mean()])
-    move = jacobian(band.grid, *middle)[0] @ shift
+    move = pixel_jacobian(band.grid, *middle)[0] @ shift
     return (px + move[0]).reshape(xx.shape), (py + move[1]).reshape(yy.shape)
 
 

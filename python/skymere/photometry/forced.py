@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
 from skymere.photometry.alternatives import Alternatives, alternative_errors, alternatives_of
-from skymere.photometry.band import Band, band_of, jacobian
+from skymere.photometry.band import Band, band_of
 from skymere.photometry.effective import BandPsf, effective_psf
 from skymere.photometry.external import ExternalModel, ExternalModels
 from skymere.photometry.models import Models, models_of
@@ -21,6 +21,7 @@ from skymere.photometry.shifts import find_shift, shifts_of
 from skymere.photometry.system import Scene, Solution, powers_of, scene_of
 from skymere.photometry.unmodelled import with_unmodelled
 from skymere.segmentation import MeasureImage
+from skymere.wcs import pixel_jacobian
 
 __all__ = ["forced_photometry"]
 
@@ -45,8 +46,9 @@ def forced_photometry(
     models : polars.DataFrame
         One row for each source: ``source_id``, ``ra``, ``dec`` [deg], ``r_eff`` (semi-major axis of the ellipse that
         holds half of the light [arcsec]), ``sersic_index``, ``ellipticity`` (1 - b / a), ``pa_sky`` (of the major axis,
-        from north through east [deg]) and, if wanted, ``kind``: ``sersic``, ``exponential``, ``gaussian``, ``point`` or
-        ``external``. For errors of shapes ``r_eff_err``, ``sersic_index_err``, ``ellipticity_err``, ``pa_sky_err``.
+        from north through east [deg]) and, if wanted, ``kind``: ``sersic``, ``exponential``, ``de_vaucouleurs``,
+        ``gaussian``, ``moffat``, which needs its exponent ``moffat_beta`` or ``beta``, ``point`` or ``external``. For
+        errors of shapes ``r_eff_err``, ``sersic_index_err``, ``moffat_beta_err``, ``ellipticity_err``, ``pa_sky_err``.
         Several rows with one ``source_id`` are one source when they differ in a column ``component``; their ``flux`` is
         their light, of which only the ratios count. A table without rows gives one without rows, and the sky.
     psf : Psf, PsfGrid, GaussianPsf, MoffatPsf, GaussianMixturePsf or array_like, float64, shape (py, px)
@@ -213,7 +215,7 @@ def residual_of(band: Band, solution: Solution, params: PhotometryParams) -> NDA
 def _places(band: Band, models: Models, shift: Shift) -> NDArray[np.float64]:
     """Return ``(n, 2)`` x, y of the sources, with the shift."""
     places = np.stack(band.grid.pixels(models.ra, models.dec), axis=-1)
-    local = jacobian(band.grid, models.ra, models.dec)
+    local = pixel_jacobian(band.grid, models.ra, models.dec)
     return np.asarray(places + np.einsum("nij,nj->ni", local, shifts_of(shift, models, band)))
 
 
@@ -228,7 +230,7 @@ def _table(
     solved = solution.is_solved
     rejected = np.array([bool(text) for text in models.message], bool) | (solution.normal.diagonal() <= 0)
     status = np.where(solved, "ok", np.where(rejected, "rejected", "failed"))
-    local = jacobian(band.grid, models.ra, models.dec)
+    local = pixel_jacobian(band.grid, models.ra, models.dec)
     x, y = places.T
     fits = solution.templates.fits(solution.flux, residual, band.weight)
     move = np.einsum("nij,nj->ni", np.linalg.pinv(np.nan_to_num(local)), fits[:, 3:5])

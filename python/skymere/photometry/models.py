@@ -7,14 +7,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
-from skymere.photometry.band import jacobian
-from skymere.wcs import Grid
+from skymere.wcs import Grid, map_ellipses, pixel_jacobian
 
-__all__ = ["Models", "Parts", "models_of", "pixel_ellipses", "pixel_rows", "with_points"]
+__all__ = ["Models", "Parts", "models_of", "pixel_ellipses", "pixel_rows", "with_moffat_beta", "with_points"]
 
-_KINDS = ("sersic", "exponential", "gaussian", "point", "external")
+_KINDS = ("sersic", "exponential", "de_vaucouleurs", "gaussian", "moffat", "point", "external")
 _SHAPE = ("r_eff", "sersic_index", "ellipticity", "pa_sky")
-_FIXED_INDEX = {"exponential": 1.0, "gaussian": 0.5}
+_FIXED_INDEX = {"exponential": 1.0, "de_vaucouleurs": 4.0, "gaussian": 0.5}
+# Numbers of the families of the kernel.
+_SERSIC, _MOFFAT = 0.0, 1.0
 # Sources with a smaller half-light radius are points [pix]: the kernel's points no longer resolve them, and a template
 # differs by less than 3e-3 of its peak.
 _POINT_PIX = 0.02
@@ -32,7 +33,8 @@ class Parts:
     light: NDArray[np.float64]
     """Part of the source's light."""
     shape: NDArray[np.float64]
-    """Rows ``(r_eff [arcsec], sersic_index, ellipticity, pa_sky [deg])``; NaN for points and external models."""
+    """Rows ``(r_eff [arcsec], sersic_index, ellipticity, pa_sky [deg])``, of a Moffat profile with its exponent in the
+    place of the index; NaN for points and external models."""
     shape_error: NDArray[np.float64]
     """1 sigma of the shape; NaN where it is not known."""
 
@@ -105,6 +107,7 @@ def models_of(table: pl.DataFrame, external: frozenset[int]) -> Models:
         When a column is missing, an identifier comes twice without components, or an external model belongs to no
         source.
     """
+    table = with_moffat_beta(table)
     kinds = set(table["kind"].unique().to_list()) if "kind" in table.columns else {"sersic"}
     needed = ["source_id", "ra", "dec", *(_SHAPE if kinds - {"point", "external"} else ())]
     missing = [
@@ -132,6 +135,15 @@ def models_of(table: pl.DataFrame, external: frozenset[int]) -> Models:
     parts, message = _parts(table, ids, owner, external)
     main, ra, dec = _middles(parts, order.size)
     return Models(source_id=source_id[order], ra=ra, dec=dec, main=main, parts=parts, message=message)
+
+
+def with_moffat_beta(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table whose exponents of Moffat profiles are named as in the lake, where a fit names them ``beta``."""
+    for old, new in (("beta", "moffat_beta"), ("beta_err", "moffat_beta_err")):
+        if old in table.columns:
+            known = pl.coalesce(new, old) if new in table.columns else pl.col(old)
+            table = table.with_columns(known.alias(new)).drop(old)
+    return table
 
 
 def _check_components(table: pl.DataFrame, ids: NDArray[np.int64]) -> None:
@@ -170,6 +182,9 @@ def _parts(
     for name, index in _FIXED_INDEX.items():
         shape[kind == name, 1] = index
         shape_error[kind == name, 1] = 0.0
+    is_moffat = kind == "moffat"
+    shape[is_moffat, 1] = _floats(table, "moffat_beta")[is_moffat]
+    shape_error[is_moffat, 1] = _floats(table, "moffat_beta_err")[is_moffat]
     ra, dec = _floats(table, "ra"), _floats(table, "dec")
     is_one_of_several = np.bincount(owner)[owner] > 1 if ids.size else np.zeros(0, bool)
     light = np.ones(ids.size)
@@ -250,7 +265,7 @@ def _messages(
 ) -> list[str]:
     message = [""] * ids.size
     r_eff, n, ellipticity, pa = shape.T
-    profile = ~np.isin(kind, ("point", "external"))
+    profile, moffat = ~np.isin(kind, ("point", "external")), kind == "moffat"
     with np.errstate(invalid="ignore"):
         rules = [
             (
@@ -261,7 +276,8 @@ def _messages(
             ),
             (~np.isin(kind, _KINDS), "kind", kind, f"one of {', '.join(_KINDS)}"),
             (profile & ~((r_eff > 0) & (r_eff < np.inf)), "r_eff", r_eff, "positive"),
-            (profile & ~((n >= 0.1) & (n <= 10)), "sersic_index", n, "from 0.1 to 10"),
+            (profile & ~moffat & ~((n >= 0.1) & (n <= 10)), "sersic_index", n, "from 0.1 to 10"),
+            (moffat & ~((n >= 1.1) & (n <= 20)), "moffat_beta", n, "from 1.1 to 20"),
             (profile & ~((ellipticity >= 0) & (ellipticity < 1)), "ellipticity", ellipticity, "at least 0 and below 1"),
             (profile & ~np.isfinite(pa), "pa_sky", pa, "finite"),
         ]
@@ -280,31 +296,19 @@ def pixel_ellipses(shape: NDArray[np.float64], local: NDArray[np.float64]) -> ND
     Parameters
     ----------
     shape : ndarray, float64, shape (n, 4)
-        Rows ``(r_eff [arcsec], sersic_index, ellipticity, pa_sky [deg])``.
+        Rows ``(r_eff [arcsec], sersic_index or moffat_beta, ellipticity, pa_sky [deg])``.
     local : ndarray, float64, shape (n, 2, 2)
         Derivatives of ``(x, y)`` by ``(east, north)`` [pix / arcsec].
-
-    Notes
-    -----
-    With the Jacobian J and the axes ``a u`` and ``b v`` on the sky, the ellipse on the pixels has the matrix
-    ``M = J (a^2 u u^T + b^2 v v^T) J^T``, whose eigenvalues are the squares of its axes.
     """
     r_eff, n, ellipticity, pa = shape.T
-    sin, cos = np.sin(np.deg2rad(pa)), np.cos(np.deg2rad(pa))
-    b = r_eff * (1 - ellipticity)
-    axes = np.stack([np.stack([r_eff * sin, b * cos], axis=-1), np.stack([r_eff * cos, -b * sin], axis=-1)], axis=-2)
-    on_pixels = local @ axes
-    m = on_pixels @ np.swapaxes(on_pixels, -1, -2)
-    half_sum, half_difference = (m[:, 0, 0] + m[:, 1, 1]) / 2, (m[:, 0, 0] - m[:, 1, 1]) / 2
-    spread = np.hypot(half_difference, m[:, 0, 1])
-    major = np.sqrt(half_sum + spread)
-    minor = np.abs(np.linalg.det(on_pixels)) / major
-    theta = 0.5 * np.arctan2(2 * m[:, 0, 1], 2 * half_difference)
-    return np.stack([major, n, np.minimum(minor / major, 1.0), theta], axis=-1)
+    # From east towards north.
+    angle = np.pi / 2 - np.deg2rad(pa)
+    major, axis_ratio, theta = map_ellipses(local, r_eff, 1 - ellipticity, angle)
+    return np.stack([major, n, axis_ratio, theta], axis=-1)
 
 
 def pixel_rows(models: Models, grid: Grid, shift: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return kernel rows ``(x, y, flux, r_e, n, q, theta)`` of components, NaN places for what is not drawn.
+    """Return kernel rows ``(family, x, y, flux, r_e, n, q, theta)`` of components, NaN places for what is not drawn.
 
     Parameters
     ----------
@@ -316,24 +320,25 @@ def pixel_rows(models: Models, grid: Grid, shift: NDArray[np.float64]) -> NDArra
         How far the band's sources lie from the models' positions, to the east and north [arcsec].
     """
     parts = models.parts
-    rows = np.full((parts.owner.size, 7), np.nan)
-    rows[:, 2] = parts.light
-    rows[:, 3:] = (0.0, 1.0, 1.0, 0.0)
+    rows = np.full((parts.owner.size, 8), np.nan)
+    rows[:, 0], rows[:, 3] = _SERSIC, parts.light
+    rows[:, 4:] = (0.0, 1.0, 1.0, 0.0)
     drawn = models.is_drawn[parts.owner]
     if not drawn.any():
         return rows
     ra, dec = parts.ra[drawn], parts.dec[drawn]
-    local = jacobian(grid, ra, dec)
+    local = pixel_jacobian(grid, ra, dec)
     move = np.einsum("nij,nj->ni", local, shift[parts.owner[drawn]])
     x, y = grid.pixels(ra, dec)
-    rows[drawn, 0], rows[drawn, 1] = x + move[:, 0], y + move[:, 1]
+    rows[drawn, 1], rows[drawn, 2] = x + move[:, 0], y + move[:, 1]
     profile = ~np.isin(parts.kind[drawn], ("point", "external"))
     with np.errstate(invalid="ignore"):
         ellipses = pixel_ellipses(parts.shape[drawn], local)
         profile &= ellipses[:, 0] >= _POINT_PIX
     which = np.flatnonzero(drawn)[profile]
-    rows[which, 3:] = ellipses[profile]
-    rows[~np.isfinite(rows).all(axis=1), :2] = np.nan
+    rows[which, 4:] = ellipses[profile]
+    rows[which, 0] = np.where(parts.kind[which] == "moffat", _MOFFAT, _SERSIC)
+    rows[~np.isfinite(rows).all(axis=1), 1:3] = np.nan
     # The kernel draws what lies on the image; external models are put in by their stamps.
-    rows[parts.kind == "external", :2] = np.nan
+    rows[parts.kind == "external", 1:3] = np.nan
     return rows

@@ -5,26 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.errors import InvalidInputError, NoDataError
+from skymere.errors import InvalidInputError
 from skymere.photometry.band import Band
+from skymere.photometry.blank import blank_places
 from skymere.photometry.effective import EffectivePsf
 from skymere.photometry.params import LEAST_PLACES, PhotometryParams
 from skymere.photometry.system import Solution, powers_of
-from skymere.psf import Kernel, convolve
-from skymere.regions import Circle
-from skymere.segmentation import BlankParams, blank_apertures
 
 __all__ = ["Simulation", "simulate"]
 
 # Patches reach so many full widths of the PSF.
 _REACH_FWHM = 2.0
-# Blank is where the models show less than this part of a pixel's error; it is relaxed until there are places enough.
-_BLANK_SIGMA = (0.2, 0.5, 1.0, 2.0, 4.0)
-# Distance of two places over that of patches that touch: patches share nothing, up to a fifth of their area, and where
-# there is not enough room up to a half (2 (acos p - p sqrt(1 - p^2)) / pi).
-_PACKING, _TIGHT = (1.0, 0.85, 0.69), 0.41
-# Where the residual over a full width of the PSF is this many of its own standard deviations, something is left.
-_LEFT_SIGMA = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +70,7 @@ def simulate(
     if noise.positions:
         positions = _on_image(band, "positions", noise.positions)
     else:
-        positions, is_tight = _proposed(band, psf, solution, in_errors, params, radius)
+        positions, is_tight = blank_places(band, psf, solution, in_errors, noise.n_positions, radius)
         if len(positions) < noise.n_positions:
             warning = f"noise: {len(positions)} blank places were found, fewer than {noise.n_positions}"
         elif is_tight:
@@ -122,47 +113,3 @@ def _on_image(band: Band, name: str, sky: tuple[tuple[float, float], ...]) -> ND
             msg = f"{name}: {place} is not allowed, it must be on the image; its pixel is {there}"
             raise InvalidInputError(msg)
     return positions
-
-
-def _proposed(
-    band: Band,
-    psf: EffectivePsf,
-    solution: Solution,
-    in_errors: NDArray[np.float32],
-    params: PhotometryParams,
-    radius: float,
-) -> tuple[NDArray[np.float64], bool]:
-    """Return places far from all models and from what is left of them, and whether they share much of their areas.
-
-    The farthest come first; the threshold and the packing are relaxed step by step.
-    """
-    ny = band.shape[0]
-    model = solution.templates.model(np.abs(solution.flux), [], None, np.zeros(0), 0, ny)
-    signal = model * np.sqrt(band.weight)
-    left = _left(in_errors, psf)
-    best: list[tuple[float, float]] = []
-    for packing, sigma in [(p, s) for s in _BLANK_SIGMA for p in _PACKING] + [(_TIGHT, s) for s in _BLANK_SIGMA]:
-        blank = BlankParams(radius_pix=radius * packing, gap_pix=0.0, n_apertures=params.noise.n_positions)
-        try:
-            found = blank_apertures(((signal > sigma) | left).astype(np.int32), mask=band.weight <= 0, params=blank)
-        except NoDataError:
-            continue
-        places = [region.centre for region in found if isinstance(region, Circle)]
-        if len(places) > len(best):
-            best = places
-        if len(best) >= params.noise.n_positions:
-            return np.array(best, np.float64), packing == _TIGHT
-    return np.array(best, np.float64).reshape(-1, 2), True
-
-
-def _left(in_errors: NDArray[np.float32], psf: EffectivePsf) -> NDArray[np.bool_]:
-    """Return pixels around which the residual is no noise: sources without a model, and bad fits."""
-    side = 2 * int(np.ceil(psf.fwhm_pix / 2)) + 1
-    mean = convolve(in_errors, Kernel(data=np.full((side, side), 1 / side**2)))
-    good = mean[np.isfinite(mean)]
-    if not good.size:
-        return np.zeros(mean.shape, bool)
-    middle = np.median(good)
-    spread = 1.4826 * np.median(np.abs(good - middle))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(mean - middle) > _LEFT_SIGMA * spread)

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.photometry.band import Band, jacobian
+from skymere.photometry.band import Band
 from skymere.photometry.models import Models, pixel_ellipses
 from skymere.photometry.system import Scene, Solution, powers_of
+from skymere.wcs import pixel_jacobian
 
 __all__ = ["shape_errors"]
 
@@ -56,7 +57,7 @@ def _pixel_covariances(models: Models, band: Band) -> NDArray[np.float64]:
     rows = np.flatnonzero(known & models.is_drawn[parts.owner])
     if not rows.size:
         return covariances
-    shape, local = parts.shape[rows], jacobian(band.grid, parts.ra[rows], parts.dec[rows])
+    shape, local = parts.shape[rows], pixel_jacobian(band.grid, parts.ra[rows], parts.dec[rows])
     slopes = np.zeros((rows.size, 4, 4))
     for k, size in enumerate(_STEPS):
         step = np.zeros_like(shape)

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from skymere._rust import photometry as _rust
 from skymere.photometry.anchors import AnchorScene, anchor_scene, rank_anchors
-from skymere.photometry.band import Band, jacobian
+from skymere.photometry.band import Band
 from skymere.photometry.models import Models
 from skymere.photometry.params import PhotometryParams
 from skymere.photometry.results import Shift, basis
 from skymere.photometry.system import Scene, Solution, powers_of, solve
+from skymere.wcs import pixel_jacobian
 
 __all__ = ["FoundShift", "find_shift", "joint_shift", "shifts_of"]
 
@@ -86,7 +87,7 @@ def _of_circle(circle: AnchorScene, start: Shift, limit_arcsec: float | None = N
 
 
 def _ranked_ids(scene: Scene, start: Shift) -> tuple[int, ...]:
-    solution = _solve_at(start, scene)
+    solution = _solve_at(start, scene, has_moves=False)
     error = np.sqrt(solution.inverse.variance)
     rows = rank_anchors(scene.models, solution.flux, error, scene.band, scene.psf, scene.params)
     return tuple(int(i) for i in scene.models.source_id[rows])
@@ -194,7 +195,7 @@ def joint_shift(scene: Scene, start: Shift, *, limit_arcsec: float, is_small: bo
     solution = _solve_at(shift, scene)
     n_sky = len(powers_of(params.background_degree))
     x, y = (np.nan_to_num(p) for p in band.grid.pixels(models.ra, models.dec))
-    local = np.nan_to_num(jacobian(band.grid, models.ra, models.dec))
+    local = np.nan_to_num(pixel_jacobian(band.grid, models.ra, models.dec))
     terms = basis(x, y, band.shape, powers)
     scale = 1.0 / band.grid.scale_arcsec
     step = np.full_like(coefficients, np.inf)

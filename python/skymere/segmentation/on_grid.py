@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError
-from skymere.wcs import Grid
+from skymere.wcs import Grid, map_ellipses
 
 __all__ = ["SAME_GRID_PIX", "LocalMap", "distance_pix", "labels_on_grid", "local_map"]
 
@@ -56,14 +56,11 @@ class LocalMap:
         -----
         ``J C J^T`` with the second moments C and the derivatives J.
         """
-        cos, sin = np.cos(theta), np.sin(theta)
-        axes = np.stack([np.stack([a * cos, -b * sin], axis=-1), np.stack([a * sin, b * cos], axis=-1)], axis=-2)
-        there = self.derivatives @ axes
-        c = there @ np.swapaxes(there, -1, -2)
-        xx, yy, xy = c[:, 0, 0], c[:, 1, 1], c[:, 0, 1]
-        spread = np.hypot(xx - yy, 2 * xy)
-        major, minor = (np.sqrt(np.maximum(xx + yy + sign * spread, 0.0) / 2) for sign in (1, -1))
-        return major, minor, 0.5 * np.arctan2(2 * xy, xx - yy)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            axis_ratio = b / a
+        major, ratio, angle = map_ellipses(self.derivatives, a, axis_ratio, theta)
+        # Of a point no ratio is known.
+        return major, np.where(major > 0, major * ratio, major), angle
 
 
 def local_map(x: NDArray[np.float64], y: NDArray[np.float64], here: Grid, there: Grid) -> LocalMap:

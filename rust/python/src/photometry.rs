@@ -33,7 +33,7 @@ impl Drawer {
         })
     }
 
-    /// First row and column and number of both of the stamps of rows `(x, y, flux, r_e, n, q, theta)`.
+    /// First row and column and number of both of the stamps of rows `(family, x, y, flux, r_e, n, q, theta)`.
     fn windows(
         &self,
         py: Python<'_>,
@@ -46,7 +46,7 @@ impl Drawer {
         })
     }
 
-    /// Templates of `n_sources` of components, rows `(x, y, flux, r_e, n, q, theta)`, that they own; `windows`,
+    /// Templates of `n_sources` of components, rows `(family, x, y, flux, r_e, n, q, theta)`, that they own; `windows`,
     /// `values`, `by_x` and `by_y` are those of given stamps.
     #[pyo3(signature = (rows, owners, n_sources, *, has_moves, given, windows, values, by_x, by_y))]
     fn templates(

@@ -11,7 +11,7 @@ use super::{PhotometryError, check_length};
 use crate::image::{Image, Plane};
 use crate::interrupt;
 use crate::math::gamma::incomplete_gamma;
-use crate::profiles::{Convolver, ProfileError, Response, Sersic};
+use crate::profiles::{Convolver, Family, Profile, ProfileError, Response};
 
 /// Stamps are drawn with half sides of this ladder [pix], so that sources share the transform of the PSF.
 const LEAST_HALF: f64 = 5.0;
@@ -23,18 +23,18 @@ const STEP_N: f64 = 0.05;
 /// Halvings of the interval in which a radius of the table is looked for.
 const N_HALVINGS: usize = 24;
 
-/// Sources of rows `(x, y, flux, r_e, n, q, theta)` one after the other, of which there may be none.
+/// Sources of rows `(family, x, y, flux, r_e, n, q, theta)` one after the other, of which there may be none.
 ///
 /// # Errors
 /// When the last row is not complete.
-pub fn sources_of(rows: &[f64]) -> Result<Vec<Sersic>, PhotometryError> {
+pub fn sources_of(rows: &[f64]) -> Result<Vec<Profile>, PhotometryError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let n_columns = 7;
+    let n_columns = 8;
     check_length("rows", rows.len(), rows.len() / n_columns * n_columns)?;
     let plane = Plane::new("rows", rows, (rows.len() / n_columns, n_columns))?;
-    Ok(Sersic::of_rows(plane)?)
+    Ok(Profile::of_rows(plane)?)
 }
 
 /// Effective PSFs, which hold the response of a pixel of the image, at the nodes of a grid of places.
@@ -132,8 +132,12 @@ fn bracket(places: &[f64], value: f64) -> [(usize, f64); 2] {
     [(after - 1, 1.0 - part), (after, part)]
 }
 
-/// Radii that hold a part of a Sersic profile's light, over its effective radius.
-struct Radii(Vec<f64>);
+/// Radii that hold a part of a profile's light, over its half-light radius.
+struct Radii {
+    part: f64,
+    /// Logarithms for Sersic profiles, at steps of the index.
+    sersic: Vec<f64>,
+}
 
 impl Radii {
     fn new(part: f64) -> Self {
@@ -143,14 +147,28 @@ impl Radii {
             let (outer, half) = (quantile(2.0 * n, part), quantile(2.0 * n, 0.5));
             n * (outer / half).ln()
         };
-        Self((0..=n_steps).map(ln_ratio).collect())
+        Self {
+            part,
+            sersic: (0..=n_steps).map(ln_ratio).collect(),
+        }
     }
 
-    fn of(&self, n: f64) -> f64 {
-        let at = (n / STEP_N).clamp(0.0, self.0.len() as f64 - 1.0);
-        let i = (at as usize).min(self.0.len() - 2);
+    fn of(&self, source: &Profile) -> f64 {
+        match source.family {
+            Family::Sersic => self.of_sersic(source.n),
+            Family::Moffat => {
+                // The light beyond r is (1 + (r / a)^2)^(1 - beta).
+                let beyond = |light: f64| light.powf(1.0 / (1.0 - source.n)) - 1.0;
+                (beyond(1.0 - self.part) / beyond(0.5)).sqrt()
+            }
+        }
+    }
+
+    fn of_sersic(&self, n: f64) -> f64 {
+        let at = (n / STEP_N).clamp(0.0, self.sersic.len() as f64 - 1.0);
+        let i = (at as usize).min(self.sersic.len() - 2);
         let part = at - i as f64;
-        ((1.0 - part) * self.0[i] + part * self.0[i + 1]).exp()
+        ((1.0 - part) * self.sersic[i] + part * self.sersic[i + 1]).exp()
     }
 }
 
@@ -173,7 +191,7 @@ fn quantile(a: f64, part: f64) -> f64 {
 
 /// A source and the window that it is drawn in.
 struct Plan {
-    source: Sersic,
+    source: Profile,
     x: i64,
     y: i64,
     half: (i64, i64),
@@ -220,8 +238,8 @@ impl Drawer {
 
     /// First row and column and number of both of the stamp of each source; all 0 outside of the image.
     #[must_use]
-    pub fn windows(&self, sources: &[Sersic]) -> Vec<[usize; 4]> {
-        let window = |one: &Sersic| {
+    pub fn windows(&self, sources: &[Profile]) -> Vec<[usize; 4]> {
+        let window = |one: &Profile| {
             self.plan(one).map_or([0; 4], |plan| {
                 let (rows, columns) = plan.cut(self.shape);
                 [rows.start, columns.start, rows.len(), columns.len()]
@@ -237,7 +255,7 @@ impl Drawer {
     /// When a component has no owner, or its profile cannot be drawn.
     pub fn draw(
         &self,
-        components: &[Sersic],
+        components: &[Profile],
         owners: &[usize],
         n_sources: usize,
         has_moves: bool,
@@ -262,7 +280,7 @@ impl Drawer {
     }
 
     /// Sources ready to be drawn.
-    pub(super) fn planned(&self, sources: &[Sersic]) -> Result<Planned<'_>, PhotometryError> {
+    pub(super) fn planned(&self, sources: &[Profile]) -> Result<Planned<'_>, PhotometryError> {
         let plans: Vec<Option<Plan>> = sources.iter().map(|one| self.plan(one)).collect();
         let mut keys: Vec<Key> = plans
             .iter()
@@ -300,10 +318,10 @@ impl Drawer {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn plan(&self, source: &Sersic) -> Option<Plan> {
+    fn plan(&self, source: &Profile) -> Option<Plan> {
         let (sin, cos) = source.theta.sin_cos();
         let profile = if source.r_e > 0.0 {
-            source.r_e * self.radii.of(source.n)
+            source.r_e * self.radii.of(source)
         } else {
             0.0
         };
@@ -350,13 +368,8 @@ impl Planned<'_> {
             let [values] = self.images(plan, |convolver, one| Ok([convolver.draw(&[*one])?]))?;
             return Ok(cut(plan, &values, self.drawer.shape));
         }
-        let [values, by_x, by_y] = self.images(plan, |convolver, one| {
-            let mut drawing = convolver.draw_with_derivatives(one)?;
-            drawing.by.truncate(2);
-            let by_y = drawing.by.pop().ok_or(ProfileError::Psf)?;
-            let by_x = drawing.by.pop().ok_or(ProfileError::Psf)?;
-            Ok([drawing.value, by_x, by_y])
-        })?;
+        let [values, by_x, by_y] =
+            self.images(plan, |convolver, one| Ok(convolver.draw_with_moves(one)?))?;
         let by_place = [by_x, by_y].map(|v| cut(plan, &v, self.drawer.shape).values);
         Ok(Stamp {
             by_place,
@@ -383,7 +396,7 @@ impl Planned<'_> {
     fn images<const N: usize>(
         &self,
         plan: &Plan,
-        draw: impl Fn(&Convolver, &Sersic) -> Result<[Image<f64>; N], PhotometryError>,
+        draw: impl Fn(&Convolver, &Profile) -> Result<[Image<f64>; N], PhotometryError>,
     ) -> Result<[Vec<f64>; N], PhotometryError> {
         let n_values = side(plan.half.0) * side(plan.half.1);
         let mut sums: [Vec<f64>; N] = std::array::from_fn(|_| vec![0.0; n_values]);
@@ -433,9 +446,9 @@ fn convolver(
 }
 
 /// A source on the pixels of its class.
-fn on_stamp(plan: &Plan, weight: f64) -> Sersic {
+fn on_stamp(plan: &Plan, weight: f64) -> Profile {
     let middle = plan.class as f64;
-    Sersic {
+    Profile {
         x: middle + plan.source.x - plan.x as f64,
         y: middle + plan.source.y - plan.y as f64,
         flux: weight * plan.source.flux,
@@ -520,8 +533,9 @@ mod tests {
         stamp.values.iter().map(|&v| f64::from(v)).sum()
     }
 
-    fn source(x: f64, y: f64, r_e: f64) -> Sersic {
-        Sersic {
+    fn source(x: f64, y: f64, r_e: f64) -> Profile {
+        Profile {
+            family: Family::Sersic,
             x,
             y,
             flux: 1.0,
@@ -567,9 +581,17 @@ mod tests {
     #[test]
     fn stamps_hold_the_light_that_they_promise() {
         let psf = gaussian(41, 1.5);
-        for (n, r_e) in [(0.5, 3.0), (1.0, 5.0), (2.5, 2.0), (4.0, 1.0)] {
+        for (family, n, r_e) in [
+            (Family::Sersic, 0.5, 3.0),
+            (Family::Sersic, 1.0, 5.0),
+            (Family::Sersic, 2.5, 2.0),
+            (Family::Sersic, 4.0, 1.0),
+            (Family::Moffat, 2.0, 3.0),
+            (Family::Moffat, 4.5, 6.0),
+        ] {
             for enclosed in [0.9, 0.97, 0.99] {
-                let one = Sersic {
+                let one = Profile {
+                    family,
                     n,
                     q: 0.4,
                     theta: 0.5,
@@ -641,11 +663,11 @@ mod tests {
         let psf = gaussian(21, 1.5);
         let drawer = Drawer::new(one_node(&psf, 21), (60, 60), 0.99, 50);
         let parts = [
-            Sersic {
+            Profile {
                 flux: 0.3,
                 ..source(30.2, 25.0, 0.0)
             },
-            Sersic {
+            Profile {
                 flux: 0.7,
                 ..source(30.2, 25.0, 4.0)
             },

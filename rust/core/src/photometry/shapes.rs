@@ -8,7 +8,7 @@ use super::templates::{Stamp, Templates, common};
 use super::{Inverse, PhotometryError, check_length};
 use crate::image::Plane;
 use crate::interrupt;
-use crate::profiles::Sersic;
+use crate::profiles::Profile;
 
 /// Variances of fluxes from the covariances, row after row, of `r_e`, `n`, `q` and `theta` of each component that the
 /// templates were drawn of: of the sources that own them, and those that overlap these.
@@ -22,7 +22,7 @@ use crate::profiles::Sersic;
 /// When shapes or lengths differ, or a profile cannot be drawn.
 pub fn shape_variances(
     drawer: &Drawer,
-    components: &[Sersic],
+    components: &[Profile],
     owners: &[usize],
     templates: &Templates,
     inverse: &Inverse,

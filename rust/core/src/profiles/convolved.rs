@@ -233,6 +233,41 @@ impl Convolver {
         })
     }
 
+    /// A source, whose centre must lie on the stamp, and its derivatives by x and y.
+    ///
+    /// # Notes
+    /// A move multiplies the transform by a phase, so its derivative is the transform times `-i k`.
+    ///
+    /// # Errors
+    /// When a parameter is not allowed.
+    pub fn draw_with_moves<P>(&self, source: &P) -> Result<[Image<f64>; 3], ProfileError>
+    where
+        P: Copy + Into<Profile>,
+    {
+        let source: &Profile = &(*source).into();
+        self.check(source, 0)?;
+        let mut spectra: [Spectrum; 3] = std::array::from_fn(|_| self.transform.empty());
+        let [value, by_x, by_y] = &mut spectra;
+        self.visit(source, |to, phase, mode, at| {
+            let light = phase * (source.flux * at.value);
+            let turned = Complex::new(light.im, -light.re);
+            value[to] += light;
+            by_x[to] += turned * mode.kx;
+            by_y[to] += turned * mode.ky;
+        });
+        let folded = Folded::new(&self.nodes, source, self.transform.shape());
+        let mut k = 0;
+        Ok(spectra.map(|mut spectrum| {
+            let off = folded.as_ref().map(|f| {
+                let mut plane = f.plane(&self.nodes, k);
+                scale_by(&mut plane, self.light * source.flux);
+                plane
+            });
+            k += 1;
+            self.stamp(&mut spectrum, off.as_deref())
+        }))
+    }
+
     fn check(&self, source: &Profile, index: usize) -> Result<(), ProfileError> {
         source.check(index, true)?;
         let inside = |x: f64, n: usize| x >= -0.5 && x <= n as f64 - 0.5;
@@ -420,6 +455,33 @@ mod tests {
                     (found - expected).abs() < 1e-4 * peak,
                     "{side} {i}: {found} {expected}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn moves_are_the_first_of_all_derivatives() {
+        let psf = gaussian(75, 9.0);
+        let fine = Response {
+            oversampling: 3,
+            ..response(Plane::new("psf", &psf, (75, 75)).unwrap())
+        };
+        let convolver = Convolver::new(&fine, (40, 44)).unwrap();
+        for one in [source(4.0, 1.0, 0.5), source(9.0, 4.0, 0.3)] {
+            let [value, by_x, by_y] = convolver.draw_with_moves(&one).unwrap();
+            let all = convolver.draw_with_derivatives(&one).unwrap();
+            for (found, expected) in [
+                (&value, &all.value),
+                (&by_x, &all.by[0]),
+                (&by_y, &all.by[1]),
+            ] {
+                let peak = expected
+                    .pixels()
+                    .iter()
+                    .fold(0.0_f64, |a, b| a.max(b.abs()));
+                for (a, b) in found.pixels().iter().zip(expected.pixels()) {
+                    assert!((a - b).abs() < 1e-12 * peak, "{a} {b}");
+                }
             }
         }
     }
