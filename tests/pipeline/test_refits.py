@@ -107,6 +107,15 @@ def test_the_sum_of_two_profiles_is_one_row_with_both(copied: Path) -> None:
     # A bulge of bounded size and a disc are no worse by much than one profile of free index.
     assert row["chi2"] < 1.05 * rows["chi2"][0]
     assert row["flux"] == pytest.approx(rows["flux"][0], rel=0.1)
+    fluxes = Lake.open(copied / "lake").table("flux").filter(pl.col("source_id") == target).sort("band")
+    before = fluxes.collect()
+    plan_file = copied / "plan.toml"
+    plan_file.write_text(plan_file.read_text().replace('name = "DR2"', 'name = "DR3"'))
+    run_plan(read_plan(plan_file))
+    fluxes = Lake.open(copied / "lake").table("flux").filter(pl.col("source_id") == target).sort("band")
+    after = fluxes.collect()
+    assert after["status"].to_list() == ["ok"] * before.height
+    assert after["flux"].to_numpy() == pytest.approx(before["flux"].to_numpy(), rel=0.1)
 
 
 def test_places_and_angles_on_the_sky_are_those_of_the_fit(copied: Path) -> None:

@@ -1,5 +1,6 @@
 """Fluxes of a band as rows and arrays of the product ``flux``, and the models that they are measured with."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from skymere.lake import Lake, Run
 from skymere.photometry import ForcedPhotometry
+from skymere.profiles import profiles_on_sky
+from skymere.profiles.table import PARAMETERS
 from skymere.wcs import Grid
 
 __all__ = ["FLAGS", "BandFluxes", "band_fluxes", "failed_band", "models_for", "write_fluxes"]
@@ -18,8 +21,9 @@ __all__ = ["FLAGS", "BandFluxes", "band_fluxes", "failed_band", "models_for", "w
 FLAGS = MappingProxyType({"no_profile": 1})
 # Models reach beyond their centres: sources so far outside of an image may shine on it [arcsec].
 _MARGIN_ARCSEC = 10.0
-_MODEL = ("source_id", "tile", "ra", "dec", "kind", "r_eff", "sersic_index", "ellipticity", "pa_sky", "attempt")
-_ERRORS = ("r_eff_err", "sersic_index_err", "ellipticity_err", "pa_err")
+_MODEL = ("source_id", "tile", "ra", "dec", "kind", "attempt")
+_SHAPE = ("r_eff", "sersic_index", "ellipticity", "pa_sky", "moffat_beta")
+_ERRORS = ("r_eff_err", "sersic_index_err", "ellipticity_err", "pa_err", "moffat_beta_err")
 
 
 def models_for(lake: Lake, grid: Grid, band: str) -> pl.DataFrame:
@@ -38,7 +42,7 @@ def models_for(lake: Lake, grid: Grid, band: str) -> pl.DataFrame:
     -------
     polars.DataFrame
         What `skymere.photometry.forced_photometry` takes, and ``tile``, ``attempt``, ``has_profile``. Sources whose fit
-        failed are points, so that their neighbours are measured with them.
+        failed are points, so that their neighbours are measured with them; sums of profiles have a row for each.
     """
     ra, dec = grid.corners().T
     middle_x, middle_y = (np.array([(n - 1) / 2]) for n in grid.shape[::-1])
@@ -47,7 +51,7 @@ def models_for(lake: Lake, grid: Grid, band: str) -> pl.DataFrame:
     rows = (
         lake.cone("profile", ra0, dec0, radius_arcsec=reach)
         .filter(pl.col("band") == band, pl.col("is_best"))
-        .select(*_MODEL, *_ERRORS, "status")
+        .select(*_MODEL, *_SHAPE, *_ERRORS, "flux", "components", "status")
         .sort("source_id")
         .collect()
     )
@@ -55,15 +59,36 @@ def models_for(lake: Lake, grid: Grid, band: str) -> pl.DataFrame:
     margin = _MARGIN_ARCSEC / grid.scale_arcsec
     near = (x > -margin) & (y > -margin) & (x < grid.shape[1] - 1 + margin) & (y < grid.shape[0] - 1 + margin)
     is_ok = pl.col("status") == "ok"
-    return (
+    models = (
         rows.filter(pl.Series(near))
         .with_columns(
             kind=pl.when(is_ok).then("kind").otherwise(pl.lit("point")),
             has_profile=is_ok,
             pa_sky_err=pl.col("pa_err"),
+            component=pl.lit(0),
         )
         .drop("status", "pa_err")
     )
+    sums = [_parts(lake, row, models.columns) for row in models.filter(pl.col("kind") == "sum").iter_rows(named=True)]
+    every = pl.concat([models.filter(pl.col("kind") != "sum"), *sums], how="vertical_relaxed")
+    return every.drop("components").sort("source_id", "component")
+
+
+def _parts(lake: Lake, row: dict[str, Any], columns: list[str]) -> pl.DataFrame:
+    """Return the components of a sum of profiles, on the sky."""
+    fitted = pl.DataFrame(json.loads(row["components"]), infer_schema_length=None)
+    numbers = [name for name in fitted.columns if name in PARAMETERS or name.endswith("_err") or name == "beta"]
+    fitted = fitted.with_columns(pl.col(numbers).cast(pl.Float64).fill_null(float("nan")))
+    # Errors of shapes go with covariances, which the lake keeps of the brightest one only.
+    blank = np.zeros((fitted.height, len(PARAMETERS), len(PARAMETERS)))
+    found = profiles_on_sky(fitted.with_columns(covariance=blank), lake.tiles[row["tile"]].grid)
+    same = ("source_id", "tile", "attempt", "has_profile")
+    return found.with_columns(
+        *(pl.lit(row[name]).alias(name) for name in same),
+        moffat_beta=pl.col("beta"),
+        moffat_beta_err=pl.col("beta_err"),
+        components=pl.lit(""),
+    ).select(columns)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,7 +141,7 @@ def band_fluxes(
         AB magnitude of one unit.
     """
     table = found.table.with_row_index("band_row")
-    known = models.select("source_id", "tile", "attempt", "has_profile")
+    known = models.select("source_id", "tile", "attempt", "has_profile").unique("source_id", maintain_order=True)
     rows = table.join(known, on="source_id", how="left", maintain_order="left")
     new = rows["is_added"].to_numpy()
     x, y = (rows[name].fill_null(np.nan).to_numpy() for name in ("x", "y"))
@@ -156,16 +181,20 @@ def band_fluxes(
 
 def failed_band(models: pl.DataFrame, *, band: str, tile: str, why: str) -> BandFluxes:
     """Return the rows of a band that could not be measured at all: one for each source of the tile that says why."""
-    rows = models.filter(pl.col("tile") == tile).select(
-        "source_id",
-        "tile",
-        profile_attempt=pl.col("attempt"),
-        band=pl.lit(band),
-        method=pl.lit("model"),
-        status=pl.lit("failed"),
-        message=pl.lit(why),
-        image_unit=pl.lit(""),
-        flags=pl.lit(0),
+    rows = (
+        models.unique("source_id", maintain_order=True)
+        .filter(pl.col("tile") == tile)
+        .select(
+            "source_id",
+            "tile",
+            profile_attempt=pl.col("attempt"),
+            band=pl.lit(band),
+            method=pl.lit("model"),
+            status=pl.lit("failed"),
+            message=pl.lit(why),
+            image_unit=pl.lit(""),
+            flags=pl.lit(0),
+        )
     )
     return BandFluxes(band=band, rows=rows)
 
