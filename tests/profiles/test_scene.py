@@ -191,3 +191,14 @@ def test_bad_input_names_the_argument(change: dict, words: str) -> None:
 def test_bad_parameters_are_named(name: str, value: float) -> None:
     with pytest.raises(InvalidInputError, match=name):
         SceneParams(**{name: value})
+
+
+def test_a_psf_that_its_pixels_do_not_resolve_is_told() -> None:
+    y, x = np.mgrid[-15:16, -15:16]
+    for fwhm, is_told in ((2.0, True), (3.0, False)):
+        sigma2 = (fwhm / 2.3548) ** 2
+        psf = np.exp(-(x**2 + y**2) / (2 * sigma2)) / (2 * np.pi * sigma2)
+        nothing = fit_scene(np.zeros((9, 9)), 1.0, labels=np.zeros((9, 9), np.int32), psf=psf)
+        assert bool(nothing.warnings) == is_told
+        if is_told:
+            assert nothing.warnings[0].startswith("psf: a full width of")

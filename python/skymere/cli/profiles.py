@@ -117,6 +117,8 @@ def profiles(
         shown = [np.where(good, one, np.float32(np.nan)) for one in (data, fit.residual)]
         plot_models(shown[0], shown[1], drawn[0], title=image.name)
         console.print(f"  {drawn[0]}", soft_wrap=True)
+    for text in fit.warnings:
+        console.print(text, soft_wrap=True, markup=False)
     counts = table.group_by("status", "message").len("sources").sort("sources", descending=True)
     print_frame(counts)
     console.print(f"{output}: {table.height} sources in {mosaic.shape[1]} x {mosaic.shape[0]} pixels", soft_wrap=True)

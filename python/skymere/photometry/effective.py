@@ -19,7 +19,7 @@ from skymere.psf import (
     with_pixel,
 )
 from skymere.psf.given import check_psf
-from skymere.psf.sampled import pixel_nodes
+from skymere.psf.sampled import RESOLVED_FWHM_PIX, pixel_nodes
 from skymere.wcs import Grid, pixel_jacobian
 
 __all__ = ["BandPsf", "EffectivePsf", "effective_psf"]
@@ -27,8 +27,6 @@ __all__ = ["BandPsf", "EffectivePsf", "effective_psf"]
 BandPsf = Psf | PsfGrid | GaussianPsf | MoffatPsf | GaussianMixturePsf | ArrayLike
 """What a PSF may be."""
 
-# Below this full width an image does not say what is between its pixels [pix].
-_RESOLVED_FWHM_PIX = 2.6
 # Sums of a PSF that holds a part of the light; a little more than 1 for the noise of those made of stars.
 _SUMS = (0.5, 1.05)
 # A centroid this far from the middle does not matter; beyond the limit there is no repair [pix of the band].
@@ -68,10 +66,10 @@ class EffectivePsf:
     def warnings(self) -> tuple[str, ...]:
         """What is to be said about its sampling and its centre."""
         said = []
-        if self.fwhm_pix * self.oversampling < _RESOLVED_FWHM_PIX:
+        if self.fwhm_pix * self.oversampling < RESOLVED_FWHM_PIX:
             said.append(
                 f"psf: a full width of {self.fwhm_pix * self.oversampling:.2f} of its pixels does not say what is "
-                f"between them; give one with {_RESOLVED_FWHM_PIX} pixels or more (oversampled)"
+                f"between them; give one with {RESOLVED_FWHM_PIX} pixels or more (oversampled)"
             )
         if self.offset_pix:
             said.append(
@@ -130,7 +128,7 @@ def _of_array(image: NDArray[np.float64], *, has_pixel: bool) -> Psf:
 def _of_nodes(nodes: list[Psf], x: tuple[float, ...], y: tuple[float, ...]) -> EffectivePsf:
     checked = [_checked(psf) for psf in nodes]
     fwhm = min(one[1] for one in checked)
-    wanted = int(np.ceil(_RESOLVED_FWHM_PIX / fwhm - 1e-6))
+    wanted = int(np.ceil(RESOLVED_FWHM_PIX / fwhm - 1e-6))
     oversampling = max(1, min(wanted, int(nodes[0].oversampling + 1e-6)))
     return EffectivePsf(
         images=np.ascontiguousarray(np.concatenate([_at_pixels(one[0], oversampling) for one in checked])),
@@ -193,7 +191,7 @@ def _of_formula(psf: GaussianPsf | MoffatPsf | GaussianMixturePsf, grid: Grid) -
     per_arcsec = float(np.sqrt(np.abs(np.linalg.det(middle))))
     narrowest = min(one.fwhm_arcsec * np.sqrt(one.axis_ratio) for one in components) * per_arcsec
     fwhm = float(np.hypot(narrowest, _PIXEL_FWHM))
-    oversampling = max(1, int(np.ceil(_RESOLVED_FWHM_PIX / fwhm)))
+    oversampling = max(1, int(np.ceil(RESOLVED_FWHM_PIX / fwhm)))
     farthest = max(_formula_reach(one) for one in components)
     reach = int(np.ceil(farthest * float(np.linalg.norm(middle, 2)) * oversampling))
     offsets = np.arange(-reach, reach + 1, dtype=np.float64) / oversampling

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.psf import Psf, PsfGrid, PsfLimits, require_psf, resampled
+from skymere.psf import Psf, PsfGrid, PsfLimits, measure_shape, require_psf, resampled
+from skymere.psf.sampled import RESOLVED_FWHM_PIX
 
 __all__ = ["AnyPsf", "Response", "response_of"]
 
@@ -44,6 +45,17 @@ class Response:
     centre: tuple[float, float]
     oversampling: int = 1
     has_pixel: bool = True
+
+    @property
+    def warning(self) -> str:
+        """What is to be said about its sampling; empty when there is nothing."""
+        fwhm = min(measure_shape(one).fwhm for one in self.data)
+        if fwhm >= RESOLVED_FWHM_PIX:
+            return ""
+        return (
+            f"psf: a full width of {fwhm:.2f} of its pixels does not say what is between them, and bright sources have "
+            f"ripples; give one with {RESOLVED_FWHM_PIX} pixels or more (oversampled)"
+        )
 
     def keywords(self) -> dict[str, Any]:
         """Return what the kernels take."""

@@ -121,6 +121,11 @@ class SceneFit:
     params: SceneParams
     masks: Mapping[tuple[int, int], NDArray[np.bool_]] = field(default_factory=dict)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be said about the whole."""
+        return tuple(text for text in (self.response.warning,) if text)
+
 
 def fit_scene(
     data: ArrayLike,

@@ -9,9 +9,11 @@ from skymere._arrays import as_image
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.resample import blot
 
-__all__ = ["Psf", "PsfShape", "measure_shape", "pixel_nodes"]
+__all__ = ["RESOLVED_FWHM_PIX", "Psf", "PsfShape", "measure_shape", "pixel_nodes"]
 
 _N_ANGLES = 72
+# Below this full width an image does not say what is between its pixels [pix].
+RESOLVED_FWHM_PIX = 2.6
 
 
 @dataclass(frozen=True, kw_only=True)

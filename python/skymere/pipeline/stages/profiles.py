@@ -68,6 +68,8 @@ def _work(plan: Plan, lake: Lake, tile: str, edits: pl.DataFrame, run: Run) -> N
     if stored is None:
         stored = StoredFit(fit=fit_scene(data, error, labels=labels, psf=psf, params=params))
     fit, made = stored.fit, dict(stored.made)
+    for text in fit.warnings:
+        run.warn(text)
     items = [{"item": name, "status": "ok", "message": ""} for name in edits["edit_id"][: stored.n_edits]]
     for edit in edits[stored.n_edits :].iter_rows(named=True):
         before = set(fit.table.select("label", "attempt").iter_rows())
