@@ -200,6 +200,8 @@ def test_a_refit_that_fails_leaves_the_one_before_in_place(first: SceneFit) -> N
     assert rows["status"].to_list() == ["ok", "failed"]
     assert rows["is_best"].to_list() == [True, False]
     np.testing.assert_allclose(failed.model, first.model, atol=1e-3)
+    with pytest.raises(InvalidInputError, match="attempt: 1 of label 3 is not allowed, it has no result"):
+        choose(failed, 3, 1)
     # And it can be tried again from the failure, or from a scene in which it had failed at once.
     broken = fit_scene(DATA, NOISE, sources=[SourcePlan(label=3, mask=mask)], **GIVEN)
     assert broken.table["status"].to_list() == ["ok", "ok", "failed"]

@@ -381,7 +381,7 @@ def choose(fit: SceneFit, label: int, attempt: int) -> SceneFit:
     Raises
     ------
     InvalidInputError
-        When there is no such source or attempt.
+        When there is no such source or attempt, or it failed.
     """
     group_of(fit, label)
     is_own = pl.col("label") == label
@@ -389,6 +389,9 @@ def choose(fit: SceneFit, label: int, attempt: int) -> SceneFit:
     if not chosen.height:
         known = fit.table.filter(is_own)["attempt"].unique().sort().to_list()
         msg = f"attempt: {attempt} of label {label} is not allowed, it must be one of {known}"
+        raise InvalidInputError(msg)
+    if chosen["status"][0] != "ok":
+        msg = f"attempt: {attempt} of label {label} is not allowed, it has no result: {chosen['message'][0]}"
         raise InvalidInputError(msg)
     light = _light(fit, label, attempt) - _light(fit, label, None)
     is_best = pl.when(is_own).then(pl.col("attempt") == attempt).otherwise(pl.col("is_best"))
