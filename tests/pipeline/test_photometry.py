@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from astropy.io import fits
 
+from skymere.errors import InvalidInputError
 from skymere.lake import Lake, add_regions
 from skymere.pipeline import RunReport, read_plan, run_plan
 from skymere.pipeline.products import load_mosaics
@@ -153,13 +154,26 @@ def test_regions_of_the_lake_mask_sources_that_no_model_has(copied: Path) -> Non
 
 
 def test_a_plan_with_photometry_needs_profiles(copied: Path) -> None:
-    with pytest.raises(Exception, match=r"profiles\.band names no band"):
+    with pytest.raises(InvalidInputError, match=r"profiles\.band names no band"):
         run_again(copied, 'band = "f160w"', 'band = ""', release="DR3")
 
 
 def test_a_band_without_a_mosaic_is_named(copied: Path) -> None:
-    with pytest.raises(Exception, match=r"profiles\.band: 'f090w' has no mosaic in tile field.*f125w"):
+    with pytest.raises(InvalidInputError, match=r"profiles\.band: 'f090w' has no mosaic in any tile.*f125w"):
         run_again(copied, 'band = "f160w"', 'band = "f090w"', release="DR3")
+
+
+def test_a_tile_that_cannot_be_fitted_has_rows_that_say_so_and_fluxes_of_points(copied: Path) -> None:
+    done, _ = run_again(copied, 'source = "moffat"', 'source = "image"\npath = "none_{band}.fits"', release="DR3")
+    assert (done["psf"], done["profiles"], done["models"]) == (1, 1, 0)
+    lake = Lake.open(copied / "lake")
+    rows = lake.table("profile").collect()
+    assert rows["status"].unique().to_list() == ["failed"]
+    assert "has no PSF" in rows["message"][0]
+    assert rows.height == lake.table("source").collect().height
+    irac = lake.table("flux").filter(pl.col("band") == "irac1").collect()
+    assert (irac["status"] == "ok").sum() > 25
+    assert irac["flags"].unique().to_list() == [1]
 
 
 def test_parameters_of_fits_are_stored_with_the_run(measured: Path) -> None:

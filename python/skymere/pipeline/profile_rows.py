@@ -16,7 +16,16 @@ from skymere.pipeline.refits import mask_of_edit
 from skymere.profiles import SceneFit, SceneParams, fit_scene, profiles_on_sky
 from skymere.psf import Psf, PsfGrid
 
-__all__ = ["KEPT", "ProfileRows", "StoredFit", "components_of", "fit_table", "profile_rows", "stored_fit"]
+__all__ = [
+    "KEPT",
+    "ProfileRows",
+    "StoredFit",
+    "components_of",
+    "failed_rows",
+    "fit_table",
+    "profile_rows",
+    "stored_fit",
+]
 
 # Parameters of the covariance that the lake keeps, in its order.
 KEPT = ("x", "y", "flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky")
@@ -124,6 +133,40 @@ def profile_rows(
     )
     others = [one for key, found in parts.items() if key[0] not in ids for one in found]
     return ProfileRows(rows=rows, covariance=_covariance(rows, mosaic), others=others)
+
+
+def failed_rows(lake: Lake, tile: str, band: str, why: str) -> pl.DataFrame:
+    """Return a row for each source of a tile that could not be fitted at all.
+
+    Parameters
+    ----------
+    lake : Lake
+        Its sources.
+    tile : str
+        The tile.
+    band : str
+        Band that was to be fitted.
+    why : str
+        The reason.
+    """
+    sources = lake.table("source").filter(pl.col("tile") == tile).select("source_id", "ra", "dec", "label").collect()
+    same = {
+        "band": band,
+        "attempt": 0,
+        "is_best": True,
+        "kind": "sersic",
+        "status": "failed",
+        "message": why,
+        "n_group": 1,
+        "is_converged": False,
+        "bounds_hit": 0,
+        "flags": 0,
+        "psf_id": "",
+        "start": "{}",
+        "components": "[]",
+    }
+    rows = sources.with_columns(pl.lit(value).alias(name) for name, value in same.items())
+    return rows.with_columns(group_id=pl.col("source_id").cast(pl.String)).sort("source_id")
 
 
 def _words(parts: list[dict[str, Any]]) -> str:
@@ -252,6 +295,8 @@ def stored_fit(
     ):
         return None
     arrays = lake.arrays("profile", run.tile, run.live)
+    if f"{mosaic.band}/model" not in arrays:
+        return None
     model, residual = (arrays[f"{mosaic.band}/{name}"][...] for name in ("model", "residual"))
     rows = lake.table("profile").filter(pl.col("tile") == run.tile, pl.col("run_id") == run.live).collect()
     blank = _blank(psf, params)

@@ -22,10 +22,12 @@ __all__ = ["STAGE"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for each tile with profiles."""
+    """Return one task for each tile with profiles that could be fitted."""
     if not plan.profiles.band:
         return []
     files = [{"uri": path.name, "sha256": file_digest(path)} for path in plan.external_models().values()]
+    usable = pl.col("status") == "ok"
+    fitted = lake.table("profile").filter(usable).select(pl.col("tile").unique().sort()).collect()["tile"]
     return [
         Task(
             tile=tile,
@@ -33,7 +35,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
             params={"light_in_stamp": plan.profiles.light_in_stamp, "external": as_params(plan.photometry.external)},
             work=partial(_work, plan, lake, tile),
         )
-        for tile in sorted(lake.live_runs("profile"))
+        for tile in fitted
     ]
 
 

@@ -9,14 +9,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic
-from skymere.errors import InvalidInputError
+from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.io import write_image
 from skymere.lake import Lake, Run, stored_edits, stored_profile_edits
 from skymere.lake.forms import table_dtypes
 from skymere.mosaic import subtract_background, without_pixels
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, load_psf, load_segmentation, mosaic_rows
-from skymere.pipeline.profile_rows import KEPT, StoredFit, profile_rows, stored_fit
+from skymere.pipeline.profile_rows import KEPT, StoredFit, failed_rows, profile_rows, stored_fit
 from skymere.pipeline.refits import apply_edit
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.profiles import SceneFit, SceneParams, fit_scene
@@ -26,9 +26,20 @@ __all__ = ["STAGE", "task_of"]
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for each tile with sources; none when the plan names no band."""
-    if not plan.profiles.band:
+    """Return one task for each tile with sources; none when the plan names no band.
+
+    Raises
+    ------
+    InvalidInputError
+        When no tile has a mosaic of the band.
+    """
+    band = plan.profiles.band
+    if not band:
         return []
+    have = lake.table("mosaic").filter(pl.col("status") == "ok").select(pl.col("band").unique().sort()).collect()
+    if lake.live_runs("source") and band not in have["band"]:
+        msg = f"profiles.band: {band!r} has no mosaic in any tile, it must be one of {have['band'].to_list()}"
+        raise InvalidInputError(msg)
     return [task_of(plan, lake, tile) for tile in sorted(lake.live_runs("source"))]
 
 
@@ -46,7 +57,9 @@ def task_of(plan: Plan, lake: Lake, tile: str) -> Task:
     """
     _, regions = stored_edits(lake, tile)
     edits = stored_profile_edits(lake, tile, plan.profiles.band)
-    base = [*(lake.reference(product, tile) for product in ("mosaic", "psf", "segmentation", "source")), *regions]
+    # A tile whose PSF could not be made has rows that say so.
+    products = ("mosaic", *(["psf"] if tile in lake.live_runs("psf") else []), "segmentation", "source")
+    base = [*(lake.reference(product, tile) for product in products), *regions]
     return Task(
         tile=tile,
         inputs=[*base, {"uri": f"profile_edit/{tile}", "edits": edits["edit_id"].to_list()}],
@@ -57,9 +70,15 @@ def task_of(plan: Plan, lake: Lake, tile: str) -> Task:
 
 def _work(plan: Plan, lake: Lake, tile: str, edits: pl.DataFrame, run: Run) -> None:
     band = plan.profiles.band
-    mosaic, data, error = fitted_image(plan, lake, tile)
+    try:
+        mosaic, data, error = fitted_image(plan, lake, tile)
+        psf, psf_id = load_psf(lake, tile, band)
+    except (InvalidInputError, NoDataError, NotFoundError) as failure:
+        run.warn(str(failure))
+        run.write("covariance", np.zeros((0, len(KEPT), len(KEPT))))
+        run.publish(run.fit(failed_rows(lake, tile, band, str(failure))))
+        return
     labels = load_segmentation(lake, tile).labels
-    psf, psf_id = load_psf(lake, tile, band)
     sources = lake.table("source").filter(pl.col("tile") == tile).select("source_id", "label").collect()
     label_of = dict(sources.iter_rows())
     pixels: dict[str, Any] = {"data": data, "error": error, "labels": labels, "psf": psf}
