@@ -14,9 +14,10 @@ from skymere.lake.forms import table_dtypes
 if TYPE_CHECKING:
     from skymere.lake.lake import Lake
 
-__all__ = ["Change", "Retraction", "change_rows", "check_words", "tiles_of_edits"]
+__all__ = ["Change", "Retraction", "change_rows", "check_words", "retract"]
 
 _ATTEMPTS = 8
+RowsOf = Callable[["Lake", str | None], pl.DataFrame]
 
 
 class Change(Protocol):
@@ -57,9 +58,7 @@ class Retraction:
         return changed, changed.filter(old.select(mine.alias("mine"))["mine"])
 
 
-def change_rows(
-    lake: "Lake", product: str, tile: str, change: Change, rows_of: Callable[["Lake", str], pl.DataFrame]
-) -> pl.DataFrame:
+def change_rows(lake: "Lake", product: str, tile: str, change: Change, rows_of: "RowsOf") -> pl.DataFrame:
     """Change the rows of a tile; returns those that changed. When somebody else was quicker, it is done again.
 
     Parameters
@@ -86,9 +85,7 @@ def change_rows(
     return _change_once(lake, product, tile, change, rows_of)
 
 
-def _change_once(
-    lake: "Lake", product: str, tile: str, change: Change, rows_of: Callable[["Lake", str], pl.DataFrame]
-) -> pl.DataFrame:
+def _change_once(lake: "Lake", product: str, tile: str, change: Change, rows_of: "RowsOf") -> pl.DataFrame:
     live = lake.live_runs(product).get(tile)
     inputs = [] if live is None else [{"uri": f"{product}/{tile}", "run": live}]
     with lake.run(stage="edit", tile=tile, product=product, inputs=inputs, params=change.params()) as run:
@@ -110,7 +107,44 @@ def _after(old: pl.DataFrame) -> str:
     return now.isoformat(timespec="milliseconds")
 
 
-def tiles_of_edits(rows: pl.DataFrame, edit_ids: Sequence[str]) -> list[str]:
+def retract(
+    lake: "Lake",
+    product: str,
+    edit_ids: Sequence[str],
+    rows_of: "RowsOf",
+    *,
+    author: str,
+    reason: str,
+) -> pl.DataFrame:
+    """Take edits back: their rows stay and say so; returns them as they are now.
+
+    Parameters
+    ----------
+    lake : Lake
+        The lake.
+    product : str
+        A product of edits.
+    edit_ids : sequence of str
+        Names of edits.
+    rows_of : callable
+        Gives the rows of a tile, or of all.
+    author, reason : str
+        Who, and why.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such edit, or it was taken back before.
+    InvalidInputError
+        When author or reason are empty, or the lake was opened at a release.
+    """
+    check_words(author=author, reason=reason)
+    change = Retraction(tuple(edit_ids), author, reason)
+    tiles = _tiles_of(rows_of(lake, None), edit_ids)
+    return pl.concat([change_rows(lake, product, tile, change, rows_of) for tile in tiles])
+
+
+def _tiles_of(rows: pl.DataFrame, edit_ids: Sequence[str]) -> list[str]:
     """Return the tiles of edits that can be taken back.
 
     Raises

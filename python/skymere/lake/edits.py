@@ -12,7 +12,7 @@ import polars as pl
 
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
-from skymere.lake.changes import Retraction, change_rows, check_words, tiles_of_edits
+from skymere.lake.changes import change_rows, check_words, retract
 from skymere.lake.forms import table_dtypes
 from skymere.lake.sky import around
 from skymere.regions import Region, region_from_numbers, to_sky
@@ -153,10 +153,7 @@ def retract_edits(lake: "Lake", edit_ids: Sequence[str], *, author: str, reason:
     InvalidInputError
         When author or reason are empty, or the lake was opened at a release.
     """
-    check_words(author=author, reason=reason)
-    tiles = tiles_of_edits(region_rows(lake), edit_ids)
-    change = Retraction(tuple(edit_ids), author, reason)
-    return pl.concat([change_rows(lake, "region", tile, change, region_rows) for tile in tiles])
+    return retract(lake, "region", edit_ids, region_rows, author=author, reason=reason)
 
 
 def region_rows(lake: "Lake", tile: str | None = None) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from skymere.errors import InvalidInputError, NotFoundError
-from skymere.lake.changes import Retraction, change_rows, check_words, tiles_of_edits
+from skymere.lake.changes import change_rows, check_words, retract
 from skymere.lake.forms import table_dtypes
 from skymere.regions import Region, format_regions
 
@@ -139,10 +139,7 @@ def retract_profile_edits(lake: "Lake", edit_ids: Sequence[str], *, author: str,
     InvalidInputError
         When author or reason are empty.
     """
-    check_words(author=author, reason=reason)
-    change = Retraction(tuple(edit_ids), author, reason)
-    tiles = tiles_of_edits(profile_edit_rows(lake), edit_ids)
-    return pl.concat([change_rows(lake, "profile_edit", tile, change, profile_edit_rows) for tile in tiles])
+    return retract(lake, "profile_edit", edit_ids, profile_edit_rows, author=author, reason=reason)
 
 
 def profile_edit_rows(lake: "Lake", tile: str | None = None) -> pl.DataFrame:
