@@ -47,8 +47,8 @@ pub struct Convolver {
     light: f64,
     /// Numbers of angular frequencies along y and x: the PSF may know finer ones than the stamp.
     fine: (usize, usize),
-    /// Logarithms of the smallest and the largest frequency.
-    ln_k: (f64, f64),
+    /// Squares of the smallest and the largest frequency.
+    k2: (f64, f64),
 }
 
 /// A frequency [1/pix] that the PSF passes.
@@ -137,9 +137,9 @@ impl Convolver {
             }
         }
         modes.sort_by_key(|mode| mode.to);
-        let ln_k = |pick: fn(f64, f64) -> f64, start: f64| {
-            let moduli = modes.iter().map(|mode| mode.kx.hypot(mode.ky));
-            moduli.filter(|&k| k > 0.0).fold(start, pick).ln()
+        let k2 = |pick: fn(f64, f64) -> f64, start: f64| {
+            let squares = modes.iter().map(|mode| mode.kx.powi(2) + mode.ky.powi(2));
+            squares.filter(|&k2| k2 > 0.0).fold(start, pick)
         };
         Ok(Self {
             shape,
@@ -147,7 +147,7 @@ impl Convolver {
             nodes: Nodes::new(shape),
             light,
             fine,
-            ln_k: (ln_k(f64::min, f64::MAX), ln_k(f64::max, f64::MIN_POSITIVE)),
+            k2: (k2(f64::min, f64::MAX), k2(f64::max, f64::MIN_POSITIVE)),
             modes,
         })
     }
@@ -167,19 +167,22 @@ impl Convolver {
         P: Copy + Into<Profile>,
     {
         let mut sum = self.transform.empty();
-        let mut folded = vec![0.0; self.shape.0 * self.shape.1];
         for (i, &source) in sources.iter().enumerate() {
             let source: Profile = source.into();
             self.check(&source, i)?;
             self.visit(&source, |to, phase, _, at| {
                 sum[to] += phase * (source.flux * at.value);
             });
-            if let Some(found) = Folded::new(&self.nodes, &source, self.transform.shape()) {
-                let plane = found.plane(&self.nodes, 0);
-                add_scaled(&mut folded, &plane, source.flux * self.light);
+        }
+        let mut stamp = self.stamp(&mut sum);
+        for &source in sources {
+            let source: Profile = source.into();
+            if let Some(folded) = self.folded::<1>(&source) {
+                let factor = self.light * source.flux;
+                folded.take_off(&self.nodes, 0, factor, stamp.pixels_mut());
             }
         }
-        Ok(self.stamp(&mut sum, Some(&folded)))
+        Ok(stamp)
     }
 
     /// A source, whose centre must lie on the stamp, and its derivatives.
@@ -212,18 +215,13 @@ impl Convolver {
             spectra[5][to] += by_ln_k * by_q;
             spectra[6][to] += by_ln_k * by_theta;
         });
-        let folded = Folded::new(&self.nodes, source, self.transform.shape());
-        let mut k = 0;
-        let mut planes = spectra.map(|mut spectrum| {
-            let factor = self.light * if k == 0 { 1.0 } else { source.flux };
-            let off = folded.as_ref().map(|f| {
-                let mut plane = f.plane(&self.nodes, k);
-                scale_by(&mut plane, factor);
-                plane
-            });
-            k += 1;
-            self.stamp(&mut spectrum, off.as_deref())
-        });
+        let mut planes = spectra.map(|mut spectrum| self.stamp(&mut spectrum));
+        if let Some(folded) = self.folded::<N_PLANES>(source) {
+            for (k, plane) in planes.iter_mut().enumerate() {
+                let factor = self.light * if k == 0 { 1.0 } else { source.flux };
+                folded.take_off(&self.nodes, k, factor, plane.pixels_mut());
+            }
+        }
         let by_flux = planes[0].clone();
         scale_by(planes[0].pixels_mut(), source.flux);
         let [value, by_x, by_y, by_r_e, by_n, by_q, by_theta] = planes;
@@ -255,17 +253,14 @@ impl Convolver {
             by_x[to] += turned * mode.kx;
             by_y[to] += turned * mode.ky;
         });
-        let folded = Folded::new(&self.nodes, source, self.transform.shape());
-        let mut k = 0;
-        Ok(spectra.map(|mut spectrum| {
-            let off = folded.as_ref().map(|f| {
-                let mut plane = f.plane(&self.nodes, k);
-                scale_by(&mut plane, self.light * source.flux);
-                plane
-            });
-            k += 1;
-            self.stamp(&mut spectrum, off.as_deref())
-        }))
+        let mut planes = spectra.map(|mut spectrum| self.stamp(&mut spectrum));
+        if let Some(folded) = self.folded::<3>(source) {
+            for (k, plane) in planes.iter_mut().enumerate() {
+                let factor = self.light * source.flux;
+                folded.take_off(&self.nodes, k, factor, plane.pixels_mut());
+            }
+        }
+        Ok(planes)
     }
 
     fn check(&self, source: &Profile, index: usize) -> Result<(), ProfileError> {
@@ -286,15 +281,16 @@ impl Convolver {
 
     /// Call for every mode with the element that it adds to, the PSF with the phase of the source's place, and the
     /// transform of its profile.
+    #[inline(always)]
     fn visit(
         &self,
         source: &Profile,
         mut add: impl FnMut(usize, Complex<f64>, &Mode, Transformed),
     ) {
         let ellipse = Angles::new(source);
-        let ln_r = source.r_e.max(f64::MIN_POSITIVE).ln();
-        let (from, to) = (self.ln_k.0 + source.q.ln(), self.ln_k.1);
-        let hankel = Hankel::new(source.family, source.n, from + ln_r, to + ln_r);
+        let r2 = source.r_e * source.r_e;
+        let (from, to) = (self.k2.0 * source.q * source.q, self.k2.1);
+        let hankel = Hankel::new(source.family, source.n, from * r2, to * r2);
         let period = self.transform.shape();
         let phases = [
             turns(source.y, self.fine.0, period.0),
@@ -304,7 +300,7 @@ impl Convolver {
             let phase = mode.psf * phases[0][mode.at.0 as usize] * phases[1][mode.at.1 as usize];
             let k2 = ellipse.squared(mode);
             let at = if k2 > 0.0 && source.r_e > 0.0 {
-                hankel.at(0.5 * k2.ln() + ln_r)
+                hankel.at(k2 * r2)
             } else {
                 Transformed::OF_ALL
             };
@@ -312,30 +308,20 @@ impl Convolver {
         }
     }
 
-    /// The stamp of a spectrum, less what it repeats.
-    fn stamp(&self, spectrum: &mut Spectrum, folded: Option<&[f64]>) -> Image<f64> {
-        let image = self.transform.inverse(spectrum);
-        let mut stamp = Image::empty(self.shape);
-        let rows = stamp.pixels_mut().chunks_exact_mut(self.shape.1);
-        for (row, line) in rows.zip(image.chunks_exact(self.transform.shape().1)) {
-            row.copy_from_slice(&line[..self.shape.1]);
-        }
-        if let Some(folded) = folded {
-            add_scaled(stamp.pixels_mut(), folded, -1.0);
-        }
-        stamp
+    /// The stamp of a spectrum.
+    fn stamp(&self, spectrum: &mut Spectrum) -> Image<f64> {
+        self.transform.inverse(spectrum, self.shape)
+    }
+
+    /// What it repeats.
+    fn folded<const N: usize>(&self, source: &Profile) -> Option<Folded<N>> {
+        Folded::new(&self.nodes, source, self.transform.shape())
     }
 }
 
 fn scale_by(plane: &mut [f64], factor: f64) {
     for value in plane {
         *value *= factor;
-    }
-}
-
-fn add_scaled(sum: &mut [f64], more: &[f64], factor: f64) {
-    for (sum, more) in sum.iter_mut().zip(more) {
-        *sum += factor * more;
     }
 }
 

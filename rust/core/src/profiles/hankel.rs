@@ -6,6 +6,7 @@ use realfft::RealFftPlanner;
 use realfft::num_complex::Complex;
 
 use super::moffat::half_light;
+use super::octaves::{Cubic, Octaves};
 use super::profile::Family;
 use super::sersic::scale;
 use crate::math::gamma::{ln_gamma, ln_gamma_complex};
@@ -13,13 +14,17 @@ use crate::math::gamma::{ln_gamma, ln_gamma_complex};
 /// Number of shapes of a table: equal steps of the family's coordinate between its limits, and a little more.
 const N_SHAPES: usize = 97;
 const MARGIN: f64 = 0.01;
-/// Frequencies of the table, in units of `1 / r_e`: a period of the logarithm, of which the middle is kept.
+/// Frequencies at which transforms are made, in units of `1 / r_e`: a period of the logarithm.
 const PERIOD: f64 = 40.0;
-const N_PERIOD: usize = 2560;
-const FIRST: usize = 576;
-const N_FREQUENCIES: usize = 1344;
+const N_PERIOD: usize = 10_240;
+const STEP_K: f64 = PERIOD / N_PERIOD as f64;
+/// Squared frequencies between which they are kept, as powers of 2.
+const OCTAVES: (f64, f64) = (-32.0, 28.0);
 /// Step of the coordinate of the shape for derivatives.
 const STEP: f64 = 1e-4;
+
+/// Nodes of the squared frequency.
+type Squared = Octaves<5>;
 
 /// A transform and its derivatives by the logarithm of frequency and the coordinate of the shape, and by both.
 type Node = [f64; 4];
@@ -61,9 +66,12 @@ fn shapes(family: Family) -> (f64, f64) {
     (first, (last - first) / (N_SHAPES - 1) as f64)
 }
 
-/// Logarithm of the frequency of the first element of a row.
-fn ln_first() -> f64 {
-    PERIOD * (FIRST as f64 / N_PERIOD as f64 - 0.5)
+/// The first and the last cell of squared frequencies.
+fn cells() -> (usize, usize) {
+    (
+        Squared::cell(OCTAVES.0.exp2()),
+        Squared::cell(OCTAVES.1.exp2()) - 1,
+    )
 }
 
 /// `k^(2-s)` times the part of the integrand below at `s = 1 + i t`, for a coordinate of the shape.
@@ -123,20 +131,34 @@ fn row(family: Family, coordinate: f64) -> Vec<Node> {
         ];
     }
     let inverse = RealFftPlanner::new().plan_fft_inverse(N_PERIOD);
-    let mut nodes = vec![[0.0; 4]; N_FREQUENCIES];
     let mut out = inverse.make_output_vec();
-    for m in 0..4 {
+    let columns: [Vec<f64>; 4] = std::array::from_fn(|m| {
         let mut spectrum: Vec<Complex<f64>> = line.iter().map(|l| l[m]).collect();
         spectrum[0].im = 0.0;
         // Lengths are those of the plan, the one thing that can fail.
         let done = inverse.process(&mut spectrum, &mut out);
         debug_assert!(done.is_ok());
-        for (i, node) in nodes.iter_mut().enumerate() {
-            let ln_k = ln_first() + PERIOD * i as f64 / N_PERIOD as f64;
-            node[m] = out[FIRST + i] * (-ln_k).exp();
-        }
-    }
-    nodes
+        let ln_k = |i: usize| STEP_K * (i as f64 - half as f64);
+        (0..N_PERIOD).map(|i| out[i] * (-ln_k(i)).exp()).collect()
+    });
+    let (first, last) = cells();
+    (first..=last + 1)
+        .map(|cell| {
+            let place = 0.5 * Squared::node(cell).ln() / STEP_K + half as f64;
+            let i = place as usize;
+            let t = place - i as f64;
+            let sum = |w: &[f64; 4], m: usize| {
+                let (value, slope) = (&columns[m], &columns[m + 1]);
+                w[0] * value[i]
+                    + w[1] * value[i + 1]
+                    + STEP_K * (w[2] * slope[i] + w[3] * slope[i + 1])
+            };
+            let (w, d) = (hermite(t), hermite_slope(t));
+            let of = |m: usize| (sum(&w, m), sum(&d, m) / STEP_K);
+            let ((value, by_ln_k), (by_shape, by_both)) = (of(0), of(2));
+            [value, by_ln_k, by_shape, by_both]
+        })
+        .collect()
 }
 
 /// Values and slopes of a cubic polynomial with given ends: weights of both values and of both slopes.
@@ -160,19 +182,21 @@ fn hermite_slope(t: f64) -> [f64; 4] {
     ]
 }
 
-/// The transforms of one shape: values and derivatives by the logarithm of the frequency, and by index or exponent.
+/// The transforms of one shape.
 pub(super) struct Hankel {
+    /// Squared frequencies between which it is known.
+    range: (f64, f64),
     first: usize,
-    nodes: Vec<Node>,
+    /// For each cell of the squared frequency the transform, and its derivative by index or exponent.
+    cells: Vec<[Cubic; 2]>,
 }
 
-const STEP_K: f64 = PERIOD / N_PERIOD as f64;
-
 impl Hankel {
-    /// For frequencies in units of `1 / r_e` between two logarithms.
+    /// For squared frequencies in units of `1 / r_e^2` between two.
     pub(super) fn new(family: Family, n: f64, from: f64, to: f64) -> Self {
-        let at = |ln_k: f64| ((ln_k - ln_first()) / STEP_K).clamp(0.0, (N_FREQUENCIES - 2) as f64);
-        let (first, last) = (at(from) as usize, at(to) as usize + 1);
+        let (least, largest) = cells();
+        let within = |x: f64| Squared::cell(x.max(0.0)).clamp(least, largest);
+        let (first, last) = (within(from), within(to));
         let (lowest, step) = shapes(family);
         let place = ((family.coordinate(n) - lowest) / step).clamp(0.0, (N_SHAPES - 1) as f64);
         let i = (place as usize).min(N_SHAPES - 2);
@@ -181,39 +205,47 @@ impl Hankel {
             Family::Moffat => &MOFFAT,
         };
         let (w, d) = (hermite(place - i as f64), hermite_slope(place - i as f64));
-        let row = |i: usize| &table[i * N_FREQUENCIES..(i + 1) * N_FREQUENCIES][first..=last];
-        let nodes = row(i)
-            .iter()
-            .zip(row(i + 1))
-            .map(|(a, b)| {
-                let value = |w: &[f64; 4], m: usize| {
-                    w[0] * a[m] + w[1] * b[m] + step * (w[2] * a[m + 2] + w[3] * b[m + 2])
-                };
-                let by_n = 1.0 / (step * family.slope(n));
-                [
-                    value(&w, 0),
-                    value(&w, 1) * STEP_K,
-                    value(&d, 0) * by_n,
-                    value(&d, 1) * by_n * STEP_K,
-                ]
+        let n_nodes = largest - least + 2;
+        let row =
+            |i: usize| &table[i * n_nodes..(i + 1) * n_nodes][first - least..=last + 1 - least];
+        let by_n = 1.0 / (step * family.slope(n));
+        let end = |a: &Node, b: &Node| {
+            let value = |w: &[f64; 4], m: usize| {
+                w[0] * a[m] + w[1] * b[m] + step * (w[2] * a[m + 2] + w[3] * b[m + 2])
+            };
+            // Derivatives by the logarithm of the squared frequency.
+            [
+                [value(&w, 0), 0.5 * value(&w, 1)],
+                [value(&d, 0) * by_n, 0.5 * value(&d, 1) * by_n],
+            ]
+        };
+        let mut ends = row(i).iter().zip(row(i + 1)).map(|(a, b)| end(a, b));
+        let mut low = ends.next().unwrap_or_default();
+        let cells = ends
+            .enumerate()
+            .map(|(k, high)| {
+                let cell = [0, 1].map(|m| Squared::cubic(first + k, low[m], high[m]));
+                low = high;
+                cell
             })
             .collect();
-        Self { first, nodes }
+        Self {
+            range: (Squared::node(first), Squared::node(last + 1).next_down()),
+            first,
+            cells,
+        }
     }
 
-    /// The transform at a logarithm of the frequency.
-    pub(super) fn at(&self, ln_k: f64) -> Transformed {
-        let place = (ln_k - ln_first()) / STEP_K - self.first as f64;
-        let i = (place.max(0.0) as usize).min(self.nodes.len() - 2);
-        let t = (place - i as f64).clamp(0.0, 1.0);
-        let (a, b) = (&self.nodes[i], &self.nodes[i + 1]);
-        let (w, d) = (hermite(t), hermite_slope(t));
-        let sum =
-            |w: &[f64; 4], m: usize| w[0] * a[m] + w[1] * b[m] + w[2] * a[m + 1] + w[3] * b[m + 1];
+    /// The transform at a squared frequency.
+    #[inline(always)]
+    pub(super) fn at(&self, k2: f64) -> Transformed {
+        let k2 = k2.clamp(self.range.0, self.range.1);
+        let (cell, t) = (Squared::cell(k2), Squared::place(k2));
+        let [value, by_n] = &self.cells[cell - self.first];
         Transformed {
-            value: sum(&w, 0),
-            by_ln_k: sum(&d, 0) / STEP_K,
-            by_n: sum(&w, 2),
+            value: value.at(t),
+            by_ln_k: 2.0 * value.slope(t) * Squared::over_length(cell, t),
+            by_n: by_n.at(t),
         }
     }
 }
@@ -225,7 +257,7 @@ mod tests {
     use super::*;
 
     fn of(family: Family, n: f64, k: f64) -> Transformed {
-        Hankel::new(family, n, k.ln(), k.ln()).at(k.ln())
+        Hankel::new(family, n, k * k, k * k).at(k * k)
     }
 
     fn at(n: f64, k: f64) -> Transformed {

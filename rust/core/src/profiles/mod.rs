@@ -9,6 +9,7 @@ mod groups;
 mod hankel;
 mod integrated;
 mod moffat;
+mod octaves;
 mod pixels;
 mod profile;
 mod psfs;

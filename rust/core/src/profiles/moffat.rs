@@ -46,12 +46,14 @@ impl MoffatRadial {
 
     pub(super) fn surface(&self, r: f64) -> Surface {
         let x2 = self.squared(r);
-        let steep = 2.0 * self.beta * x2 / (1.0 + x2);
+        // The derivative of ln(1 + x^2) by ln(r).
+        let bend = 2.0 * x2 / (1.0 + x2);
+        let steep = self.beta * bend;
         Surface {
             value: self.value(r),
-            by_r_e: (steep - 2.0) / self.r_e,
             by_n: 1.0 / (self.beta - 1.0) + (2.0 - steep) * self.half_by_beta - x2.ln_1p(),
             by_ln_r: -steep,
+            by_n_and_ln_r: -2.0 * steep / (1.0 + x2) * self.half_by_beta - bend,
         }
     }
 

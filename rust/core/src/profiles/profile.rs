@@ -223,11 +223,12 @@ impl Profile {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surface {
     pub value: f64,
-    pub by_r_e: f64,
     /// By index or exponent.
     pub by_n: f64,
     /// By the logarithm of the radius.
     pub by_ln_r: f64,
+    /// By both.
+    pub by_n_and_ln_r: f64,
 }
 
 /// A profile along its major axis, of unit flux in a circle.
@@ -292,11 +293,12 @@ mod tests {
                     |r_e: f64, n: f64, r: f64| Radial::of(&profile(family, r_e, n)).value(r).ln();
                 let h = 1e-4;
                 let slopes = [
-                    (found.by_r_e, ln(r_e + h, n, r) - ln(r_e - h, n, r)),
                     (found.by_n, ln(r_e, n + h, r) - ln(r_e, n - h, r)),
                     (found.by_ln_r, (ln(r_e, n, r + h) - ln(r_e, n, r - h)) * r),
                 ];
-                for (slope, difference) in slopes {
+                let by_n = |r: f64| Radial::of(&profile(family, r_e, n)).surface(r).by_n;
+                let both = (found.by_n_and_ln_r, (by_n(r + h) - by_n(r - h)) * r);
+                for (slope, difference) in slopes.into_iter().chain([both]) {
                     let expected = difference / (2.0 * h);
                     assert!(
                         (slope - expected).abs() < 1e-5 * (1.0 + expected.abs()),

@@ -111,11 +111,12 @@ impl SersicRadial {
     pub(super) fn surface(&self, r: f64) -> Surface {
         let ln_x = (r / self.r_e).ln();
         let z = self.b * (ln_x / self.n).exp();
+        let ln_z_by_n = self.b_by_n - ln_x / (self.n * self.n);
         Surface {
             value: self.centre * (-z).exp(),
-            by_r_e: (z / self.n - 2.0) / self.r_e,
-            by_n: self.centre_by_n - z * (self.b_by_n - ln_x / (self.n * self.n)),
+            by_n: self.centre_by_n - z * ln_z_by_n,
             by_ln_r: -z / self.n,
+            by_n_and_ln_r: z / self.n * (1.0 / self.n - ln_z_by_n),
         }
     }
 
