@@ -2,6 +2,7 @@
 
 /// Sum of the products of two arrays, in a fixed order that vector registers can follow.
 #[must_use]
+#[inline(always)]
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     const LANES: usize = 8;
     let mut sums = [0.0; LANES];

@@ -1,12 +1,15 @@
 //! Profiles convolved with a point-spread function, and their derivatives.
 
+use std::sync::OnceLock;
+
 use realfft::num_complex::Complex;
 
 use super::ProfileError;
 use super::folded::{Folded, N_PLANES, Nodes};
 use super::hankel::{Hankel, Transformed};
-use super::profile::Profile;
+use super::profile::{Family, Profile};
 use super::spectrum::{Spectrum, Transform, fast_length};
+use super::start::Moments;
 use crate::image::{Image, Plane};
 
 /// Frequencies at which the PSF has less than this part of its light do not count.
@@ -49,6 +52,8 @@ pub struct Convolver {
     fine: (usize, usize),
     /// Squares of the smallest and the largest frequency.
     k2: (f64, f64),
+    /// Moments of a point in the middle of the stamp, when they were asked.
+    seeing: OnceLock<Option<Moments>>,
 }
 
 /// A frequency [1/pix] that the PSF passes.
@@ -149,7 +154,20 @@ impl Convolver {
             fine,
             k2: (k2(f64::min, f64::MAX), k2(f64::max, f64::MIN_POSITIVE)),
             modes,
+            seeing: OnceLock::new(),
         })
+    }
+
+    /// Moments of a point in the middle of the stamp, which `measure` finds.
+    pub(super) fn seeing(
+        &self,
+        measure: impl FnOnce(&Image<f64>) -> Option<Moments>,
+    ) -> Result<Option<Moments>, ProfileError> {
+        if let Some(known) = self.seeing.get() {
+            return Ok(*known);
+        }
+        let point = self.draw(&[point_of(self.shape)])?;
+        Ok(*self.seeing.get_or_init(|| measure(&point)))
     }
 
     /// Shape of the stamps.
@@ -319,6 +337,20 @@ impl Convolver {
     }
 }
 
+/// A point in the middle of a stamp.
+fn point_of((ny, nx): (usize, usize)) -> Profile {
+    Profile {
+        family: Family::Sersic,
+        x: 0.5 * (nx as f64 - 1.0),
+        y: 0.5 * (ny as f64 - 1.0),
+        flux: 1.0,
+        r_e: 0.0,
+        n: 1.0,
+        q: 1.0,
+        theta: 0.0,
+    }
+}
+
 fn scale_by(plane: &mut [f64], factor: f64) {
     for value in plane {
         *value *= factor;
@@ -387,7 +419,6 @@ impl Angles {
 mod tests {
     use std::f64::consts::TAU;
 
-    use super::super::profile::Family;
     use super::*;
 
     fn gaussian(side: usize, fwhm: f64) -> Vec<f64> {

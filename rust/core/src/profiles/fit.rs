@@ -4,12 +4,13 @@ use std::f64::consts::PI;
 use std::ops::Range;
 
 use super::ProfileError;
-use super::convolved::Convolver;
-use super::pixels::{Agreement, Likelihood, Pixels};
+use super::convolved::{Convolver, Drawing};
+use super::pixels::{Likelihood, Pixels};
 use super::profile::{Family, Profile};
 use crate::interrupt;
 use crate::math::levmar::{Minimum, Normal, Problem, Stop, minimise};
 use crate::math::sums::dot;
+use crate::math::widest::{Work, run_widest};
 
 /// Parameters of a source, in the order of [`Profile::row`].
 pub const N_SHAPE: usize = 7;
@@ -128,6 +129,9 @@ impl Fit {
 /// which is smooth where a source is round.
 struct Inner;
 
+/// Derivatives of size and index, and of `(q, theta)`, by the inner parameters.
+type Slopes = (f64, f64, [[f64; 2]; 2]);
+
 /// Shapes this near to a bound lie on it: they come from two components.
 const AT_EDGE: f64 = 1e-9;
 /// No source is rounder than this, so that it has an angle.
@@ -165,7 +169,7 @@ impl Inner {
 
     /// Derivatives of the outer parameters by the inner ones: those of size and index, and of `(q, theta)` by the two
     /// components of the ellipticity.
-    fn slopes(source: &Profile) -> (f64, f64, [[f64; 2]; 2]) {
+    fn slopes(source: &Profile) -> Slopes {
         let (sin, cos) = (2.0 * source.theta).sin_cos();
         let e = (1.0 - source.q).max(ROUND);
         let shape = [[-cos, -sin], [-0.5 * sin / e, 0.5 * cos / e]];
@@ -225,11 +229,12 @@ impl Group<'_> {
             .collect()
     }
 
-    /// The derivatives of the sky by its parameters at a pixel.
-    fn sky_slopes(&self, i: usize) -> [f64; N_SKY] {
-        let nx = self.pixels.shape().1;
-        let (x, y) = self.pixels.sky_at();
-        [1.0, (i % nx) as f64 - x, (i / nx) as f64 - y]
+    /// The sky along a row of pixels.
+    #[inline(always)]
+    fn sky_of(&self, y: usize, sky: &[f64]) -> impl Fn(usize) -> f64 {
+        let (at_x, at_y) = self.pixels.sky_at();
+        let (level, slope) = (sky[0] + sky[2] * (y as f64 - at_y), sky[1]);
+        move |x| level + slope * (x as f64 - at_x)
     }
 
     /// Raise the sky of a start from which counts cannot come.
@@ -238,16 +243,19 @@ impl Group<'_> {
         let n = start.len();
         let mut model = self.convolver.draw(&self.sources(start))?.into_vec();
         let sky = &start[n - N_SKY..];
-        for (i, value) in model.iter_mut().enumerate() {
-            *value += self
-                .sky_slopes(i)
-                .iter()
-                .zip(sky)
-                .map(|(s, p)| s * p)
-                .sum::<f64>();
+        for (y, row) in model.chunks_exact_mut(self.pixels.shape().1).enumerate() {
+            let sky = self.sky_of(y, sky);
+            row.iter_mut()
+                .enumerate()
+                .for_each(|(x, value)| *value += sky(x));
         }
         start[n - N_SKY] += self.pixels.lack(&model);
         Ok(())
+    }
+
+    /// Whether bounds leave nothing of an inner parameter.
+    fn is_fixed(&self, i: usize) -> bool {
+        self.bound(i).is_some_and(|(low, high)| low >= high)
     }
 
     /// Bounds of inner parameters that are bounded one by one.
@@ -273,73 +281,129 @@ impl Component {
     }
 }
 
+/// What a drawing says of the pixels, row by row.
+struct Rows<'a> {
+    group: &'a Group<'a>,
+    sky: &'a [f64],
+    drawings: &'a [Drawing],
+    /// Of each source those of the outer parameters by the inner ones.
+    slopes: Vec<Slopes>,
+}
+
+impl Rows<'_> {
+    /// Write the model of a row, and its derivatives by the inner parameters one after the other.
+    #[inline(always)]
+    fn draw(&self, y: usize, model: &mut [f64], slopes: &mut [f64]) {
+        let nx = model.len();
+        let (at_x, at_y) = self.group.pixels.sky_at();
+        let row = y * nx..(y + 1) * nx;
+        let (of_sources, of_sky) = slopes.split_at_mut(N_SHAPE * self.drawings.len() * nx);
+        let [level, along_x, along_y] = [0, nx, 2 * nx].map(|k| k..k + nx);
+        of_sky[level].fill(1.0);
+        for (x, value) in of_sky[along_x].iter_mut().enumerate() {
+            *value = x as f64 - at_x;
+        }
+        let dy = y as f64 - at_y;
+        of_sky[along_y].fill(dy);
+        let sky = self.group.sky_of(y, self.sky);
+        for (x, value) in model.iter_mut().enumerate() {
+            *value = sky(x);
+        }
+        for (c, drawing) in self.drawings.iter().enumerate() {
+            for (sum, value) in model.iter_mut().zip(&drawing.value.pixels()[row.clone()]) {
+                *sum += value;
+            }
+            let (before, from_here) = of_sources.split_at_mut(N_SHAPE * c * nx);
+            let planes = &mut from_here[..N_SHAPE * nx];
+            let (by_size, by_index, [[q1, q2], [t1, t2]]) = self.slopes[c];
+            let scales = [1.0, 1.0, 1.0, by_size, by_index];
+            for ((plane, by), scale) in planes.chunks_exact_mut(nx).zip(&drawing.by).zip(scales) {
+                for (to, from) in plane.iter_mut().zip(&by.pixels()[row.clone()]) {
+                    *to = scale * from;
+                }
+            }
+            let (by_q, by_theta) = (
+                &drawing.by[5].pixels()[row.clone()],
+                &drawing.by[6].pixels()[row.clone()],
+            );
+            let (first, second) = planes[5 * nx..].split_at_mut(nx);
+            for (x, (first, second)) in first.iter_mut().zip(second).enumerate() {
+                *first = q1 * by_q[x] + t1 * by_theta[x];
+                *second = q2 * by_q[x] + t2 * by_theta[x];
+            }
+            if let Some(owner) = self.group.components[c].centre_of {
+                // Its centre moves with the owner's, and not by itself.
+                let own = &mut before[N_SHAPE * owner * nx..][..2 * nx];
+                for (sum, value) in own.iter_mut().zip(&mut planes[..2 * nx]) {
+                    *sum += *value;
+                    *value = 0.0;
+                }
+            }
+        }
+    }
+}
+
+impl Work for Rows<'_> {
+    type Output = Normal;
+
+    #[inline(always)]
+    fn run(self) -> Normal {
+        let (ny, nx) = self.group.pixels.shape();
+        let n = self.group.n_parameters();
+        let [mut model, mut root, mut residual] = [0; 3].map(|_| vec![0.0; nx]);
+        let mut slopes = vec![0.0; n * nx];
+        let mut normal = Normal {
+            cost: 0.0,
+            descent: vec![0.0; n],
+            curvature: vec![0.0; n * n],
+        };
+        let is_free: Vec<bool> = (0..n).map(|i| !self.group.is_fixed(i)).collect();
+        for y in 0..ny {
+            self.draw(y, &mut model, &mut slopes);
+            normal.cost += self
+                .group
+                .pixels
+                .compare(y * nx, &model, &mut root, &mut residual);
+            let free = || (0..n).filter(|&k| is_free[k]);
+            for k in free() {
+                let plane = &mut slopes[k * nx..(k + 1) * nx];
+                for (value, root) in plane.iter_mut().zip(&root) {
+                    *value *= root;
+                }
+                normal.descent[k] += dot(plane, &residual);
+            }
+            for k in free() {
+                for l in free().take_while(|&l| l <= k) {
+                    normal.curvature[k * n + l] +=
+                        dot(&slopes[k * nx..][..nx], &slopes[l * nx..][..nx]);
+                }
+            }
+        }
+        for k in 0..n {
+            for l in 0..k {
+                normal.curvature[l * n + k] = normal.curvature[k * n + l];
+            }
+        }
+        normal
+    }
+}
+
 impl Problem for Group<'_> {
     fn evaluate(&mut self, at: &[f64]) -> Option<Normal> {
         interrupt::poll();
-        let n = self.n_parameters();
-        let n_pixels = self.pixels.data().len();
-        let (_, sky) = at.split_at(n - N_SKY);
-        let mut model: Vec<f64> = (0..n_pixels)
-            .map(|i| self.sky_slopes(i).iter().zip(sky).map(|(s, p)| s * p).sum())
-            .collect();
-        let mut slopes: Vec<Vec<f64>> = Vec::with_capacity(n);
-        for (source, component) in self.sources(at).into_iter().zip(self.components) {
-            let drawing = self.convolver.draw_with_derivatives(&source).ok()?;
-            model
-                .iter_mut()
-                .zip(drawing.value.pixels())
-                .for_each(|(m, v)| *m += v);
-            let mut by: Vec<Vec<f64>> = drawing
-                .by
-                .into_iter()
-                .map(crate::image::Image::into_vec)
-                .collect();
-            let (by_size, by_index, [[q1, q2], [t1, t2]]) = Inner::slopes(&source);
-            by[3].iter_mut().for_each(|v| *v *= by_size);
-            by[4].iter_mut().for_each(|v| *v *= by_index);
-            let (first, second) = by.split_at_mut(6);
-            for (q, t) in first[5].iter_mut().zip(&mut second[0]) {
-                (*q, *t) = (q1 * *q + t1 * *t, q2 * *q + t2 * *t);
-            }
-            if let Some(owner) = component.centre_of {
-                // Its centre moves with the owner's, and not by itself.
-                for (k, plane) in by.iter_mut().enumerate().take(2) {
-                    let own = &mut slopes[N_SHAPE * owner + k];
-                    own.iter_mut().zip(plane).for_each(|(sum, v)| {
-                        *sum += *v;
-                        *v = 0.0;
-                    });
-                }
-            }
-            slopes.append(&mut by);
-        }
-        for k in 0..N_SKY {
-            slopes.push((0..n_pixels).map(|i| self.sky_slopes(i)[k]).collect());
-        }
-        let Agreement {
-            cost,
-            root,
-            residual,
-        } = self.pixels.compare(&model);
-        if !cost.is_finite() {
-            return None;
-        }
-        for plane in &mut slopes {
-            plane.iter_mut().zip(&root).for_each(|(v, w)| *v *= w);
-        }
-        let descent = slopes.iter().map(|plane| dot(plane, &residual)).collect();
-        let mut curvature = vec![0.0; n * n];
-        for k in 0..n {
-            for l in 0..=k {
-                let sum = dot(&slopes[k], &slopes[l]);
-                (curvature[k * n + l], curvature[l * n + k]) = (sum, sum);
-            }
-        }
-        Some(Normal {
-            cost,
-            descent,
-            curvature,
-        })
+        let sources = self.sources(at);
+        let drawings = sources
+            .iter()
+            .map(|source| self.convolver.draw_with_derivatives(source))
+            .collect::<Result<Vec<_>, _>>()
+            .ok()?;
+        let normal = run_widest(Rows {
+            group: self,
+            sky: &at[at.len() - N_SKY..],
+            drawings: &drawings,
+            slopes: sources.iter().map(Inner::slopes).collect(),
+        });
+        normal.cost.is_finite().then_some(normal)
     }
 
     fn clamp(&self, at: &mut [f64]) {

@@ -112,7 +112,7 @@ impl<const N: usize> Folded<N> {
         }
         if beyond((f64::from(N_PERIODS) + 0.5) * period[0].min(period[1])) >= NEGLIGIBLE {
             let far = far(source, period);
-            add(&mut at, &vec![far; N_NEAR * N_NEAR]);
+            add(&mut at, &[far; N_NEAR * N_NEAR]);
         }
         Some(Self { at })
     }

@@ -22,21 +22,13 @@ pub struct Pixels {
     shape: (usize, usize),
     data: Vec<f64>,
     weight: Vec<f64>,
+    /// Roots of the weights.
+    root: Vec<f64>,
     /// Light of other sources, which is not in the data any more but in the noise of counts; empty for none.
     others: Vec<f64>,
     likelihood: Likelihood,
     /// Place `(x, y)` where the level of the sky is that of its plane [pix].
     sky_at: (f64, f64),
-}
-
-/// How well a model agrees with pixels.
-pub(super) struct Agreement {
-    /// Twice the negative logarithm of the likelihood, but for a constant.
-    pub cost: f64,
-    /// Factors that turn derivatives of the model into those of the residuals.
-    pub root: Vec<f64>,
-    /// Residuals in units of the noise.
-    pub residual: Vec<f64>,
 }
 
 impl Pixels {
@@ -75,6 +67,7 @@ impl Pixels {
         Ok(Self {
             shape,
             data,
+            root: weight.iter().map(|w| w.sqrt()).collect(),
             weight,
             others: Vec::new(),
             likelihood,
@@ -152,29 +145,37 @@ impl Pixels {
         self.others.get(i).copied().unwrap_or(0.0)
     }
 
-    /// How well a model agrees. Counts of a model `m` below a least one `l` have the mean `l exp(m / l - 1)`.
+    /// How well the pixels `from..from + model.len()` agree with a model: twice the negative logarithm of the likelihood,
+    /// but for a constant. `root` gets the factors that turn derivatives of the model into those of the residuals, and
+    /// `residual` the residuals, both in units of the noise. Counts of a model `m` below a least one `l` have the mean
+    /// `l exp(m / l - 1)`.
     ///
     /// # Source
     /// Cash 1979, `ApJ` 228, 939, eq. 6, less its value for a perfect model.
-    pub(super) fn compare(&self, model: &[f64]) -> Agreement {
+    #[inline(always)]
+    pub(super) fn compare(
+        &self,
+        from: usize,
+        model: &[f64],
+        root: &mut [f64],
+        residual: &mut [f64],
+    ) -> f64 {
+        let own = from..from + model.len();
         if self.likelihood == Likelihood::Gaussian {
-            let root: Vec<f64> = self.weight.iter().map(|w| w.sqrt()).collect();
-            let pairs = self.data.iter().zip(model).zip(&root);
-            let residual: Vec<f64> = pairs.map(|((d, m), w)| (d - m) * w).collect();
-            let cost = dot(&residual, &residual);
-            return Agreement {
-                cost,
-                root,
-                residual,
-            };
+            root.copy_from_slice(&self.root[own.clone()]);
+            let pairs = self.data[own].iter().zip(model).zip(&*root);
+            for (residual, ((d, m), w)) in residual.iter_mut().zip(pairs) {
+                *residual = (d - m) * w;
+            }
+            return dot(residual, residual);
         }
         let mut cost = 0.0;
-        let (mut root, mut residual) = (vec![0.0; model.len()], vec![0.0; model.len()]);
-        for (i, (&d, &m)) in self.data.iter().zip(model).enumerate() {
+        for ((i, &m), (root, residual)) in own.zip(model).zip(root.iter_mut().zip(residual)) {
+            (*root, *residual) = (0.0, 0.0);
             if self.weight[i] == 0.0 {
                 continue;
             }
-            let (d, m) = (d + self.other(i), m + self.other(i));
+            let (d, m) = (self.data[i] + self.other(i), m + self.other(i));
             let (ln_mean, bent) = if m < LEAST_COUNTS {
                 let bend = m / LEAST_COUNTS - 1.0;
                 (LEAST_COUNTS.ln() + bend, bend.exp())
@@ -184,14 +185,10 @@ impl Pixels {
             let mean = ln_mean.exp();
             cost += 2.0 * (mean - d + if d > 0.0 { d * (d.ln() - ln_mean) } else { 0.0 });
             let noise = mean.sqrt().max(f64::MIN_POSITIVE);
-            root[i] = bent / noise;
-            residual[i] = (d - mean) / noise;
+            *root = bent / noise;
+            *residual = (d - mean) / noise;
         }
-        Agreement {
-            cost,
-            root,
-            residual,
-        }
+        cost
     }
 }
 
@@ -211,12 +208,13 @@ mod tests {
                 let at = |step: f64| {
                     let mut model = [1.0, 1.0];
                     model[i] = m + step;
-                    pixels.compare(&model)
+                    let (mut root, mut residual) = ([0.0; 2], [0.0; 2]);
+                    let cost = pixels.compare(0, &model, &mut root, &mut residual);
+                    (cost, -2.0 * root[i] * residual[i])
                 };
                 let h = 1e-7;
-                let slope = (at(h).cost - at(-h).cost) / (2.0 * h);
-                let here = at(0.0);
-                let expected = -2.0 * here.root[i] * here.residual[i];
+                let slope = (at(h).0 - at(-h).0) / (2.0 * h);
+                let expected = at(0.0).1;
                 assert!(
                     (slope - expected).abs() < 1e-4 * (1.0 + slope.abs()),
                     "{m} {i}: {slope} {expected}"

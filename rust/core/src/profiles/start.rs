@@ -35,7 +35,7 @@ pub struct Start {
 
 /// Second moments of light, and its centre.
 #[derive(Clone, Copy, Debug)]
-struct Moments {
+pub(super) struct Moments {
     x: f64,
     y: f64,
     xx: f64,
@@ -76,11 +76,12 @@ pub fn starts(
     centre: Option<(f64, f64)>,
 ) -> Result<Vec<Start>, ProfileError> {
     let sky = sky_of(pixels);
-    let psf = convolver.draw(&[point_of(pixels.shape())])?;
-    let psf_weight = vec![1.0; psf.pixels().len()];
     let (ny, nx) = pixels.shape();
     let middle = (0.5 * (nx as f64 - 1.0), 0.5 * (ny as f64 - 1.0));
-    let of_psf = moments(psf.pixels(), &psf_weight, pixels.shape(), 0.0, middle, 1.5);
+    let of_psf = convolver.seeing(|psf| {
+        let weight = vec![1.0; psf.pixels().len()];
+        moments(psf.pixels(), &weight, psf.shape(), 0.0, middle, 1.5)
+    })?;
     let width = of_psf.map_or(LEAST_WIDTH, |m| m.determinant().sqrt().sqrt());
     let found = moments(
         pixels.data(),
@@ -127,20 +128,6 @@ pub fn starts(
     let mut tried = TRIED.iter().map(try_one).collect::<Result<Vec<_>, _>>()?;
     tried.sort_by(|a, b| a.chi2.total_cmp(&b.chi2));
     Ok(tried)
-}
-
-/// A point in the middle of a stamp.
-fn point_of((ny, nx): (usize, usize)) -> Profile {
-    Profile {
-        family: Family::Sersic,
-        x: 0.5 * (nx as f64 - 1.0),
-        y: 0.5 * (ny as f64 - 1.0),
-        flux: 1.0,
-        r_e: 0.0,
-        n: 1.0,
-        q: 1.0,
-        theta: 0.0,
-    }
 }
 
 /// A source with the flux and the sky of least squares.
