@@ -88,6 +88,66 @@ def test_a_source_that_failed_can_be_fitted_again_with_what_was_fixed(scene) -> 
     assert row["flux"] == pytest.approx(300.0, abs=5 * row["flux_err"])
 
 
+def test_a_segment_of_which_no_pixel_counts_is_a_row_and_not_what_its_neighbour_leaves(scene) -> None:
+    image, labels = scene
+    table = fit_scene(image, ERROR, labels=labels, psf=gaussian_psf(), mask=labels == 2).table
+    assert table["status"].to_list() == ["ok", "failed"]
+    assert "counts" in table["message"][1]
+    assert np.isnan(table["flux"][1])
+    assert table["flux"][0] == pytest.approx(300.0, abs=5 * table["flux_err"][0])
+
+
+def test_fewer_pixels_than_parameters_are_told(scene) -> None:
+    image, labels = scene
+    own = np.argwhere(labels == 1)
+    mask = np.ones(SHAPE, bool)
+    mask[tuple(own[::40][:4].T)] = False
+    table = fit_scene(image, ERROR, labels=labels, psf=gaussian_psf(), mask=mask).table
+    assert table["status"].to_list() == ["failed", "failed"]
+    assert "4 pixels do not tell" in table["message"][0]
+
+
+def test_what_cannot_be_fitted_together_is_what_was_fitted_alone(scene) -> None:
+    image, labels = scene
+    # Eight pixels for each source alone, and nine for the fifteen parameters of both.
+    mask = np.ones(SHAPE, bool)
+    for label in (1, 2):
+        mask[tuple(np.argwhere(labels == label)[0])] = False
+    mask[tuple(np.argwhere(labels == 0)[:: np.count_nonzero(labels == 0) // 7][:7].T)] = False
+    plans = [SourcePlan(label=1, neighbours=(2,))]
+    table = fit_scene(image, ERROR, labels=labels, psf=gaussian_psf(), mask=mask, sources=plans).table
+    assert table["status"].to_list() == ["ok", "ok"]
+    assert table["members"].to_list() == [[1], [2]]
+
+
+def test_the_light_of_a_sum_of_profiles_has_the_error_of_the_sum() -> None:
+    parts = (Component(kind="exponential"), Component(kind="gaussian", centre_of=0))
+    row = {"x": 33.2, "y": 39.8, "ellipticity": 0.3, "pa": 20.0}
+    components = [
+        Component(kind="exponential", start=row | {"flux": 300.0, "r_eff_pix": 6.0}),
+        Component(kind="gaussian", start=row | {"flux": 120.0, "r_eff_pix": 3.0}),
+    ]
+    clean = render(SHAPE, components=components, psf=gaussian_psf())
+    labels = (clean > 0.1 * clean.max()).astype(np.int32)
+    rng = np.random.default_rng(8)
+    found = []
+    for _ in range(60):
+        data = clean + rng.normal(0, ERROR, SHAPE)
+        plan = SourcePlan(label=1, components=parts)
+        table = fit_scene(data, ERROR, labels=labels, psf=gaussian_psf(), sources=[plan]).table
+        assert table["source_flux"][0] == pytest.approx(table["flux"].sum())
+        found.append((table["source_flux"][0], table["source_flux_err"][0], np.hypot(*table["flux_err"])))
+    flux, error, independent = np.array(found).T
+    pull = (flux - 420.0) / error
+    print(
+        f"the sum: pull {np.std(pull):.2f}, mean {np.mean(pull):.2f}; as of independent parts {np.median(independent):.1f}"
+        f" for {np.median(error):.1f}"
+    )
+    # 60 values tell a standard deviation to 9 %.
+    assert np.std(pull) == pytest.approx(1.0, abs=0.25)
+    assert np.median(independent) > 2 * np.median(error)
+
+
 def test_a_refit_without_edits_changes_nothing(scene) -> None:
     image, labels = scene
     psf = gaussian_psf()

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 _Fits: TypeAlias = tuple[
     NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.float64], list[str]
 ]
-_SceneFits: TypeAlias = tuple[_Fits, list[int], list[list[int]], NDArray[np.float32]]
+_SceneFits: TypeAlias = tuple[_Fits, NDArray[np.float64], list[int], list[list[int]], NDArray[np.float32]]
 _Words: TypeAlias = dict[str, Any]
 
 def draw_stamps(

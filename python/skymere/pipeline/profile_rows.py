@@ -83,7 +83,7 @@ def profile_rows(
     Notes
     -----
     A row is an attempt. Of a sum of profiles the columns are those of its brightest component, but for the flux, that
-    of all; its error is that of independent components. ``components`` holds all of them.
+    of all. ``components`` holds all of them.
     """
     known = (
         lake.table("source")
@@ -94,19 +94,18 @@ def profile_rows(
     ids = dict(known.select("label", "source_id").iter_rows())
     factor = mosaic.noise_correlation
     on_sky = profiles_on_sky(fit.table, mosaic.grid, zero_point_ab=mosaic.zero_point_ab, noise_factor=factor)
-    light = on_sky.group_by(_ONE).agg(
-        flux=pl.col("flux").sum(), flux_err=(pl.col("flux_err") ** 2).sum().sqrt(), n_parts=pl.len()
-    )
+    n_parts = on_sky.group_by(_ONE).agg(n_parts=pl.len())
     brightest = (
         on_sky.with_columns(_flux=pl.col("flux").fill_nan(None))
         .sort(*_ONE, "_flux", descending=[False, False, True], nulls_last=True)
         .unique(subset=_ONE, keep="first", maintain_order=True)
-        .drop("flux", "flux_err", "_flux")
+        .with_columns(flux="source_flux", flux_err="source_flux_err")
+        .drop("source_flux", "source_flux_err", "_flux")
     )
     parts = components_of(fit.table)
     bits = {name: 1 << i for i, name in enumerate(KEPT)} | {"beta": 1 << KEPT.index("sersic_index")}
     rows = (
-        brightest.join(light, on=_ONE, maintain_order="left")
+        brightest.join(n_parts, on=_ONE, maintain_order="left")
         .with_columns(
             bounds_hit=pl.Series([sum(bits.get(n, 0) for n in names) for names in brightest["bounds_hit"].to_list()]),
             group_id=pl.Series([str(ids.get(label, f"{tile}-{label}")) for label in brightest["group"].to_list()]),

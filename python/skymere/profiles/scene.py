@@ -15,7 +15,7 @@ from skymere.profiles.fit import FitParams
 from skymere.profiles.pixels import ScaledPixels, scaled_pixels
 from skymere.profiles.plan import SourcePlan, plan_words, start_of
 from skymere.profiles.response import AnyPsf, Response, response_of
-from skymere.profiles.table import PARAMETERS, outer_values, table_of_kinds
+from skymere.profiles.table import PARAMETERS, outer_values, source_fluxes, table_of_kinds
 
 __all__ = ["SceneFit", "SceneParams", "fit_scene"]
 
@@ -97,8 +97,9 @@ class SceneFit:
         the ``n_group`` sources that were fitted together and ``members`` their labels, ``is_held`` is for what was not
         fitted; then ``kind`` and the columns of `fit_components` but for the covariance with others, with ``x``, ``y``
         on the image. ``chi2``, ``dof``, ``sky`` and counts are those of the group; a tilted sky has the level ``sky``
-        at the centroid of the light on the group's brightest segment. ``start`` holds start values, bounds
-        and fixed parameters as JSON.
+        at the centroid of the light on the group's brightest segment. ``source_flux`` and ``source_flux_err`` are the
+        light of all components of a source with their covariance, on each of its rows. ``start`` holds start values,
+        bounds and fixed parameters as JSON.
     model : ndarray, float32, shape (ny, nx)
         Sum of the models of the best attempts, without the sky.
     residual : ndarray, float32, shape (ny, nx)
@@ -179,8 +180,9 @@ def fit_scene(
     lie on it are fitted alone, the others masked, and then all together from there; those that touch its edge are
     masked. Models of brighter groups are subtracted before; the second pass begins with the first one's results and
     subtracts the models of all others. A group waits for brighter ones whose windows reach its
-    stamp and for nothing else, so results are the same for any number of threads. A source that cannot be fitted is a
-    row with a status, and its neighbours are still fitted.
+    stamp and for nothing else, so results are the same for any number of threads. A source that cannot be fitted, or of
+    whose segment no pixel counts, is a row with a status, and its neighbours are still fitted; where a group cannot be
+    fitted together, its rows are what was fitted alone.
     """
     params = params or SceneParams()
     pixels = scaled_pixels(data, error, n_dims=(2,), is_counts=params.fits.is_counts)
@@ -245,7 +247,7 @@ def run_scene(
     shape = (pixels.data.shape[0], pixels.data.shape[1])
     present = set(np.unique(segments).tolist()) - {0}
     words = plan_words(plans, params.fits, pixels.unit, shape, present)
-    found, label, members, model = _rust.fit_scene(
+    found, joint, label, members, model = _rust.fit_scene(
         pixels.data,
         pixels.variance,
         None if mask is None else as_mask(mask, "mask", shape=shape),
@@ -263,10 +265,12 @@ def run_scene(
     known = {plan.label: plan for plan in plans}
     default = SourcePlan(label=0)
     rows: list[tuple[SourcePlan, int, Component, int, list[int]]] = []
+    n_components: list[int] = []
     for one, together in zip(label, members, strict=True):
         plan = known.get(one, default)
         numbers = [(i, c) for i, c in enumerate(plan.components) if not c.is_sky]
         rows += [(plan, i, c, one, together) for i, c in numbers]
+        n_components.append(len(numbers))
     started = outer_values(found[4], pixels.unit)
     areas = np.bincount(segments.ravel())
     starts = [
@@ -298,5 +302,7 @@ def run_scene(
         },
     )
     table = table_of_kinds(found, [row[2].kind for row in rows], unit=pixels.unit)
-    table = pl.concat([names, table, pl.DataFrame({"start": pl.Series(starts, dtype=pl.String)})], how="horizontal")
+    light = source_fluxes(table["flux"].to_numpy(), joint, n_components, pixels.unit)
+    more = {"source_flux": light[0], "source_flux_err": light[1], "start": pl.Series(starts, dtype=pl.String)}
+    table = pl.concat([names, table, pl.DataFrame(more)], how="horizontal")
     return table, model if pixels.unit == 1.0 else model * np.float32(pixels.unit)

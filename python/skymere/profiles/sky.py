@@ -55,7 +55,8 @@ def profiles_on_sky(
     error = noise_factor * _errors(maps, pixels, shape, covariance[:, _ELLIPSE][:, :, _ELLIPSE])
     known = np.isfinite(zero_point_ab)
     unit = float(10.0 ** (-0.4 * (zero_point_ab - 23.9))) if known else 1.0
-    names = ("flux", "flux_err", "intensity", "sky", "sky_err", "sky_slope_x", "sky_slope_y")
+    light = ("flux", "flux_err", "source_flux", "source_flux_err", "intensity")
+    names = (*light, "sky", "sky_err", "sky_slope_x", "sky_slope_y")
     in_units = [name for name in names if name in table.columns]
     widened = [n for n in table.columns if n.endswith("_err")]
     return (

@@ -6,7 +6,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["PARAMETERS", "Found", "joint_covariance", "outer_values", "profile_table", "table_of_kinds"]
+__all__ = [
+    "PARAMETERS",
+    "Found",
+    "joint_covariance",
+    "outer_values",
+    "profile_table",
+    "source_fluxes",
+    "table_of_kinds",
+]
 
 # As the columns and the covariance have them; the last two are the slopes of the sky.
 PARAMETERS = ("x", "y", "flux", "r_eff_pix", "sersic_index", "ellipticity", "pa", "sky", "sky_slope_x", "sky_slope_y")
@@ -56,6 +64,35 @@ def joint_covariance(covariance: NDArray[np.float64], n_components: int, unit: f
     all_factors = np.concatenate([np.tile(factors[:7], n_components), factors[7:]])
     n = len(all_factors)
     return np.asarray(covariance.reshape(n, n) * all_factors * all_factors[:, None])
+
+
+def source_fluxes(
+    flux: NDArray[np.float64], joint: NDArray[np.float64], n_components: Sequence[int], unit: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the light of all components of each source and its error, for every component.
+
+    Parameters
+    ----------
+    flux : ndarray, float64, shape (n,)
+        Of the components.
+    joint : ndarray, float64
+        Covariances of the kernel of all parameters of each source, one source after another.
+    n_components : sequence of int
+        Of each source.
+    unit : float
+        Unit of light of the kernel.
+    """
+    counts = np.asarray(n_components, int)
+    total, variance = np.zeros(len(flux)), np.zeros(len(flux))
+    component = element = 0
+    for count in counts.tolist():
+        side = 7 * count + 3
+        covariance = joint[element : element + side * side].reshape(side, side)
+        own = slice(component, component + count)
+        total[own] = flux[own].sum()
+        variance[own] = covariance[2 : 7 * count : 7, 2 : 7 * count : 7].sum()
+        component, element = own.stop, element + side * side
+    return total, unit * np.sqrt(np.where(variance > 0, variance, np.nan))
 
 
 def profile_table(found: Found, *, unit: float = 1.0) -> pl.DataFrame:

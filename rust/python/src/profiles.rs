@@ -235,11 +235,16 @@ fn fit_stamps<'py>(
         Err(error) => (Fit::none(&families), error.to_string()),
     };
     let rows: Vec<(Fit, String)> = found.into_iter().map(row).collect();
-    let joint: Vec<f64> = rows
+    let joint = joint(py, &rows);
+    Ok((flat(py, &rows), joint))
+}
+
+/// Covariances of all parameters of each fit, one after another.
+fn joint<'py>(py: Python<'py>, rows: &[(Fit, String)]) -> Bound<'py, PyArray1<f64>> {
+    let values = rows
         .iter()
-        .flat_map(|(fit, _)| fit.covariance.iter().copied())
-        .collect();
-    Ok((flat(py, &rows), joint.into_pyarray(py)))
+        .flat_map(|(fit, _)| fit.covariance.iter().copied());
+    values.collect::<Vec<f64>>().into_pyarray(py)
 }
 
 /// What the table of fits is made of.
@@ -272,6 +277,7 @@ fn flat<'py>(py: Python<'py>, rows: &[(Fit, String)]) -> Fits<'py> {
 
 type SceneFits<'py> = (
     Fits<'py>,
+    Bound<'py, PyArray1<f64>>,
     Vec<i32>,
     Vec<Vec<i32>>,
     Bound<'py, PyArray2<f32>>,
@@ -287,8 +293,8 @@ struct SceneWords {
     n_passes: usize,
 }
 
-/// All segments of an image fitted in groups: what `fit_stamps` returns for each component of each, and for each of them
-/// the label and the labels of its group; and the sum of the models.
+/// All segments of an image fitted in groups: what `fit_stamps` returns for each component of each, the covariances of all
+/// parameters of each segment, and for each of them the label and the labels of its group; and the sum of the models.
 #[pyfunction]
 #[pyo3(signature = (data, variance, mask, labels, psf, plans, fits, scene))]
 fn fit_scene<'py>(
@@ -330,7 +336,9 @@ fn fit_scene<'py>(
     let labels = sources.iter().map(|s| s.label).collect();
     let members = sources.iter().map(|s| s.members.clone()).collect();
     let rows: Vec<(Fit, String)> = sources.into_iter().map(|s| (s.fit, s.message)).collect();
-    Ok((flat(py, &rows), labels, members, images::array(py, model)?))
+    let joint = joint(py, &rows);
+    let model = images::array(py, model)?;
+    Ok((flat(py, &rows), joint, labels, members, model))
 }
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -119,7 +119,7 @@ pub(super) fn given_components(asked: &[Asked], reach: f64) -> Option<Vec<Compon
 
 /// Fit the components of one source to a stamp, with the level of the sky that is given or NaN. What is not given of the
 /// start comes from the moments of the light. More starts follow where a fit is suspect: it did not converge, ended on a
-/// bound, or left too much.
+/// bound, or left too much; several components are begun twice in any case.
 pub(super) fn fit_source(
     convolver: &Convolver,
     pixels: &Pixels,
@@ -131,6 +131,9 @@ pub(super) fn fit_source(
     let centre = place.filter(|(x, y)| x.is_finite() && y.is_finite());
     let is_given = asked.iter().all(Asked::is_given) && sky.is_finite();
     let n_starts = if is_given { 1 } else { params.n_starts.max(1) };
+    // Which of several components is the larger one is not known: the second start turns the sizes of the first around.
+    let n_wide = asked.iter().filter(|one| !one.is_point).count();
+    let least_starts = if n_wide > 1 { 2 } else { 1 };
     let mut failure = ProfileError::NoStart;
     let mut best: Option<Fit> = None;
     let found = starts(convolver, pixels, centre)?;
@@ -148,7 +151,7 @@ pub(super) fn fit_source(
         if best.as_ref().is_none_or(|best| fit.chi2 < best.chi2) {
             best = Some(fit);
         }
-        if best.as_ref().is_some_and(|best| !is_suspect(best)) {
+        if k + 1 >= least_starts && best.as_ref().is_some_and(|best| !is_suspect(best)) {
             break;
         }
     }

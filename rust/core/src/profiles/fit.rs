@@ -482,7 +482,7 @@ impl Problem for Group<'_> {
 /// Fit sources and a sky to the pixels of a stamp: the likeliest parameters within bounds.
 ///
 /// # Errors
-/// When shapes differ or the start is not allowed.
+/// When shapes differ, the start is not allowed, or there are fewer pixels than parameters.
 pub fn fit_group(
     convolver: &Convolver,
     pixels: &Pixels,
@@ -517,7 +517,14 @@ pub fn fit_group(
         group.make_positive(&mut start)?;
     }
     let found = minimise(&start, stop, &mut group).ok_or(ProfileError::NoStart)?;
-    Ok(outcome(&group, &start, &found))
+    let fit = outcome(&group, &start, &found);
+    if fit.n_pixels < fit.n_free {
+        return Err(ProfileError::TooFewPixels {
+            pixels: fit.n_pixels,
+            parameters: fit.n_free,
+        });
+    }
+    Ok(fit)
 }
 
 /// What a minimum means for the parameters.

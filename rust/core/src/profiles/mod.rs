@@ -73,6 +73,14 @@ pub enum ProfileError {
     /// No pixel is left to fit.
     #[error("data: none of its {0} pixels counts")]
     NoGoodPixel(usize),
+    /// Fewer pixels than parameters.
+    #[error("data: {pixels} pixels do not tell {parameters} parameters")]
+    TooFewPixels {
+        /// Pixels that count.
+        pixels: usize,
+        /// Parameters that are free.
+        parameters: usize,
+    },
     /// A start at which there is no likelihood.
     #[error("start: the model has no likelihood there")]
     NoStart,
@@ -93,7 +101,7 @@ pub enum ProfileError {
 impl RoomError for ProfileError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NoGoodPixel(_) => Kind::NoData,
+            Self::NoGoodPixel(_) | Self::TooFewPixels { .. } => Kind::NoData,
             _ => Kind::InvalidInput,
         }
     }

@@ -387,10 +387,21 @@ impl<'a> Scene<'a> {
             )?;
             Ok::<_, ProfileError>(pixels.without(&others).with_sky_at(place))
         };
+        // Of a segment of which no pixel counts the model would be what its neighbours leave.
+        let is_seen = |m: usize| {
+            let own = self.segments[m].label;
+            let mut seen = labels.iter().zip(&variance);
+            seen.any(|(&label, &v)| label == own && v > 0.0)
+        };
         let fits = self.fits_of(group);
         let before = done[g].as_ref().map(|one| &one.rows);
         let begun: Vec<Result<Begun, ProfileError>> = (0..group.members.len())
             .map(|k| {
+                if !is_seen(group.members[k]) {
+                    return Err(ProfileError::NoGoodPixel(
+                        self.segments[group.members[k]].area,
+                    ));
+                }
                 let was = before
                     .map(|rows| &rows[k])
                     .filter(|row| row.message.is_empty());
@@ -425,27 +436,37 @@ impl<'a> Scene<'a> {
         let together = match good.as_slice() {
             [] => None,
             [(_, one)] if one.fit.is_some() => one.fit.clone(),
-            all => Some(fit_together(&convolver, &pixels_of(&own)?, all, &fits)?),
+            all => fit_together(&convolver, &pixels_of(&own)?, all, &fits).ok(),
         };
         let mut first = 0;
-        let mut rows = Vec::with_capacity(begun.len());
-        for (one, &m) in begun.iter().zip(&group.members) {
-            rows.push(match (one, &together) {
-                (Ok(begun), Some(fit)) => {
-                    let own = first..first + begun.components.len();
-                    first = own.end;
-                    SceneSource {
-                        label: self.segments[m].label,
-                        members: self.labels(group),
-                        fit: on_image(&fit.of_sources(own), &group.stamp),
-                        message: String::new(),
-                    }
-                }
-                (Err(error), _) => self.failed(group, m, error),
-                (Ok(_), None) => self.failed(group, m, &ProfileError::NoStart),
-            });
-        }
-        Ok(rows)
+        let row = |(k, one): (usize, &Result<Begun, ProfileError>)| {
+            let m = group.members[k];
+            let begun = match one {
+                Ok(begun) => begun,
+                Err(error) => return self.failed(group, m, error),
+            };
+            let label = self.segments[m].label;
+            let (members, fit) = if let Some(fit) = &together {
+                let own = first..first + begun.components.len();
+                first = own.end;
+                (self.labels(group), Ok(fit.of_sources(own)))
+            } else {
+                // What cannot be fitted together is what was fitted alone.
+                let alone =
+                    || fit_together(&convolver, &pixels_of(&[label])?, &[(k, begun)], &fits);
+                (vec![label], begun.fit.clone().map_or_else(alone, Ok))
+            };
+            match fit {
+                Ok(fit) => SceneSource {
+                    label,
+                    members,
+                    fit: on_image(&fit, &group.stamp),
+                    message: String::new(),
+                },
+                Err(error) => self.failed(group, m, &error),
+            }
+        };
+        Ok(begun.iter().enumerate().map(row).collect())
     }
 
     /// What fits of a group may do: bounds of the sky are those of the first member that has some of its own.
