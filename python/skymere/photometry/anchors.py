@@ -113,7 +113,7 @@ def rank_anchors(
     Notes
     -----
     The score is the product of the S/N, up to 100, the part that the source has of all light within the radius, 1 -
-    ellipticity, the index over 4, up to 1, and ``1 / (1 + r_eff / FWHM)``. Points (stars move, have spikes and
+    ellipticity, the index (1 for a Moffat profile) over 4, up to 1, and ``1 / (1 + r_eff / FWHM)``. Points (stars move, have spikes and
     saturate), external models, sources of less than ``min_snr`` and those with saturated or masked pixels within a
     full width of their place are none.
     """
@@ -135,6 +135,8 @@ def rank_anchors(
         if core.size < (2 * reach + 1) ** 2 or not core.all():
             continue
         r_eff, n, ellipticity, _ = shape[i]
+        if models.kind[i] == "moffat":
+            n = 1.0
         compact = 1 / (1 + r_eff / fwhm)
         score[i] = min(snr[i], _ENOUGH_SNR) * isolation * (1 - ellipticity) * min(n / _ELLIPTICAL, 1.0) * compact
     order = np.argsort(-score, kind="stable")
