@@ -113,9 +113,9 @@ def rank_anchors(
     Notes
     -----
     The score is the product of the S/N, up to 100, the part that the source has of all light within the radius, 1 -
-    ellipticity, the index (1 for a Moffat profile) over 4, up to 1, and ``1 / (1 + r_eff / FWHM)``. Points (stars move, have spikes and
-    saturate), external models, sources of less than ``min_snr`` and those with saturated or masked pixels within a
-    full width of their place are none.
+    ellipticity, the index (1 for a Moffat profile) over 4, up to 1, and ``1 / (1 + r_eff / FWHM)``. Points (stars move,
+    have spikes and saturate), external models, sources of less than ``min_snr`` and those with saturated or masked
+    pixels within a full width of their place are none.
     """
     x, y = band.grid.pixels(models.ra, models.dec)
     fwhm = psf.fwhm_pix * band.grid.scale_arcsec
