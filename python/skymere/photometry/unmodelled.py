@@ -14,6 +14,8 @@ __all__ = ["with_unmodelled"]
 
 # Where models show less than this part of a pixel's error the residual is noise, whatever the models are worth.
 _BLANK_SIGMA = 1.0
+# Fewer blank pixels do not say what the level of the sky is.
+_LEAST_BLANK = 256
 
 
 def with_unmodelled(
@@ -39,17 +41,21 @@ def with_unmodelled(
 
     Notes
     -----
-    What correlated noise adds to that of independent pixels is measured where models show next to nothing: elsewhere
-    too bright a model leaves negative pixels, and a field full of bad fits would hide everything in it. Within a full
-    width of the PSF around a model's place the residual says more about the model than about another source: nothing is
-    added there. New sources have numbers after the largest one.
+    The level of the sky, and what correlated noise adds to that of independent pixels, are those where models show next
+    to nothing: elsewhere too bright a model leaves negative pixels, and a field full of bad fits would hide everything
+    in it. Within a full width of the PSF around a model's place the residual says more about the model than about
+    another source: nothing is added there. New sources have numbers after the largest one.
     """
     models, band = scene.models, scene.band
     good = band.weight > 0
     error = np.divide(1.0, np.sqrt(band.weight), out=np.full(band.shape, np.nan, np.float32), where=good)
-    data = np.where(good, residual, np.float32(0))
+    is_blank = _blank(band, solution)
+    # Light that is missing has made the sky too bright.
+    level = np.float32(np.median(residual[is_blank])) if is_blank.sum() >= _LEAST_BLANK else np.float32(0)
+    data = np.where(good, residual - level, np.float32(0))
     params = DetectParams(threshold=threshold, threshold_noise="filtered")
-    factor = _noise_factor(band, solution, data, error, params)
+    noise = filtered_noise(data, error=error, mask=~is_blank, kernel=params.kernel) if is_blank.any() else np.nan
+    factor = max(noise, 1.0) if np.isfinite(noise) else 1.0
     segmentation = detect(data, error=error * np.float32(factor), mask=~good, params=params)
     if segmentation.n_sources == 0:
         return models
@@ -70,13 +76,7 @@ def with_unmodelled(
     return with_points(models, ra, dec)
 
 
-def _noise_factor(
-    band: Band, solution: Solution, data: NDArray[np.float32], error: NDArray[np.float32], params: DetectParams
-) -> float:
-    """Return the noise of the filtered residual over that of independent pixels, 1 at least or where few are blank."""
+def _blank(band: Band, solution: Solution) -> NDArray[np.bool_]:
+    """Return pixels where models show next to nothing."""
     model = solution.templates.model(np.abs(solution.flux), [], None, np.zeros(0), 0, band.shape[0])
-    is_blank = (band.weight > 0) & (model * np.sqrt(band.weight) < _BLANK_SIGMA)
-    if not is_blank.any():
-        return 1.0
-    found = filtered_noise(data, error=error, mask=~is_blank, kernel=params.kernel)
-    return max(found, 1.0) if np.isfinite(found) else 1.0
+    return np.asarray((band.weight > 0) & (model * np.sqrt(band.weight) < _BLANK_SIGMA))

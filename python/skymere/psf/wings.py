@@ -1,6 +1,7 @@
 """Wings of a PSF beyond its image, from a bright star."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,9 +59,10 @@ def with_wings(
     Notes
     -----
     ``P'(r) = (P + w(|r|)) / sum(P + w)`` with the median of the residual over the flux in rings, ``w``, linear between
-    their middles; the core stays, and P ends at the largest circle on its image, from where on w is the star's. Fluxes that are measured with it hold the light of the wings, and those of other
-    PSFs do not. Stacked or modelled PSFs are often tapered to nothing at the edge of their image, where diffraction
-    by an aperture D leaves ``2 lambda / (pi^2 D r)`` of the light beyond the radius r.
+    their middles. The core stays; P ends at the largest circle on its image, from where on w is the star's light.
+    Fluxes that are measured with it hold the light of the wings, and those of other PSFs do not. Stacked or modelled
+    PSFs are often tapered to nothing at the edge of their image, where diffraction by an aperture D leaves
+    ``2 lambda / (pi^2 D r)`` of the light beyond the radius r.
 
     References
     ----------
@@ -96,15 +98,15 @@ def with_wings(
             msg = f"{name}: {value} is not allowed, it must be {rule}"
             raise InvalidInputError(msg)
     s = psf.oversampling
-    yy, xx = np.indices(shape)
+    yy, xx = np.indices(shape, dtype=np.float64)
     # Beyond the largest circle the rings would be partly on the image of the PSF.
     full = min(psf.x, psf.y, psf.shape[1] - 1 - psf.x, psf.shape[0] - 1 - psf.y) / s
-    distance = np.hypot(xx - x, yy - y)
-    light = image / flux + np.where(distance > full, psf.density(xx - x, yy - y), 0.0)
+    distance = _distance(shape, x, y)
+    beyond = np.where(distance > full, psf.density(xx - x, yy - y), 0.0)
+    light = np.asarray(image / flux + beyond, np.float64)
     full = min(max(full, from_pix), to_pix)
     data, at_x, at_y = _padded(psf, int(np.ceil(to_pix * s)))
-    yy, xx = np.indices(data.shape)
-    on_psf = np.hypot(xx - at_x, yy - at_y) / s
+    on_psf = _distance(data.shape, at_x, at_y) / s
     data[on_psf > full] = 0.0
     for low, high in ((from_pix, full), (full, to_pix)):
         if low < high:
@@ -113,6 +115,12 @@ def with_wings(
             data[ring] += np.interp(on_psf[ring], radius, excess) / s**2
     data /= data.sum()
     return replace(psf, data=data.astype(np.float32), x=at_x, y=at_y, enclosed=1.0, lost=0.0, position=None, error=None)
+
+
+def _distance(shape: tuple[int, ...], x: float, y: float) -> NDArray[np.float64]:
+    """Return distances of all pixels of an image from a place."""
+    yy, xx = np.indices((shape[0], shape[1]), dtype=np.float64)
+    return np.asarray(np.hypot(xx - x, yy - y), np.float64)
 
 
 def _edges(first: float, last: float) -> list[float]:
@@ -129,7 +137,7 @@ def _profile(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return radii and medians of rings."""
     radii, medians = [], []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         ring = good & (distance > low) & (distance <= high)
         if ring.sum() < _LEAST_PIXELS:
             msg = f"residual: {ring.sum()} pixels from {low:.1f} to {high:.1f} of the star are too few for its wings"
