@@ -27,10 +27,10 @@ from skymere.segmentation import DetectParams, MeasureImage, detect
 from skymere.wcs import Grid
 
 EUCLID, LENS, COSMOS = "euclid_q1_cdfs_vis_yjh", "euclid_q1_J174517_vis_yjh_ugrz", "cosmos_hst_f814w_hsc_grizy_1"
-# Outside of cores the residual's scatter is at most 1.1 of that of blank sky, but these bands do not reach it: 1.3 and 1.4.
+# Outside of cores the residual's scatter is at most 1.1 of that of blank sky, but these bands have 1.3 and 1.4.
 # A red galaxy beyond the northern edge of the sharp image, whose light reaches down to the merger, has no model but
 # points, and the red outskirts of the merger are too faint for the sharp image. Of these stamps only 113 and 78 pixels
-# are blank, 12 and 9 areas of the PSF, which tell the scatter of blank sky within 10 to 15 %.
+# are blank: with white noise and the very models that an image was made of, the ratio scatters by 0.15 in such a stamp.
 NOT_REACHED = {(COSMOS, "i"), (COSMOS, "z")}
 # Pixels with a larger error than so many times the median are those of flagged pixels: MER files say 1e16.
 FLAGGED = 100.0
@@ -54,8 +54,8 @@ PARTS = {
 }
 # Nothing in this band is bright enough to tell where it is.
 EMPTY = "MEGACAM_U"
-# PSFs of NISP go to nothing at 16 pixels, where diffraction leaves 3 to 6 % of the light: from the first radius to the
-# second they get what is left around the star of the first field [pix].
+# PSFs of NISP go to nothing at 16 pixels, where diffraction leaves some percent of the light: from the first radius to
+# the second they get what is left around the star of the first field [pix].
 STAR, WINGS_PIX = 1, (4.0, 25.0)
 
 
