@@ -1,8 +1,9 @@
 """Forced photometry of real bands with models of a sharper real image; run with ``-s`` to see the numbers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,39 +14,49 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from skymere.datamodels import SegmentationMap
-from skymere.photometry import ForcedPhotometry, PhotometryParams, ShiftParams, forced_photometry
-from skymere.profiles import FitParams, SceneFit, SceneParams, fit_scene, profiles_on_sky
-from skymere.psf import Psf, check_psf, fit_gaussian_mixture, recentred, sample_psf
+from skymere.photometry import (
+    ForcedPhotometry,
+    PhotometryParams,
+    ShiftParams,
+    components_as_sources,
+    forced_photometry,
+)
+from skymere.profiles import Component, FitParams, SceneFit, SceneParams, SourcePlan, fit_scene, profiles_on_sky
+from skymere.psf import Psf, check_psf, fit_gaussian_mixture, recentred, sample_psf, with_wings
 from skymere.segmentation import DetectParams, MeasureImage, detect
 from skymere.wcs import Grid
 
 EUCLID, LENS, COSMOS = "euclid_q1_cdfs_vis_yjh", "euclid_q1_J174517_vis_yjh_ugrz", "cosmos_hst_f814w_hsc_grizy_1"
-# Outside of cores the residual's scatter is at most 1.1 of that of blank sky, but these bands do not reach it. Their
-# stamps of 10 arcsec are full of one lens, or of one merger, which are no single Sersic profiles of one colour: with two
-# profiles for the lens NIR_H has 1.35 instead of 1.50. Of the merger's stamp only 100 to 300 pixels are blank, 7 to 18
-# areas of the PSF.
-NOT_REACHED = {
-    (LENS, "NIR_Y"),
-    (LENS, "NIR_J"),
-    (LENS, "NIR_H"),
-    (COSMOS, "g"),
-    (COSMOS, "r"),
-    (COSMOS, "i"),
-    (COSMOS, "z"),
-    (COSMOS, "y"),
-}
-# An aperture is within 2 % of the fit, but that of this star is not: from 1 to 3 full widths its light grows by 3.7 % more
-# than that of the PSF in the file.
-NOT_WITHIN = {(EUCLID, "NIR_Y", 1)}
+# Outside of cores the residual's scatter is at most 1.1 of that of blank sky, but these bands have 1.3 and 1.4.
+# A red galaxy beyond the northern edge of the sharp image, whose light reaches down to the merger, has no model but
+# points, and the red outskirts of the merger are too faint for the sharp image. Of these stamps only 113 and 78 pixels
+# are blank: with white noise and the very models that an image was made of, the ratio scatters by 0.15 in such a stamp.
+NOT_REACHED = {(COSMOS, "i"), (COSMOS, "z")}
 # Pixels with a larger error than so many times the median are those of flagged pixels: MER files say 1e16.
 FLAGGED = 100.0
-# Sharp profiles of real galaxies: positive light, no sky level in disguise.
-FITS = FitParams(flux=(0.0, np.inf), r_eff_pix=(0.1, 30.0), sersic_index=(0.2, 8.0))
+# Sharp profiles of real galaxies: positive light, and no sky, which was subtracted from these images: where a galaxy
+# fills its stamp a free sky takes its outskirts, and the band gets them as its own sky.
+FITS = FitParams(flux=(0.0, np.inf), r_eff_pix=(0.1, 30.0), sersic_index=(0.2, 8.0), sky=(0.0, 0.0))
 BANDS = {
     EUCLID: ("NIR_Y", "NIR_J", "NIR_H"),
     LENS: ("MEGACAM_U", "HSC_G", "MEGACAM_R", "HSC_Z", "NIR_Y", "NIR_J", "NIR_H"),
     COSMOS: tuple("grizy"),
 }
+POINT, ONE, OF_FIRST = Component(kind="point"), Component(), Component(centre_of=0)
+# Bright sources that are more than one Sersic profile. Components have a flux of their own in each band.
+PARTS = {
+    # A star.
+    EUCLID: {1: (POINT,)},
+    # The lens: a bulge, a disc and what is around it. A galaxy on the edge, and a compact source beside it.
+    LENS: {1: (ONE, OF_FIRST, OF_FIRST), 4: (ONE, ONE), 7: (POINT,)},
+    # Both nuclei of the merger and what is between them, its tails, a galaxy beside it, knots of the chain.
+    COSMOS: {1: (ONE,) * 3, 2: (ONE,) * 3} | dict.fromkeys(range(3, 9), (ONE, ONE)),
+}
+# Nothing in this band is bright enough to tell where it is.
+EMPTY = "MEGACAM_U"
+# PSFs of NISP go to nothing at 16 pixels, where diffraction leaves some percent of the light: from the first radius to
+# the second they get what is left around the star of the first field [pix].
+STAR, WINGS_PIX = 1, (4.0, 25.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,8 +76,11 @@ class Blurred:
     image: MeasureImage
     psf: Psf
     fwhm: float
-    good: NDArray[np.bool_]
     found: ForcedPhotometry
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        return ~self.image.mask
 
 
 def scatter(values: NDArray[np.floating]) -> float:
@@ -93,14 +107,14 @@ def psf_of(data: NDArray[np.floating]) -> Psf:
     )
 
 
-def fit_models(image: MeasureImage, psf: Psf, params: DetectParams) -> Sharp:
+def fit_models(name: str, image: MeasureImage, psf: Psf, params: DetectParams) -> Sharp:
     segmentation = detect(image.data, error=image.error, params=params)
-    scene = fit_scene(
-        image.data, image.error, labels=segmentation.labels, psf=psf, params=SceneParams(n_passes=2, fits=FITS)
-    )
+    plans = [SourcePlan(label=label, components=parts) for label, parts in PARTS[name].items()]
+    scene_params = SceneParams(n_passes=2, fits=FITS)
+    scene = fit_scene(image.data, image.error, labels=segmentation.labels, psf=psf, sources=plans, params=scene_params)
     on_sky = profiles_on_sky(scene.table, image.grid, zero_point_ab=image.zero_point_ab)
     models = on_sky.filter(pl.col("status") == "ok").with_columns(source_id=pl.col("label").cast(pl.Int64))
-    return Sharp(image=image, segmentation=segmentation, scene=scene, models=models)
+    return Sharp(image=image, segmentation=segmentation, scene=scene, models=components_as_sources(models))
 
 
 def euclid_plane(hdus: fits.HDUList, band: str) -> MeasureImage:
@@ -112,42 +126,73 @@ def euclid_plane(hdus: fits.HDUList, band: str) -> MeasureImage:
     )
 
 
+def euclid_band(hdus: fits.HDUList, band: str) -> MeasureImage:
+    """A band with one error for all pixels.
+
+    The errors of MER files grow with the light, and a PSF that is 10 % off in the core is then fitted to the pixels
+    that are too low: fluxes come out 1 to 2 % below those in apertures.
+    """
+    plane = euclid_plane(hdus, band)
+    flagged = plane.error > FLAGGED * np.median(plane.error)
+    error = np.full_like(plane.data, np.median(plane.error[~flagged]))
+    return replace(plane, error=error, mask=flagged)
+
+
 def finer(psf: Psf) -> Psf:
     """A formula fitted to a PSF of less than 2.6 pixels, on pixels twice as fine."""
     formula = fit_gaussian_mixture(psf, 4, scale_arcsec=0.1).model
     return sample_psf(formula, scale_arcsec=0.1, shape=(61, 61), oversampling=2, renormalise=False)
 
 
+def pixel_noise(data: NDArray[np.float32]) -> float:
+    """Scatter of differences within two by two pixels, which light hardly enters."""
+    return scatter((data[1:, 1:] - data[:-1, 1:] - data[1:, :-1] + data[:-1, :-1]) / 2)
+
+
 def read(folder: Path, name: str) -> tuple[Sharp, dict[str, tuple[MeasureImage, Psf]]]:
     with fits.open(folder / "imaging" / "lowres" / f"{name}.fits") as hdus:
         if name != COSMOS:
-            sharp = fit_models(euclid_plane(hdus, "VIS"), finer(psf_of(hdus["VIS_PSF"].data)), DetectParams())
-            return sharp, {b: (euclid_plane(hdus, b), psf_of(hdus[f"{b}_PSF"].data)) for b in BANDS[name]}
+            sharp = fit_models(name, euclid_plane(hdus, "VIS"), finer(psf_of(hdus["VIS_PSF"].data)), DetectParams())
+            return sharp, {b: (euclid_band(hdus, b), psf_of(hdus[f"{b}_PSF"].data)) for b in BANDS[name]}
         data = np.array(hdus["HST_F814W"].data, np.float32)
         level, noise = sky_noise(data)
         grid = Grid(wcs=WCS(hdus["HST_F814W"].header), shape=data.shape)
         image = MeasureImage(data=data - np.float32(level), error=np.full_like(data, noise), grid=grid)
         # Drizzled noise is correlated over a few pixels.
-        sharp = fit_models(image, psf_of(hdus["PSF_HST"].data), DetectParams(threshold=4.0, extent=2.5, min_area=20))
+        params = DetectParams(threshold=4.0, extent=2.5, min_area=20)
+        sharp = fit_models(name, image, psf_of(hdus["PSF_HST"].data), params)
         planes = {}
         wcs = WCS(hdus["HSC_GRIZY"].header).celestial
         for i, band in enumerate(BANDS[name]):
             data = np.array(hdus["HSC_GRIZY"].data[i], np.float32)
-            error = np.full_like(data, sky_noise(data)[1])
-            plane = MeasureImage(data=data, error=error, grid=Grid(wcs=wcs, shape=data.shape))
+            error, mask = np.full_like(data, pixel_noise(data)), np.zeros(data.shape, bool)
+            plane = MeasureImage(data=data, error=error, mask=mask, grid=Grid(wcs=wcs, shape=data.shape))
             planes[band] = (plane, psf_of(hdus["PSF_HSC"].data[i]))
         return sharp, planes
 
 
-def measured(sharp: Sharp, image: MeasureImage, psf: Psf) -> Blurred:
-    params = PhotometryParams(has_shape_errors=True, unmodelled_sigma=5.0, shift=ShiftParams(method="joint"))
-    good = image.error < FLAGGED * np.median(image.error)
-    return Blurred(
-        image=image,
-        psf=psf,
-        fwhm=check_psf(psf).fwhm_pix,
-        good=good,
-        found=forced_photometry(image, models=sharp.models, psf=psf, params=params),
+def measured(key: str, sharp: Sharp, image: MeasureImage, psf: Psf) -> Blurred:
+    shift = ShiftParams(method="none" if key == EMPTY else "joint")
+    params = PhotometryParams(unmodelled_sigma=5.0, max_searches=5, shift=shift)
+    found = forced_photometry(image, models=sharp.models, psf=psf, params=params)
+    return Blurred(image=image, psf=psf, fwhm=check_psf(psf).fwhm_pix, found=found)
+
+
+Wings = Callable[[Psf], Psf]
+
+
+def wings_of(band: Blurred) -> Wings:
+    """What gives PSFs of a band the wings of the star."""
+    star = band.found.table.row(by_predicate=pl.col("source_id") == STAR, named=True)
+    return partial(
+        with_wings,
+        residual=band.found.residual,
+        x=star["x"],
+        y=star["y"],
+        flux=star["flux"] / ab_unit(band.image),
+        from_pix=WINGS_PIX[0],
+        to_pix=WINGS_PIX[1],
+        mask=band.image.mask,
     )
 
 
@@ -157,10 +202,14 @@ Fields = dict[str, tuple[Sharp, dict[str, Blurred]]]
 @pytest.fixture(scope="module")
 def fields(shared_data: Path) -> Fields:
     """Models and bands of all fields."""
-    found = {}
+    found: Fields = {}
+    wings: dict[str, Wings] = {}
     for name in BANDS:
         sharp, planes = read(shared_data, name)
-        found[name] = sharp, {band: measured(sharp, *plane) for band, plane in planes.items()}
+        if name == EUCLID:
+            wings = {key: wings_of(measured(key, sharp, *plane)) for key, plane in planes.items()}
+        psfs = {key: wings[key](psf) if key in wings else psf for key, (_, psf) in planes.items()}
+        found[name] = sharp, {key: measured(key, sharp, planes[key][0], psfs[key]) for key in planes}
     return found
 
 
@@ -182,9 +231,9 @@ def scatter_error(band: Blurred) -> NDArray[np.float32]:
     return np.full(band.image.data.shape, scatter(band.found.residual[band.good]), np.float32)
 
 
-def distance_to_cores(band: Blurred) -> NDArray[np.float64]:
+def distance_to_cores(band: Blurred, *, has_added: bool = True) -> NDArray[np.float64]:
     y, x = np.mgrid[: band.image.data.shape[0], : band.image.data.shape[1]]
-    placed = band.found.table.filter(pl.col("status") == "ok")
+    placed = band.found.table.filter((pl.col("status") == "ok") & (has_added | ~pl.col("is_added")))
     return np.min([np.hypot(x - px, y - py) for px, py in placed.select("x", "y").iter_rows()], axis=0)
 
 
@@ -199,30 +248,59 @@ def test_residuals_outside_of_cores_are_blank_sky(fields: Fields, name: str) -> 
         # Where little sky is left it holds wings of sources, which would make it too large a measure.
         sky = min(scatter(band.image.data[blank]), scatter(band.found.residual[blank]))
         ratio, near_ratio = (scatter(band.found.residual[part]) / sky for part in (outside, near))
+        n_added = band.found.table["is_added"].sum()
+        of_models = band.good & (distance_to_cores(band, has_added=False) > band.fwhm)
+        with_added = scatter(band.found.residual[of_models]) / sky
         shift, error = band.found.shift.arcsec, band.found.shift.error_arcsec
         print(
             f"{name[:16]} {key}: MAD of the residual outside of cores / blank sky {ratio:.3f} ({outside.sum()} and"
-            f" {blank.sum()} pixels), 1 to 3 FWHM from a core {near_ratio:.3f} ({near.sum()}); shift"
+            f" {blank.sum()} pixels), 1 to 3 FWHM from a core {near_ratio:.3f} ({near.sum()}); {n_added} added,"
+            f" {with_added:.3f} with their cores; shift"
             f" {shift[0]:+.4f} {shift[1]:+.4f} arcsec ({error[0]:.4f} {error[1]:.4f})"
         )
-        assert blank.sum() > 100
+        # The better a band is fitted, the deeper is the search for its own sources, and the less is blank.
+        assert blank.sum() > 70
         # A band that comes to reach the limit leaves the list.
         assert (ratio < 1.1) == ((name, key) not in NOT_REACHED)
 
 
-def in_aperture(band: Blurred, row: dict[str, Any], radius: float) -> tuple[float, float]:
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """A source of one component or more, as a band shows it."""
+
+    source_id: int
+    x: float
+    y: float
+    snr: float
+    light_inside: float
+    model: NDArray[np.float64]
+
+
+def total(band: Blurred, source_id: int, parts: list[int]) -> Total | None:
+    rows = band.found.table.filter(pl.col("source_id").is_in(parts))
+    flux, error = band.found.sum_of(parts)
+    if not flux > 0:
+        return None
+    model = np.zeros(band.image.data.shape)
+    for row in rows.iter_rows(named=True):
+        template, y0, x0 = band.found.template(row["source_id"])
+        there = model[y0 : y0 + template.shape[0], x0 : x0 + template.shape[1]]
+        there += row["flux"] / ab_unit(band.image) * template
+    main = rows.row(by_predicate=pl.col("source_id") == source_id, named=True)
+    inside = float((rows["flux"] * rows["light_inside"]).sum()) / flux
+    return Total(source_id=source_id, x=main["x"], y=main["y"], snr=flux / error, light_inside=inside, model=model)
+
+
+def in_aperture(band: Blurred, source: Total, radius: float) -> tuple[float, float]:
     """Light within a radius on the image less all others over that of the fit, and the light of others over it."""
-    stamp, y0, x0 = band.found.without_others(row["source_id"])
-    template, _, _ = band.found.template(row["source_id"])
-    y, x = np.mgrid[: stamp.shape[0], : stamp.shape[1]]
-    inside = np.hypot(x + x0 - row["x"], y + y0 - row["y"]) < radius
-    whole = band.image.data[y0 : y0 + stamp.shape[0], x0 : x0 + stamp.shape[1]] - band.found.background[0]
-    if not band.good[y0 : y0 + stamp.shape[0], x0 : x0 + stamp.shape[1]][inside].all():
+    y, x = np.mgrid[: band.image.data.shape[0], : band.image.data.shape[1]]
+    inside = np.hypot(x - source.x, y - source.y) < radius
+    if not band.good[inside].all():
         return np.nan, np.nan
-    in_image = row["flux"] / ab_unit(band.image)
-    of_fit = in_image * float(template[inside].sum(dtype=float))
-    own = float(stamp[inside].sum(dtype=float))
-    return own / of_fit, float(whole[inside].sum(dtype=float) - own) / of_fit
+    of_fit = float(source.model[inside].sum())
+    own = of_fit + float(band.found.residual[inside].sum(dtype=float))
+    whole = float((band.image.data[inside] - band.found.background[0]).sum(dtype=float))
+    return own / of_fit, (whole - own) / of_fit
 
 
 def ab_unit(image: MeasureImage) -> float:
@@ -232,23 +310,29 @@ def ab_unit(image: MeasureImage) -> float:
 
 @pytest.mark.parametrize(("name", "n_isolated"), [(EUCLID, 6), (LENS, 4)])
 def test_isolated_sources_have_the_light_of_an_aperture(fields: Fields, name: str, n_isolated: int) -> None:
-    """Sources of S/N above 50 with less than a tenth of their light from others in a radius of 2 full widths."""
-    _, bands = fields[name]
+    """Sources of S/N above 50 with less than a tenth of their light from others in a radius of 2 full widths.
+
+    Sources are those of the sharp image, with all their components.
+    """
+    sharp, bands = fields[name]
+    parts = sharp.models.group_by("part_of", maintain_order=True).agg("source_id")
     n = 0
     for key, band in bands.items():
-        table = band.found.table.filter((pl.col("status") == "ok") & (pl.col("light_inside") > 0.9))
-        for row in table.filter(pl.col("flux") > 50 * pl.col("err_formal")).iter_rows(named=True):
-            ratio, of_others = in_aperture(band, row, 2 * band.fwhm)
-            growth = in_aperture(band, row, 3 * band.fwhm)[0] - in_aperture(band, row, band.fwhm)[0]
+        totals = [total(band, source_id, ids) for source_id, ids in parts.iter_rows()]
+        for source in totals:
+            if source is None or not (source.snr > 50 and source.light_inside > 0.9):
+                continue
+            ratio, of_others = in_aperture(band, source, 2 * band.fwhm)
+            growth = in_aperture(band, source, 3 * band.fwhm)[0] - in_aperture(band, source, band.fwhm)[0]
             is_isolated = abs(of_others) < 0.1
             print(
-                f"{name[:16]} {key} source {row['source_id']}{'' if is_isolated else ' (blended)'}: aperture / fit"
-                f" {ratio - 1:+.4f}, others {of_others:+.3f} of its light, S/N {row['flux'] / row['err_formal']:.0f};"
+                f"{name[:16]} {key} source {source.source_id}{'' if is_isolated else ' (blended)'}: aperture / fit"
+                f" {ratio - 1:+.4f}, others {of_others:+.3f} of its light, S/N {source.snr:.0f};"
                 f" change of the ratio from 1 to 3 FWHM {growth:+.3f}"
             )
             n += is_isolated
             if is_isolated:
-                assert (abs(ratio - 1) < 0.02) == ((name, key, row["source_id"]) not in NOT_WITHIN)
+                assert abs(ratio - 1) < 0.02
     assert n >= n_isolated
 
 

@@ -6,6 +6,7 @@ from skymere.photometry.external import ExternalModel
 from skymere.photometry.filters import FilterWavelengths, filter_table, filter_wavelengths
 from skymere.photometry.forced import forced_photometry
 from skymere.photometry.params import NoiseParams, PhotometryParams, ShiftParams
+from skymere.photometry.parts import components_as_sources
 from skymere.photometry.results import FluxCovariance, ForcedPhotometry, Shift
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ShiftParams",
     "bands_of",
     "calibration_factor",
+    "components_as_sources",
     "filter_table",
     "filter_wavelengths",
     "forced_photometry",

@@ -136,14 +136,17 @@ def _measure(scene: Scene, alternatives: Alternatives) -> ForcedPhotometry:
     found = find_shift(scene)
     residual = residual_of(band, found.solution, params)
     places = _places(band, scene.models, found.shift)
-    if params.unmodelled_sigma is not None:
+    for _ in range(params.max_searches):
+        if params.unmodelled_sigma is None:
+            break
         known = np.where(found.solution.is_solved[:, None], places, np.nan)
-        more = with_unmodelled(scene.models, band, scene.psf, residual, known, found.shift, params.unmodelled_sigma)
-        if len(more) > n_models:
-            scene = replace(scene, models=more)
-            found = find_shift(scene)
-            residual = residual_of(band, found.solution, params)
-            places = _places(band, more, found.shift)
+        more = with_unmodelled(scene, found.solution, residual, known, found.shift, params.unmodelled_sigma)
+        if len(more) == len(scene.models):
+            break
+        scene = replace(scene, models=more)
+        found = find_shift(scene)
+        residual = residual_of(band, found.solution, params)
+        places = _places(band, more, found.shift)
     models, solution, shift = scene.models, found.solution, found.shift
     noise = None
     if params.noise.n_positions or params.noise.positions:

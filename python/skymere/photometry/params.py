@@ -146,6 +146,9 @@ class PhotometryParams:
     unmodelled_sigma : float, optional
         Sources of the residual above so many sigma are added as points, and everything is fitted again; none when not
         given.
+    max_searches : int
+        So often at most the residual is searched, each time with what was found before in the fit; the search ends when
+        nothing is new.
     has_shape_errors : bool
         Whether errors hold what the errors of the models' shapes give.
     n_alternatives : int
@@ -169,6 +172,7 @@ class PhotometryParams:
     max_stamp_pix: int = 200
     block_rows: int | None = None
     unmodelled_sigma: float | None = None
+    max_searches: int = 1
     has_shape_errors: bool = False
     n_alternatives: int = 32
     noise_rms: float | None = None
@@ -182,6 +186,7 @@ class PhotometryParams:
         _check(name="max_stamp_pix", value=self.max_stamp_pix, allowed=self.max_stamp_pix >= 3, rule="at least 3")
         is_allowed = self.block_rows is None or self.block_rows >= 1
         _check(name="block_rows", value=self.block_rows, allowed=is_allowed, rule="at least 1")
+        _check(name="max_searches", value=self.max_searches, allowed=self.max_searches >= 1, rule="at least 1")
         is_allowed = self.n_alternatives >= LEAST_PLACES
         _check(name="n_alternatives", value=self.n_alternatives, allowed=is_allowed, rule=f"at least {LEAST_PLACES}")
         is_allowed = self.noise_rms is None or 0 < self.noise_rms < inf

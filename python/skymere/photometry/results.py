@@ -1,5 +1,6 @@
 """What forced photometry gives."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -222,6 +223,44 @@ class ForcedPhotometry:
         stamp, y0, x0, row = self._template(source_id)
         there = self.residual[y0 : y0 + stamp.shape[0], x0 : x0 + stamp.shape[1]]
         return there + np.float32(self._solution.flux[row] * self._unit) * stamp, y0, x0
+
+    def sum_of(self, source_ids: Collection[int]) -> tuple[float, float]:
+        """Return the flux of several sources together and its formal error: of the components of a galaxy, say.
+
+        Parameters
+        ----------
+        source_ids : collection of int
+            Which sources, each once.
+
+        Returns
+        -------
+        flux, error : float [unit of the flux]
+            NaN when one of them was not measured.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such source.
+        InvalidInputError
+            When one comes twice, or there are none.
+
+        Notes
+        -----
+        The variance is ``sum_ij C_ij`` with the covariance C of the fluxes; sources whose stamps do not overlap have
+        none that is kept.
+        """
+        ids = [int(one) for one in source_ids]
+        if not ids or len(set(ids)) < len(ids):
+            msg = f"source_ids: {ids} are not allowed, there must be some, each once"
+            raise InvalidInputError(msg)
+        covariances = {one: self.covariance.of(one) for one in ids}
+        fluxes, errors = (
+            dict(zip(self.table["source_id"], self.table[name], strict=True)) for name in ("flux", "err_formal")
+        )
+        if any(fluxes[one] is None or errors[one] is None for one in ids):
+            return float("nan"), float("nan")
+        variance = sum(errors[i] ** 2 + sum(covariances[i].get(j, 0.0) for j in ids if j != i) for i in ids)
+        return float(sum(fluxes[one] for one in ids)), float(np.sqrt(variance))
 
     def chi2_of(self, difference: ArrayLike) -> float:
         """Return ``d^T C^-1 d`` with the whole covariance C of the fluxes, also of pairs that are not kept.

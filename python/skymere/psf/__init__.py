@@ -12,6 +12,7 @@ from skymere.psf.models import GaussianMixturePsf, GaussianPsf, MoffatPsf
 from skymere.psf.resampling import cropped, recentred, resampled, with_pixel
 from skymere.psf.sample import sample_psf
 from skymere.psf.sampled import Psf, measure_shape
+from skymere.psf.wings import with_wings
 
 __all__ = [
     "BuildParams",
@@ -48,4 +49,5 @@ __all__ = [
     "sample_psf",
     "select_stars",
     "with_pixel",
+    "with_wings",
 ]
