@@ -23,11 +23,12 @@ from skymere.slit import (
     prepare_slitlets,
     relative_nod_offsets,
     shutter_flat,
+    slit_metadata,
     slit_normalization,
     slit_trace,
 )
 
-BARE = PrepareParams(frame="first", every_kind_is_point=True, hot_pixels=None, bad_shutter_names=())
+BARE = PrepareParams(frame="first", every_kind_is_point=True, bar_threshold=0.8, hot_pixels=None, bad_shutter_names=())
 BIT_FOR_BIT = (
     *("sci", "var_rnoise", "var_poisson", "wavelength", "dwave_dx", "slit_y", "dq", "mask", "bkg_mask"),
     *("phot_corr", "pathloss_corr", "xtr", "wtr"),
@@ -138,6 +139,19 @@ def test_the_default_finds_hot_pixels_and_keeps_the_rest(slitlets, tables, bare)
     assert (arrays.mask & ~bare.mask).sum() == 0
     assert arrays.shutters is not None
     assert arrays.applied[0].frame == "jw01345062001_03101_00001_nrs2"
+
+
+def test_the_table_of_slits_is_that_of_the_reference(bare, slitlets, folder):
+    table = slit_metadata(slitlets, bare)
+    with fits.open(folder / "reference/msaexp/combine_bare_ivm.spec.fits.gz") as hdus:
+        true = hdus["SLITS"].data
+        assert len(true.names) == 47
+        for name in true.names:
+            ours, theirs = table[name].to_list(), true[name].tolist()
+            if name.startswith("trace_c") or name in ("slit_pixel_scale", "source_ypixel_position"):
+                np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+            else:
+                assert ours == theirs, name
 
 
 # What msaexp 0.9.19 returns at 0.8, 1.5, 2.5, 3.7 and 5.0 um, for quadrant, column and row of a shutter.

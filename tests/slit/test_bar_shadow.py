@@ -62,13 +62,24 @@ def test_every_number_of_shutters_has_its_table():
     assert bar_table_number(0) == (3, "no")
 
 
+@pytest.mark.parametrize("threshold", [None, 0.8])
 @pytest.mark.parametrize(
     ("n", "first", "expected"), [(3, -1, 0), (3, 0, -1), (3, -2, 1), (2, 0, 0), (2, -1, 1), (1, 0, 0), (1, 2, -2)]
 )
-def test_the_coordinate_begins_where_the_table_does(n, first, expected):
+def test_the_coordinate_begins_where_the_table_does(n, first, expected, threshold):
     lit = np.concatenate([np.full(100, shutter) for shutter in range(first, first + n)])
     few = np.full(79, first - 1)
-    assert bar_shutter_offset(np.concatenate([lit, few, [np.nan]]), n_shutters=n) == expected
+    places = np.concatenate([lit, few, [np.nan]])
+    assert bar_shutter_offset(places, n_shutters=n, threshold=threshold) == expected
+
+
+def test_a_shutter_with_many_bad_pixels_does_not_move_the_slit():
+    places = np.repeat([-2, -1, 0, 1, 2], [20, 60, 100, 90, 30])
+    assert bar_shutter_offset(places, n_shutters=3) == 0
+    # The lowest shutter with more than 0.8 of the pixels is that in the middle.
+    assert bar_shutter_offset(places, n_shutters=3, threshold=0.8) == -1
+    # One of three without any pixel: the slit is as near to the middle as the others allow.
+    assert bar_shutter_offset(np.repeat([0, 1], 50), n_shutters=3) == 0
 
 
 def test_nothing_lit_is_an_error():

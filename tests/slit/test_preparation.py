@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from skymere.datamodels import SlitTables
 from skymere.errors import InvalidInputError, NotFoundError
-from skymere.slit import PrepareParams, prepare_slitlets, reference_index
+from skymere.slit import PrepareParams, applied_table, prepare_slitlets, reference_index, slit_info
 
 NODS = (0.0, 0.5, -0.5)
 
@@ -195,3 +196,21 @@ def test_parameters_that_are_not_allowed_are_errors(wrong):
 
 def test_tables_may_be_empty_when_nothing_needs_them(nods):
     assert prepare_slitlets(nods, tables=SlitTables(), params=PLAIN).mask.any()
+
+
+def test_what_was_done_is_a_table_of_typed_columns(made, nods):
+    arrays = prepare_slitlets(nods, tables=made.tables(bad=((712, 330),)))
+    table = applied_table(arrays.applied)
+    assert table["exposure_id"].to_list() == ["e0", "e1", "e2"]
+    assert table["bar_shadow"].to_list() == ["replaced"] * 3
+    assert table["n_extra_dq"].to_list() == [1, 1, 1]
+    assert table.schema["normalization"] == pl.Boolean
+    assert table.schema["stuck_shutters"] == pl.List(pl.Int64)
+    assert table.schema["wavelength_shift"] == pl.Float64
+    assert applied_table(()).height == 0
+
+
+def test_the_info_of_a_group_has_the_rank_of_the_nod(nods):
+    info = slit_info(nods)
+    assert info["y_index"].to_list() == [2, 3, 1]
+    assert info.select("xstart", "ystart", "ny", "nx").row(0) == (301, 701, 25, 60)

@@ -112,7 +112,7 @@ class SlitExposure:
         Position angle of the aperture, east of north [deg]; NaN where the header has none.
     position_number, n_positions : int
         Number of the nod, and how many there are; 0 where the header has none.
-    nod_type : str
+    nod_type, pattern_type : str
         As in the header.
     x_offset, y_offset : float
         Dither from the start of the pattern [arcsec]; 0 where the header has none.
@@ -148,6 +148,7 @@ class SlitExposure:
     position_number: int = 0
     n_positions: int = 0
     nod_type: str = ""
+    pattern_type: str = ""
     x_offset: float = 0.0
     y_offset: float = 0.0
     software: str = ""

@@ -243,6 +243,7 @@ class _File:
             position_number=int(number("PATT_NUM", 0)),
             n_positions=int(number("NUMDTHPT", 0)),
             nod_type=text("NOD_TYPE"),
+            pattern_type=text("PATTTYPE"),
             x_offset=number("XOFFSET", 0.0),
             y_offset=number("YOFFSET", 0.0),
             software=text("CAL_VER"),

@@ -30,6 +30,7 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
+from skymere.slit.metadata import applied_table, slit_info, slit_metadata
 from skymere.slit.normalization import ExtendedCalibration, extended_calibration, shutter_flat, slit_normalization
 from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
@@ -50,6 +51,7 @@ __all__ = [
     "SlitArrays",
     "SlitTrace",
     "StuckShutters",
+    "applied_table",
     "bad_bits",
     "bar_shutter_offset",
     "bar_table_number",
@@ -78,6 +80,8 @@ __all__ = [
     "shutter_flat",
     "shutter_is_outside",
     "shutter_mask",
+    "slit_info",
+    "slit_metadata",
     "slit_normalization",
     "slit_trace",
     "trace_distance",

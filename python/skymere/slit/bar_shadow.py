@@ -57,7 +57,7 @@ def bar_table_number(n_shutters: int) -> tuple[int, BarWrap]:
     return (max(FIRST_SHUTTER), "no") if n_shutters <= 0 else (n_shutters, "auto")
 
 
-def bar_shutter_offset(slit_y: ArrayLike, *, n_shutters: int, threshold: float = 0.8) -> int:
+def bar_shutter_offset(slit_y: ArrayLike, *, n_shutters: int, threshold: float | None = None) -> int:
     """Return by how many shutters a coordinate is to be moved so that it begins where the table does.
 
     Parameters
@@ -67,12 +67,18 @@ def bar_shutter_offset(slit_y: ArrayLike, *, n_shutters: int, threshold: float =
     n_shutters : int
         Number of the table.
     threshold : float, optional
-        A shutter is lit when it has this fraction of the pixels of the fullest.
+        The first lit shutter is the lowest with more than this fraction of the pixels of the fullest; msaexp takes 0.8.
+        When not given, it is the first of those ``n_shutters`` neighbours that have the most pixels together, so that
+        a shutter with many bad pixels does not move the slit.
 
     Raises
     ------
     NoDataError
         When no coordinate is a number.
+
+    Notes
+    -----
+    Of equal sums that nearest to the coordinate's 0 counts.
     """
     known = np.asarray(slit_y, np.float64)
     known = known[np.isfinite(known)]
@@ -82,7 +88,16 @@ def bar_shutter_offset(slit_y: ArrayLike, *, n_shutters: int, threshold: float =
     if n_shutters not in FIRST_SHUTTER:
         return 0
     names, counts = np.unique(np.round(known).astype(np.int64), return_counts=True)
-    return FIRST_SHUTTER[n_shutters] - int(names[counts > threshold * counts.max()][0])
+    if threshold is not None:
+        first = int(names[counts > threshold * counts.max()][0])
+    else:
+        pixels = np.zeros(names[-1] - names[0] + 2 * n_shutters - 1, np.int64)
+        pixels[names - names[0] + n_shutters - 1] = counts
+        sums = np.convolve(pixels, np.ones(n_shutters, np.int64), mode="valid")
+        starts = np.arange(len(sums)) + names[0] - (n_shutters - 1)
+        middle = np.abs(starts + (n_shutters - 1) / 2)
+        first = int(starts[np.lexsort((middle, -sums))[0]])
+    return FIRST_SHUTTER[n_shutters] - first
 
 
 def shutter_is_outside(shutter_y: ArrayLike, limits: tuple[float, float]) -> bool:

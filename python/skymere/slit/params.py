@@ -25,6 +25,8 @@ class PrepareParams:
         Bar shadow with wavelength or without.
     num_shutters : int
         Open shutters: -1 as the file says, 0 as many as there are nods.
+    bar_threshold : float or None
+        See `bar_shutter_offset`; 0.8 is msaexp.
     min_bar : float or None
         Pixels with less light are left out.
     undo_pathloss : {0, 1, 2}
@@ -64,6 +66,7 @@ class PrepareParams:
     undo_barshadow: Literal[0, 1, 2] = 2
     bar_corr_mode: Literal["wave", "flat"] = "wave"
     num_shutters: int = -1
+    bar_threshold: float | None = None
     min_bar: float | None = 0.4
     undo_pathloss: Literal[0, 1, 2] = 1
     every_kind_is_point: bool = False

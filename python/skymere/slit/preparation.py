@@ -341,7 +341,7 @@ class _Work:
             raise NotFoundError(msg)
         table = tables[number]
         lit = self.is_valid[self.frame] if self.is_valid[self.frame].any() else self.is_valid.any(axis=0)
-        offset = bar_shutter_offset(self.slit_y[lit], n_shutters=number)
+        offset = bar_shutter_offset(self.slit_y[lit], n_shutters=number, threshold=self.params.bar_threshold)
         places = np.where(self.is_valid, self.shutter_y + offset, np.nan)
         shadow = bar_throughput(
             places,

@@ -96,9 +96,15 @@ def open_asdf_tree(content: bytes, name: str) -> Iterator[Mapping[str, Any]]:
     except ModuleNotFoundError as error:
         msg = f"{name}: coordinates of slits need asdf, gwcs and stdatamodels: pip install 'skymere[jwst]'"
         raise NotFoundError(msg) from error
+    # Found once for the process; the copy of the configuration below would look for the plugins every time.
+    _ = asdf.get_config().extensions
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), asdf.config_context() as config:
             warnings.simplefilter("ignore")
+            # Half of the time would go into schemas; what matters of the tree is checked when it is built. Only asdf
+            # before 2.8, older than any spectrum of JWST, left out values that its schemas would fill in.
+            config.validate_on_read = False
+            config.legacy_fill_schema_defaults = False
             with asdf.open(io.BytesIO(content), lazy_load=True, lazy_tree=True, memmap=False) as file:
                 yield file.tree
     except SkymereError:
