@@ -22,11 +22,13 @@ from skymere.slit import (
     nod_index,
     prepare_slitlets,
     relative_nod_offsets,
+    shift_wavelength,
     shutter_flat,
     slit_metadata,
     slit_normalization,
     slit_trace,
 )
+from skymere.wcs import open_asdf_tree
 
 BARE = PrepareParams(frame="first", every_kind_is_point=True, bar_threshold=0.8, hot_pixels=None, bad_shutter_names=())
 BIT_FOR_BIT = (
@@ -113,6 +115,31 @@ def test_geometry_is_that_of_the_summary(bare, slitlets, summary):
         for center in (0.0, first.source.y_position)
     ]
     assert np.median(rows[1] - rows[0]) == pytest.approx(true["source_ypixel_position"], rel=1e-12)
+
+
+@pytest.mark.parametrize("x_position", [-0.25, 0.2, 0.5])
+def test_the_shift_of_a_source_beside_the_middle_is_that_of_the_gwcs(slitlets, x_position):
+    first = slitlets[0]
+    with fits.open(first.path) as hdus:
+        content = hdus["ASDF"].data["ASDF_METADATA"][0].tobytes()
+    # Where light of each wavelength falls when the source is beside the middle, by the gwcs; turned around, the true
+    # wavelength at each column.
+    waves = np.linspace(0.6, 5.6, 4000)
+    with open_asdf_tree(content, first.path) as tree:
+        to_pixel = tree["meta"]["wcs"].get_transform("slit_frame", "detector")
+        columns = to_pixel(np.full(4000, x_position), np.zeros(4000), waves * 1e-6)[0]
+        middle = to_pixel(np.zeros(4000), np.zeros(4000), waves * 1e-6)[0]
+    at = np.arange(20.0, 320.0)
+    true = np.interp(at, columns, waves) - np.interp(at, middle, waves)
+    trace = slit_trace(first.geometry.slit_y, first.wavelength)
+    step = np.gradient(trace.wavelength)
+    shifted, pixels = shift_wavelength(trace.wavelength, first.geometry.wavelength_slope, step, x_position=x_position)
+    found = (shifted - trace.wavelength)[20:320]
+    # The slope is taken once; the rest is the curvature of the dispersion over a pixel.
+    worst = np.max(np.abs(found - true) / step[20:320])
+    print(f"shift of {pixels:.2f} pixels, wrong by {worst:.4f}")
+    assert worst < 0.005
+    assert np.sign(pixels) == np.sign(x_position)
 
 
 def test_signal_in_the_shutters_is_that_of_the_summary(bare, summary):

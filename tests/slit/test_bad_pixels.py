@@ -1,6 +1,4 @@
-"""Bad pixels: every rule by itself, hot pixels, growth, several exposures."""
-
-from dataclasses import replace
+"""Bad pixels: every rule by itself, growth, several exposures."""
 
 import numpy as np
 import pytest
@@ -11,11 +9,9 @@ from skymere.instruments import JWST, NIRSPEC_BAD_BITS
 from skymere.slit import (
     SLIT_FLAG_BITS,
     BadPixelParams,
-    HotPixelParams,
     bad_bits,
     extra_bad_pixels,
     find_bad_pixels,
-    find_hot_pixels,
     grow_mask,
     multiple_exposure_mask,
 )
@@ -168,59 +164,3 @@ def test_a_pixel_bad_in_two_of_three_exposures_is_bad_in_all_and_one_bad_in_all_
         six[:n, 0, n] = True
     assert multiple_exposure_mask(six)[0].tolist() == [False] * 4 + [True, True, False]
     assert not multiple_exposure_mask(bad[:2]).any()
-
-
-class TestHotPixels:
-    """Single bright pixels, pluses around bad ones, and what is neither."""
-
-    def frame(self, level=0.0):
-        random = np.random.default_rng(4)
-        return {
-            "sci": random.normal(level, 1, (30, 40)).astype(np.float32),
-            "error": np.ones((30, 40), np.float32),
-            "var_rnoise": np.ones((30, 40), np.float32),
-            "dq": np.zeros((30, 40), np.uint32),
-        }
-
-    def test_a_single_bright_pixel_is_hot_and_goes_with_its_neighbours(self):
-        frame = self.frame()
-        frame["sci"][10, 12] = 100
-        found = find_hot_pixels(**frame)
-        rows, columns = np.indices((30, 40))
-        np.testing.assert_array_equal(found.hot, np.abs(rows - 10) + np.abs(columns - 12) <= 1)
-        assert found.n_found == 1
-        assert not found.warm.any()
-
-    def test_a_source_and_an_emission_line_are_not_hot(self):
-        frame = self.frame()
-        rows, columns = np.indices((30, 40))
-        frame["sci"] += (200 * np.exp(-((rows - 15) ** 2 + (columns - 20) ** 2) / 2)).astype(np.float32)
-        found = find_hot_pixels(**frame)
-        assert found.n_found == 0
-
-    def test_a_plus_around_a_bad_pixel_is_warm(self):
-        frame = self.frame()
-        frame["dq"][8, 9] = JWST["hot"]
-        for y, x in ((7, 9), (9, 9), (8, 8), (8, 10)):
-            frame["sci"][y, x] = 100
-        found = find_hot_pixels(**frame)
-        assert found.warm[[7, 9, 8, 8], [9, 9, 8, 10]].all()
-        assert not found.hot.any()
-
-    def test_too_many_are_refused_and_that_is_said(self):
-        frame = self.frame()
-        frame["sci"][2:28:4, 2:38:4] = 100
-        found = find_hot_pixels(**frame, params=HotPixelParams(max_flagged=20))
-        assert found.is_refused
-        assert found.n_found > 20
-        assert not found.hot.any()
-        assert find_hot_pixels(**frame).hot.any()
-
-    def test_a_frame_without_good_pixels_has_none(self):
-        frame = self.frame()
-        frame["dq"][:] = 1
-        assert find_hot_pixels(**frame).n_found == 0
-
-    def test_limits_must_be_positive(self):
-        with pytest.raises(InvalidInputError, match="peak_ratio"):
-            replace(HotPixelParams(), peak_ratio=0)

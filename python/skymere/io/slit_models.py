@@ -1,6 +1,6 @@
 """Slit spectra of the JWST pipeline (``_phot``, ``_cal`` and the like, one slit or many) to `Slitlet`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def read_slitlet(path: str | Path, *, slit: str | int | None = None) -> Slitlet:
             what = "is not there" if slit is not None and not versions else "is needed to choose one"
             msg = f"slit: {slit!r} {what}; {path} holds {[file.name(v) for v in file.versions]}"
             raise InvalidInputError(msg)
-        return next(file.slitlets(versions))
+        return file.slitlets(versions)[0]
 
 
 def read_slitlets(path: str | Path) -> list[Slitlet]:
@@ -95,7 +95,7 @@ def read_slitlets(path: str | Path) -> list[Slitlet]:
     path = Path(path)
     with open_fits(path) as hdus:
         file = _File(hdus, path)
-        return list(file.slitlets(file.versions))
+        return file.slitlets(file.versions)
 
 
 class _File:
@@ -133,14 +133,14 @@ class _File:
         keys = ("SOURCEID",) if isinstance(slit, int) else ("SLTNAME", "SRCNAME")
         return any(header.get(key) == slit for key in keys)
 
-    def slitlets(self, versions: list[int]) -> Iterator[Slitlet]:
-        """Yield the slits of some versions; the ASDF tree is opened once for all of them."""
+    def slitlets(self, versions: list[int]) -> list[Slitlet]:
+        """Return the slits of some versions; the ASDF tree is opened once for all of them."""
         content = np.asarray(self.hdus["ASDF"].data["ASDF_METADATA"][0]).tobytes()
         where = f"{self.path}, extension ASDF"
         digest = file_digest(self.path)
         with open_asdf_tree(content, where) as tree:
-            for version in versions:
-                yield self._slitlet(version, _slit_tree(tree, self.versions.index(version), where), digest)
+            trees = [_slit_tree(tree, self.versions.index(version), where) for version in versions]
+            return [self._slitlet(version, one, digest) for version, one in zip(versions, trees, strict=True)]
 
     def _slitlet(self, version: int, tree: Mapping[str, Any], digest: str) -> Slitlet:
         header = self.header(version)

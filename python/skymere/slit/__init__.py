@@ -4,12 +4,9 @@ from skymere.slit.arrays import AppliedCorrections, SlitArrays
 from skymere.slit.bad_pixels import (
     BadPixelParams,
     BadPixels,
-    HotPixelParams,
-    HotPixels,
     bad_bits,
     extra_bad_pixels,
     find_bad_pixels,
-    find_hot_pixels,
     grow_mask,
     multiple_exposure_mask,
 )
@@ -30,6 +27,7 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
+from skymere.slit.hot_pixels import HotPixelParams, HotPixels, find_hot_pixels
 from skymere.slit.metadata import applied_table, slit_info, slit_metadata
 from skymere.slit.normalization import ExtendedCalibration, extended_calibration, shutter_flat, slit_normalization
 from skymere.slit.params import PrepareParams

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from skymere.errors import InvalidInputError
-from skymere.slit.bad_pixels import BadPixelParams, HotPixelParams
+from skymere.slit.bad_pixels import BadPixelParams
+from skymere.slit.hot_pixels import HotPixelParams
 
 __all__ = ["PrepareParams"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import Slitlet, SlitTables
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.slit.arrays import AppliedCorrections, SlitArrays
-from skymere.slit.bad_pixels import extra_bad_pixels, find_bad_pixels, find_hot_pixels
+from skymere.slit.bad_pixels import extra_bad_pixels, find_bad_pixels
 from skymere.slit.bar_shadow import bar_shutter_offset, bar_table_number, bar_throughput
 from skymere.slit.cutouts import check_group, common_cutout
 from skymere.slit.flags import SLIT_FLAG_BITS
@@ -22,6 +22,7 @@ from skymere.slit.geometry import (
     slit_trace,
     trace_distance,
 )
+from skymere.slit.hot_pixels import find_hot_pixels
 from skymere.slit.normalization import extended_calibration, shutter_flat, slit_normalization
 from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import flux_factor, path_loss_factor
