@@ -7,6 +7,7 @@ differ by 3e-13, so rows differ by 2e-12 pixel, and the throughput of the bars b
 """
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from astropy.io import fits
 
 from skymere.io import build_pack, read_slit_tables, read_slitlet
 from skymere.slit import (
+    BadPixelParams,
+    HotPixelParams,
     PrepareParams,
     bar_throughput,
     extended_calibration,
@@ -319,3 +322,66 @@ BARS = {
     ],
 }
 EXTENDED = {"NRS1": 1483.4582695630013, "NRS2": 1486.317226608704}
+
+# `SlitGroup(files, "g", **(bare | one argument))` of msaexp 0.9.19: number of valid pixels, and the sums over them of flux,
+# variance of the read-out, throughput of the bars, and distance from the trace.
+VARIATIONS = [
+    (
+        {"hot_pixels": HotPixelParams()},
+        13877,
+        2596.0239937781225,
+        5.779781629769445,
+        11525.780921405922,
+        -1120.6856600962055,
+    ),
+    ({"bar_corr_mode": "flat"}, 13928, 2551.728896732551, 5.652697516972239, 11653.295171547012, -1180.0615679139592),
+    ({"undo_pathloss": 2}, 13886, 4070.6498424758684, 14.788453514558796, 11532.939134370177, -1135.3515559746338),
+    ({"undo_pathloss": 0}, 13886, 1187.7570521495873, 1.1499076506299275, 11532.939134370177, -1135.3515559746338),
+    ({"trace_with_ypos": True}, 13886, 2597.701979356898, 5.7993200975248556, 11532.939134370177, -8189.310152572589),
+    ({"num_shutters": 0}, 13886, 2597.701979356898, 5.7993200975248556, 11532.939134370177, -1135.3515559746338),
+    ({"num_shutters": 1}, 12563, 2351.096350641077, 4.48642197036088, 10800.69351245376, -1110.007532475658),
+    ({"num_shutters": 2}, 13373, 2455.856633389405, 5.105261125806578, 11169.253904046025, -1789.3079418392663),
+    ({"num_shutters": 5}, 14785, 2712.3275522532786, 6.683616467225875, 11957.367772604524, 106.14618831669213),
+    ({"fix_prism_norm": False}, 13886, 2653.7225467750686, 6.063630679903667, 11532.939134370177, -1135.3515559746338),
+    ({"with_extra_dq": False}, 13886, 2597.701979356898, 5.7993200975248556, 11532.939134370177, -1135.3515559746338),
+    (
+        {"bad_pixels": BadPixelParams(pad_border=0)},
+        13886,
+        2597.701979356898,
+        5.7993200975248556,
+        11532.939134370177,
+        -1135.3515559746338,
+    ),
+    ({"undo_barshadow": 1}, 14785, 2696.2395716569918, 6.494617328375966, 11973.0126953125, 106.14618831669213),
+    ({"shutter_offset": 0.5}, 13872, 2600.2352356913616, 5.788251816905245, 11519.920831807012, 6223.713381654972),
+    (
+        {"bad_shutter_names": None, "stuck_threshold": 0.98},
+        4092,
+        765.3245455894721,
+        1.501618016459929,
+        3606.5970779959557,
+        -20964.475504864735,
+    ),
+    ({"bad_shutter_names": (1,)}, 8829, 1646.2921627456672, 3.135329687424928, 7465.566514826909, 22266.471529747603),
+    (
+        {"trace_from_yoffset": False},
+        13886,
+        2597.701979356898,
+        5.7993200975248556,
+        11532.939134370177,
+        -1136.3272326139777,
+    ),
+    ({"min_bar": 0.8}, 9106, 1662.7403747067438, 2.137324998074405, 8756.894977557387, -543.5390824384613),
+]
+
+
+@pytest.mark.parametrize(("change", "n_valid", "flux", "variance", "light", "distance"), VARIATIONS)
+def test_every_argument_does_what_it_does_in_msaexp(slitlets, tables, change, n_valid, flux, variance, light, distance):
+    arrays = prepare_slitlets(slitlets, tables=tables, params=replace(BARE, **change))
+    valid = arrays.mask
+    assert valid.sum() == n_valid
+    # With `undo_barshadow=1` the sum of the reference is one of float32; rows follow the pixel scale.
+    assert arrays.sci[valid].astype(np.float64).sum() == pytest.approx(flux, rel=1e-9)
+    assert arrays.var_rnoise[valid].astype(np.float64).sum() == pytest.approx(variance, rel=1e-7)
+    assert arrays.bar[valid].sum() == pytest.approx(light, rel=1e-8)
+    assert arrays.yslit[valid].sum() == pytest.approx(distance, abs=1e-7)
