@@ -1,7 +1,9 @@
 """MSA metafiles, on a small one of simulated numbers (``tests/data/make_slit_fixtures.py``)."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from astropy.io import fits
 
@@ -29,11 +31,18 @@ def test_shutters_and_sources_are_tables():
 def test_the_state_of_a_slitlet_is_one_letter_for_each_shutter():
     msa = read_msa_metafile(PATH)
     assert msa.shutter_state(11, metadata_id=1) == "1x1"
-    assert msa.shutter_state(12, metadata_id=1) == "111"
+    assert msa.shutter_state(12, metadata_id=1) == "1x1"
     with pytest.raises(NotFoundError, match="no slitlet 13 in configuration 1"):
         msa.shutter_state(13, metadata_id=1)
     with pytest.raises(NotFoundError, match="dither 2"):
         msa.shutter_state(11, metadata_id=1, dither=2)
+
+
+def test_closed_shutters_between_open_ones_are_told():
+    msa = read_msa_metafile(PATH)
+    closed = msa.shutters.with_columns(is_open=pl.col("shutter_column") != 41).filter(pl.col("shutter_column") != 39)
+    wide = closed.with_columns(pl.col("shutter_column").replace({41: 43}))
+    assert replace(msa, shutters=wide).shutter_state(11, metadata_id=1) == "x000"
 
 
 def test_missing_tables_and_columns_are_errors(tmp_path):

@@ -68,6 +68,21 @@ def test_slits_of_sky_are_told_from_those_with_a_source():
     assert [one.is_background for one in read_slitlets(MULTI)] == [False, True, False]
 
 
+@pytest.mark.parametrize(
+    ("cards", "is_background"),
+    [
+        ({"SRCRA": 0.0, "SRCDEC": 0.0}, True),
+        ({"SRCRA": 0.0, "SRCDEC": 12.0}, False),
+        ({"SRCNAME": "9999_BKG3"}, True),
+        ({"SRCNAME": "background_3"}, True),
+        ({"SRCNAME": "behind_BKG3x"}, False),
+    ],
+)
+def test_a_slit_holds_sky_when_its_source_is_nowhere_or_is_called_so(change, cards, is_background):
+    path = change(lambda hdus: hdus["SCI", 1].header.update(cards))
+    assert read_slitlets(path)[0].is_background == is_background
+
+
 def test_one_slit_is_named_by_slit_source_or_number():
     assert [read_slitlet(MULTI, slit=slit).place.slit_name for slit in ("13", "9999_78", 78)] == ["13"] * 3
     with pytest.raises(InvalidInputError, match=r"slit: None is needed.*'11', '12', '13'"):

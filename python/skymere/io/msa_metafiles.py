@@ -60,7 +60,10 @@ class MsaMetafile:
     path: str = ""
 
     def shutter_state(self, slitlet_id: int, *, metadata_id: int, dither: int = 1) -> str:
-        """Return the shutters of a slitlet as one letter each: ``x`` with the source, ``1`` open, ``0`` closed.
+        """Return the shutters of a slitlet as one letter each, as the pipeline writes them.
+
+        ``x`` stands for the main shutter, that with the source or the middle one of a slitlet of sky, ``1`` for other
+        open ones, ``0`` for closed ones between them.
 
         Parameters
         ----------
@@ -84,10 +87,13 @@ class MsaMetafile:
         if rows.is_empty():
             msg = f"{self.path}: no slitlet {slitlet_id} in configuration {metadata_id}, dither {dither}"
             raise NotFoundError(msg)
-        letters = dict.fromkeys(range(rows["shutter_column"][0], rows["shutter_column"][-1] + 1), "0")
-        for column, is_open, is_background in rows.select("shutter_column", "is_open", "is_background").iter_rows():
-            if is_open:
-                letters[column] = "1" if is_background else "x"
+        first, last = rows["shutter_column"][0], rows["shutter_column"][-1]
+        letters = dict.fromkeys(range(first, last + 1), "0")
+        with_source = rows.filter(~pl.col("is_background"))["shutter_column"].to_list()
+        main = with_source[0] if with_source else first + (last - first) // 2
+        for column, is_open in rows.select("shutter_column", "is_open").iter_rows():
+            letters[column] = "1" if is_open else "0"
+        letters[main] = "x"
         return "".join(letters.values())
 
 

@@ -1,5 +1,6 @@
 """Slit spectra of the JWST pipeline (``_phot``, ``_cal`` and the like, one slit or many) to `Slitlet`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ __all__ = ["read_slitlet", "read_slitlets"]
 _NEEDED = ("SCI", "DQ", "VAR_RNOISE", "VAR_POISSON", "WAVELENGTH")
 _OPTIONAL = {"var_flat": "VAR_FLAT", "bar": "BARSHADOW", "pathloss_ps": "PATHLOSS_PS", "pathloss_un": "PATHLOSS_UN"}
 _FLATS = {"dflat": "R_DFLAT", "fflat": "R_FFLAT", "sflat": "R_SFLAT"}
-_NO_SOURCE_DEG = 1e-4  # the pipeline writes a position of 0, 0 for slits without a source
+_NO_SOURCE_DEG = 1e-4
+# Names such as 1345_BKG12 and background_12.
+_SKY = re.compile(r"(_BKG|^background_)\d+$")
 
 
 def read_slitlet(path: str | Path, *, slit: str | int | None = None) -> Slitlet:
@@ -295,7 +298,10 @@ def _source(header: fits.Header, tree: Mapping[str, Any]) -> SlitSource:
 
 
 def _is_background(source: SlitSource) -> bool:
-    return source.name.lower().startswith("background") or not source.ra >= _NO_SOURCE_DEG
+    """Return whether a slit has no source: the pipeline names it so, and puts it at 0, 0."""
+    place = np.array([source.ra, source.dec])
+    is_nowhere = not np.isfinite(place).all() or bool((np.abs(place) < _NO_SOURCE_DEG).all())
+    return is_nowhere or _SKY.search(source.name) is not None
 
 
 def _place(header: fits.Header, tree: Mapping[str, Any], path: Path) -> SlitPlace:
