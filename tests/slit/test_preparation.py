@@ -1,13 +1,15 @@
 """All corrections together, on slits of which everything is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from skymere.datamodels import SlitTables
+from skymere.datamodels import SensitivityTable, SlitTables
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.io import read_slitlets
 from skymere.slit import PrepareParams, applied_table, prepare_slitlets, reference_index, slit_info
 
 NODS = (0.0, 0.5, -0.5)
@@ -214,3 +216,28 @@ def test_the_info_of_a_group_has_the_rank_of_the_nod(nods):
     info = slit_info(nods)
     assert info["y_index"].to_list() == [2, 3, 1]
     assert info.select("xstart", "ystart", "ny", "nx").row(0) == (301, 701, 25, 60)
+
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def test_files_of_many_slits_and_of_fixed_slits_go_all_the_way(made):
+    for one in read_slitlets(DATA / "jw09999001001_02101_00002_nrs1_cal.fits.gz"):
+        arrays = prepare_slitlets(
+            [one], tables=made.tables(), params=PrepareParams(undo_barshadow=0, fix_prism_norm=False)
+        )
+        loss = 0.25 if one.source.kind == "POINT" else 0.5
+        factor = one.pixel_area_sr * 1e12 * loss
+        np.testing.assert_allclose(arrays.sci[arrays.mask], one.sci[arrays.mask[0]] * factor, rtol=1e-6)
+        # A pixel of a shutter stuck open goes with its four neighbours; no bar of the file has less than half the light.
+        assert (~arrays.mask).sum() == 5
+    waves = np.linspace(0.5, 6.0, 12)
+    sensitivity = SensitivityTable(wavelength=waves, sensitivity=np.full(12, 2.0), nrs1_s200a1=np.full(12, 0.9))
+    tables = replace(made.tables(), sensitivity=sensitivity)
+    for one in read_slitlets(DATA / "jw09999002001_02101_00001_nrs1_cal.fits.gz"):
+        arrays = prepare_slitlets([one], tables=tables)
+        loss = 0.25 if one.source.kind == "POINT" else 0.5
+        factor = one.pixel_area_sr * 1e12 * loss * 0.9 / 2.0
+        np.testing.assert_allclose(arrays.sci[arrays.mask], one.sci[arrays.mask[0]] * factor, rtol=1e-6)
+        record = arrays.applied[0]
+        assert (record.extended_calibration, record.fixed_slit_correction, record.bar_shadow) == (True, True, "none")
