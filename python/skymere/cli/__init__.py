@@ -7,6 +7,7 @@ import skymere.cli.catalogue
 import skymere.cli.exchange
 import skymere.cli.upkeep  # noqa: F401  (the commands of these four register themselves)
 from skymere.cli._errors import Commands
+from skymere.cli.data import data_app
 from skymere.cli.demo import demo
 from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
@@ -39,6 +40,7 @@ app.command()(info)
 app.command()(doctor)
 app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -4,17 +4,37 @@ from skymere.datamodels.exposure import FLAG_BITS, Exposure
 from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
+from skymere.datamodels.slit_tables import (
+    BadPixelTable,
+    BarShadowTable,
+    NormalizationTable,
+    SensitivityTable,
+    SlitFlatTable,
+    SlitTables,
+)
+from skymere.datamodels.slitlets import SlitExposure, SlitGeometry, Slitlet, SlitPlace, SlitSource
 from skymere.datamodels.sources import SourceCatalog
 from skymere.datamodels.stored import Sliceable, StoredMosaic
 
 __all__ = [
     "FLAG_BITS",
     "NO_CLASS",
+    "BadPixelTable",
+    "BarShadowTable",
     "Exposure",
     "Mosaic",
     "NoiseCovariance",
+    "NormalizationTable",
     "SegmentationMap",
+    "SensitivityTable",
     "Sliceable",
+    "SlitExposure",
+    "SlitFlatTable",
+    "SlitGeometry",
+    "SlitPlace",
+    "SlitSource",
+    "SlitTables",
+    "Slitlet",
     "SourceCatalog",
     "StoredMosaic",
     "WeightKind",

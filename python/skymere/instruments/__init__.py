@@ -1,6 +1,37 @@
 """What is particular to an instrument: the only place with an instrument's name."""
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
-from skymere.instruments.dq_bits import SATURATED_BITS
+from skymere.instruments.dq_bits import JWST, SATURATED_BITS
+from skymere.instruments.nirspec import (
+    DETECTOR_EDGES,
+    EXTENDED_REFERENCE_ENDING,
+    FIRST_SHUTTER,
+    FIXED_SLIT_MODES,
+    NIRSPEC_BAD_BITS,
+    NOD_ARCSEC,
+    PIXEL_SCALE_ARCSEC,
+    PIXELS_PER_SHUTTER,
+    SHUTTERS_PER_ROW,
+    SLIT_WIDTH_ARCSEC,
+    shutter_place,
+)
 
-__all__ = ["DETECTORS", "SATURATED_BITS", "Detector", "find_detector", "read_detectors"]
+__all__ = [
+    "DETECTORS",
+    "DETECTOR_EDGES",
+    "EXTENDED_REFERENCE_ENDING",
+    "FIRST_SHUTTER",
+    "FIXED_SLIT_MODES",
+    "JWST",
+    "NIRSPEC_BAD_BITS",
+    "NOD_ARCSEC",
+    "PIXELS_PER_SHUTTER",
+    "PIXEL_SCALE_ARCSEC",
+    "SATURATED_BITS",
+    "SHUTTERS_PER_ROW",
+    "SLIT_WIDTH_ARCSEC",
+    "Detector",
+    "find_detector",
+    "read_detectors",
+    "shutter_place",
+]

@@ -4,7 +4,7 @@ from skymere.wcs.cards import fits_cards, wcs_cards, wcs_from_cards
 from skymere.wcs.distortion import build_distortion
 from skymere.wcs.grid import Grid, mean_rotation
 from skymere.wcs.gwcs_correction import corrected_gwcs
-from skymere.wcs.gwcs_text import asdf_with_gwcs, gwcs_from_asdf, is_gwcs
+from skymere.wcs.gwcs_text import asdf_with_gwcs, gwcs_from_asdf, is_gwcs, open_asdf_tree
 from skymere.wcs.local import map_ellipses, pixel_jacobian
 from skymere.wcs.maps import SampledMap, pixel_map, sample_pixel_map, stepped_pixel_map
 from skymere.wcs.tan import Transform, pixel_transform, pixels_to_sky
@@ -21,6 +21,7 @@ __all__ = [
     "is_gwcs",
     "map_ellipses",
     "mean_rotation",
+    "open_asdf_tree",
     "pixel_jacobian",
     "pixel_map",
     "pixel_transform",

@@ -3,12 +3,13 @@
 import io
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NotFoundError, SkymereError
 
-__all__ = ["asdf_with_gwcs", "gwcs_from_asdf", "gwcs_text", "is_gwcs"]
+__all__ = ["asdf_with_gwcs", "gwcs_from_asdf", "gwcs_text", "is_gwcs", "open_asdf_tree"]
 
 # Top-level entries that tell who wrote a file, not what is in it.
 _WRITERS = ("asdf_library:", "history:")
@@ -65,6 +66,52 @@ def _without_writers(text: str) -> Iterator[str]:
             is_kept = not line.startswith(_WRITERS)
         if is_kept:
             yield line
+
+
+@contextmanager
+def open_asdf_tree(content: bytes, name: str) -> Iterator[Mapping[str, Any]]:
+    """Open an ASDF file whose coordinates are made of the JWST pipeline's transforms, entry by entry.
+
+    An entry is read and built when it is looked at, so what is not asked for costs nothing. Arrays can be looked at
+    only while the file is open: evaluate coordinates inside of the ``with``.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    name : str
+        What it is called, for messages.
+
+    Raises
+    ------
+    NotFoundError
+        When one of the packages asdf, gwcs and stdatamodels is missing.
+    FormatError
+        When it cannot be read, also when that shows only while an entry is looked at.
+    """
+    try:
+        import asdf
+        import gwcs  # noqa: F401
+        import stdatamodels  # noqa: F401
+    except ModuleNotFoundError as error:
+        msg = f"{name}: coordinates of slits need asdf, gwcs and stdatamodels: pip install 'skymere[jwst]'"
+        raise NotFoundError(msg) from error
+    # Found once for the process; the copy of the configuration below would look for the plugins every time.
+    _ = asdf.get_config().extensions
+    try:
+        with warnings.catch_warnings(), asdf.config_context() as config:
+            warnings.simplefilter("ignore")
+            # Half of the time would go into schemas; what matters of the tree is checked when it is built. Only asdf
+            # before 2.8, older than any spectrum of JWST, left out values that its schemas would fill in.
+            config.validate_on_read = False
+            config.legacy_fill_schema_defaults = False
+            with asdf.open(io.BytesIO(content), lazy_load=True, lazy_tree=True, memmap=False) as file:
+                yield file.tree
+    except SkymereError:
+        raise
+    except (ValueError, OSError, KeyError, TypeError, RuntimeError, AttributeError, asdf.ValidationError) as error:
+        msg = f"{name}: not a readable ASDF file ({type(error).__name__}: {error})"
+        raise FormatError(msg) from error
 
 
 def gwcs_from_asdf(content: bytes, name: str, *, needed: bool = True) -> Any | None:

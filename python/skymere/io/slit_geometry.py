@@ -1,0 +1,95 @@
+"""Coordinates of a slit, evaluated once: wavelength and place along the slit of every pixel, and the scales."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere.datamodels import SlitGeometry
+from skymere.errors import FormatError
+from skymere.wcs import is_gwcs
+
+__all__ = ["evaluate_slit_geometry"]
+
+_MICRON_PER_METRE = 1e6  # the slit frame has wavelengths in metres
+_N_ALONG_SLIT = 64
+_X_STEP = 0.25  # slit widths; the shift of wavelength is linear over more than that
+
+
+def evaluate_slit_geometry(wcs: Any, shape: tuple[int, int], name: str, *, reference_wavelength: float) -> SlitGeometry:
+    """Return the coordinates of the pixels of a slit's cutout.
+
+    Parameters
+    ----------
+    wcs : gwcs.WCS
+        With the frames ``detector``, ``slit_frame`` and ``v2v3vacorr`` (or ``v2v3``); pixels count from the cutout's
+        corner.
+    shape : tuple of int
+        ``(ny, nx)`` of the cutout.
+    name : str
+        What it is called, for messages.
+    reference_wavelength : float
+        Wavelength at which the scales are taken [um].
+
+    Raises
+    ------
+    FormatError
+        When it is no gwcs, has other frames, or sees no pixel of the cutout.
+
+    Notes
+    -----
+    A pixel scale is the median over -1 <= y <= 1 of ``|d(v2, v3)/dy| / |d(x, y)/dy|`` at the reference wavelength, that
+    of the shutters ``1 / |d(x, y)/dy|``. A source beside the middle of the slit by s widths changes the wavelength at
+    a pixel by ``s * slope`` with ``slope = -(dx/ds) / (dx/dwavelength)``.
+    """
+    if not is_gwcs(wcs):
+        msg = f"{name}: meta.wcs is {type(wcs).__name__}, no gwcs"
+        raise FormatError(msg)
+    frames = set(wcs.available_frames)
+    if missing := {"detector", "slit_frame"} - frames:
+        msg = f"{name}: the gwcs has no frame {' and '.join(sorted(missing))}, only {sorted(frames)}"
+        raise FormatError(msg)
+    telescope = "v2v3vacorr" if "v2v3vacorr" in frames else "v2v3"
+    rows, columns = np.indices(shape, dtype=np.float64)
+    try:
+        _, slit_y, wavelength = wcs.get_transform("detector", "slit_frame")(columns, rows)[:3]
+        to_pixel = wcs.get_transform("slit_frame", "detector")
+        pixel_scale, shutter_scale = _scales(to_pixel, wcs.get_transform("slit_frame", telescope), reference_wavelength)
+        wavelength = np.asarray(wavelength, np.float64) * _MICRON_PER_METRE
+        if not np.isfinite(wavelength).any():
+            msg = f"{name}: no pixel has a wavelength"
+            raise FormatError(msg)
+        slope = _wavelength_slope(to_pixel, wavelength, shape[1])
+    except (ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        msg = f"{name}: the gwcs cannot be evaluated ({type(error).__name__}: {error})"
+        raise FormatError(msg) from error
+    return SlitGeometry(
+        wavelength=wavelength,
+        slit_y=np.asarray(slit_y, np.float64),
+        wavelength_slope=slope,
+        pixel_scale_arcsec=pixel_scale,
+        shutter_scale=shutter_scale,
+    )
+
+
+def _scales(to_pixel: Any, to_sky: Any, reference_wavelength: float) -> tuple[float, float]:
+    y = np.linspace(-1.0, 1.0, _N_ALONG_SLIT)
+    x = np.zeros_like(y)
+    wavelength = np.full_like(y, reference_wavelength / _MICRON_PER_METRE)
+    pixels = np.sqrt(np.sum([np.gradient(c) ** 2 for c in to_pixel(x, y, wavelength)[:2]], axis=0))
+    arcsec = np.sqrt(np.sum([np.gradient(c) ** 2 for c in to_sky(x, y, wavelength)[:2]], axis=0))
+    return float(np.nanmedian(arcsec / pixels)), float(np.nanmedian(np.gradient(y) / pixels))
+
+
+def _wavelength_slope(to_pixel: Any, wavelength: NDArray[np.float64], n_columns: int) -> NDArray[np.float64]:
+    grid = np.linspace(np.nanmin(wavelength), np.nanmax(wavelength), max(n_columns, 16)) / _MICRON_PER_METRE
+    zero = np.zeros_like(grid)
+    place, low, high = (to_pixel(zero + s, zero, grid)[0] for s in (0.0, -_X_STEP, _X_STEP))
+    per_width = (high - low) / (2 * _X_STEP)
+    slope = -per_width / np.gradient(place, grid) * _MICRON_PER_METRE
+    known = np.isfinite(place) & np.isfinite(slope)
+    if known.sum() < 2:
+        return np.full(n_columns, np.nan)
+    order = np.argsort(place[known])
+    columns = np.arange(n_columns, dtype=np.float64)
+    return np.asarray(np.interp(columns, place[known][order], slope[known][order]))
