@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["as_array", "as_image", "as_mask"]
+__all__ = ["as_array", "as_floats", "as_image", "as_mask"]
 
 
 def as_array(
@@ -56,6 +56,11 @@ def as_array(
             msg = f"{name}: shape {array.shape} is not allowed, it must be ({text})"
             raise InvalidInputError(msg)
     return np.ascontiguousarray(array, dtype=wanted)
+
+
+def as_floats(value: ArrayLike, name: str, *, shape: Sequence[int | None] | None = None) -> NDArray[np.float64]:
+    """Return ``value`` as a float64 array; see `as_array`."""
+    return as_array(value, name, np.float64, shape=shape)  # type: ignore[return-value]
 
 
 def as_image(value: ArrayLike, name: str, *, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:

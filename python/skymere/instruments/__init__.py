@@ -2,6 +2,7 @@
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
+from skymere.instruments.gratings import NIRSPEC_GRIDS
 from skymere.instruments.nirspec import (
     DETECTOR_EDGES,
     EXTENDED_REFERENCE_ENDING,
@@ -24,6 +25,7 @@ __all__ = [
     "FIXED_SLIT_MODES",
     "JWST",
     "NIRSPEC_BAD_BITS",
+    "NIRSPEC_GRIDS",
     "NOD_ARCSEC",
     "PIXELS_PER_SHUTTER",
     "PIXEL_SCALE_ARCSEC",

@@ -1,5 +1,14 @@
-"""Spectra behind slits: the exposures of a slit as corrected arrays."""
+"""Slit spectra: exposures of a slit corrected, differences of nods, profile and trace, combination and extraction."""
 
+from skymere.slit.all_traces import (
+    AllTracesParams,
+    FitChoice,
+    SlitTraces,
+    fit_all_traces,
+    fit_params_by_sn,
+    get_trace_sn,
+    reference_position,
+)
 from skymere.slit.arrays import AppliedCorrections, SlitArrays
 from skymere.slit.bad_pixels import (
     BadPixelParams,
@@ -12,8 +21,12 @@ from skymere.slit.bad_pixels import (
 )
 from skymere.slit.bar_shadow import BarShadow, bar_shutter_offset, bar_table_number, bar_throughput, shutter_is_outside
 from skymere.slit.bsplines import bspline_basis
+from skymere.slit.combine import CombineParams, Resampled, SlitImage, combine_pixels, overlap_drizzle, pseudo_drizzle
+from skymere.slit.compat import compat_nods, compat_pixels, compat_traces
 from skymere.slit.cutouts import check_group, common_cutout
+from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
 from skymere.slit.flags import SLIT_FLAG_BITS
+from skymere.slit.frames import SlitFrames, set_trace_coeffs, update_trace_from_coeffs
 from skymere.slit.geometry import (
     SlitTrace,
     dispersion,
@@ -27,61 +40,115 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
+from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, wavelength_grid
 from skymere.slit.hot_pixels import HotPixelParams, HotPixels, find_hot_pixels
 from skymere.slit.metadata import applied_table, slit_info, slit_metadata
+from skymere.slit.nods import NodDifference, NodParams, make_diff_image
 from skymere.slit.normalization import ExtendedCalibration, extended_calibration, shutter_flat, slit_normalization
 from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
+from skymere.slit.pixel_table import PixelTableParams, RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.preparation import prepare_slitlets, reference_index
+from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
+from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
+from skymere.slit.transmission import slit_transmission
+from skymere.slit.weights import model_variance, pixel_weights
 
 __all__ = [
     "SLIT_FLAG_BITS",
+    "AllTracesParams",
     "AppliedCorrections",
     "BadPixelParams",
     "BadPixels",
     "BarShadow",
+    "CombineParams",
     "ExtendedCalibration",
+    "ExtractParams",
+    "FitChoice",
+    "GaussianProfile",
     "HotPixelParams",
     "HotPixels",
+    "NodDifference",
+    "NodParams",
     "PathLoss",
+    "PixelTableParams",
     "PrepareParams",
+    "Profile",
+    "RawNoise",
+    "Resampled",
     "SlitArrays",
+    "SlitFrames",
+    "SlitImage",
+    "SlitSpectrum",
     "SlitTrace",
+    "SlitTraces",
     "StuckShutters",
+    "TableProfile",
+    "TraceFit",
+    "TraceParams",
+    "TracePriors",
     "applied_table",
     "bad_bits",
     "bar_shutter_offset",
     "bar_table_number",
     "bar_throughput",
+    "bin_edges",
     "bspline_basis",
     "check_group",
+    "combine_pixels",
     "common_cutout",
+    "compat_nods",
+    "compat_pixels",
+    "compat_traces",
     "dispersion",
+    "evaluate_profile",
     "extended_calibration",
     "extra_bad_pixels",
+    "extract_spectrum",
     "find_bad_pixels",
     "find_hot_pixels",
     "find_stuck_shutters",
+    "fit_all_traces",
+    "fit_frames",
+    "fit_params_by_sn",
+    "fit_single_trace",
     "fit_traces",
     "flux_factor",
+    "get_flat_diff_arrays",
+    "get_trace_sn",
     "grow_mask",
+    "make_diff_image",
+    "model_variance",
     "multiple_exposure_mask",
     "nod_index",
+    "overlap_drizzle",
     "path_loss_factor",
+    "pixel_table_to_1d",
+    "pixel_weights",
+    "pixfrac_steps",
     "prepare_slitlets",
+    "pseudo_drizzle",
+    "raw_noise",
     "reference_index",
+    "reference_position",
     "relative_nod_offsets",
+    "sersic_profile",
+    "set_trace_coeffs",
     "shift_wavelength",
     "shifted_traces",
     "shutter_coordinate",
     "shutter_flat",
     "shutter_is_outside",
     "shutter_mask",
+    "slit_edges",
     "slit_info",
     "slit_metadata",
     "slit_normalization",
     "slit_trace",
+    "slit_transmission",
     "trace_distance",
     "trace_phase",
+    "update_trace_from_coeffs",
+    "wavelength_grid",
 ]

@@ -12,6 +12,7 @@ mod profiles;
 mod regions;
 mod resample;
 mod segmentation;
+mod slit;
 mod threads;
 mod wcs;
 
@@ -42,6 +43,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "profiles", profiles::fill)?;
     add_room(m, "regions", regions::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
+    add_room(m, "slit", slit::fill)?;
     add_room(m, "resample", resample::fill)?;
     add_room(m, "lake", lake::fill)?;
     add_room(m, "threads", threads::fill)?;

@@ -2,6 +2,7 @@
 
 pub mod gamma;
 pub mod levmar;
+pub mod normal;
 pub mod stats;
 pub mod sums;
 pub mod widest;

@@ -1,0 +1,71 @@
+"""Named parameters that make the functions of this package do what msaexp 0.9.19 does."""
+
+from typing import Literal
+
+from skymere.errors import InvalidInputError
+from skymere.slit.all_traces import AllTracesParams
+from skymere.slit.nods import NodParams
+from skymere.slit.pixel_table import PixelTableParams
+
+__all__ = ["compat_nods", "compat_pixels", "compat_traces"]
+
+Peer = Literal["msaexp"]
+
+
+def _check(compat: str) -> None:
+    if compat != "msaexp":
+        msg = f"compat: {compat!r} is not allowed, it must be 'msaexp'"
+        raise InvalidInputError(msg)
+
+
+def compat_nods(compat: Peer = "msaexp") -> NodParams:
+    """Return how a peer subtracts nods.
+
+    Parameters
+    ----------
+    compat : str
+        ``msaexp``: version 0.9.19.
+
+    Raises
+    ------
+    InvalidInputError
+        When the name is not known.
+    """
+    _check(compat)
+    return NodParams(negative_mask="positive", negative_count="counted", single_variances=True)
+
+
+def compat_traces(compat: Peer = "msaexp", *, reference: int | None = 2) -> AllTracesParams:
+    """Return how a peer fits the traces of all nods.
+
+    Parameters
+    ----------
+    compat : str
+        ``msaexp``: version 0.9.19.
+    reference : int, optional
+        Position that is fitted for all; every position by itself when None.
+
+    Raises
+    ------
+    InvalidInputError
+        When the name is not known.
+    """
+    _check(compat)
+    return AllTracesParams(likelihood="each" if reference is None else "reference", reference=reference)
+
+
+def compat_pixels(compat: Peer = "msaexp") -> PixelTableParams:
+    """Return what a peer puts into its table of pixels.
+
+    Parameters
+    ----------
+    compat : str
+        ``msaexp``: version 0.9.19.
+
+    Raises
+    ------
+    InvalidInputError
+        When the name is not known.
+    """
+    _check(compat)
+    return PixelTableParams(profile_of="group")

@@ -1,0 +1,131 @@
+"""Grids of wavelength and of distance from the trace."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skymere._arrays import as_floats
+from skymere.errors import InvalidInputError
+
+__all__ = ["bin_edges", "pixfrac_steps", "slit_edges", "wavelength_grid"]
+
+
+def wavelength_grid(
+    limits: tuple[float, float, float],
+    *,
+    sample: float = 1.05,
+    dispersion: tuple[ArrayLike, ArrayLike] | None = None,
+) -> NDArray[np.float64]:
+    """Return a grid of wavelengths.
+
+    Parameters
+    ----------
+    limits : tuple of float [um]
+        First wavelength, end, and step; `skymere.instruments.NIRSPEC_GRIDS` has those of every grating.
+    sample : float
+        Points for each step.
+    dispersion : pair of array_like, float64, shape (m,) [um], optional
+        Wavelengths and the step there, in place of the constant one; the last point is the first beyond the end.
+
+    Returns
+    -------
+    ndarray, float64, shape (n,) [um]
+        The grid.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+    low, high, step = limits
+    if not (low < high and step > 0 and sample > 0):
+        msg = f"limits, sample: {limits}, {sample} are not allowed, the limits must grow and the others be positive"
+        raise InvalidInputError(msg)
+    if dispersion is None:
+        return np.arange(low, high, step / sample)
+    nodes = as_floats(dispersion[0], "dispersion", shape=(None,))
+    steps = as_floats(dispersion[1], "dispersion", shape=nodes.shape)
+    if not (steps > 0).all():
+        msg = f"dispersion: a step of {float(steps.min())} is not allowed, it must be positive"
+        raise InvalidInputError(msg)
+    grid = [low]
+    while grid[-1] < high:
+        grid.append(grid[-1] + float(np.interp(grid[-1], nodes, steps)) / sample)
+    return np.array(grid)
+
+
+def bin_edges(centres: ArrayLike) -> NDArray[np.float64]:
+    """Return the edges of bins: half way between centres.
+
+    Parameters
+    ----------
+    centres : array_like, float64, shape (n,)
+        Growing centres.
+
+    Returns
+    -------
+    ndarray, float64, shape (n + 1,)
+        Edges.
+
+    Raises
+    ------
+    InvalidInputError
+        When the centres do not grow.
+    """
+    values = as_floats(centres, "centres", shape=(None,))
+    steps = np.diff(values)
+    if values.size < 2 or not (steps > 0).all():
+        msg = f"centres: {values.size} values are not allowed, they must be 2 or more and grow"
+        raise InvalidInputError(msg)
+    return np.hstack([values[0] - steps[0] / 2, values[:-1] + steps / 2.0, values[-1] + steps[-1] / 2.0])
+
+
+def slit_edges(n_y: int = 13, *, step: float = 1.0) -> NDArray[np.float64]:
+    """Return the edges of rows from ``-n_y`` to ``n_y`` around a trace.
+
+    Parameters
+    ----------
+    n_y : int [pix]
+        Half the height.
+    step : float [pix]
+        Height of a row.
+
+    Returns
+    -------
+    ndarray, float64, shape (n + 1,) [pix]
+        Edges; with steps of 1 the middle row is centred on the trace.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not positive.
+    """
+    if n_y < 1 or not step > 0:
+        msg = f"n_y, step: {n_y}, {step} are not allowed, they must be at least 1 and positive"
+        raise InvalidInputError(msg)
+    return np.arange(-n_y, n_y + step * 1.01, step) - 0.5
+
+
+def pixfrac_steps(oversample: int, pixfrac: float) -> NDArray[np.float64]:
+    """Return the shifts of bins of `pseudo_drizzle`, over ``-pixfrac`` to ``pixfrac``.
+
+    Parameters
+    ----------
+    oversample : int
+        Number of shifts.
+    pixfrac : float
+        Largest shift [bin].
+
+    Returns
+    -------
+    ndarray, float64, shape (oversample,) [bin]
+        Shifts.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not positive.
+    """
+    if oversample < 1 or not pixfrac > 0:
+        msg = f"oversample, pixfrac: {oversample}, {pixfrac} are not allowed, they must be at least 1 and positive"
+        raise InvalidInputError(msg)
+    return (np.linspace(1.0 / oversample, 2 + 1.0 / oversample, oversample + 1)[:-1] - 1) * pixfrac
