@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skymere.slit import GaussianProfile, TraceParams, evaluate_profile, fit_frames, fit_single_trace, sersic_profile
+from skymere.slit import GaussianProfile, TraceParams, evaluate_profile, fit_frames, sersic_profile
 
 PSF = GaussianProfile(wave=[1.0, 5.0], fwhm_pix=[1.2, 1.8])
 N_DRAWS, NX, OFFSET, SIZE = 400, 341, 0.2, 0.6
@@ -58,22 +58,6 @@ def test_the_joint_offset_is_unbiased_and_near_the_cramer_rao_limit(draws):
     assert offset.std() <= 1.15 * limit[0]
     assert abs(quoted / offset.std() - 1) < 0.1
     assert abs(rows[:, 3].mean() / rows[:, 2].std() - 1) < 0.1
-
-
-def test_differences_summed_as_if_independent_quote_too_small_errors(simulate, draws):
-    """The trap: three differences that sum to 0, each with its own error."""
-    quoted = []
-    one = simulate(np.random.default_rng(7), **SETTINGS)
-    frames = one.frames.with_trace([OFFSET])
-    for position in frames.positions:
-        fit = fit_single_trace(frames, position=position, profile=PSF, params=PARAMS)
-        quoted.append(fit.trace_coeffs_err[0])
-    summed = 1 / np.sqrt(np.sum(1 / np.square(quoted)))
-    rows, limit, _ = draws
-    print(f"\nsummed over differences: {summed:.5f} px, the limit is {limit[0]:.5f} px")
-    # Each of three averages two thirds more noise, but none of their common noise is seen.
-    assert summed < 1.3 * limit[0]
-    assert abs(rows[:, 1].mean() / limit[0] - 1) < 0.05
 
 
 def test_another_profile_moves_the_offset_by_less_than_a_fiftieth_of_a_pixel(simulate):

@@ -43,7 +43,8 @@ def test_gaussians_are_integrated_over_pixels(wing):
     truth = integrated(frames.yslit, s)
     if wing is not None:
         truth += wing[0] * integrated(frames.yslit + wing[2], s * wing[1])
-    assert np.abs(ours - truth).max() < 1e-13
+    # Tails beyond 7 sigma, of 1.3e-12, are left out.
+    assert np.abs(ours - truth).max() < 2e-12
     assert np.allclose(profile.psf_sigma(frames.wavelength), sigma, rtol=1e-14)
 
 

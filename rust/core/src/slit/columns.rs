@@ -134,26 +134,36 @@ impl<'a> TraceData<'a> {
                     variance[(y, x)],
                     weight_variance[(y, x)],
                 );
-                let good = |i: usize| {
-                    !exposures.mask[(i, y, x)] && exposures.wavelength[(i, y, x)].is_finite()
-                };
-                let count = |wanted: &[bool]| (0..n).filter(|&i| wanted[i] && good(i)).count();
-                let (n_positive, n_negative) = (count(is_positive), count(is_negative));
-                if !(value.is_finite() && v > 0.0 && w > 0.0)
-                    || n_positive == 0
-                    || (has_negative && n_negative == 0)
-                {
+                if !(value.is_finite() && v > 0.0 && w > 0.0) {
                     continue;
                 }
                 let from = data.terms.len();
-                for i in (0..n).filter(|&i| good(i)) {
+                let (mut n_positive, mut n_negative) = (0.0, 0.0);
+                for i in 0..n {
+                    let at = (i, y, x);
+                    if exposures.mask[at] || !exposures.wavelength[at].is_finite() {
+                        continue;
+                    }
                     if is_positive[i] {
-                        let one = data.term(exposures, 1.0 / n_positive as f64, (i, y, x));
+                        n_positive += 1.0;
+                        let one = data.term(exposures, 1.0, at);
                         data.terms.push(one);
                     } else if is_negative[i] {
-                        let one = data.term(exposures, -1.0 / n_negative as f64, (i, y, x));
+                        n_negative += 1.0;
+                        let one = data.term(exposures, -1.0, at);
                         data.terms.push(one);
                     }
+                }
+                if n_positive == 0.0 || (has_negative && n_negative == 0.0) {
+                    data.terms.truncate(from);
+                    continue;
+                }
+                for term in &mut data.terms[from..] {
+                    term.coefficient /= if term.coefficient > 0.0 {
+                        n_positive
+                    } else {
+                        n_negative
+                    };
                 }
                 data.push(y, value, v, w, 0, from);
             }

@@ -1,9 +1,8 @@
 //! Pixels of many exposures on a grid of wavelength and distance from the trace.
 
 use ndarray::{Array2, Array3, ArrayView1, ArrayView2};
-use rayon::prelude::*;
 
-use super::{SlitError, bin_of, check_order, check_shape};
+use super::{Bins, SlitError, check_order, check_shape};
 
 /// Sums on the grid `[y, x]`.
 #[derive(Clone, Debug)]
@@ -60,55 +59,74 @@ pub fn pseudo_drizzle(
         planes,
         [("y", y), ("variance", variance), ("weight", weight)],
     )?;
-    let bins = |name, edges: ArrayView2<f64>, values: ArrayView1<f64>| {
-        let rows = edges.outer_iter().map(|edges| {
-            let edges = edges.to_vec();
-            check_order(name, &edges, 2)?;
-            Ok(values.iter().map(|&v| bin_of(&edges, v)).collect())
-        });
-        rows.collect::<Result<Vec<Vec<Option<usize>>>, SlitError>>()
-    };
-    let (x_bins, y_bins) = (bins("x_edges", x_edges, x)?, bins("y_edges", y_edges, y)?);
+    let (across, along) = (x_edges.as_standard_layout(), y_edges.as_standard_layout());
+    let (x_bins, y_bins) = (bins_of("x_edges", &across)?, bins_of("y_edges", &along)?);
     let shape = (y_edges.ncols() - 1, x_edges.ncols() - 1);
     let n_samples = (x_bins.len() * y_bins.len()) as f64;
-    let samples: Vec<_> = x_bins
-        .iter()
-        .flat_map(|x| y_bins.iter().map(move |y| (x, y)))
-        .collect();
-    let histogram = |&(x_bins, y_bins): &(&Vec<Option<usize>>, &Vec<Option<usize>>)| {
-        let mut out = Resampled::zeros(planes.nrows(), shape);
-        for k in 0..n {
-            let (Some(x), Some(y)) = (x_bins[k], y_bins[k]) else {
-                continue;
-            };
-            let (w, v) = (weight[k], variance[k]);
-            out.weight[(y, x)] += w / n_samples;
-            out.variance[(y, x)] += v * (w * w) / n_samples;
-            out.n_pixels[(y, x)] += f64::from(u8::from(v + w > 0.0));
-            for (plane, values) in planes.outer_iter().enumerate() {
-                out.sums[(plane, y, x)] += values[k] * w / n_samples;
-            }
+    // What a pixel adds lies together, and so does what a bin holds: weight, variance, number, planes.
+    let n_values = planes.nrows() + 3;
+    let mut adds = vec![0.0; n * n_values];
+    for (k, add) in adds.chunks_exact_mut(n_values).enumerate() {
+        let (w, v) = (weight[k], variance[k]);
+        add[0] = w / n_samples;
+        add[1] = v * (w * w) / n_samples;
+        add[2] = f64::from(u8::from(v + w > 0.0));
+        for (sum, plane) in add[3..].iter_mut().zip(planes.outer_iter()) {
+            *sum = plane[k] * w / n_samples;
         }
-        out
-    };
-    // One histogram after the other, so that the sums do not depend on the number of threads.
-    let mut out = Resampled::zeros(planes.nrows(), shape);
-    for some in samples.chunks(rayon::current_num_threads().max(1)) {
-        let parts: Vec<Resampled> = some.par_iter().map(histogram).collect();
-        for part in parts {
-            for at in ndarray::indices(shape) {
-                if part.weight[at] > 0.0 {
-                    out.weight[at] += part.weight[at];
-                    out.variance[at] += part.variance[at];
-                    out.n_pixels[at] += part.n_pixels[at] / n_samples;
-                    for plane in 0..planes.nrows() {
-                        out.sums[(plane, at.0, at.1)] += part.sums[(plane, at.0, at.1)];
-                    }
+    }
+    let mut total = vec![0.0; shape.0 * shape.1 * n_values];
+    let mut part = total.clone();
+    let mut is_touched = vec![false; shape.0 * shape.1];
+    let mut touched = Vec::with_capacity(n);
+    for x_bins in &x_bins {
+        let columns: Vec<Option<usize>> = x.iter().map(|&x| x_bins.of(x)).collect();
+        for y_bins in &y_bins {
+            for ((add, column), &y) in adds.chunks_exact(n_values).zip(&columns).zip(y) {
+                let (Some(x), Some(y)) = (*column, y_bins.of(y)) else {
+                    continue;
+                };
+                let bin = y * shape.1 + x;
+                if !is_touched[bin] {
+                    is_touched[bin] = true;
+                    touched.push(bin);
                 }
+                let sums = &mut part[bin * n_values..(bin + 1) * n_values];
+                sums.iter_mut().zip(add).for_each(|(s, a)| *s += a);
+            }
+            for bin in touched.drain(..) {
+                is_touched[bin] = false;
+                let sums = &mut part[bin * n_values..(bin + 1) * n_values];
+                if sums[0] > 0.0 {
+                    sums[2] /= n_samples;
+                    let all = &mut total[bin * n_values..(bin + 1) * n_values];
+                    all.iter_mut().zip(sums.iter()).for_each(|(t, s)| *t += s);
+                }
+                sums.fill(0.0);
             }
         }
     }
+    let mut out = Resampled::zeros(planes.nrows(), shape);
+    for (bin, sums) in total.chunks_exact(n_values).enumerate() {
+        let at = (bin / shape.1, bin % shape.1);
+        out.weight[at] = sums[0];
+        out.variance[at] = sums[1];
+        out.n_pixels[at] = sums[2];
+        for (plane, sum) in sums[3..].iter().enumerate() {
+            out.sums[(plane, at.0, at.1)] = *sum;
+        }
+    }
     Ok(out)
+}
+
+/// Every row of edges as bins.
+fn bins_of<'a>(
+    name: &'static str,
+    edges: &'a ndarray::CowArray<'_, f64, ndarray::Ix2>,
+) -> Result<Vec<Bins<'a>>, SlitError> {
+    let rows = edges.rows().into_iter();
+    rows.map(|row| Bins::new(name, row.to_slice().unwrap_or_default()))
+        .collect()
 }
 
 /// Bins that an interval overlaps, with the fraction of the interval in each.

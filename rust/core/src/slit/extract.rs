@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayView1, ArrayView2};
 
 use super::combine::overlaps;
-use super::{SlitError, bin_of, check_order, check_shape};
+use super::{Bins, SlitError, check_shape};
 
 /// A pixel's share in a bin.
 #[derive(Clone, Copy, Debug)]
@@ -33,14 +33,14 @@ impl BinSums {
         width: Option<ArrayView1<f64>>,
         edges: &[f64],
     ) -> Result<Self, SlitError> {
-        check_order("edges", edges, 2)?;
+        let bins = Bins::new("edges", edges)?;
         if let Some(width) = width {
             check_shape("width", width.shape(), wavelength.shape())?;
         }
         let mut entries = Vec::with_capacity(wavelength.len());
         for (row, &wave) in wavelength.iter().enumerate() {
             match width {
-                None => entries.extend(bin_of(edges, wave).map(|bin| Entry {
+                None => entries.extend(bins.of(wave).map(|bin| Entry {
                     row,
                     bin,
                     part: 1.0,

@@ -91,12 +91,67 @@ fn check_order(name: &'static str, values: &[f64], least: usize) -> Result<(), S
     Err(SlitError::Order { name, least })
 }
 
-/// Index of the bin `[edge, next edge)` of a value, the last one closed; None outside.
-fn bin_of(edges: &[f64], value: f64) -> Option<usize> {
-    let last = edges.len() - 1;
-    if value == edges[last] {
-        return Some(last - 1);
+/// Growing edges, and how to find the bin of a value.
+struct Bins<'a> {
+    edges: &'a [f64],
+    /// Bins per unit where all have nearly the same width.
+    per_unit: Option<f64>,
+}
+
+impl<'a> Bins<'a> {
+    fn new(name: &'static str, edges: &'a [f64]) -> Result<Self, SlitError> {
+        check_order(name, edges, 2)?;
+        let n = edges.len() - 1;
+        let width = (edges[n] - edges[0]) / n as f64;
+        let is_even = |(k, edge): (usize, &f64)| (edge - edges[0] - k as f64 * width).abs() < width;
+        let per_unit = edges.iter().enumerate().all(is_even).then_some(1.0 / width);
+        Ok(Self { edges, per_unit })
     }
-    let after = edges.partition_point(|&e| e <= value);
-    (after > 0 && after <= last && !value.is_nan()).then(|| after - 1)
+
+    /// The bin `[edge, next edge)` of a value, the last one closed; None outside.
+    fn of(&self, value: f64) -> Option<usize> {
+        let edges = self.edges;
+        let last = edges.len() - 1;
+        if !(value >= edges[0] && value <= edges[last]) {
+            return None;
+        }
+        let Some(per_unit) = self.per_unit else {
+            return Some((edges.partition_point(|&e| e <= value) - 1).min(last - 1));
+        };
+        let mut k = (((value - edges[0]) * per_unit) as usize).min(last - 1);
+        while value < edges[k] {
+            k -= 1;
+        }
+        while k + 1 < last && value >= edges[k + 1] {
+            k += 1;
+        }
+        Some(k)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_are_closed_below_and_the_last_one_above() {
+        let even: Vec<f64> = (0..40).map(|k| 0.1 * f64::from(k)).collect();
+        let uneven: Vec<f64> = (0..40).map(|k| 0.01 * f64::from(k * k)).collect();
+        for edges in [&even, &uneven] {
+            let bins = Bins::new("edges", edges).unwrap();
+            for (k, pair) in edges.windows(2).enumerate() {
+                let middle = 0.5 * (pair[0] + pair[1]);
+                assert_eq!((bins.of(pair[0]), bins.of(middle)), (Some(k), Some(k)));
+            }
+            assert_eq!(bins.of(edges[39]), Some(38));
+            assert!(
+                [-0.1, edges[39] + 0.1, f64::NAN]
+                    .iter()
+                    .all(|&v| bins.of(v).is_none())
+            );
+        }
+        assert!(Bins::new("edges", &even).unwrap().per_unit.is_some());
+        assert!(Bins::new("edges", &uneven).unwrap().per_unit.is_none());
+        assert!(Bins::new("edges", &[1.0, 1.0]).is_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! Nod differences: the mean of one position less the mean of the others.
 
-use ndarray::{Array2, ArrayView3};
+use ndarray::{Array2, ArrayView3, Axis, Zip};
 
 use super::{SlitError, check_shape};
 
@@ -63,60 +63,79 @@ pub fn make_difference(frames: &Frames, is_positive: &[bool]) -> Result<Differen
     if let Some(sky) = frames.sky {
         check_shape("sky", sky.shape(), &expected)?;
     }
-    let plane = || Array2::zeros((shape.1, shape.2));
-    let mut out = Difference {
-        positive: plane(),
-        negative: plane(),
-        positive_sky: plane(),
-        negative_sky: plane(),
-        positive_variance: plane(),
-        negative_variance: plane(),
-        positive_read: plane(),
-        negative_read: plane(),
-        n_positive: Array2::zeros((shape.1, shape.2)),
-        n_negative: Array2::zeros((shape.1, shape.2)),
+    let [positive, positive_sky, positive_variance, positive_read] =
+        sums_of(frames, is_positive, true, frames.mask);
+    let [negative, negative_sky, negative_variance, negative_read] =
+        sums_of(frames, is_positive, false, frames.negative_mask);
+    let count = |wanted: bool, mask: ArrayView3<bool>| {
+        let mut n = Array2::zeros((shape.1, shape.2));
+        for i in (0..shape.0).filter(|&i| is_positive[i] == wanted) {
+            Zip::from(&mut n)
+                .and(mask.index_axis(Axis(0), i))
+                .for_each(|n, &bad| *n += u32::from(!bad));
+        }
+        n
     };
-    for at @ (y, x) in ndarray::indices((shape.1, shape.2)) {
-        let of = |wanted: bool, counted: ArrayView3<bool>| {
-            let mut sums = [0.0; 4];
-            let mut n = 0;
-            let add = |sum: f64, value: f64| {
-                if frames.single_variances {
-                    f64::from(sum as f32 + value as f32)
-                } else {
-                    sum + value
-                }
-            };
-            for i in (0..shape.0).filter(|&i| is_positive[i] == wanted) {
-                if !frames.mask[(i, y, x)] && frames.data[(i, y, x)].is_finite() {
-                    sums[0] += frames.data[(i, y, x)];
-                    sums[1] += frames.sky.map_or(0.0, |sky| sky[(i, y, x)]);
-                    sums[2] = add(sums[2], frames.variance[(i, y, x)]);
-                    sums[3] = add(sums[3], frames.read_variance[(i, y, x)]);
-                }
-                n += u32::from(!counted[(i, y, x)]);
-            }
-            let m = f64::from(n);
-            let means = [
-                sums[0] / m,
-                sums[1] / m,
-                sums[2] / (m * m),
-                sums[3] / (m * m),
-            ];
-            (means, n)
-        };
-        let (p, n_positive) = of(true, frames.mask);
-        let (n, n_negative) = of(false, frames.negative_mask);
-        out.positive[at] = p[0];
-        out.positive_sky[at] = p[1];
-        out.positive_variance[at] = p[2];
-        out.positive_read[at] = p[3];
-        out.negative[at] = n[0];
-        out.negative_sky[at] = n[1];
-        out.negative_variance[at] = n[2];
-        out.negative_read[at] = n[3];
-        out.n_positive[at] = n_positive;
-        out.n_negative[at] = n_negative;
+    Ok(Difference {
+        positive,
+        negative,
+        positive_sky,
+        negative_sky,
+        positive_variance,
+        negative_variance,
+        positive_read,
+        negative_read,
+        n_positive: count(true, frames.mask),
+        n_negative: count(false, frames.negative_mask),
+    })
+}
+
+/// Means of data and sky, and variances of these means, over the pixels that are counted.
+fn sums_of(
+    frames: &Frames,
+    is_positive: &[bool],
+    wanted: bool,
+    counted: ArrayView3<bool>,
+) -> [Array2<f64>; 4] {
+    let (n_exposures, ny, nx) = frames.data.dim();
+    let mut sums: [Array2<f64>; 4] = std::array::from_fn(|_| Array2::zeros((ny, nx)));
+    let mut n: Array2<f64> = Array2::zeros((ny, nx));
+    let single = |sum: f64, value: f64| f64::from(sum as f32 + value as f32);
+    for i in (0..n_exposures).filter(|&i| is_positive[i] == wanted) {
+        let of = |all: ArrayView3<'_, f64>| all.index_axis_move(Axis(0), i).to_owned();
+        let data = frames.data.index_axis(Axis(0), i);
+        let good = Zip::from(data)
+            .and(frames.mask.index_axis(Axis(0), i))
+            .map_collect(|d, &bad| !bad && d.is_finite());
+        let planes = [
+            Some(of(frames.data)),
+            frames.sky.map(of),
+            Some(of(frames.variance)),
+            Some(of(frames.read_variance)),
+        ];
+        for (k, (sum, plane)) in sums.iter_mut().zip(planes).enumerate() {
+            let Some(plane) = plane else { continue };
+            let is_single = k >= 2 && frames.single_variances;
+            Zip::from(sum)
+                .and(&plane)
+                .and(&good)
+                .for_each(|sum, &value, &good| {
+                    let more = if is_single {
+                        single(*sum, value)
+                    } else {
+                        *sum + value
+                    };
+                    *sum = if good { more } else { *sum };
+                });
+        }
+        Zip::from(&mut n)
+            .and(counted.index_axis(Axis(0), i))
+            .for_each(|n, &bad| *n += f64::from(u8::from(!bad)));
     }
-    Ok(out)
+    for (k, sum) in sums.iter_mut().enumerate() {
+        Zip::from(sum).and(&n).for_each(|sum, &n| {
+            *sum /= if k < 2 { n } else { n * n };
+        });
+    }
+    sums
 }

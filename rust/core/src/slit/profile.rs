@@ -5,8 +5,8 @@ use ndarray::{Array3, ArrayView1, ArrayView2, ArrayView3};
 use super::{SlitError, check_order, check_shape};
 use crate::math::normal;
 
-/// Beyond so many sigma a Gaussian has no light: its integral is 1/2 to 1e-16.
-const REACH: f64 = 8.3;
+/// Beyond so many sigma a Gaussian has no light: its integral is 1/2 to 1e-12.
+const REACH: f64 = 7.0;
 
 /// A profile of unit integral, of the distance from the trace, the wavelength and the size of the source.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ fn interpolate(nodes: &[f64], values: &[f64], at: f64) -> f64 {
 }
 
 /// Gaussian of width s integrated over a pixel at y, and its derivatives with y and s.
-#[inline]
+#[inline(always)]
 fn gaussian(y: f64, s: f64) -> Value {
     if y.abs() > REACH * s + 0.5 {
         return Value::default();
@@ -118,7 +118,7 @@ impl Profile<'_> {
     }
 
     /// The profile at a distance from the trace.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at(&self, key: f64, y: f64, size: f64) -> Value {
         match self {
             Self::Gaussian { wing, .. } => {

@@ -10,6 +10,11 @@ use super::columns::TraceData;
 use super::profile::Value;
 use crate::math::levmar::{self, Minimum, Normal, Problem, Stop};
 
+/// Mean square of a profile without light.
+const NOTHING: f64 = 1e-24;
+/// Step of the columns in which starts are compared.
+const COARSE: usize = 5;
+
 /// What is known about the parameters before the fit, and how far they may go.
 #[derive(Clone, Copy, Debug)]
 pub struct Priors {
@@ -70,6 +75,8 @@ pub struct Fitted {
 }
 
 struct Objective<'a, 'b> {
+    /// Columns are taken in steps of this.
+    step: usize,
     data: &'a TraceData<'b>,
     params: &'a TraceParams,
     values: Vec<Value>,
@@ -88,10 +95,11 @@ impl Objective<'_, '_> {
         let data = self.data;
         data.column(x, offset, size, self.params.positive_only, &mut self.values);
         let pixels = &data.pixels[data.starts[x]..data.starts[x + 1]];
-        let (mut dp, mut pp) = (0.0, 0.0);
+        let (mut dp, mut pp, mut all) = (0.0, 0.0, 0.0);
         let mut slopes = [0.0; 4];
         for (pixel, value) in pixels.iter().zip(&self.values) {
             let w = pixel.weight;
+            all += w;
             dp += w * pixel.value * value.p;
             pp += w * value.p * value.p;
             slopes[0] += w * pixel.value * value.by_y;
@@ -99,7 +107,8 @@ impl Objective<'_, '_> {
             slopes[2] += w * pixel.value * value.by_size;
             slopes[3] += w * value.p * value.by_size;
         }
-        if pp <= 0.0 {
+        // Of a profile that the sky's levels take away nothing but rounding is left.
+        if pp <= NOTHING * all {
             return None;
         }
         let a = dp / pp;
@@ -178,12 +187,14 @@ impl Problem for Objective<'_, '_> {
             curvature: vec![0.0; n * n],
         };
         let mut by_theta = vec![0.0; n - 1];
-        for x in 0..self.data.shape.1 {
+        let mut has_column = false;
+        for x in (0..self.data.shape.1).step_by(self.step) {
             let place = self.place(x);
             let offset = at[1..].iter().fold(0.0, |sum, c| sum * place + c);
             let Some(sums) = self.column(x, offset, at[0]) else {
                 continue;
             };
+            has_column = true;
             // The distance falls by the powers of the place when the coefficients grow.
             let mut power = 1.0;
             for slope in by_theta.iter_mut().rev() {
@@ -203,7 +214,7 @@ impl Problem for Objective<'_, '_> {
             }
         }
         self.add_priors(at, &mut normal);
-        normal.cost.is_finite().then_some(normal)
+        (has_column && normal.cost.is_finite()).then_some(normal)
     }
 
     fn clamp(&self, at: &mut [f64]) {
@@ -237,40 +248,44 @@ pub fn fit_trace(
     params: &TraceParams,
 ) -> Result<Fitted, SlitError> {
     let mut objective = Objective {
+        step: 1,
         data,
         params,
         values: Vec::new(),
     };
-    let mut costs = Vec::with_capacity(starts.len());
     for start in starts {
         super::check_shape("start", &[start.len()], &[params.degree + 2])?;
-        let mut at = start.clone();
-        if params.stop.max_evaluations > 0 {
-            objective.clamp(&mut at);
-        }
-        costs.push((at.clone(), objective.evaluate(&at)));
     }
-    let (Some(first), true) = (costs.first(), costs.iter().any(|c| c.1.is_some())) else {
+    let Some(first) = starts.first() else {
         return Err(SlitError::NoPixel("start"));
     };
-    let cost_of = |normal: &Option<Normal>| normal.as_ref().map_or(f64::INFINITY, |n| n.cost);
-    let chi2_start = 0.5 * cost_of(&first.1);
-    let mut n_evaluations = costs.len();
+    let at_first = objective
+        .evaluate(first)
+        .ok_or(SlitError::NoPixel("start"))?;
+    let mut n_evaluations = 1;
+    let chi2_start = 0.5 * at_first.cost;
     let found = if params.stop.max_evaluations == 0 {
-        let (at, normal) = costs.swap_remove(0);
-        let normal = normal.ok_or(SlitError::NoPixel("start"))?;
         Minimum {
-            held: objective.held(&at, &normal),
-            at,
-            normal,
+            held: objective.held(first, &at_first),
+            at: first.clone(),
+            normal: at_first,
             has_converged: false,
             n_evaluations: 0,
         }
     } else {
-        let best = (0..costs.len())
-            .min_by(|&i, &j| cost_of(&costs[i].1).total_cmp(&cost_of(&costs[j].1)))
-            .unwrap_or(0);
-        let minimum = levmar::minimise(&costs[best].0, params.stop, &mut objective)
+        // Which start is best shows in a part of the columns.
+        objective.step = COARSE;
+        let mut best = (f64::INFINITY, first.clone());
+        for start in starts {
+            let mut at = start.clone();
+            objective.clamp(&mut at);
+            let cost = objective.evaluate(&at).map_or(f64::INFINITY, |n| n.cost);
+            if cost < best.0 {
+                best = (cost, at);
+            }
+        }
+        objective.step = 1;
+        let minimum = levmar::minimise(&best.1, params.stop, &mut objective)
             .ok_or(SlitError::NoPixel("start"))?;
         n_evaluations += minimum.n_evaluations;
         minimum
