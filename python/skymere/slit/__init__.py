@@ -1,6 +1,7 @@
 """Spectra behind slits: the exposures of a slit as corrected arrays."""
 
 from skymere.slit.arrays import AppliedCorrections, SlitArrays
+from skymere.slit.background_spectra import BackgroundSky, BackgroundSkyParams, set_background_spectra
 from skymere.slit.bad_pixels import (
     BadPixelParams,
     BadPixels,
@@ -33,11 +34,15 @@ from skymere.slit.normalization import ExtendedCalibration, extended_calibration
 from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
 from skymere.slit.preparation import prepare_slitlets, reference_index
+from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
+from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 
 __all__ = [
     "SLIT_FLAG_BITS",
     "AppliedCorrections",
+    "BackgroundSky",
+    "BackgroundSkyParams",
     "BadPixelParams",
     "BadPixels",
     "BarShadow",
@@ -46,6 +51,11 @@ __all__ = [
     "HotPixels",
     "PathLoss",
     "PrepareParams",
+    "ShutterOffset",
+    "ShutterOffsetParams",
+    "SkyFit",
+    "SkyParams",
+    "SkySpectrum",
     "SlitArrays",
     "SlitTrace",
     "StuckShutters",
@@ -58,13 +68,16 @@ __all__ = [
     "check_group",
     "common_cutout",
     "dispersion",
+    "estimate_sky",
     "extended_calibration",
     "extra_bad_pixels",
     "find_bad_pixels",
     "find_hot_pixels",
     "find_stuck_shutters",
+    "fit_shutter_offset",
     "fit_traces",
     "flux_factor",
+    "global_sky",
     "grow_mask",
     "multiple_exposure_mask",
     "nod_index",
@@ -72,6 +85,7 @@ __all__ = [
     "prepare_slitlets",
     "reference_index",
     "relative_nod_offsets",
+    "set_background_spectra",
     "shift_wavelength",
     "shifted_traces",
     "shutter_coordinate",
