@@ -17,4 +17,5 @@ pub mod profiles;
 pub mod regions;
 pub mod resample;
 pub mod segmentation;
+pub mod spectra;
 pub mod wcs;

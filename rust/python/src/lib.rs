@@ -12,6 +12,7 @@ mod profiles;
 mod regions;
 mod resample;
 mod segmentation;
+mod spectra;
 mod threads;
 mod wcs;
 
@@ -43,6 +44,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "regions", regions::fill)?;
     add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "resample", resample::fill)?;
+    add_room(m, "spectra", spectra::fill)?;
     add_room(m, "lake", lake::fill)?;
     add_room(m, "threads", threads::fill)?;
     add_room(m, "wcs", wcs::fill)?;
