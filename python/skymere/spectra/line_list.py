@@ -58,6 +58,7 @@ _TABLE = {
     "Pa10": ((9017.44,), (1.0,)),
     "SIII-9068": ((9071.1,), (1.0,)),
     "Pa9": ((9231.6,), (1.0,)),
+    "SIII": ((9533.2, 9071.1), (2.44, 1.0)),
     "SIII-9531": ((9533.2,), (1.0,)),
     "Pa8": ((9548.65,), (1.0,)),
     "CI-9850": ((9852.96,), (1.0,)),
@@ -96,7 +97,7 @@ LINES: Mapping[str, LineComplex] = MappingProxyType(
 # fmt: off
 _PRISM = (
     "Hb", "Hg", "Hd", "Ha+NII", "NeIII-3968", "OII", "HeI-3889", "SII", "OII-7325", "ArIII-7138", "ArIII-7753",
-    "SIII-9068", "SIII-9531", "OI-6302", "PaD", "PaG", "PaB", "PaA", "HeI-1083", "CI-9850", "BrA", "BrB", "BrG",
+    "SIII", "OI-6302", "PaD", "PaG", "PaB", "PaA", "HeI-1083", "CI-9850", "BrA", "BrB", "BrG",
     "BrD", "BrE", "BrF", "PfB", "PfG", "PfD", "PfE", "Pa8", "Pa9", "Pa10", "HeI-5877", "OIII-1663", "CIII-1906",
     "NIII-1750", "Lya", "MgII", "NeV-3346", "NeVI-3426", "HeI-7065", "HeI-8446", "FeII-11128", "PII-11886",
     "FeII-12570", "FeII-16440", "FeII-16877", "FeII-17418", "FeII-18362",
@@ -108,7 +109,7 @@ _PRISM_FAR = ("HeII-4687", "NeIII-3867", "OIII-4363")
 _GRATING = (
     "Hb", "Hg", "Hd", "H7", "H8", "H9", "H10", "H11", "H12", "Ha", "NII", "OIII", "OIII-4363", "OII",
     "HeII-4687", "NeIII-3867", "NeIII-3968", "SII-6717", "SII-6731", "OII-7323", "OII-7332", "ArIII-7138",
-    "ArIII-7753", "SIII-9068", "SIII-9531", "OI-6302", "PaD", "PaG", "PaB", "PaA", "HeI-1083", "CI-9850", "BrA",
+    "ArIII-7753", "SIII", "OI-6302", "PaD", "PaG", "PaB", "PaA", "HeI-1083", "CI-9850", "BrA",
     "BrB", "BrG", "BrD", "BrE", "BrF", "PfB", "PfG", "PfD", "PfE", "Pa8", "Pa9", "Pa10", "HeI-5877", "HeI-6680",
     "HeI-7065", "HeI-8446", "SIII-6314", "OIII-1663", "HeII-1640", "CIV-1549", "CIII-1906", "NIII-1750", "Lya",
     "MgII", "NeV-3346", "NeVI-3426", "FeII-11128", "PII-11886", "FeII-12570", "FeII-16440", "FeII-16877",
@@ -142,7 +143,9 @@ def find_line(name: str, *, z_range: tuple[float, float] = (-1.0, math.inf)) -> 
 def prism_templates(*, n_splines: int = 27) -> tuple[Template, ...]:
     """Return templates for spectra of low resolution, such as those of the NIRSpec prism.
 
-    [OIII] 4959 and 5007 have the ratio of their transition probabilities, and H alpha holds [NII] at a quarter of it.
+    The doublets [OIII] 4959, 5007 and [SIII] 9071, 9533 have the ratios of their transition probabilities, and H alpha
+    holds [NII] at a third of it. A free 9071 would let [OIII] and H alpha at redshift 4.2 pass for [SIII] and [PII] at
+    1.9.
 
     Parameters
     ----------
@@ -156,7 +159,8 @@ def prism_templates(*, n_splines: int = 27) -> tuple[Template, ...]:
 def msaexp_prism_templates(*, n_splines: int = 27, halpha: str = "Ha+NII") -> tuple[Template, ...]:
     """Return the templates with which msaexp 0.9.19 fits redshifts of prism spectra.
 
-    They are those of `prism_templates`, but above redshift 4 [OIII] 4959 and 5007 have fluxes of their own.
+    They are those of `prism_templates`, but the lines of [SIII], and above redshift 4 those of [OIII], have fluxes of
+    their own.
 
     Parameters
     ----------
@@ -169,7 +173,8 @@ def msaexp_prism_templates(*, n_splines: int = 27, halpha: str = "Ha+NII") -> tu
     -----
     Those of msaexp also have the absorption between galaxies and, below redshift 0.7, bands of PAH.
     """
-    names = [halpha if name == "Ha+NII" else name for name in _PRISM]
+    apart = {"Ha+NII": (halpha,), "SIII": ("SIII-9068", "SIII-9531")}
+    names = [one for name in _PRISM for one in apart.get(name, (name,))]
     far = [find_line(name, z_range=(4.0, math.inf)) for name in (*_PRISM_FAR, "OIII-4959", "OIII-5007")]
     near = find_line("OIII", z_range=(-1.0, 4.0))
     return (SplineContinuum(n_functions=n_splines), *map(find_line, names), near, *far)
@@ -178,7 +183,7 @@ def msaexp_prism_templates(*, n_splines: int = 27, halpha: str = "Ha+NII") -> tu
 def grating_templates(*, n_splines: int = 23) -> tuple[Template, ...]:
     """Return templates for spectra in which H alpha, [NII] and the [SII] doublet are apart.
 
-    [OIII] and [NII] have the ratios of their transition probabilities.
+    [OIII], [NII] and [SIII] have the ratios of their transition probabilities.
 
     Parameters
     ----------

@@ -41,7 +41,9 @@ class RedshiftParams:
     n_per_sigma : int
         Points per sigma of a last grid around the minima of the fine one, with which p(z) is resolved; 0 = none.
     min_peak_probability : float
-        The fit is ``ambiguous`` when less of p(z) than this is within ``fine_half_width`` of the best redshift.
+        The fit is ``ambiguous`` when less of p(z) than this is near the best redshift,
+    peak_half_width : float
+        within this in ln(1 + z).
 
     Raises
     ------
@@ -60,9 +62,10 @@ class RedshiftParams:
     n_peaks: int = 5
     n_per_sigma: int = 4
     min_peak_probability: float = 0.9
+    peak_half_width: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("scale_disp", "coarse_step", "fine_step", "fine_half_width"):
+        for name in ("scale_disp", "coarse_step", "fine_step", "fine_half_width", "peak_half_width"):
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)

@@ -113,7 +113,7 @@ def fit_redshift(
     z, best = _vertex(z_grid, chi2_grid)
     pdf, cumulative = _density(z_grid, chi2_grid)
     percentiles = tuple(float(np.interp(q, cumulative, z_grid)) for q in _PERCENTILES)
-    near = (1.0 + z) * np.exp(np.array([-1.0, 1.0]) * p.fine_half_width) - 1.0
+    near = (1.0 + z) * np.exp(np.array([-1.0, 1.0]) * p.peak_half_width) - 1.0
     share = float(np.diff(np.interp(near, z_grid, cumulative))[0])
     status = "ambiguous" if share < p.min_peak_probability else "ok"
     if best in (0, len(z_grid) - 1):
