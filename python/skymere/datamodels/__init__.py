@@ -14,6 +14,7 @@ from skymere.datamodels.slit_tables import (
 )
 from skymere.datamodels.slitlets import SlitExposure, SlitGeometry, Slitlet, SlitPlace, SlitSource
 from skymere.datamodels.sources import SourceCatalog
+from skymere.datamodels.spectra import Spectrum1D
 from skymere.datamodels.stored import Sliceable, StoredMosaic
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "SlitTables",
     "Slitlet",
     "SourceCatalog",
+    "Spectrum1D",
     "StoredMosaic",
     "WeightKind",
 ]

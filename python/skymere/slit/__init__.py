@@ -1,4 +1,4 @@
-"""Slit spectra: exposures of a slit corrected, sky, differences of nods, profile and trace, combination and extraction."""
+"""Slit spectra: corrected exposures, sky, differences of nods, profile and trace, combination, extraction."""
 
 from skymere.slit.all_traces import (
     AllTracesParams,

@@ -18,4 +18,5 @@ pub mod regions;
 pub mod resample;
 pub mod segmentation;
 pub mod slit;
+pub mod spectra;
 pub mod wcs;

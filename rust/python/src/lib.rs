@@ -13,6 +13,7 @@ mod regions;
 mod resample;
 mod segmentation;
 mod slit;
+mod spectra;
 mod threads;
 mod wcs;
 
@@ -45,6 +46,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     add_room(m, "segmentation", segmentation::fill)?;
     add_room(m, "slit", slit::fill)?;
     add_room(m, "resample", resample::fill)?;
+    add_room(m, "spectra", spectra::fill)?;
     add_room(m, "lake", lake::fill)?;
     add_room(m, "threads", threads::fill)?;
     add_room(m, "wcs", wcs::fill)?;

@@ -74,9 +74,31 @@ pub fn ln_gamma_complex(z: Complex<f64>) -> Complex<f64> {
     (z - 0.5) * z.ln() - z + 0.5 * std::f64::consts::TAU.ln() + series - product.ln()
 }
 
+/// The part of a normal distribution that lies below `t` sigma.
+///
+/// # Source
+/// Abramowitz & Stegun 1964, eqs. 26.2.2 and 6.5.16.
+#[must_use]
+pub fn normal_below(t: f64) -> f64 {
+    0.5 + 0.5 * incomplete_gamma(0.5, 0.5 * t * t).copysign(t)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_normal_distribution_is_that_of_tables() {
+        // Abramowitz & Stegun 1964, table 26.1.
+        for (t, below) in [
+            (0.0, 0.5),
+            (1.0, 0.841_344_746_068_543),
+            (-2.0, 0.022_750_131_948_179),
+            (4.0, 0.999_968_328_758_167),
+        ] {
+            assert!((normal_below(t) - below).abs() < 1e-12);
+        }
+    }
 
     #[test]
     fn the_gamma_function_is_that_of_integers() {

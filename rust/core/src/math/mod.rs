@@ -1,6 +1,7 @@
 //! Numbers and shapes that more than one room needs.
 
 pub mod gamma;
+pub mod least_squares;
 pub mod levmar;
 pub mod normal;
 pub mod stats;

@@ -1,0 +1,36 @@
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+def bsplines(
+    places: NDArray[np.float64], n_functions: int, degree: int, limits: tuple[float, float]
+) -> NDArray[np.float64]: ...
+
+@final
+class Problem:
+    def __new__(
+        cls,
+        edges: NDArray[np.float64],
+        flux: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        *,
+        fixed: NDArray[np.float64],
+        tables: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
+        lines: list[tuple[list[float], list[float], tuple[float, float]]],
+        resolution: tuple[NDArray[np.float64], NDArray[np.float64]],
+        scale_disp: float,
+        vel_width: float,
+        is_bounded: list[bool],
+    ) -> Problem: ...
+    def scan(self, redshifts: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def fit(
+        self, z: float
+    ) -> tuple[
+        float,
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+    ]: ...

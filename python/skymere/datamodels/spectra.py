@@ -1,0 +1,77 @@
+"""A spectrum in one dimension."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere._arrays import as_array
+from skymere.errors import InvalidInputError
+
+__all__ = ["Spectrum1D"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spectrum1D:
+    """Flux densities along wavelength.
+
+    Parameters
+    ----------
+    wave : ndarray, float64, shape (n,) [um]
+        Vacuum wavelengths of the middles of the pixels, in rising order.
+    flux : ndarray, float64, shape (n,) [uJy]
+        Mean flux density f_nu in each pixel; not finite where there is none.
+    err : ndarray, float64, shape (n,) [uJy]
+        1 sigma; pixels where it is not positive or not finite are not used.
+    resolution : ndarray, float64, shape (n,), optional
+        Wavelength over the full width at half maximum of an unresolved line.
+    mask : ndarray, bool, shape (n,), optional
+        True = do not use.
+    source_id : str
+        What it is of.
+    grating : str
+        What it was taken with.
+
+    Raises
+    ------
+    InvalidInputError
+        When lengths differ, wavelengths do not rise, or a resolution is not positive.
+    """
+
+    wave: NDArray[np.float64]
+    flux: NDArray[np.float64]
+    err: NDArray[np.float64]
+    resolution: NDArray[np.float64] | None = None
+    mask: NDArray[np.bool_] | None = None
+    source_id: str = ""
+    grating: str = ""
+
+    def __post_init__(self) -> None:
+        wave = np.asarray(as_array(self.wave, "wave", np.float64, shape=(None,)), np.float64)
+        if wave.size < 2 or not (wave[0] > 0 and np.isfinite(wave[-1]) and np.all(np.diff(wave) > 0)):
+            msg = f"wave: {wave.size} values are not allowed, they must be two or more that are positive and rise"
+            raise InvalidInputError(msg)
+        object.__setattr__(self, "wave", wave)
+        for name in ("flux", "err"):
+            object.__setattr__(self, name, as_array(getattr(self, name), name, np.float64, shape=wave.shape))
+        if self.resolution is not None:
+            resolution = np.asarray(as_array(self.resolution, "resolution", np.float64, shape=wave.shape), np.float64)
+            if not (np.all(resolution > 0) and np.all(np.isfinite(resolution))):
+                msg = f"resolution: {resolution.min()} to {resolution.max()} are not allowed, they must be positive"
+                raise InvalidInputError(msg)
+            object.__setattr__(self, "resolution", resolution)
+        if self.mask is not None:
+            object.__setattr__(self, "mask", as_array(self.mask, "mask", np.bool_, shape=wave.shape))
+
+    @property
+    def is_valid(self) -> NDArray[np.bool_]:
+        """Pixels that can be used, bool, shape (n,)."""
+        good = np.isfinite(self.flux) & np.isfinite(self.err) & (self.err > 0)
+        return good if self.mask is None else good & ~self.mask
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Borders of the pixels, half way between their middles, float64, shape (n + 1,) [um]."""
+        between = 0.5 * (self.wave[1:] + self.wave[:-1])
+        first, last = 2 * self.wave[0] - between[0], 2 * self.wave[-1] - between[-1]
+        return np.concatenate([[first], between, [last]])

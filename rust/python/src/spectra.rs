@@ -1,0 +1,121 @@
+//! `skymere._rust.spectra`.
+
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+use skymere_core::spectra::{
+    self as core, Column, LineComplex, Resolution, SpectraError, Tabulated,
+};
+
+use crate::threads;
+
+/// Wavelengths at rest, parts in the flux, and redshifts of lines with fixed ratios.
+type LineWords = (Vec<f64>, Vec<f64>, [f64; 2]);
+
+/// B-splines at places, row after row.
+#[pyfunction]
+fn bsplines<'py>(
+    py: Python<'py>,
+    places: PyReadonlyArray1<'py, f64>,
+    n_functions: usize,
+    degree: usize,
+    limits: [f64; 2],
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
+    let places = places.as_slice()?;
+    let drawn = threads::run(py, || {
+        core::bspline_rows(places, n_functions, degree, limits)
+    })?;
+    PyArray1::from_vec(py, drawn).reshape([n_functions, places.len()])
+}
+
+/// A spectrum and what it is made of.
+#[pyclass(frozen, module = "skymere._rust.spectra")]
+struct Problem(core::Problem);
+
+type FitWords<'py> = (
+    f64,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray1<bool>>,
+    Bound<'py, PyArray2<f64>>,
+    Bound<'py, PyArray2<f64>>,
+    Bound<'py, PyArray1<f64>>,
+);
+
+#[pymethods]
+impl Problem {
+    #[new]
+    #[pyo3(signature = (edges, flux, weight, *, fixed, tables, lines, resolution, scale_disp, vel_width, is_bounded))]
+    fn new(
+        py: Python<'_>,
+        edges: Vec<f64>,
+        flux: Vec<f64>,
+        weight: Vec<f64>,
+        fixed: PyReadonlyArray2<'_, f64>,
+        tables: Vec<(Vec<f64>, Vec<f64>)>,
+        lines: Vec<LineWords>,
+        resolution: (Vec<f64>, Vec<f64>),
+        scale_disp: f64,
+        vel_width: f64,
+        is_bounded: Vec<bool>,
+    ) -> PyResult<Self> {
+        let fixed = fixed.as_array();
+        threads::run(py, || {
+            let templates = core::Templates {
+                fixed: fixed
+                    .rows()
+                    .into_iter()
+                    .map(|row| Column::of(&row.to_vec()))
+                    .collect(),
+                tables: tables
+                    .into_iter()
+                    .map(|(wave, flux)| Tabulated::new(wave, flux))
+                    .collect(),
+                lines: lines
+                    .into_iter()
+                    .map(|(rest, parts, redshifts)| LineComplex {
+                        rest,
+                        parts,
+                        redshifts,
+                    })
+                    .collect(),
+                resolution: Resolution {
+                    wave: resolution.0,
+                    power: resolution.1,
+                    scale: scale_disp,
+                    velocity: vel_width,
+                },
+            };
+            core::Problem::new(edges, flux, weight, templates, is_bounded)
+        })
+        .map(Self)
+    }
+
+    /// Chi square at each redshift.
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        redshifts: PyReadonlyArray1<'py, f64>,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let redshifts = redshifts.as_slice()?;
+        let chi2 = threads::run(py, || Ok::<_, SpectraError>(self.0.scan(redshifts)))?;
+        Ok(chi2.into_pyarray(py))
+    }
+
+    /// Chi square, coefficients, which of them count, covariance with `ln(1 + z)`, templates, slope.
+    fn fit<'py>(&self, py: Python<'py>, z: f64) -> PyResult<FitWords<'py>> {
+        let fit = threads::run(py, || Ok::<_, SpectraError>(self.0.fit(z)))?;
+        let (m, n) = (fit.coefficients.len(), fit.slope.len());
+        Ok((
+            fit.chi2,
+            fit.coefficients.into_pyarray(py),
+            fit.is_used.into_pyarray(py),
+            PyArray1::from_vec(py, fit.covariance).reshape([m + 1, m + 1])?,
+            PyArray1::from_vec(py, fit.design).reshape([m, n])?,
+            fit.slope.into_pyarray(py),
+        ))
+    }
+}
+
+pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Problem>()?;
+    m.add_function(wrap_pyfunction!(bsplines, m)?)
+}
