@@ -120,3 +120,15 @@ def test_hot_and_cold_pixels_are_those_of_the_summary(bare, summary, call, param
     counts = [found.n_flagged.get(name, 0) / n for name in ("cold_pixel", "hot_exposures")]
     print(call, counts)
     assert counts == [summary[call][name] for name in names]
+
+
+def test_by_default_the_lines_of_the_real_source_lose_no_pixel(bare):
+    found = run(bare, flag_percentile_outliers, PercentileOutlierParams())
+    print(dict(found.n_flagged))
+    trace = bare["MASK"] & (np.abs(bare["YSLIT"]) < 2)
+    # [OIII] and H alpha at z = 4.234.
+    for wave in (0.4960, 0.5008, 0.6564):
+        line = trace & (np.abs(bare["WAVE"] - wave * 5.2337) < 0.02)
+        assert line.sum() > 25
+        assert not (found.mask & line).any()
+    assert 0 < (found.mask & bare["MASK"]).sum() < 0.005 * bare["MASK"].sum()

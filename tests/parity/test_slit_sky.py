@@ -7,8 +7,17 @@ import polars as pl
 import pytest
 from astropy.io import fits
 
-from skymere.io import add_pack, read_dispersion
-from skymere.slit import SkyParams, estimate_sky, global_sky
+from skymere.io import BackgroundSpectrum, add_pack, read_bar_shadow, read_dispersion
+from skymere.slit import (
+    BackgroundSkyParams,
+    ShutterOffsetParams,
+    SkyParams,
+    estimate_sky,
+    fit_shutter_offset,
+    global_sky,
+    set_background_spectra,
+    shutter_coordinate,
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +105,65 @@ def test_the_global_sky_of_the_visit_is_that_of_the_reference(bare, summary, fol
     values = sky.at(bare["WAVE"])
     assert np.isnan(values).sum() == true["nan"]
     assert np.nanmedian(values[bare["MASK"].astype(bool)]) == pytest.approx(true["median"], rel=1e-12)
+
+
+def test_the_offset_of_the_shutters_is_that_of_msaexp(bare, grid, folder):
+    sky = fit(bare, grid, spline_clip=1e-4)
+    table = read_bar_shadow(folder / "nirspec/calib/prism_3_bar_coeffs_wave.yaml")
+    summary = json.loads((folder / "reference/msaexp/slitgroup_summary.json").read_text())
+    found = fit_shutter_offset(
+        bare["SCI"],
+        bare["VAR_RNOISE"] + bare["VAR_POISSON"],
+        sky.sky2d,
+        bare["BAR"],
+        shutter_coordinate(bare["SLIT_FRAME_Y"], shutter_scale=summary["geometry"]["slit_shutter_scale"]),
+        bare["WAVE"],
+        table=table,
+        valid=sky.mask,
+        params=ShutterOffsetParams(scale_variance=False),
+    )
+    print(f"offset {found.offset:.6f} +- {found.offset_err:.4f} pixel, chi2 {found.chi2:.2f}")
+    # fit_shutter_offset(max_sn=1e9) of msaexp 0.9.19 after estimate_sky(): its minimiser stops at gradients of 1e-5 per
+    # hundredth of a pixel, and its functions of the bars are cut off at 1e-4 of the largest.
+    assert found.offset == pytest.approx(-0.1014947, abs=1e-4)
+    assert found.chi2 == pytest.approx(6783.8332, abs=0.1)
+
+
+# What set_background_spectra(resid_limits=(-50, 50), ...) of msaexp 0.9.19 makes of the spectra below: scale and sky of
+# three pixels of row 12 of the first exposure.
+BACKGROUNDS = [
+    ({"df": 7}, [0.6569375579893681, 0.6640588665846742, 1.54406355017101], [0.0555933602, 0.0682417452, 0.2585891485]),
+    (
+        {"df": 7, "by_wavelength": True},
+        [0.6614094398024977, 0.6624215351101737, 1.5472911510547986],
+        [0.0559717938, 0.0680734813, 0.2591296732],
+    ),
+    (
+        {"df": 3, "poly": True},
+        [0.6472308136898991, 0.7034785197255231, 1.4801217232365986],
+        [0.0547719263, 0.0722926855, 0.2478806078],
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "scale", "sky"), BACKGROUNDS)
+def test_the_sky_out_of_spectra_of_the_background_is_that_of_msaexp(bare, changes, scale, sky):
+    wave = np.linspace(0.5, 5.6, 800)
+    flux = (0.6 + 0.1 * (wave - 3) ** 2 + 0.4 * np.exp(wave - 4.5)) * 0.25
+    spectrum = BackgroundSpectrum(wavelength=wave, flux=flux, error=0.02 * flux, pixel_area_sr=5e-13, file="made")
+    found = set_background_spectra(
+        [spectrum] * 3,
+        bare["SCI"],
+        bare["VAR_RNOISE"] + bare["VAR_POISSON"],
+        bare["WAVE"],
+        bare["YSLIT"],
+        flux_factor=bare["PHOT_CORR"] / bare["PATHLOSS_CORR"],
+        pixel_area_sr=[4.84956823e-13, 4.85041976e-13, 4.84871670e-13],
+        grating="PRISM",
+        valid=bare["MASK"].astype(bool),
+        params=BackgroundSkyParams(resid_limits=(-50, 50), **changes),
+    )
+    assert found.n_pixels == 7379
+    # The arrays of the reference are float32.
+    np.testing.assert_allclose(found.scale[0, 12, [80, 150, 250]], scale, rtol=3e-7)
+    np.testing.assert_allclose(found.sky2d[0, 12, [80, 150, 250]], sky, rtol=5e-7)
