@@ -52,36 +52,47 @@ def _noise(level=0.05):
     return level * (1 + 0.5 * np.sin(WAVE * 3) ** 2)
 
 
-def _fits(n, z_of, noise, rng, **words):
-    for _ in range(n):
-        z = z_of(rng)
-        err = noise
-        flux = _model(z)[0] + rng.normal(size=WAVE.size) * err
-        yield z, fit_redshift((WAVE, flux, err, POWER), templates=TEMPLATES, params=PARAMS, **words)
-
-
-def test_redshifts_are_unbiased_their_errors_are_the_scatter_and_p_of_z_is_calibrated():
-    n = 500
-    rng = np.random.default_rng(12)
-    pulls, ranks, errors, is_ok = [], [], [], []
-    for z, fit in _fits(n, lambda r: r.uniform(2.5, 5.0), _noise(), rng, z_range=(2.0, 6.0)):
+def _redshifts(n, noise, seed):
+    """Pulls, ranks of the truth in p(z), and whether the status is ok, of random redshifts."""
+    rng = np.random.default_rng(seed)
+    pulls, ranks, is_ok = [], [], []
+    for z in rng.uniform(2.5, 5.0, n):
+        flux = _model(z)[0] + rng.normal(size=WAVE.size) * noise
+        fit = fit_redshift((WAVE, flux, noise, POWER), templates=TEMPLATES, params=PARAMS, z_range=(2.0, 6.0))
         is_ok.append(fit.status == "ok")
         pulls.append((fit.z - z) / fit.z_err)
         cumulative = np.r_[0, np.cumsum(0.5 * (fit.pdf[1:] + fit.pdf[:-1]) * np.diff(fit.z_grid))]
         assert cumulative[-1] == pytest.approx(1.0, abs=1e-12)
         ranks.append(np.interp(z, fit.z_grid, cumulative))
-        errors.append(fit.z_err)
-    pulls, ranks = np.array(pulls)[is_ok], np.array(ranks)
-    print(
-        f"redshift: pull {pulls.mean():.3f} +- {pulls.std(ddof=1):.3f}, median error {np.median(errors):.5f}, {np.mean(is_ok):.3f} ok"
-    )
+    return np.array(pulls), np.array(ranks), np.array(is_ok)
+
+
+def _distance(ranks):
+    """Return the largest distance of ranks from an even distribution (Kolmogorov)."""
+    n = len(ranks)
+    return np.abs(np.sort(ranks) - (np.arange(n) + 0.5) / n).max()
+
+
+def test_redshifts_are_unbiased_their_errors_are_the_scatter_and_p_of_z_is_calibrated():
+    n = 400
+    pulls, ranks, is_ok = _redshifts(n, _noise(0.025), 12)
+    print(f"redshift: pull {pulls.mean():.3f} +- {pulls.std(ddof=1):.3f}, {is_ok.mean():.3f} ok")
     print(f"p(z): below 16, 50, 84 per cent {[round(float((ranks < q).mean()), 3) for q in (0.16, 0.5, 0.84)]}")
-    # 500 draws: the scatter of a pull of 1 has an error of 0.032, its mean one of 0.045.
-    assert np.mean(is_ok) > 0.97
+    assert is_ok.mean() > 0.99
+    # 400 draws: the scatter of a pull of 1 has an error of 0.035, its mean one of 0.05.
     assert pulls.std(ddof=1) == pytest.approx(1.0, abs=0.1)
-    assert abs(pulls.mean()) < 0.1
-    # The largest distance of 500 ranks from an even distribution is below 0.073 in 99 of 100 cases (Kolmogorov).
-    assert np.abs(np.sort(ranks) - (np.arange(n) + 0.5) / n).max() < 0.073
+    assert abs(pulls.mean()) < 0.15
+    # Exceeded by 1 of 100 sets of even ranks.
+    assert _distance(ranks) < 1.63 / np.sqrt(n)
+
+
+def test_faint_lines_with_rival_redshifts_say_so_and_the_rest_is_right():
+    pulls, _, is_ok = _redshifts(150, _noise(0.06), 13)
+    wrong = np.abs(pulls) > 5
+    print(f"faint: {is_ok.mean():.3f} ok, of those {wrong[is_ok].mean():.3f} wrong")
+    assert (~is_ok).any()
+    # A tenth of p(z) may be elsewhere at most, and mostly far less is.
+    assert wrong[is_ok].mean() < 0.03
 
 
 @pytest.mark.parametrize("is_known", [False, True])

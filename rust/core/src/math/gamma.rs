@@ -96,7 +96,12 @@ mod tests {
             (-2.0, 0.022_750_131_948_179),
             (4.0, 0.999_968_328_758_167),
         ] {
-            assert!((normal_below(t) - below).abs() < 1e-12);
+            // As exact as `ln_gamma`.
+            assert!(
+                (normal_below(t) - below).abs() < 1e-10,
+                "{t} {}",
+                normal_below(t)
+            );
         }
     }
 

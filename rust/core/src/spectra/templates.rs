@@ -126,10 +126,10 @@ pub fn bsplines(
         values[0] = 1.0;
         for k in 1..=degree {
             let mut carry = 0.0;
-            for i in 0..k {
+            for (i, value) in values.iter_mut().enumerate().take(k) {
                 let (left, right) = (knot(first + i + 1 - k), knot(first + i + 1));
-                let share = values[i] / (right - left);
-                values[i] = carry + (right - x) * share;
+                let share = *value / (right - left);
+                *value = carry + (right - x) * share;
                 carry = (x - left) * share;
             }
             values[k] = carry;
