@@ -53,3 +53,19 @@ def flag_cosmic_rays(
 ) -> NDArray[np.bool_]: ...
 def trail(mask: NDArray[np.bool_], length: int, upwards: bool) -> NDArray[np.bool_]: ...
 def grow(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]: ...
+def running_rank(values: NDArray[np.float64], size: int, rank: int) -> NDArray[np.float64]: ...
+def local_outliers(
+    data: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    wavelength: NDArray[np.float64],
+    yslit: NDArray[np.float64],
+    valid: NDArray[np.bool_],
+    *,
+    threshold: float,
+    threshold_single: float,
+    relative_error: float,
+    position_error: float,
+    interpolation_error: float,
+    sharp_threshold: float,
+    sharp_ratio: float,
+) -> NDArray[np.int8]: ...

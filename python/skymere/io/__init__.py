@@ -1,6 +1,7 @@
 """Files to products and back."""
 
 from skymere.io._open import open_fits
+from skymere.io.background_spectra import BackgroundSpectrum, find_background_spectra, read_background_spectrum
 from skymere.io.bands import read_band
 from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
@@ -51,6 +52,7 @@ from skymere.io.stored import open_band
 from skymere.io.tables import read_table, write_table, write_tables
 
 __all__ = [
+    "BackgroundSpectrum",
     "BlendRule",
     "DistortionFiles",
     "InputHeader",
@@ -66,6 +68,7 @@ __all__ = [
     "distortion_files",
     "exposure_id",
     "file_digest",
+    "find_background_spectra",
     "find_pack",
     "find_packs",
     "find_reference",
@@ -75,6 +78,7 @@ __all__ = [
     "open_fits",
     "pack_folders",
     "physical_cards",
+    "read_background_spectrum",
     "read_bad_pixels",
     "read_band",
     "read_bar_shadow",

@@ -10,6 +10,7 @@ from skymere.slit.all_traces import (
     reference_position,
 )
 from skymere.slit.arrays import AppliedCorrections, SlitArrays
+from skymere.slit.background_spectra import BackgroundSky, BackgroundSkyParams, set_background_spectra
 from skymere.slit.bad_pixels import (
     BadPixelParams,
     BadPixels,
@@ -61,6 +62,8 @@ from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
 from skymere.slit.pixel_table import PixelTableParams, RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.preparation import prepare_slitlets, reference_index
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
+from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
+from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
 from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
@@ -72,6 +75,8 @@ __all__ = [
     "SLIT_FLAG_BITS",
     "AllTracesParams",
     "AppliedCorrections",
+    "BackgroundSky",
+    "BackgroundSkyParams",
     "BadPixelParams",
     "BadPixels",
     "BarShadow",
@@ -92,6 +97,11 @@ __all__ = [
     "Profile",
     "RawNoise",
     "Resampled",
+    "ShutterOffset",
+    "ShutterOffsetParams",
+    "SkyFit",
+    "SkyParams",
+    "SkySpectrum",
     "SlitArrays",
     "SlitExtraction",
     "SlitFrames",
@@ -124,6 +134,7 @@ __all__ = [
     "cross_section",
     "dispersion",
     "drizzle_grating_group",
+    "estimate_sky",
     "evaluate_profile",
     "extended_calibration",
     "extra_bad_pixels",
@@ -135,11 +146,13 @@ __all__ = [
     "fit_all_traces",
     "fit_frames",
     "fit_params_by_sn",
+    "fit_shutter_offset",
     "fit_single_trace",
     "fit_traces",
     "flux_factor",
     "get_flat_diff_arrays",
     "get_trace_sn",
+    "global_sky",
     "grow_mask",
     "make_diff_image",
     "model_variance",
@@ -159,6 +172,7 @@ __all__ = [
     "reference_position",
     "relative_nod_offsets",
     "sersic_profile",
+    "set_background_spectra",
     "set_trace_coeffs",
     "shift_wavelength",
     "shifted_traces",

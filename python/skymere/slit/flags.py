@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from skymere.outliers import SLIT_OUTLIER_BITS
+
 __all__ = ["SLIT_FLAG_BITS"]
 
 SLIT_FLAG_BITS: Mapping[str, int] = MappingProxyType(
@@ -27,4 +29,6 @@ SLIT_FLAG_BITS: Mapping[str, int] = MappingProxyType(
             )
         )
     }
+    | dict(SLIT_OUTLIER_BITS)
+    | {"sky_outlier": 1 << 28}  # far from the model of the sky, where only sky is
 )

@@ -8,6 +8,7 @@ from skymere.testing.limits import shift_limit
 from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
+from skymere.testing.slitlets import SlitScene, SlitSceneParams, emission_lines, simulate_slitlets
 from skymere.testing.survey import SurveyParams, simulate_survey
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "LowResolutionParams",
     "Pointing",
     "SceneParams",
+    "SlitScene",
+    "SlitSceneParams",
     "SurveyParams",
     "acs_distortion",
     "dithers",
     "draw_deep_field",
     "draw_scene",
+    "emission_lines",
     "low_resolution_fluxes",
     "match_sources",
     "render_exposure",
@@ -35,6 +39,7 @@ __all__ = [
     "shift_limit",
     "simulate_acs",
     "simulate_low_resolution",
+    "simulate_slitlets",
     "simulate_survey",
     "true_aperture_fluxes",
 ]

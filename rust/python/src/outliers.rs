@@ -1,6 +1,8 @@
 //! Binding of `skymere_core::outliers`.
 
-use numpy::{IntoPyArray, PyArray2, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
+use numpy::{
+    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+};
 use pyo3::prelude::*;
 use skymere_core::outliers;
 
@@ -179,9 +181,64 @@ fn lacosmic<'py>(
     Ok((hit.into_pyarray(py), cleaned.into_pyarray(py)))
 }
 
+/// The value of a rank in a window that runs along a list.
+#[pyfunction]
+fn running_rank<'py>(
+    py: Python<'py>,
+    values: PyReadonlyArray1<'py, f64>,
+    size: usize,
+    rank: usize,
+) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    let values = values.as_slice()?;
+    let out = threads::run(py, || {
+        Ok::<_, outliers::OutliersError>(outliers::running_rank(values, size, rank))
+    })?;
+    Ok(out.into_pyarray(py))
+}
+
+/// Pixels that differ from the same place in the other exposures of a slit.
+#[pyfunction]
+#[pyo3(signature = (data, variance, wavelength, yslit, valid, *, threshold, threshold_single, relative_error,
+    position_error, interpolation_error, sharp_threshold, sharp_ratio))]
+fn local_outliers<'py>(
+    py: Python<'py>,
+    data: PyReadonlyArray3<'py, f64>,
+    variance: PyReadonlyArray3<'py, f64>,
+    wavelength: PyReadonlyArray3<'py, f64>,
+    yslit: PyReadonlyArray3<'py, f64>,
+    valid: PyReadonlyArray3<'py, bool>,
+    threshold: f64,
+    threshold_single: f64,
+    relative_error: f64,
+    position_error: f64,
+    interpolation_error: f64,
+    sharp_threshold: f64,
+    sharp_ratio: f64,
+) -> PyResult<Bound<'py, PyArray3<i8>>> {
+    let stack = outliers::SlitStack {
+        data: data.as_array(),
+        variance: variance.as_array(),
+        wavelength: wavelength.as_array(),
+        yslit: yslit.as_array(),
+        valid: valid.as_array(),
+    };
+    let params = outliers::LocalParams {
+        threshold,
+        threshold_single,
+        relative_error,
+        position_error,
+        interpolation_error,
+        sharp_threshold,
+        sharp_ratio,
+    };
+    Ok(threads::run(py, || outliers::local_outliers(&stack, &params))?.into_pyarray(py))
+}
+
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(lacosmic, m)?)?;
+    m.add_function(wrap_pyfunction!(local_outliers, m)?)?;
     m.add_function(wrap_pyfunction!(low_pixels, m)?)?;
+    m.add_function(wrap_pyfunction!(running_rank, m)?)?;
     m.add_function(wrap_pyfunction!(combine, m)?)?;
     m.add_function(wrap_pyfunction!(minmed, m)?)?;
     m.add_function(wrap_pyfunction!(flag_cosmic_rays, m)?)?;

@@ -1,16 +1,18 @@
 //! Bad pixels and cosmic rays: static mask, masked combination of registered images, comparison with a blotted model;
-//! for a single exposure the Laplacian.
+//! for a single exposure the Laplacian; for exposures of a slit the same place in the others.
 
 mod combine;
 mod cosmic_rays;
 mod lacosmic;
 mod lanes;
 mod medians;
+mod slits;
 mod static_mask;
 
 pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
 pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow, trail};
 pub use lacosmic::{Fill, LacosmicParams, lacosmic};
+pub use slits::{LocalParams, SlitStack, local_outliers, running_rank};
 pub use static_mask::{StaticMaskParams, low_pixels};
 
 use ndarray::{Array2, CowArray, Ix2};
