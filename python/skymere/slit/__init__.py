@@ -31,7 +31,6 @@ from skymere.slit.drivers import (
     drizzle_grating_group,
     extract_spectra,
     split_visit_groups,
-    standard_grid,
 )
 from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
 from skymere.slit.flags import SLIT_FLAG_BITS
@@ -49,7 +48,7 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
-from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, wavelength_grid
+from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, standard_grid, wavelength_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_state import PositionGroups

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from skymere.errors import InvalidInputError
+from skymere.outliers import HotColdParams, PercentileOutlierParams, StackOutlierParams
 from skymere.slit.all_traces import AllTracesParams
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.nods import NodParams
@@ -98,4 +99,9 @@ def compat_group(compat: Peer = "msaexp") -> SlitGroupParams:
         errors="rows",
         path_loss="table",
         bar_variance=False,
+        percentile=PercentileOutlierParams(mode="global", dilate=3),
+        stack=StackOutlierParams(threshold=(-10.0, 10.0), trim_multiples=True),
+        hot_cold=HotColdParams(count_from="positions"),
+        spline_clip=1e-4,
+        sky_variance=False,
     )

@@ -12,11 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_floats
 from skymere.datamodels import Slitlet
 from skymere.errors import InvalidInputError, NoDataError, SkymereError
-from skymere.instruments import NIRSPEC_GRIDS
-from skymere.io import Pack, read_dispersion, read_slitlets
+from skymere.io import read_slitlets
 from skymere.slit.combine import CombineParams, SlitImage, combine_pixels
 from skymere.slit.extract import ExtractParams, extract_spectrum, pixel_table_to_1d
-from skymere.slit.grids import slit_edges, wavelength_grid
+from skymere.slit.grids import slit_edges, standard_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.pixel_table import RawNoise
 from skymere.slit.spectrum import CombinedSpectrum
@@ -29,46 +28,10 @@ __all__ = [
     "drizzle_grating_group",
     "extract_spectra",
     "split_visit_groups",
-    "standard_grid",
 ]
 
 _GRATINGS = ("PRISM", "G395H", "G395M", "G235M", "G235H", "G140M", "G140H")
 _MIN_PIXELS = 256
-
-
-def standard_grid(grating: str, *, pack: Pack | None = None, sample: float = 1.05) -> NDArray[np.float64]:
-    """Return the standard grid of wavelengths of a grating.
-
-    Parameters
-    ----------
-    grating : str
-        Its name.
-    pack : Pack, optional
-        Reference files; the step of the prism follows its dispersion, ``jwst_nirspec_prism_disp.fits``, when given.
-    sample : float
-        Points for each step.
-
-    Returns
-    -------
-    ndarray, float64, shape (n,) [um]
-        The grid.
-
-    Raises
-    ------
-    InvalidInputError
-        When the grating has none.
-    NotFoundError
-        When the pack lacks the dispersion.
-    """
-    name = grating.lower()
-    if name not in NIRSPEC_GRIDS:
-        msg = f"grating: {grating!r} is not allowed, it must be one of {', '.join(NIRSPEC_GRIDS)}"
-        raise InvalidInputError(msg)
-    dispersion = None
-    if name == "prism" and pack is not None:
-        table = read_dispersion(pack.path("jwst_nirspec_prism_disp.fits"))
-        dispersion = (table["wavelength"].to_numpy(), table["step"].to_numpy())
-    return wavelength_grid(NIRSPEC_GRIDS[name], sample=sample, dispersion=dispersion)
 
 
 def _as_groups(groups: SlitGroup | Sequence[SlitGroup]) -> list[SlitGroup]:
@@ -596,6 +559,8 @@ def _fit_groups(groups: Mapping[str, SlitGroup], asked: _FitRound, rows: dict[st
         except SkymereError as error:
             rows[key] |= {"status": "failed", "message": str(error)}
             continue
+        if group.flag_2d_kwargs is not None and group.N > 2:
+            group.flag_2d_outliers(fit, **group.flag_2d_kwargs)
         if not fitted:
             first = fit[group.unp.values[0]]
             width = 10 * first["sigma"]

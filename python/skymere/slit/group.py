@@ -1,8 +1,10 @@
 """Exposures of one source in one grating: read, corrected, and ready to be fitted and combined."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import numpy as np
@@ -11,15 +13,16 @@ from numpy.typing import ArrayLike
 
 from skymere._arrays import as_floats
 from skymere.datamodels import Slitlet, SlitTables
-from skymere.errors import InvalidInputError, NotFoundError
+from skymere.errors import InvalidInputError
 from skymere.instruments import NOD_ARCSEC
-from skymere.io import Pack, read_sky_spectrum, read_slit_tables, read_slitlet
+from skymere.io import Pack, read_slit_tables, read_slitlet
 from skymere.slit.bad_pixels import BadPixelParams, multiple_exposure_mask
 from skymere.slit.compat import Peer, compat_group
 from skymere.slit.cutouts import check_group
+from skymere.slit.group_flags import SlitGroupFlags
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_plots import SlitGroupPlots
-from skymere.slit.group_shutters import SlitGroupShutters
+from skymere.slit.group_sky import SlitGroupSky
 from skymere.slit.hot_pixels import HotPixelParams
 from skymere.slit.metadata import slit_info
 from skymere.slit.params import PrepareParams
@@ -29,10 +32,13 @@ from skymere.slit.weights import WeightType
 
 __all__ = ["SlitGroup"]
 
+Words = Mapping[str, Any] | None
+_DEFAULTS: Mapping[str, Any] = MappingProxyType({})  # a stage as it is
+_MIN_PIXELS = 100
 _POSITION_KEYS = ("y_index", "position_number", "shutter_state")
 
 
-class SlitGroup(SlitGroupPlots, SlitGroupShutters):
+class SlitGroup(SlitGroupPlots, SlitGroupSky, SlitGroupFlags):
     """The exposures of one source in one grating.
 
     Arrays have the shape (n, ny * nx) and the names of msaexp's class: ``sci``, ``var_rnoise``, ``var_poisson``,
@@ -65,6 +71,13 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
         Subtract the other nods; do so for gratings whatever ``diffs`` says.
     stuck_threshold : float
         See ``mask_stuck_closed_shutters``.
+    hot_cold_kwargs, flag_trace_kwargs, flag_percentile_kwargs, flag_profile_kwargs, estimate_sky_kwargs, \
+set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
+        Arguments of these stages: `flag_hot_cold_pixels` (three or more exposures), ``flag_trace_outliers``,
+        ``flag_percentile_outliers``, ``flag_from_profile``, ``estimate_sky`` (after which the two of the trace are done
+        again), ``set_background_spectra`` (where all exposures have a file), ``fit_shutter_offset``. None for none.
+    flag_2d_kwargs : mapping, optional
+        Arguments of ``flag_2d_outliers``, which `extract_spectra` calls after the fit.
     bad_shutter_names : sequence of int, optional
         Shutters (-1, 0, 1) to leave out; None finds them (prism).
     dilate_failed_open : bool or int
@@ -119,8 +132,7 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
     ------
     InvalidInputError
         When an argument is not allowed, or exposures are of different sources, gratings or detectors.
-    NotFoundError
-        When a file, table or pack is missing; the message names it.
+            When a file, table or pack is missing; the message names it.
     FormatError, StorageError
         When a file is something else.
     NoOverlapError
@@ -145,6 +157,7 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
         diffs: bool = True,
         grating_diffs: bool = True,
         stuck_threshold: float = 0.3,
+        hot_cold_kwargs: Words = None,
         bad_shutter_names: Sequence[int] | None = None,
         dilate_failed_open: bool | int = True,
         num_shutters: int = -1,
@@ -152,19 +165,26 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
         min_bar: float | None = 0.4,
         bar_corr_mode: Any = "wave",
         fix_prism_norm: bool = True,
-        extended_calibration_kwargs: Mapping[str, float] | None = {"threshold": 0.01},
+        extended_calibration_kwargs: Words = MappingProxyType({"threshold": 0.01}),
         with_sflat_correction: bool = True,
         with_extra_dq: bool = True,
-        slit_hotpix_kwargs: Mapping[str, Any] | None = {},
+        slit_hotpix_kwargs: Words = _DEFAULTS,
         sky_arrays: tuple[ArrayLike, ArrayLike] | None = None,
         sky_file: str | Path | None = "read",
+        set_background_spectra_kwargs: Words = _DEFAULTS,
         global_sky_df: int = 7,
+        estimate_sky_kwargs: Words = None,
+        flag_profile_kwargs: Words = None,
         do_multiple_mask: bool = True,
+        flag_trace_kwargs: Words = _DEFAULTS,
+        flag_2d_kwargs: Words = None,
+        flag_percentile_kwargs: Words = _DEFAULTS,
         undo_pathloss: bool | int = True,
         trace_with_xpos: bool = False,
         trace_with_ypos: bool = False,
         trace_from_yoffset: bool = True,
         with_fs_offset: bool = False,
+        fit_shutter_offset_kwargs: Words = None,
         shutter_offset: float = 0.0,
         nod_offset: float | None = None,
         pad_border: int = 2,
@@ -202,6 +222,18 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
             with_fs_offset=with_fs_offset,
             shutter_offset=shutter_offset,
         )
+        asked: dict[str, Words] = {
+            "flag_hot_cold_pixels": hot_cold_kwargs,
+            "flag_trace_outliers": flag_trace_kwargs,
+            "flag_percentile_outliers": flag_percentile_kwargs,
+            "estimate_sky": estimate_sky_kwargs,
+            "flag_from_profile": flag_profile_kwargs,
+            "set_background_spectra": set_background_spectra_kwargs,
+            "fit_shutter_offset": fit_shutter_offset_kwargs,
+            "flag_2d_outliers": flag_2d_kwargs,
+        }
+        for method, words in asked.items():
+            _check_words(method, words)
         self._pack, self.lookup_prf = pack, lookup_prf
         self.sky_data = None
         self.sky_arrays = None if sky_arrays is None else _as_sky(sky_arrays)
@@ -251,10 +283,37 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
             _check_word("reference_exposure", reference_exposure, tuple(self.unp.values))
         if sky_file is not None and sky_arrays is None:
             self.get_global_sky(sky_file)
+        self.flag_2d_kwargs = flag_2d_kwargs
+        self._flag(asked, do_multiple_mask=do_multiple_mask)
+        self.meta["status"]["data"] = "ok" if self.mask.any() else "no_data"
+
+    def _flag(self, asked: Mapping[str, Words], *, do_multiple_mask: bool) -> None:
+        """Do the stages that were asked for, in msaexp's order."""
+
+        def do(method: str, *, again: bool = False) -> None:
+            words = asked[method]
+            if words is not None:
+                self._stage(f"{method} again" if again else method, lambda: getattr(self, method)(**words))
+
+        def flag_light(*, again: bool) -> None:
+            if self.mask.sum() > _MIN_PIXELS and self.meta["position_key"] != "manual_position":
+                do("flag_trace_outliers", again=again)
+            if self.mask.sum() > _MIN_PIXELS:
+                do("flag_percentile_outliers", again=again)
+
+        hot_cold = asked["flag_hot_cold_pixels"]
+        if hot_cold is not None and self.N > 2:
+            self._stage("flag_hot_cold_pixels", lambda: self._use_hot_cold(**hot_cold))
+        flag_light(again=False)
+        do("estimate_sky")
+        if self.meta["status"].get("estimate_sky") == "ok":
+            flag_light(again=True)
+        do("flag_from_profile")
         if do_multiple_mask:
             bad = ~self.mask.reshape(self.N, *self.sh)
             self.flag_pixels("multiple", multiple_exposure_mask(bad).ravel())
-        self.meta["status"]["data"] = "ok" if self.mask.any() else "no_data"
+        do("set_background_spectra")
+        do("fit_shutter_offset")
 
     def _read_tables(self) -> SlitTables:
         first = self.slits[0]
@@ -308,40 +367,19 @@ class SlitGroup(SlitGroupPlots, SlitGroupShutters):
             meta |= {"num_shutters": done.n_shutters, "undo_barshadow": 0, "barshadow_dy": done.bar_offset}
             meta |= {"own_barshadow": True, "wrapped_barshadow": done.is_wrapped}
 
-    def get_global_sky(self, sky_file: str | Path | None = None) -> None:
-        """Take the sky from a table of wavelength and flux.
-
-        Parameters
-        ----------
-        sky_file : str or path-like, optional
-            The file; ``read`` or None looks for that of the visit in the pack, and does nothing when it has none.
-
-        Raises
-        ------
-        NotFoundError
-            When there is no such file.
-        FormatError
-            When it is something else.
-        """
-        if sky_file in (None, "read"):
-            wanted = f"{self.info['visit'][0]}_sky.csv"
-            try:
-                path = self.pack.path(wanted)
-            except NotFoundError as error:
-                self.meta["status"]["get_global_sky"] = f"skipped: {error}"
-                return
-        else:
-            path = Path(str(sky_file))
-        table = read_sky_spectrum(path)
-        self.sky_arrays = table["wave"].to_numpy(), table["flux"].to_numpy()
-        self.meta |= {"sky_file": path.name, "has_sky_arrays": True}
-        self.meta["status"]["get_global_sky"] = "ok"
-
 
 def _check_word(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     if value not in allowed:
         msg = f"{name}: {value!r} is not allowed, it must be one of {', '.join(map(str, allowed))}"
         raise InvalidInputError(msg)
+
+
+def _check_words(method: str, words: Words) -> None:
+    """Raise when a method does not know an argument, before anything is done."""
+    known = inspect.signature(getattr(SlitGroup, method)).parameters
+    if unknown := sorted(set(words or {}) - set(known)):
+        msg = f"{method}() got an unexpected keyword argument {unknown[0]!r}; it knows {', '.join(list(known)[1:])}"
+        raise TypeError(msg)
 
 
 def _as_sky(arrays: tuple[ArrayLike, ArrayLike]) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from skymere.errors import InvalidInputError
+from skymere.outliers import HotColdParams, PercentileOutlierParams, StackOutlierParams
 from skymere.slit.all_traces import AllTracesParams, DegreeRule
 from skymere.slit.nods import NodParams
 from skymere.slit.pixel_table import PixelTableParams
@@ -45,6 +46,16 @@ class SlitGroupParams:
         was taken back, so that none is made twice; ``table``: with a tabulated profile only, whatever was taken back.
     bar_variance : bool
         While the bar shadow is taken out of the data, take it out of their variances, too.
+    percentile : PercentileOutlierParams
+        Of ``flag_percentile_outliers``, where its arguments do not say otherwise.
+    stack : StackOutlierParams
+        Of ``flag_2d_outliers``.
+    hot_cold : HotColdParams
+        Of ``flag_hot_cold_pixels``.
+    spline_clip : float
+        See `SkyParams`.
+    sky_variance : bool
+        The variance of a fitted sky counts.
 
     Raises
     ------
@@ -63,6 +74,11 @@ class SlitGroupParams:
     errors: ErrorsOf = "raw"
     path_loss: PathLossOf = "undone"
     bar_variance: bool = True
+    percentile: PercentileOutlierParams = field(default_factory=PercentileOutlierParams)
+    stack: StackOutlierParams = field(default_factory=StackOutlierParams)
+    hot_cold: HotColdParams = field(default_factory=HotColdParams)
+    spline_clip: float = 0.0
+    sky_variance: bool = True
 
     def __post_init__(self) -> None:
         for name, allowed in (("errors", get_args(ErrorsOf)), ("path_loss", get_args(PathLossOf))):
