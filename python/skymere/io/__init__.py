@@ -15,6 +15,7 @@ from skymere.io.exposures import (
     read_exposure,
     read_exposures,
 )
+from skymere.io.extensions import read_extensions, write_extensions
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
@@ -85,6 +86,7 @@ __all__ = [
     "read_dispersion",
     "read_exposure",
     "read_exposures",
+    "read_extensions",
     "read_grid",
     "read_gwcs",
     "read_headerlet",
@@ -108,6 +110,7 @@ __all__ = [
     "read_transmission",
     "write_detection",
     "write_detection_rows",
+    "write_extensions",
     "write_fast",
     "write_headerlet",
     "write_image",

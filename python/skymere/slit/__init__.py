@@ -23,8 +23,15 @@ from skymere.slit.bad_pixels import (
 from skymere.slit.bar_shadow import BarShadow, bar_shutter_offset, bar_table_number, bar_throughput, shutter_is_outside
 from skymere.slit.bsplines import bspline_basis
 from skymere.slit.combine import CombineParams, Resampled, SlitImage, combine_pixels, overlap_drizzle, pseudo_drizzle
-from skymere.slit.compat import compat_nods, compat_pixels, compat_traces
+from skymere.slit.compat import compat_group, compat_nods, compat_pixels, compat_traces
 from skymere.slit.cutouts import check_group, common_cutout
+from skymere.slit.drivers import (
+    SlitExtraction,
+    combine_grating_group,
+    drizzle_grating_group,
+    extract_spectra,
+    split_visit_groups,
+)
 from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
 from skymere.slit.flags import SLIT_FLAG_BITS
 from skymere.slit.frames import SlitFrames, set_trace_coeffs, update_trace_from_coeffs
@@ -41,7 +48,10 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
-from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, wavelength_grid
+from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, standard_grid, wavelength_grid
+from skymere.slit.group import SlitGroup
+from skymere.slit.group_params import SlitGroupParams
+from skymere.slit.group_state import PositionGroups
 from skymere.slit.hot_pixels import HotPixelParams, HotPixels, find_hot_pixels
 from skymere.slit.metadata import applied_table, slit_info, slit_metadata
 from skymere.slit.nods import NodDifference, NodParams, make_diff_image
@@ -53,7 +63,9 @@ from skymere.slit.preparation import prepare_slitlets, reference_index
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
+from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
+from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
 from skymere.slit.transmission import slit_transmission
 from skymere.slit.weights import model_variance, pixel_weights
@@ -68,6 +80,7 @@ __all__ = [
     "BadPixels",
     "BarShadow",
     "CombineParams",
+    "CombinedSpectrum",
     "ExtendedCalibration",
     "ExtractParams",
     "FitChoice",
@@ -78,6 +91,7 @@ __all__ = [
     "NodParams",
     "PathLoss",
     "PixelTableParams",
+    "PositionGroups",
     "PrepareParams",
     "Profile",
     "RawNoise",
@@ -88,7 +102,10 @@ __all__ = [
     "SkyParams",
     "SkySpectrum",
     "SlitArrays",
+    "SlitExtraction",
     "SlitFrames",
+    "SlitGroup",
+    "SlitGroupParams",
     "SlitImage",
     "SlitSpectrum",
     "SlitTrace",
@@ -106,16 +123,21 @@ __all__ = [
     "bin_edges",
     "bspline_basis",
     "check_group",
+    "combine_grating_group",
     "combine_pixels",
     "common_cutout",
+    "compat_group",
     "compat_nods",
     "compat_pixels",
     "compat_traces",
+    "cross_section",
     "dispersion",
+    "drizzle_grating_group",
     "estimate_sky",
     "evaluate_profile",
     "extended_calibration",
     "extra_bad_pixels",
+    "extract_spectra",
     "extract_spectrum",
     "find_bad_pixels",
     "find_hot_pixels",
@@ -140,9 +162,11 @@ __all__ = [
     "pixel_table_to_1d",
     "pixel_weights",
     "pixfrac_steps",
+    "plot_summary",
     "prepare_slitlets",
     "pseudo_drizzle",
     "raw_noise",
+    "read_slit_spectrum",
     "reference_index",
     "reference_position",
     "relative_nod_offsets",
@@ -161,8 +185,11 @@ __all__ = [
     "slit_normalization",
     "slit_trace",
     "slit_transmission",
+    "split_visit_groups",
+    "standard_grid",
     "trace_distance",
     "trace_phase",
     "update_trace_from_coeffs",
     "wavelength_grid",
+    "write_slit_spectrum",
 ]

@@ -3,11 +3,13 @@
 from typing import Literal
 
 from skymere.errors import InvalidInputError
+from skymere.outliers import HotColdParams, PercentileOutlierParams, StackOutlierParams
 from skymere.slit.all_traces import AllTracesParams
+from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.nods import NodParams
 from skymere.slit.pixel_table import PixelTableParams
 
-__all__ = ["compat_nods", "compat_pixels", "compat_traces"]
+__all__ = ["compat_group", "compat_nods", "compat_pixels", "compat_traces"]
 
 Peer = Literal["msaexp"]
 
@@ -69,3 +71,37 @@ def compat_pixels(compat: Peer = "msaexp") -> PixelTableParams:
     """
     _check(compat)
     return PixelTableParams(profile_of="group")
+
+
+def compat_group(compat: Peer = "msaexp") -> SlitGroupParams:
+    """Return what a peer's group of exposures does where the default does something else.
+
+    Parameters
+    ----------
+    compat : str
+        ``msaexp``: version 0.9.19.
+
+    Raises
+    ------
+    InvalidInputError
+        When the name is not known.
+    """
+    _check(compat)
+    return SlitGroupParams(
+        frame="first",
+        every_kind_is_point=True,
+        bar_threshold=0.8,
+        nods=compat_nods(compat),
+        traces=compat_traces(compat),
+        pixels=compat_pixels(compat),
+        poisson="data",
+        degree_rule="interpolate",
+        errors="rows",
+        path_loss="table",
+        bar_variance=False,
+        percentile=PercentileOutlierParams(mode="global", dilate=3),
+        stack=StackOutlierParams(threshold=(-10.0, 10.0), trim_multiples=True),
+        hot_cold=HotColdParams(count_from="positions"),
+        spline_clip=1e-4,
+        sky_variance=False,
+    )

@@ -25,6 +25,7 @@ SLIT_FLAG_BITS: Mapping[str, int] = MappingProxyType(
                 "stuck_shutter",
                 "normalization",  # where the correction of the response is unknown
                 "multiple",  # bad in most other exposures
+                "excluded",  # in rows that the user leaves out
             )
         )
     }

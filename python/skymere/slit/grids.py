@@ -5,8 +5,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_floats
 from skymere.errors import InvalidInputError
+from skymere.instruments import NIRSPEC_GRIDS
+from skymere.io import Pack, read_dispersion
 
-__all__ = ["bin_edges", "pixfrac_steps", "slit_edges", "wavelength_grid"]
+__all__ = ["bin_edges", "pixfrac_steps", "slit_edges", "standard_grid", "wavelength_grid"]
 
 
 def wavelength_grid(
@@ -51,6 +53,41 @@ def wavelength_grid(
     while grid[-1] < high:
         grid.append(grid[-1] + float(np.interp(grid[-1], nodes, steps)) / sample)
     return np.array(grid)
+
+
+def standard_grid(grating: str, *, pack: Pack | None = None, sample: float = 1.05) -> NDArray[np.float64]:
+    """Return the standard grid of wavelengths of a grating.
+
+    Parameters
+    ----------
+    grating : str
+        Its name.
+    pack : Pack, optional
+        Reference files; the step of the prism follows its dispersion, ``jwst_nirspec_prism_disp.fits``, when given.
+    sample : float
+        Points for each step.
+
+    Returns
+    -------
+    ndarray, float64, shape (n,) [um]
+        The grid.
+
+    Raises
+    ------
+    InvalidInputError
+        When the grating has none.
+    NotFoundError
+        When the pack lacks the dispersion.
+    """
+    name = grating.lower()
+    if name not in NIRSPEC_GRIDS:
+        msg = f"grating: {grating!r} is not allowed, it must be one of {', '.join(NIRSPEC_GRIDS)}"
+        raise InvalidInputError(msg)
+    dispersion = None
+    if name == "prism" and pack is not None:
+        table = read_dispersion(pack.path("jwst_nirspec_prism_disp.fits"))
+        dispersion = (table["wavelength"].to_numpy(), table["step"].to_numpy())
+    return wavelength_grid(NIRSPEC_GRIDS[name], sample=sample, dispersion=dispersion)
 
 
 def bin_edges(centres: ArrayLike) -> NDArray[np.float64]:

@@ -54,6 +54,9 @@ class PrepareParams:
         Shift wavelengths by the source's place across the slit; move the trace by that along the slit.
     trace_from_yoffset : bool
         Traces follow the dithers of the headers; otherwise each file's own.
+    with_fs_offset : bool
+        Fixed slits: the trace of each file moved by its dither from the median, and by one pixel, as pipelines before
+        1.15 need it.
     shutter_offset : float
         Offset of the shutter coordinate [pix].
 
@@ -82,6 +85,7 @@ class PrepareParams:
     trace_with_xpos: bool = False
     trace_with_ypos: bool = False
     trace_from_yoffset: bool = True
+    with_fs_offset: bool = False
     shutter_offset: float = 0.0
 
     def __post_init__(self) -> None:

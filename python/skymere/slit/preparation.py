@@ -305,7 +305,10 @@ class _Work:
         """Put the traces where the dithers say, and measure the distance from them."""
         offsets = [one.exposure.y_offset for one in self.slitlets]
         is_background = all(one.is_background for one in self.slitlets)
-        if is_background or self.params.trace_from_yoffset:
+        if self.params.with_fs_offset and self.slitlets[self.frame].is_fixed_slit and not is_background:
+            moves = (np.asarray(offsets) - np.median(offsets)) / self.pixel_scale
+            self.ytr = self.ytr + 1.0 + moves[:, None]
+        elif is_background or self.params.trace_from_yoffset:
             self.ytr = shifted_traces(
                 self.ytr,
                 offsets,

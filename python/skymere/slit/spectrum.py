@@ -1,0 +1,220 @@
+"""Combined spectra: one dimension with its covariance, two dimensions, and what they were made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skymere.errors import FormatError
+from skymere.io import read_extensions, write_extensions
+from skymere.slit.combine import SlitImage
+from skymere.slit.extract import SlitSpectrum
+
+__all__ = ["CombinedSpectrum", "cross_section", "read_slit_spectrum", "write_slit_spectrum"]
+
+_UNITS = {
+    **dict.fromkeys(("wave", "dwave_dx"), "um"),
+    **dict.fromkeys(("flux", "err", "sky", "flux_sum", "sci", "profile_flux", "SCI", "BACKGROUND"), "uJy"),
+    **dict.fromkeys(("var_sum", "var_total", "var_rnoise"), "uJy2"),
+    **dict.fromkeys(("yslit", "pix"), "pix"),
+    "WHT": "uJy-2",
+    "exptime": "s",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CombinedSpectrum(SlitSpectrum):
+    """The spectrum of a source in one grating out of all its exposures.
+
+    Parameters
+    ----------
+    wave, flux, covariance, n_pixels
+        See `SlitSpectrum`.
+    table : polars.DataFrame
+        ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
+        ``profile_sum``, ``var_sum`` [uJy2].
+    image : SlitImage
+        Two dimensions.
+    slits : polars.DataFrame
+        A row for each exposure.
+    pixels : polars.DataFrame
+        The table of pixels.
+    meta : mapping of str to (value, comment)
+        What was done, with comments.
+    """
+
+    table: pl.DataFrame = field(repr=False)
+    image: SlitImage = field(repr=False)
+    slits: pl.DataFrame = field(repr=False)
+    pixels: pl.DataFrame = field(repr=False)
+    meta: Mapping[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        """Return source, grating and size."""
+        words = [str(self.meta[key][0]) for key in ("SRCNAME", "GRATING", "FILTER") if key in self.meta]
+        n = int(np.isfinite(self.flux).sum())
+        return f"CombinedSpectrum({' '.join(words)}, {n} of {self.flux.size} points)"
+
+    @property
+    def sky(self) -> NDArray[np.float64]:
+        """What was subtracted, float64, shape (n,) [uJy]."""
+        return np.asarray(self.table["sky"].to_numpy(), np.float64)
+
+    @property
+    def path_corr(self) -> NDArray[np.float64]:
+        """Factor of the path loss in ``flux``, float64, shape (n,)."""
+        return np.asarray(self.table["path_corr"].to_numpy(), np.float64)
+
+    @property
+    def npix(self) -> NDArray[np.float64]:
+        """Pixels in the bin, float64, shape (n,)."""
+        return self.n_pixels
+
+    @property
+    def sci(self) -> NDArray[np.float64]:
+        """Fluxes in two dimensions, float64, shape (ny, n) [uJy]."""
+        return self.image.sci
+
+    @property
+    def wht(self) -> NDArray[np.float64]:
+        """Inverse variances in two dimensions, float64, shape (ny, n) [1/uJy2]."""
+        return self.image.wht
+
+    @property
+    def profile(self) -> NDArray[np.float64]:
+        """The profile in two dimensions, float64, shape (ny, n)."""
+        return self.image.profile
+
+
+def cross_section(image: SlitImage, *, min_sn: float = 3.0, min_columns: int = 10) -> pl.DataFrame:
+    """Return the mean flux along the slit, and what the profile makes of it.
+
+    Parameters
+    ----------
+    image : SlitImage
+        A combined spectrum.
+    min_sn : float
+        Columns whose optimal flux has less signal over noise do not count; 1 where too few are left.
+    min_columns : int
+        How few.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``pix``, distance from the trace [pix], ``profile`` and ``pfit`` [uJy], means weighted by ``wht``.
+    """
+    sci, p = np.nan_to_num(image.sci), np.nan_to_num(image.profile)
+    weight = np.where(np.isfinite(image.sci), image.wht, 0.0)
+    on_trace = np.where(p > 0, weight, 0.0)
+    number, squares = (on_trace * sci * p).sum(axis=0), (on_trace * p**2).sum(axis=0)
+    flux = np.divide(number, squares, out=np.zeros_like(number), where=squares > 0)
+    sn = flux * np.sqrt(squares)
+    chosen = sn > min_sn
+    if chosen.sum() < min_columns:
+        chosen = sn > 1.0
+    weight = weight * chosen
+    total = weight.sum(axis=1)
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        sums: NDArray[np.float64] = (weight * values).sum(axis=1)
+        return np.asarray(np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0), np.float64)
+
+    middle = 0.5 * (image.y_edges[1:] + image.y_edges[:-1])
+    return pl.DataFrame({"pix": middle, "profile": mean(sci), "pfit": mean(p * flux)})
+
+
+def write_slit_spectrum(spectrum: CombinedSpectrum, path: str | Path, *, with_pixels: bool | None = None) -> None:
+    """Write a combined spectrum as a FITS file.
+
+    Parameters
+    ----------
+    spectrum : CombinedSpectrum
+        The spectrum.
+    path : path-like
+        The file; it appears whole or not at all, and replaces an older one.
+    with_pixels : bool, optional
+        Write the table of pixels; for the prism alone when not given.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+
+    Notes
+    -----
+    Extensions: SPEC1D (table), COVAR (n, k), SCI, WHT, PROFILE (ny, n), PROF1D (table), BACKGROUND where something was
+    subtracted, PIXTAB and SLITS (tables). Pixels without data are NaN in SCI, PROFILE and BACKGROUND, and 0 in WHT.
+    """
+    image = spectrum.image
+    extensions: dict[str, Any] = {
+        "SPEC1D": spectrum.table,
+        "SCI": image.sci,
+        "WHT": image.wht,
+        "PROFILE": image.profile,
+        "PROF1D": cross_section(image),
+    }
+    if np.nan_to_num(image.sky).any():
+        extensions["BACKGROUND"] = image.sky
+    is_prism = str(spectrum.meta.get("GRATING", ("", ""))[0]).upper() == "PRISM"
+    if is_prism if with_pixels is None else with_pixels:
+        extensions["PIXTAB"] = spectrum.pixels
+    extensions["SLITS"] = spectrum.slits
+    extensions["COVAR"] = spectrum.covariance
+    extensions["YEDGES"] = image.y_edges
+    extensions["NPIX2D"] = image.n_pixels
+    cards = tuple((key, value, comment) for key, (value, comment) in spectrum.meta.items())
+    write_extensions(extensions, path, cards=cards, units=_UNITS)
+
+
+def read_slit_spectrum(path: str | Path) -> CombinedSpectrum:
+    """Read what `write_slit_spectrum` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError
+        When it cannot be read, or is something else.
+    """
+    found, cards = read_extensions(path)
+    needed = ("SPEC1D", "SCI", "WHT", "PROFILE", "SLITS", "COVAR", "YEDGES", "NPIX2D")
+    if missing := [name for name in needed if name not in found]:
+        msg = f"{path}: extensions {missing} are missing, it holds {list(found)}"
+        raise FormatError(msg)
+    table: Any = found["SPEC1D"]
+    wave = table["wave"].to_numpy()
+    sci: Any = found["SCI"]
+    image = SlitImage(
+        wave=wave,
+        y_edges=np.asarray(found["YEDGES"]),
+        sci=sci,
+        sky=np.asarray(found.get("BACKGROUND", np.where(np.isfinite(sci), 0.0, np.nan))),
+        wht=np.asarray(found["WHT"]),
+        profile=np.asarray(found["PROFILE"]),
+        n_pixels=np.asarray(found["NPIX2D"]),
+    )
+    slits: Any = found["SLITS"]
+    pixels: Any = found.get("PIXTAB", pl.DataFrame())
+    structure = ("XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME")
+    return CombinedSpectrum(
+        wave=wave,
+        flux=table["flux"].to_numpy(),
+        covariance=np.asarray(found["COVAR"]),
+        n_pixels=table["npix"].to_numpy(),
+        table=table,
+        image=image,
+        slits=slits,
+        pixels=pixels,
+        meta={
+            key: (value, "")
+            for key, value in cards.items()
+            if key not in structure and not key.startswith(("NAXIS", "TTYPE", "TFORM", "TUNIT"))
+        },
+    )
