@@ -140,9 +140,11 @@ def test_the_fit_of_all_traces_ends_where_msaexps_does(bare, summary):
     for position, fit in found.items():
         true = peer[str(position)]
         np.testing.assert_allclose(fit["theta"], true["theta"], rtol=0, atol=2e-3)
-        assert fit["chi2_fit"] == pytest.approx(true["chi2_fit"], rel=2e-8)
+        # Rounds stop after four, each with the subtracted traces of the last; the other positions only take the solution.
+        assert fit["chi2_fit"] == pytest.approx(true["chi2_fit"], rel=1e-6)
         known = fit["sden"] > 0
         assert (fit["snum"][known] / fit["sden"][known]).sum() == pytest.approx(true["flux_sum"], rel=1e-4)
+    assert found[2]["chi2_fit"] <= peer["2"]["chi2_fit"] * (1 + 2e-9)
     np.testing.assert_allclose(bare.trace_coeffs[:, -1], peer["trace_coeffs"][0][0], rtol=0, atol=1e-5)
     assert np.abs(bare.yslit - bare.yslit_orig + bare.trace_coeffs[:, -1:]).max() < 1e-9
 

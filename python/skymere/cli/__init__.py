@@ -19,6 +19,7 @@ from skymere.cli.photometry import photometry
 from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
 from skymere.cli.run import run
+from skymere.cli.slit import slit_app
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ app.command()(doctor)
 app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
 app.add_typer(data_app, name="data")
+app.add_typer(slit_app, name="slit")
 
 
 def main() -> None:

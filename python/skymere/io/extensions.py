@@ -59,13 +59,13 @@ def write_extensions(
                 hdus[-1].header["BUNIT"] = known[name]
     for key, value, comment in cards:
         long = "HIERARCH " if len(key) > 8 else ""
-        # astropy writes no card for a value of NaN or infinity.
-        is_number = not isinstance(value, float) or np.isfinite(value)
-        card = fits.Card(long + key.upper(), value if is_number else str(value), comment)
+        # FITS has no number for NaN and infinity, and astropy no long texts beside long names.
+        text: str | bool | int | float = str(value) if isinstance(value, float) and not np.isfinite(value) else value
+        if long and isinstance(text, str):
+            text = text[: max(60 - len(key), 0)]
         # A comment that does not fit beside its value is cut, which astropy warns of.
-        room = 80 - len(str(fits.Card(long + key.upper(), value if is_number else str(value))).rstrip()) - 3
-        if len(comment) > room:
-            card = fits.Card(long + key.upper(), value if is_number else str(value), comment[: max(room, 0)])
+        room = 80 - len(str(fits.Card(long + key.upper(), text)).rstrip()) - 3
+        card = fits.Card(long + key.upper(), text, comment[: max(room, 0)])
         hdus[1].header.append(card, end=True)
     write_whole(hdus, Path(path))
 

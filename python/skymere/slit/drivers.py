@@ -254,10 +254,11 @@ def _meta(groups: Sequence[SlitGroup], **asked: Any) -> dict[str, tuple[Any, str
         if isinstance(value, bool | int | float | str):
             meta[key.upper()] = (value, first.meta_comment.get(key, ""))
     meta["NBADSHUT"] = (len(first.meta["bad_shutter_names"]), "Number of flagged bad shutters")
-    number = 0
+    number = n_stages = 0
     for group in groups:
         for key, value in group.meta["status"].items():
-            meta[f"STATUS {group.name} {key}".upper()] = (value, "")
+            meta[f"STATUS{n_stages:02d}"] = (f"{key}: {value}", "")
+            n_stages += 1
         for one in group.slits:
             meta[f"SFILE{number:03d}"] = ((one.path or one.exposure.exposure_id).rpartition("/")[2], "")
             number += 1

@@ -117,9 +117,5 @@ def _settings(spectrum: CombinedSpectrum) -> list[str]:
         if key in spectrum.meta:
             value = spectrum.meta[key][0]
             out.append(f"{key.lower()} {value:.4g}" if isinstance(value, float) else f"{key.lower()} {value}")
-    out += [
-        f"{key.lower().rpartition(' ')[2]}: {value}"[:44]
-        for key, (value, _) in spectrum.meta.items()
-        if key.startswith("STATUS")
-    ]
+    out += [str(value)[:44] for key, (value, _) in spectrum.meta.items() if key.startswith("STATUS")]
     return out
