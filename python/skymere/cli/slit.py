@@ -56,7 +56,10 @@ def combine(
             picture = path.with_suffix("").with_suffix(".png")
             plot_summary(spectrum).savefig(picture)
             console.print(f"{picture}", soft_wrap=True)
-    print_frame(found.status, "Groups")
+    print_frame(found.status.drop("message"), "Groups")
+    for group, status, message in found.status.select("group", "status", "message").iter_rows():
+        if status != "ok":
+            console.print(f"{group}: {status}: {message}", soft_wrap=True, markup=False)
     if not found.spectra:
         raise typer.Exit(1)
 

@@ -105,7 +105,7 @@ class TraceParams:
     priors: TracePriors = field(default_factory=TracePriors)
     n_offsets: int = 4
     max_evaluations: int = 200
-    tolerance: float = 1e-6
+    tolerance: float = 1e-10
 
     def __post_init__(self) -> None:
         for name, least in (("degree", 0), ("n_offsets", 0), ("max_evaluations", 1)):
