@@ -1,6 +1,7 @@
 """Reference files of slit spectra: bar shadows, responses, bad pixels, resolution, profiles, skies."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,16 @@ _N_SHUTTERS = (1, 2, 3)
 _QUADRANTS = (1, 2, 3, 4)
 # The parser in C is 20 times faster, which the tables of bad pixels need.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@contextmanager
+def _from_file(path: Path) -> Iterator[None]:
+    """Say of what a table refuses that the file is at fault."""
+    try:
+        yield
+    except InvalidInputError as error:
+        msg = f"{path}: {error}"
+        raise FormatError(msg) from error
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
@@ -95,15 +106,12 @@ def read_bar_shadow(path: str | Path) -> BarShadowTable:
     """
     path = Path(path)
     tree = _read_yaml(path)
-    try:
+    with _from_file(path):
         return BarShadowTable(
             limits=_pair(_numbers(tree, "minmax", path), "minmax", path),
             coefficients=_numbers(tree, "coeffs", path),
             wavelengths=_numbers(tree, "wavelengths", path) if "wavelengths" in tree else None,
         )
-    except InvalidInputError as error:
-        msg = f"{path}: {error}"
-        raise FormatError(msg) from error
 
 
 def read_slit_normalization(path: str | Path) -> NormalizationTable:
@@ -125,11 +133,8 @@ def read_slit_normalization(path: str | Path) -> NormalizationTable:
     if tree.get("df") != len(coefficients):
         msg = f"{path}: df is {tree.get('df')}, coeffs has {len(coefficients)} functions"
         raise FormatError(msg)
-    try:
+    with _from_file(path):
         return NormalizationTable(coefficients=coefficients, wavelengths=_numbers(tree, "reference_wavelengths", path))
-    except InvalidInputError as error:
-        msg = f"{path}: {error}"
-        raise FormatError(msg) from error
 
 
 def read_bad_pixels(path: str | Path) -> BadPixelTable:
@@ -223,7 +228,7 @@ def read_slit_flat(path: str | Path) -> SlitFlatTable:
         if missing := [key for key in keys if key not in header]:
             msg = f"{path}: keywords {missing} are missing"
             raise FormatError(msg)
-        try:
+        with _from_file(path):
             return SlitFlatTable(
                 wavelength=_column(table, "wave"),
                 coefficients=_column(table, "coeffs"),
@@ -236,9 +241,6 @@ def read_slit_flat(path: str | Path) -> SlitFlatTable:
                 smooth_width=float(header.get("SM_WIDTH", 0.7)),
                 smooth_scale=float(header.get("SM_SCALE", 0.8)),
             )
-        except InvalidInputError as error:
-            msg = f"{path}: {error}"
-            raise FormatError(msg) from error
 
 
 def read_dispersion(path: str | Path) -> pl.DataFrame:
@@ -392,11 +394,8 @@ def read_slit_profile(path: str | Path) -> SlitProfileTable:
         if missing := [name for name in names.values() if name not in hdus or hdus[name].data is None]:
             msg = f"{path}: extensions {missing} are missing, it holds {[hdu.name for hdu in hdus[1:]]}"
             raise FormatError(msg)
-        try:
+        with _from_file(path):
             return SlitProfileTable(**{field: np.asarray(hdus[name].data, np.float64) for field, name in names.items()})
-        except InvalidInputError as error:
-            msg = f"{path}: {error}"
-            raise FormatError(msg) from error
 
 
 def read_slit_tables(
