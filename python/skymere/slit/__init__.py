@@ -61,9 +61,10 @@ from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
 from skymere.slit.pixel_table import PixelTableParams, RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.preparation import prepare_slitlets, reference_index
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
+from skymere.slit.section import SectionParams, cross_section
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
-from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
+from skymere.slit.spectrum import CombinedSpectrum, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
@@ -93,6 +94,7 @@ __all__ = [
     "PixelTableParams",
     "PositionGroups",
     "PrepareParams",
+    "SectionParams",
     "Profile",
     "RawNoise",
     "Resampled",

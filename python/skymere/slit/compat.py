@@ -8,6 +8,7 @@ from skymere.slit.all_traces import AllTracesParams
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.nods import NodParams
 from skymere.slit.pixel_table import PixelTableParams
+from skymere.slit.section import SectionParams
 
 __all__ = ["compat_group", "compat_nods", "compat_pixels", "compat_traces"]
 
@@ -102,6 +103,8 @@ def compat_group(compat: Peer = "msaexp") -> SlitGroupParams:
         percentile=PercentileOutlierParams(mode="global", dilate=3),
         stack=StackOutlierParams(threshold=(-10.0, 10.0), trim_multiples=True),
         hot_cold=HotColdParams(count_from="positions"),
+        section=SectionParams(weights="pixels", trim=2),
+        minimizer_words=("method", "verbose"),
         spline_clip=1e-4,
         sky_variance=False,
     )

@@ -18,6 +18,7 @@ from skymere.slit.extract import ExtractParams, extract_spectrum, pixel_table_to
 from skymere.slit.grids import slit_edges, standard_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.pixel_table import RawNoise
+from skymere.slit.section import cross_section
 from skymere.slit.spectrum import CombinedSpectrum
 from skymere.slit.trace import TracePriors
 from skymere.slit.weights import pixel_weights
@@ -211,6 +212,7 @@ def combine_grating_group(
         n_pixels=n_pixels,
         table=table,
         image=image,
+        section=cross_section(image, params=first.params.section),
         slits=pl.concat([one.slit_metadata() for one in has], how="diagonal_relaxed"),
         pixels=pixels,
         meta=_meta(has, method=method, with_pathloss=with_pathloss, y_range=y_range),

@@ -7,7 +7,7 @@ import numpy as np
 
 from skymere.errors import InvalidInputError
 from skymere.slit.group_plots import new_figure
-from skymere.slit.spectrum import CombinedSpectrum, cross_section
+from skymere.slit.spectrum import CombinedSpectrum
 
 __all__ = ["plot_summary"]
 
@@ -57,7 +57,7 @@ def plot_summary(
     wave = spectrum.wave
     limits = float(wave[known][0]), float(wave[known][-1])
     _draw_image(top, spectrum, limits, y_range)
-    section = cross_section(spectrum.image)
+    section = spectrum.section
     side.plot(section["profile"], section["pix"], color="0.2", drawstyle="steps-mid")
     side.plot(section["pfit"], section["pix"], color="tomato", lw=1)
     side.set(ylim=y_range, xlabel="mean flux [uJy]", yticklabels=[])
