@@ -1,6 +1,6 @@
 """What msaexp makes of the three real slitlets with each weight, and with its tabulated profile, as an ``npz`` file.
 
-Run by `test_slit_msaexp` as ``python msaexp_spectra.py FOLDER OUTPUT`` in an environment of its own, with ``GRIZLI`` set.
+Run by `test_slit_spectra` as ``python slit_spectra_peer.py FOLDER OUTPUT`` in an environment of its own, with ``GRIZLI`` set.
 """
 
 import sys
@@ -42,7 +42,7 @@ def add(key, group, theta):
         made[f"{key} {column}"] = np.asarray(hdus["SPEC1D"].data[column], float)
     for column in ("pix", "profile", "pfit"):
         made[f"{key} prof1d {column}"] = np.asarray(hdus["PROF1D"].data[column], float)
-    made[f"{key} chi2"] = np.array([fit[exp]["chi2_fit"] for exp in fit])
+    made[f"{key} chi2"] = np.array([fit[exp]["chi2_fit"] for exp in sorted(fit)])
     return hdus
 
 
@@ -59,7 +59,7 @@ for column in ("profile", "pathloss", "wave"):
     made[f"table pixels {column}"] = np.asarray(hdus["PIXTAB"].data[column], float)
 fit = group.fit_all_traces(initial_sigma=7, tol=1e-8, **FIT)
 made["table theta"] = np.array(fit[2]["theta"])
-made["table best"] = np.array([fit[exp]["chi2_fit"] for exp in fit])
+made["table best"] = fit[2]["chi2_fit"]
 for kind in ("merged", "by_grating"):
     names = []
     for grating, filter_name, aperture in (
@@ -69,6 +69,7 @@ for kind in ("merged", "by_grating"):
         ("G235M", "F170LP", "s1600a1"),
     ):
         slit_combine.msautils.LookupTablePSF = lambda psf_file, names=names: names.append(psf_file)
+        # Only the name is asked for; most of the tables are not there.
         slit_combine.set_lookup_prf(grating=grating, filter=filter_name, fixed_slit=aperture, lookup_prf_type=kind)
     made[f"names {kind}"] = np.array(names)
 np.savez(sys.argv[2], **made)

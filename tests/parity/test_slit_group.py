@@ -209,3 +209,14 @@ def test_flux_does_not_depend_on_how_pixels_are_resampled(slitlets, pack):
     near = (pseudo.wave > 1.6) & (pseudo.wave < 3.6)
     peaks = [float(np.median(np.nanmax(one.profile[:, near], axis=0))) for one in (pseudo, drizzle)]
     assert 1.02 < peaks[1] / peaks[0] < 1.4
+
+
+def test_the_measured_profile_describes_the_source_better_than_a_gaussian(slitlets, pack):
+    chi2 = []
+    for name in (None, "merged"):
+        group = SlitGroup(slitlets, "g", pack=pack, lookup_prf=name, **BARE)
+        group.fit_all_traces(degree=0)
+        chi2.append(group.traces.joint.chi2)
+        assert (group.path_loss()[group.mask] < 1).all()
+    print(f"chi2 of a Gaussian {chi2[0]:.1f}, of the table {chi2[1]:.1f}")
+    assert chi2[1] < chi2[0] - 10

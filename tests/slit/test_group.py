@@ -159,6 +159,26 @@ def test_misspelt_and_impossible_arguments_are_errors(nods, made):
         SlitGroup(slits, "g", tables=tables, **QUIET).make_diff_image(7)
     with pytest.raises(TypeError, match="degrees"):
         SlitGroup(slits, "g", tables=tables, **QUIET).fit_all_traces(degrees=1)
+    with pytest.raises(InvalidInputError, match="lookup_prf: 'mean' is not allowed"):
+        SlitGroup(slits, "g", tables=tables, **(QUIET | {"lookup_prf": "mean"}))
+
+
+def test_words_of_a_peers_minimiser_are_for_the_preset_alone(nods, made):
+    group = SlitGroup(nods(), "g", tables=made.tables(), **QUIET)
+    for call in (group.fit_single_trace, group.fit_all_traces):
+        for words in ({"method": "powell"}, {"verbose": False}):
+            with pytest.raises(TypeError, match="exact derivatives"):
+                call(degree=0, **words)
+    # A loose tolerance ends the fit earlier, with no lower chi2.
+    loose, fine = (group.fit_single_trace(degree=0, tol=tol) for tol in (10.0, 1e-10))
+    assert loose["result"].n_evaluations < fine["result"].n_evaluations
+    assert loose["chi2_fit"] >= fine["chi2_fit"]
+    with pytest.raises(InvalidInputError, match="tolerance"):
+        group.fit_single_trace(tol=0.0)
+    peer = SlitGroup(nods(), "g", tables=made.tables(), compat="msaexp", **QUIET)
+    plain = peer.fit_single_trace(degree=0)
+    same = peer.fit_single_trace(degree=0, method="powell", tol=10.0, verbose=False)
+    assert np.array_equal(plain["theta"], same["theta"])
 
 
 def test_other_sources_and_gratings_are_named_in_the_error(nods, made):

@@ -32,6 +32,7 @@ from skymere.slit.drivers import (
     extract_spectra,
     split_visit_groups,
 )
+from skymere.slit.extended import sersic_profile
 from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
 from skymere.slit.flags import SLIT_FLAG_BITS
 from skymere.slit.frames import SlitFrames, set_trace_coeffs, update_trace_from_coeffs
@@ -53,6 +54,7 @@ from skymere.slit.group import SlitGroup
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_state import PositionGroups
 from skymere.slit.hot_pixels import HotPixelParams, HotPixels, find_hot_pixels
+from skymere.slit.lookup import lookup_file, lookup_profile
 from skymere.slit.metadata import applied_table, slit_info, slit_metadata
 from skymere.slit.nods import NodDifference, NodParams, make_diff_image
 from skymere.slit.normalization import ExtendedCalibration, extended_calibration, shutter_flat, slit_normalization
@@ -60,7 +62,7 @@ from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
 from skymere.slit.pixel_table import PixelTableParams, RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.preparation import prepare_slitlets, reference_index
-from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
+from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile
 from skymere.slit.section import SectionParams, cross_section
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
@@ -155,6 +157,8 @@ __all__ = [
     "get_trace_sn",
     "global_sky",
     "grow_mask",
+    "lookup_file",
+    "lookup_profile",
     "make_diff_image",
     "model_variance",
     "multiple_exposure_mask",

@@ -104,7 +104,7 @@ def compat_group(compat: Peer = "msaexp") -> SlitGroupParams:
         stack=StackOutlierParams(threshold=(-10.0, 10.0), trim_multiples=True),
         hot_cold=HotColdParams(count_from="positions"),
         section=SectionParams(weights="pixels", trim=2),
-        minimizer_words=("method", "verbose"),
+        minimizer_words=("method", "tol", "verbose"),
         spline_clip=1e-4,
         sky_variance=False,
     )

@@ -24,6 +24,7 @@ from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_plots import SlitGroupPlots
 from skymere.slit.group_sky import SlitGroupSky
 from skymere.slit.hot_pixels import HotPixelParams
+from skymere.slit.lookup import LookupKind
 from skymere.slit.metadata import slit_info
 from skymere.slit.params import PrepareParams
 from skymere.slit.preparation import prepare_slitlets
@@ -125,8 +126,9 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         ``ivm``, ``poisson``, ``exptime``, ``exptime_bar`` or ``mask``; see `pixel_weights`.
     reference_exposure : int or str
         The position that others follow; ``auto`` is that nearest to the median.
-    lookup_prf : GaussianProfile or TableProfile, optional
-        The profile of a point; a Gaussian with the PSF's width of the pack when not given.
+    lookup_prf : GaussianProfile, TableProfile or str, optional
+        The profile of a point; ``merged`` or ``by_grating`` takes that table of the pack, see `lookup_profile`; a
+        Gaussian with the PSF's width when not given.
 
     Raises
     ------
@@ -190,7 +192,7 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         pad_border: int = 2,
         weight_type: WeightType = "ivm",
         reference_exposure: Any = "auto",
-        lookup_prf: Profile | None = None,
+        lookup_prf: Profile | LookupKind | None = None,
     ) -> None:
         self.name = name
         if compat is not None and params is not None:
@@ -199,6 +201,8 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         self.params = compat_group(compat) if compat is not None else params or SlitGroupParams()
         _check_word("weight_type", weight_type, get_args(WeightType))
         _check_word("position_key", position_key, _POSITION_KEYS)
+        if isinstance(lookup_prf, str):
+            _check_word("lookup_prf", lookup_prf, get_args(LookupKind))
         self.prepare = PrepareParams(
             frame=self.params.frame,
             undo_barshadow=int(undo_barshadow),  # type: ignore[arg-type]

@@ -73,11 +73,8 @@ def _gaussian(
     profile: GaussianProfile, wave: NDArray[np.float64], size: float, x: float, width: float
 ) -> NDArray[np.float64]:
     """Integral over the slit: that over a pixel, with the slit as the unit of length."""
-    words = profile.words() | {"psf_fwhm": profile.fwhm_pix / width}
-    if profile.wing is not None:
-        words["wing"] = (profile.wing[0], profile.wing[1], profile.wing[2] / width)
     trace, sizes = np.full((wave.size, 1), float(x)), np.full(wave.size, size / width)
-    return _rust.evaluate_profile(words, wave.reshape(-1, 1, 1), trace, sizes).ravel()
+    return _rust.evaluate_profile(profile.scaled(width).words(), wave.reshape(-1, 1, 1), trace, sizes).ravel()
 
 
 def _table(
