@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.special import ndtr
 
-from skymere.errors import InvalidInputError, NoDataError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NoDataError, NotFoundError
 from skymere.slit import (
     SLIT_FLAG_BITS,
     GaussianProfile,
@@ -22,6 +22,7 @@ from skymere.slit import (
     plot_summary,
     read_slit_spectrum,
     split_visit_groups,
+    visit_rules,
     write_slit_spectrum,
 )
 
@@ -325,6 +326,42 @@ def test_groups_follow_headers_and_not_names_of_files(nods):
     assert len(split_visit_groups(slits, exclude=["e1"])["v1_nrs1_7_9_7-prism-clear"]) == 2
     with pytest.raises(InvalidInputError, match="files"):
         extract_spectra(slits, gratings=["G395M"])
+
+
+def test_rules_for_visits_are_a_table_that_leaves_out_and_splits(nods, tmp_path):
+    def exposures(program, names):
+        one = nods(1)[0]
+        return [replace(one, exposure=replace(one.exposure, program=program, exposure_id=name)) for name in names]
+
+    def parts(program, names, rules):
+        found = split_visit_groups(exposures(program, names), rules=rules)
+        assert all(key.endswith("-prism-clear") for key in found)
+        return [[one.exposure.exposure_id for one in members] for members in found.values()]
+
+    six = [f"jw02561001001_0{k}101_00001_nrs1" for k in range(1, 7)]
+    rules = visit_rules()
+    assert len(rules) == 8
+    assert parts("02561", six, rules) == [six[::2], six[1::2]]
+    assert parts("02561", six[:5], rules) == [six[:5]]
+    assert parts("02561", six, ()) == parts("2750", six, rules) == [six]
+    assert parts("8204", six, rules) == [six[:3], six[3:]]
+    assert parts("6368", [*six, *(name.replace("1001_0", "1001_1") for name in six)], rules)[0] == [
+        six[2],
+        "jw02561001001_11101_00001_nrs1",
+    ]
+    keys = list(split_visit_groups(exposures("02561", six), rules=rules))
+    assert keys == ["02561_nrs1_7_9_7a-prism-clear", "02561_nrs1_7_9_7b-prism-clear"]
+    bad = ["jw04246003001_03101_00001_nrs2", "jw04246003001_03101_00002_nrs2"]
+    assert parts("04246", bad, rules) == [bad[1:]]
+    path = tmp_path / "rules.csv"
+    path.write_text("program,exposures,source,rule\n2750,,9_7,first 2 of 6\n")
+    assert parts("2750", six, visit_rules(path)) == [six[:2], six[2:]]
+    for text, match in (("program\n1\n", "columns"), ("program,exposures,source,rule\n1,,,halves\n", "rule: 'halves'")):
+        path.write_text(text)
+        with pytest.raises(FormatError, match=match):
+            visit_rules(path)
+    with pytest.raises(NotFoundError, match=r"none\.csv"):
+        visit_rules(tmp_path / "none.csv")
 
 
 def test_all_visits_of_a_source_are_one_spectrum(nods, made):

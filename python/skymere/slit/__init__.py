@@ -30,7 +30,6 @@ from skymere.slit.drivers import (
     combine_grating_group,
     drizzle_grating_group,
     extract_spectra,
-    split_visit_groups,
 )
 from skymere.slit.extended import sersic_profile
 from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
@@ -71,6 +70,7 @@ from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shut
 from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
 from skymere.slit.transmission import slit_transmission
+from skymere.slit.visits import VisitRule, split_visit_groups, visit_rules
 from skymere.slit.weights import model_variance, pixel_weights
 
 __all__ = [
@@ -96,10 +96,10 @@ __all__ = [
     "PixelTableParams",
     "PositionGroups",
     "PrepareParams",
-    "SectionParams",
     "Profile",
     "RawNoise",
     "Resampled",
+    "SectionParams",
     "ShutterOffset",
     "ShutterOffsetParams",
     "SkyFit",
@@ -119,6 +119,7 @@ __all__ = [
     "TraceFit",
     "TraceParams",
     "TracePriors",
+    "VisitRule",
     "applied_table",
     "bad_bits",
     "bar_shutter_offset",
@@ -196,6 +197,7 @@ __all__ = [
     "trace_distance",
     "trace_phase",
     "update_trace_from_coeffs",
+    "visit_rules",
     "wavelength_grid",
     "write_slit_spectrum",
 ]

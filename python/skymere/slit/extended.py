@@ -114,7 +114,7 @@ def _integrated(psf: GaussianProfile, wave: float, distance: NDArray[np.float64]
 
 
 def _places_of_light(n: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Places of equal parts of a round Sersic profile's light in one quarter, sorted along the slit [half-light radius]."""
+    """Places of equal parts of a round Sersic profile's light in one quarter, sorted along the slit [r_eff]."""
     b = 2 * n - 1 / 3 + 4 / (405 * n) + 46 / (25515 * n**2)
     # Light within u = b r^(1/n) is the incomplete gamma function of 2 n, here by the trapezium rule.
     u = np.linspace(0.0, (2 * n + 10 * np.sqrt(2 * n) + 20), 20001)

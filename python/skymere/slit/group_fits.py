@@ -116,9 +116,7 @@ class SlitGroupFits(SlitGroupState):
             return
         msg = f"{method}() got an unexpected keyword argument {unknown[0]!r}; it knows {', '.join(_FIT_DEFAULTS)}"
         if unknown[0] in _PEER_WORDS:
-            msg += (
-                f". Minima are found with exact derivatives: {unknown[0]} is for compat='msaexp' alone, without effect"
-            )
+            msg += f". Minima are found with exact derivatives: {unknown[0]} is for compat='msaexp' alone"
         raise TypeError(msg)
 
     def _trace_params(
