@@ -19,7 +19,6 @@ from skymere.slit import (
     cross_section,
     drizzle_grating_group,
     extract_spectra,
-    plot_summary,
     read_slit_spectrum,
     split_visit_groups,
     visit_rules,
@@ -398,28 +397,6 @@ def test_groups_that_cannot_be_combined_are_named(group, nods, made):
         combine_grating_group([])
     image = drizzle_grating_group(group, wave_grid=GRID, method="drizzle")
     assert image.sci.shape == (27, GRID.size)
-
-
-def test_pictures_show_what_was_fitted_and_leave_nothing_behind(group, tmp_path):
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    bare = group.plot_2d_differences()
-    assert len(bare.axes) == 3
-    spectrum = combined(group)
-    figure = group.plot_2d_differences()
-    assert len(figure.axes) == 9
-    page = plot_summary(spectrum, lines={"line": 2.0})
-    axis = page.add_subplot()
-    for one in (figure, page, group.plot_profile(exp=1, fit_result=group.fit[1]), group.plot_profile(ax=axis)):
-        one.savefig(tmp_path / "a.png")
-        assert (tmp_path / "a.png").stat().st_size > 5000
-    assert plt.get_fignums() == before
-    # The drawn spectrum is the spectrum.
-    lines = [line for axis in page.axes for line in axis.lines if len(line.get_xdata()) == GRID.size]
-    assert any(np.array_equal(line.get_ydata(), spectrum.flux) for line in lines)
-    with pytest.raises(InvalidInputError, match="no flux"):
-        plot_summary(replace(spectrum, flux=np.full(GRID.size, np.nan)))
 
 
 def test_correcting_again_changes_nothing_that_was_corrected(nods, made):

@@ -25,6 +25,7 @@ from skymere.slit.bsplines import bspline_basis
 from skymere.slit.combine import CombineParams, Resampled, SlitImage, combine_pixels, overlap_drizzle, pseudo_drizzle
 from skymere.slit.compat import compat_group, compat_nods, compat_pixels, compat_traces
 from skymere.slit.cutouts import check_group, common_cutout
+from skymere.slit.diagnostics import plot_outliers, plot_shutter_offset, plot_sky
 from skymere.slit.drivers import (
     SlitExtraction,
     combine_grating_group,
@@ -48,7 +49,7 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
-from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, standard_grid, wavelength_grid
+from skymere.slit.grids import bin_edges, pixfrac_steps, resolving_power, slit_edges, standard_grid, wavelength_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_state import PositionGroups
@@ -169,6 +170,9 @@ __all__ = [
     "pixel_table_to_1d",
     "pixel_weights",
     "pixfrac_steps",
+    "plot_outliers",
+    "plot_shutter_offset",
+    "plot_sky",
     "plot_summary",
     "prepare_slitlets",
     "pseudo_drizzle",
@@ -177,6 +181,7 @@ __all__ = [
     "reference_index",
     "reference_position",
     "relative_nod_offsets",
+    "resolving_power",
     "sersic_profile",
     "set_background_spectra",
     "set_trace_coeffs",

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_floats
 from skymere.datamodels import Slitlet
-from skymere.errors import InvalidInputError, NoDataError, SkymereError
+from skymere.errors import InvalidInputError, NoDataError, NotFoundError, SkymereError
 from skymere.slit.combine import CombineParams, SlitImage, combine_pixels
 from skymere.slit.extract import ExtractParams, extract_spectrum, pixel_table_to_1d
-from skymere.slit.grids import slit_edges, standard_grid
+from skymere.slit.grids import resolving_power, slit_edges, standard_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.lookup import LookupKind
 from skymere.slit.pixel_table import RawNoise
@@ -68,6 +68,14 @@ def _grid_of(group: SlitGroup, wave_grid: ArrayLike | None, wave_sample: float) 
     if wave_grid is not None:
         return as_floats(wave_grid, "wave_grid", shape=(None,))
     return standard_grid(group.grating, pack=group.pack, sample=wave_sample)
+
+
+def _resolution(group: SlitGroup, grid: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the resolving power; None where there are no reference files, or these lack it."""
+    try:
+        return resolving_power(group.grating, grid, pack=group.pack)
+    except NotFoundError:
+        return None
 
 
 def _pixels_of(groups: Sequence[SlitGroup], *, with_pathloss: bool) -> list[pl.DataFrame]:
@@ -204,6 +212,8 @@ def combine_grating_group(
     else:
         flux, n_pixels = table["flux"].to_numpy(), table["npix"].to_numpy()
         covariance = np.nan_to_num(table["err"].to_numpy()[:, None]) ** 2
+    if (power := _resolution(first, grid)) is not None:
+        table = table.with_columns(resolution=power)
     return CombinedSpectrum(
         wave=grid,
         flux=flux,

@@ -47,7 +47,8 @@ class SlitGroup(SlitGroupPlots, SlitGroupSky, SlitGroupFlags):
     ``bkg_mask`` (True = valid), ``wave`` [um], ``dwave_dx`` [um / pix], ``xslit``, ``ypix``, ``yslit``, ``yslit_orig``,
     ``yshutter`` [pix], ``slit_frame_y``, ``bar``, ``orig_bar``, ``phot_corr``, ``pathloss_corr``, ``normalization``;
     ``xtr``, ``ytr``, ``wtr`` of shape (n, nx); ``base_coeffs``, ``trace_coeffs``; the table ``info``; the dictionary
-    ``meta``, with ``meta["status"]`` saying of each stage whether it was done; ``fit`` of the last `fit_all_traces`.
+    ``meta``, with ``meta["status"]`` saying of each stage whether it was done; ``fit`` of the last `fit_all_traces`;
+    ``figures``, what methods drew that were called with ``make_plot=True``, by their names.
 
     Parameters
     ----------
@@ -240,6 +241,7 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
             _check_words(method, words)
         self._pack, self.lookup_prf = pack, lookup_prf
         self.sky_data = None
+        self.figures = {}
         self.sky_arrays = None if sky_arrays is None else _as_sky(sky_arrays)
         slits = [one if isinstance(one, Slitlet) else read_slitlet(one, slit=slit) for one in files]
         self.slits = sorted(slits, key=lambda one: (one.exposure.exposure_id, one.path))

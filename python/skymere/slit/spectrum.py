@@ -37,7 +37,7 @@ class CombinedSpectrum(SlitSpectrum):
         See `SlitSpectrum`.
     table : polars.DataFrame
         ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
-        ``profile_sum``, ``var_sum`` [uJy2].
+        ``profile_sum``, ``var_sum`` [uJy2]; ``resolution`` where the reference files have it.
     image : SlitImage
         Two dimensions.
     section : polars.DataFrame, optional
@@ -76,6 +76,13 @@ class CombinedSpectrum(SlitSpectrum):
     def path_corr(self) -> NDArray[np.float64]:
         """Factor of the path loss in ``flux``, float64, shape (n,)."""
         return np.asarray(self.table["path_corr"].to_numpy(), np.float64)
+
+    @property
+    def resolution(self) -> NDArray[np.float64] | None:
+        """Resolving power, float64, shape (n,); None where the reference files lack it."""
+        return (
+            np.asarray(self.table["resolution"].to_numpy(), np.float64) if "resolution" in self.table.columns else None
+        )
 
     @property
     def npix(self) -> NDArray[np.float64]:
