@@ -9,7 +9,14 @@ import pytest
 from astropy.io import fits
 
 from skymere.io import build_pack, read_slitlet
-from skymere.slit import SlitGroup, SlitGroupParams, combine_grating_group, compat_group, extract_spectra
+from skymere.slit import (
+    SLIT_FLAG_BITS,
+    SlitGroup,
+    SlitGroupParams,
+    combine_grating_group,
+    compat_group,
+    extract_spectra,
+)
 from skymere.spectra import fit_redshift, msaexp_prism_templates
 
 BARE = {
@@ -284,3 +291,50 @@ def test_how_the_default_differs_from_msaexp(slitlets, pack):
         assert last[name] / path[name] == pytest.approx(1.0, abs=0.01)
     assert abs(last["z"] - first["z"]) < 0.001
     assert abs(first["z"] - 4.2337) < 0.001
+
+
+def test_a_fitted_sky_and_the_offset_of_the_shutters_are_stages_of_the_constructor(slitlets, pack):
+    asked = {"estimate_sky_kwargs": {}, "fit_shutter_offset_kwargs": {}}
+    group = SlitGroup(slitlets, "g", compat="msaexp", pack=pack, **asked)
+    status = group.meta["status"]
+    assert (status["estimate_sky"], status["fit_shutter_offset"]) == ("ok", "ok")
+    # No file of the background is beside the exposures, and so nothing of it is done.
+    assert status["set_background_spectra"] == "no_spectra"
+    # With a global sky the fit has the freedom that the constructor says.
+    assert group.sky_data["df"] == group.meta["global_sky_df"] == 7
+    assert SlitGroup(slitlets, "g", pack=pack, global_sky_df=9, **asked).sky_data["df"] == 9
+    assert SlitGroup(slitlets, "g", pack=pack, sky_file=None, **asked).sky_data["df"] == 51
+    assert -0.2 < group.meta["shutter_offset"] < -0.01
+    plain = SlitGroup(slitlets, "g", compat="msaexp", pack=pack)
+    assert not np.array_equal(plain.bar, group.bar)
+
+
+def test_the_offset_of_nods_is_half_an_arcsecond_unless_given(bare, slitlets, pack):
+    assert bare.meta["nod_offset"] == pytest.approx(0.529 / bare.slit_pixel_scale, rel=1e-12)
+    assert bare.meta["nod_offset"] == pytest.approx(5.02, abs=0.15)
+    assert SlitGroup(slitlets, "g", pack=pack, nod_offset=10.0, **BARE).meta["nod_offset"] == 10.0
+
+
+def test_outliers_of_the_stack_are_flagged_after_the_fit_when_asked(slitlets, pack):
+    found = {
+        key: extract_spectra(slitlets, pack=pack, flag_2d_kwargs=words)
+        for key, words in (("none", None), ("asked", {"threshold": (-3, 3)}))
+    }
+    flags = {}
+    for key, one in found.items():
+        (group,) = one.groups.values()
+        bits = SLIT_FLAG_BITS["stack_high"] | SLIT_FLAG_BITS["stack_low"]
+        flags[key] = (group.flags & np.uint32(bits)) != 0
+    assert not flags["none"].any()
+    assert flags["asked"].any()
+    # A pixel of the detector is bad in all exposures.
+    assert (flags["asked"] == flags["asked"][0]).all()
+
+
+def test_the_tabulated_profile_is_chosen_by_extract_spectra(slitlets, pack):
+    found = extract_spectra(slitlets, pack=pack, lookup_prf_type="merged")
+    (group,) = found.groups.values()
+    assert group.profile().values.shape[0] == 768
+    missing = extract_spectra(slitlets, pack=pack, lookup_prf_type="by_grating")
+    assert missing.status["status"].to_list() == ["failed"]
+    assert "nirspec_prism_clear_s200a1_exp_psf_lookup_001.fits" in missing.status["message"][0]
