@@ -279,7 +279,7 @@ def test_how_the_default_differs_from_msaexp(slitlets, pack):
     assert now == params
     rows["the default with the table"] = describe(SlitGroup(slitlets, "g", pack=pack, lookup_prf="merged"))
     for title, row in rows.items():
-        print(f"{title:45s}", "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+        print(f"{title:45s}", "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
     first, last = rows["msaexp"], rows["the rest"]
     together, path = rows["all exposures fitted together"], rows["path loss of width and place"]
     assert first["pixels"] == "4611 4583 4610"
