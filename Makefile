@@ -42,8 +42,9 @@ validate: $(VENV)/.tested  ## Run the long accuracy tests
 faults: $(VENV)/.tested  ## Run the long crash and kill tests
 	$(BIN)/pytest -m faults
 
-# Peers that cannot live beside skymere: astrophot brings torch, petrofit needs an old astropy. A benchmark whose peer is
-# not there says so.
+# Peers that cannot live beside skymere: astrophot brings torch, petrofit needs an old astropy, msaexp an old jwst, which
+# needs Python 3.11. A benchmark whose peer is not there says so.
+PYTHON311 ?= python3.11
 PEERS := $(abspath $(VENV))/peers
 $(PEERS)/astrophot/.installed:
 	$(PYTHON) -m venv $(@D)
@@ -55,13 +56,21 @@ $(PEERS)/petrofit/.installed:
 	$(@D)/bin/pip install -q "petrofit>=0.5,<0.6" "astropy<6" "photutils<1.12" "numpy<2" "matplotlib<3.10"
 	@touch $@
 
+$(PEERS)/msaexp/.installed:
+	@command -v $(PYTHON311) >/dev/null || { echo "msaexp 0.9.19 needs Python 3.11, $(PYTHON311) is not there; name another with make PYTHON311=..."; exit 1; }
+	$(PYTHON311) -m venv $(@D)
+	$(@D)/bin/pip install -q "setuptools<68" wheel "numpy<2" msaexp==0.9.19 grizli==1.14.3 eazy==0.8.7 jwst==1.16.1 "crds<13" \
+		"drizzlepac<3.7"
+	@touch $@
+
 bench: $(VENV)/.tested  ## Time skymere against its peers in one run
 	$(BIN)/pip install -q --no-deps "stcal>=1.20,<2"
 	$(BIN)/pip install -q "pyimfit>=1.1,<2"
 	-$(MAKE) $(PEERS)/astrophot/.installed
 	-$(MAKE) $(PEERS)/petrofit/.installed
+	-$(MAKE) $(PEERS)/msaexp/.installed
 	SKYMERE_BENCH_PYTHON_ASTROPHOT=$(PEERS)/astrophot/bin/python SKYMERE_BENCH_PYTHON_PETROFIT=$(PEERS)/petrofit/bin/python \
-		$(BIN)/pytest -m benchmark -s
+		SKYMERE_BENCH_PYTHON_MSAEXP=$(PEERS)/msaexp/bin/python $(BIN)/pytest -m benchmark -s
 
 docs: $(VENV)/.installed  ## Build the pages of docs/ into site/
 	$(BIN)/pip install -q -e '.[docs]' --no-build-isolation

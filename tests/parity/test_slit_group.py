@@ -1,13 +1,23 @@
 """`SlitGroup` on the three real slitlets, from the files, against msaexp 0.9.19; ``-s`` prints the differences."""
 
 import json
+from dataclasses import fields as fields_of
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from skymere.io import build_pack, read_slitlet
-from skymere.slit import SlitGroup, combine_grating_group, extract_spectra
+from skymere.slit import (
+    SLIT_FLAG_BITS,
+    SlitGroup,
+    SlitGroupParams,
+    combine_grating_group,
+    compat_group,
+    extract_spectra,
+)
+from skymere.spectra import fit_redshift, msaexp_prism_templates
 
 BARE = {
     "flag_trace_kwargs": None,
@@ -209,3 +219,122 @@ def test_flux_does_not_depend_on_how_pixels_are_resampled(slitlets, pack):
     near = (pseudo.wave > 1.6) & (pseudo.wave < 3.6)
     peaks = [float(np.median(np.nanmax(one.profile[:, near], axis=0))) for one in (pseudo, drizzle)]
     assert 1.02 < peaks[1] / peaks[0] < 1.4
+
+
+def test_the_measured_profile_describes_the_source_better_than_a_gaussian(slitlets, pack):
+    chi2 = []
+    for name in (None, "merged"):
+        group = SlitGroup(slitlets, "g", pack=pack, lookup_prf=name, **BARE)
+        group.fit_all_traces(degree=0)
+        chi2.append(group.traces.joint.chi2)
+        assert (group.path_loss()[group.mask] < 1).all()
+    print(f"chi2 of a Gaussian {chi2[0]:.1f}, of the table {chi2[1]:.1f}")
+    assert chi2[1] < chi2[0] - 10
+
+
+# The three parts of what the default does otherwise, one after the other from msaexp to the default.
+STEPS = {
+    "frame of one exposure, every kind of source": ("frame", "every_kind_is_point", "bar_threshold"),
+    "what is subtracted, and its mask": ("nods", "pixels"),
+    "all exposures fitted together": ("traces", "degree_rule"),
+    "outliers against the other exposures": ("percentile", "stack", "hot_cold"),
+    "path loss of width and place": ("path_loss",),
+    "errors of the raw pixels": ("errors", "bar_variance", "sky_variance", "spline_clip"),
+    "the rest": ("poisson", "section", "minimizer_words"),
+}
+
+
+def describe(group):
+    """Return numbers of the spectrum of a group."""
+    group.fit_all_traces(degree=0, initial_sigma=7, force_positive=False, with_bounds=False)
+    spectrum = combine_grating_group(group)
+    wave, flux, err = spectrum.wave, spectrum.flux, spectrum.err
+    widths = np.gradient(wave)
+    out = {"pixels": " ".join(str(n) for n in group.mask.sum(axis=1))}
+    for name, low, high in (("[OIII]+Hb", 2.50, 2.70), ("Ha", 3.38, 3.50)):
+        near = (wave > low) & (wave < high)
+        beside = (np.abs(wave - 0.5 * (low + high)) < 0.25) & ~near & np.isfinite(flux)
+        out[name] = float(((flux - np.median(flux[beside])) * widths)[near].sum())
+        out[f"{name} err"] = spectrum.sum_flux(np.where(near, widths, 0.0))[1]
+    blue = (wave > 1.6) & (wave < 2.4)
+    out["continuum"] = float(np.median(flux[blue]))
+    out["S/N"] = float(np.median((flux / err)[blue]))
+    out["err"] = float(np.median(err[blue]))
+    out["width"] = float(next(iter(group.fit.values()))["sigma"])
+    fit = fit_redshift(spectrum, templates=msaexp_prism_templates(), z_range=(4.0, 4.5))
+    out |= {"z": fit.z, "z_err": fit.z_err}
+    return out
+
+
+def test_how_the_default_differs_from_msaexp(slitlets, pack):
+    params, preset = SlitGroupParams(), compat_group("msaexp")
+    changed = {field.name for field in fields_of(params) if getattr(params, field.name) != getattr(preset, field.name)}
+    assert changed <= {name for names in STEPS.values() for name in names}
+    rows = {"msaexp": describe(SlitGroup(slitlets, "g", compat="msaexp", pack=pack))}
+    rows["msaexp with its table"] = describe(SlitGroup(slitlets, "g", compat="msaexp", pack=pack, lookup_prf="merged"))
+    now = preset
+    for title, names in STEPS.items():
+        now = replace(now, **{name: getattr(params, name) for name in names})
+        rows[title] = describe(SlitGroup(slitlets, "g", params=now, pack=pack))
+    assert now == params
+    rows["the default with the table"] = describe(SlitGroup(slitlets, "g", pack=pack, lookup_prf="merged"))
+    for title, row in rows.items():
+        print(f"{title:45s}", "  ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+    first, last = rows["msaexp"], rows["the rest"]
+    together, path = rows["all exposures fitted together"], rows["path loss of width and place"]
+    assert first["pixels"] == "4611 4583 4610"
+    for name in ("[OIII]+Hb", "Ha", "continuum"):
+        # The common width is larger than that of one difference, so more light is counted; the source is a quarter of a
+        # slit from the middle, where a slit passes two thirds of what it does there. Nothing else matters to a per cent.
+        assert 1.08 < together[name] / first[name] < 1.15
+        assert 1.4 < path[name] / together[name] < 1.55
+        assert last[name] / path[name] == pytest.approx(1.0, abs=0.01)
+    assert abs(last["z"] - first["z"]) < 0.001
+    assert abs(first["z"] - 4.2337) < 0.001
+
+
+def test_a_fitted_sky_and_the_offset_of_the_shutters_are_stages_of_the_constructor(slitlets, pack):
+    asked = {"estimate_sky_kwargs": {}, "fit_shutter_offset_kwargs": {}}
+    group = SlitGroup(slitlets, "g", compat="msaexp", pack=pack, **asked)
+    status = group.meta["status"]
+    assert (status["estimate_sky"], status["fit_shutter_offset"]) == ("ok", "ok")
+    # No file of the background is beside the exposures, and so nothing of it is done.
+    assert status["set_background_spectra"] == "no_spectra"
+    # With a global sky the fit has the freedom that the constructor says.
+    assert group.sky_data["df"] == group.meta["global_sky_df"] == 7
+    assert SlitGroup(slitlets, "g", pack=pack, global_sky_df=9, **asked).sky_data["df"] == 9
+    assert SlitGroup(slitlets, "g", pack=pack, sky_file=None, **asked).sky_data["df"] == 51
+    assert -0.2 < group.meta["shutter_offset"] < -0.01
+    plain = SlitGroup(slitlets, "g", compat="msaexp", pack=pack)
+    assert not np.array_equal(plain.bar, group.bar)
+
+
+def test_the_offset_of_nods_is_half_an_arcsecond_unless_given(bare, slitlets, pack):
+    assert bare.meta["nod_offset"] == pytest.approx(0.529 / bare.slit_pixel_scale, rel=1e-12)
+    assert bare.meta["nod_offset"] == pytest.approx(5.02, abs=0.15)
+    assert SlitGroup(slitlets, "g", pack=pack, nod_offset=10.0, **BARE).meta["nod_offset"] == 10.0
+
+
+def test_outliers_of_the_stack_are_flagged_after_the_fit_when_asked(slitlets, pack):
+    found = {
+        key: extract_spectra(slitlets, pack=pack, flag_2d_kwargs=words)
+        for key, words in (("none", None), ("asked", {"threshold": (-3, 3)}))
+    }
+    flags = {}
+    for key, one in found.items():
+        (group,) = one.groups.values()
+        bits = SLIT_FLAG_BITS["stack_high"] | SLIT_FLAG_BITS["stack_low"]
+        flags[key] = (group.flags & np.uint32(bits)) != 0
+    assert not flags["none"].any()
+    assert flags["asked"].any()
+    # A pixel of the detector is bad in all exposures.
+    assert (flags["asked"] == flags["asked"][0]).all()
+
+
+def test_the_tabulated_profile_is_chosen_by_extract_spectra(slitlets, pack):
+    found = extract_spectra(slitlets, pack=pack, lookup_prf_type="merged")
+    (group,) = found.groups.values()
+    assert group.profile().values.shape[0] == 768
+    missing = extract_spectra(slitlets, pack=pack, lookup_prf_type="by_grating")
+    assert missing.status["status"].to_list() == ["failed"]
+    assert "nirspec_prism_clear_s200a1_exp_psf_lookup_001.fits" in missing.status["message"][0]

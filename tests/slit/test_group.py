@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy.special import ndtr
 
-from skymere.errors import InvalidInputError, NoDataError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NoDataError, NotFoundError
 from skymere.slit import (
     SLIT_FLAG_BITS,
     GaussianProfile,
@@ -19,9 +19,9 @@ from skymere.slit import (
     cross_section,
     drizzle_grating_group,
     extract_spectra,
-    plot_summary,
     read_slit_spectrum,
     split_visit_groups,
+    visit_rules,
     write_slit_spectrum,
 )
 
@@ -159,6 +159,26 @@ def test_misspelt_and_impossible_arguments_are_errors(nods, made):
         SlitGroup(slits, "g", tables=tables, **QUIET).make_diff_image(7)
     with pytest.raises(TypeError, match="degrees"):
         SlitGroup(slits, "g", tables=tables, **QUIET).fit_all_traces(degrees=1)
+    with pytest.raises(InvalidInputError, match="lookup_prf: 'mean' is not allowed"):
+        SlitGroup(slits, "g", tables=tables, **(QUIET | {"lookup_prf": "mean"}))
+
+
+def test_words_of_a_peers_minimiser_are_for_the_preset_alone(nods, made):
+    group = SlitGroup(nods(), "g", tables=made.tables(), **QUIET)
+    for call in (group.fit_single_trace, group.fit_all_traces):
+        for words in ({"method": "powell"}, {"verbose": False}):
+            with pytest.raises(TypeError, match="exact derivatives"):
+                call(degree=0, **words)
+    # A loose tolerance ends the fit earlier, with no lower chi2.
+    loose, fine = (group.fit_single_trace(degree=0, tol=tol) for tol in (10.0, 1e-10))
+    assert loose["result"].n_evaluations < fine["result"].n_evaluations
+    assert loose["chi2_fit"] >= fine["chi2_fit"]
+    with pytest.raises(InvalidInputError, match="tolerance"):
+        group.fit_single_trace(tol=0.0)
+    peer = SlitGroup(nods(), "g", tables=made.tables(), compat="msaexp", **QUIET)
+    plain = peer.fit_single_trace(degree=0)
+    same = peer.fit_single_trace(degree=0, method="powell", tol=10.0, verbose=False)
+    assert np.array_equal(plain["theta"], same["theta"])
 
 
 def test_other_sources_and_gratings_are_named_in_the_error(nods, made):
@@ -307,6 +327,42 @@ def test_groups_follow_headers_and_not_names_of_files(nods):
         extract_spectra(slits, gratings=["G395M"])
 
 
+def test_rules_for_visits_are_a_table_that_leaves_out_and_splits(nods, tmp_path):
+    def exposures(program, names):
+        one = nods(1)[0]
+        return [replace(one, exposure=replace(one.exposure, program=program, exposure_id=name)) for name in names]
+
+    def parts(program, names, rules):
+        found = split_visit_groups(exposures(program, names), rules=rules)
+        assert all(key.endswith("-prism-clear") for key in found)
+        return [[one.exposure.exposure_id for one in members] for members in found.values()]
+
+    six = [f"jw02561001001_0{k}101_00001_nrs1" for k in range(1, 7)]
+    rules = visit_rules()
+    assert len(rules) == 8
+    assert parts("02561", six, rules) == [six[::2], six[1::2]]
+    assert parts("02561", six[:5], rules) == [six[:5]]
+    assert parts("02561", six, ()) == parts("2750", six, rules) == [six]
+    assert parts("8204", six, rules) == [six[:3], six[3:]]
+    assert parts("6368", [*six, *(name.replace("1001_0", "1001_1") for name in six)], rules)[0] == [
+        six[2],
+        "jw02561001001_11101_00001_nrs1",
+    ]
+    keys = list(split_visit_groups(exposures("02561", six), rules=rules))
+    assert keys == ["02561_nrs1_7_9_7a-prism-clear", "02561_nrs1_7_9_7b-prism-clear"]
+    bad = ["jw04246003001_03101_00001_nrs2", "jw04246003001_03101_00002_nrs2"]
+    assert parts("04246", bad, rules) == [bad[1:]]
+    path = tmp_path / "rules.csv"
+    path.write_text("program,exposures,source,rule\n2750,,9_7,first 2 of 6\n")
+    assert parts("2750", six, visit_rules(path)) == [six[:2], six[2:]]
+    for text, match in (("program\n1\n", "columns"), ("program,exposures,source,rule\n1,,,halves\n", "rule: 'halves'")):
+        path.write_text(text)
+        with pytest.raises(FormatError, match=match):
+            visit_rules(path)
+    with pytest.raises(NotFoundError, match=r"none\.csv"):
+        visit_rules(tmp_path / "none.csv")
+
+
 def test_all_visits_of_a_source_are_one_spectrum(nods, made):
     slits = [replace(one, exposure=replace(one.exposure, visit=v)) for v in ("v1", "v2") for one in nods()]
     drizzle = {"wave_grid": GRID, "with_pathloss": False}
@@ -341,28 +397,6 @@ def test_groups_that_cannot_be_combined_are_named(group, nods, made):
         combine_grating_group([])
     image = drizzle_grating_group(group, wave_grid=GRID, method="drizzle")
     assert image.sci.shape == (27, GRID.size)
-
-
-def test_pictures_show_what_was_fitted_and_leave_nothing_behind(group, tmp_path):
-    import matplotlib.pyplot as plt
-
-    before = plt.get_fignums()
-    bare = group.plot_2d_differences()
-    assert len(bare.axes) == 3
-    spectrum = combined(group)
-    figure = group.plot_2d_differences()
-    assert len(figure.axes) == 9
-    page = plot_summary(spectrum, lines={"line": 2.0})
-    axis = page.add_subplot()
-    for one in (figure, page, group.plot_profile(exp=1, fit_result=group.fit[1]), group.plot_profile(ax=axis)):
-        one.savefig(tmp_path / "a.png")
-        assert (tmp_path / "a.png").stat().st_size > 5000
-    assert plt.get_fignums() == before
-    # The drawn spectrum is the spectrum.
-    lines = [line for axis in page.axes for line in axis.lines if len(line.get_xdata()) == GRID.size]
-    assert any(np.array_equal(line.get_ydata(), spectrum.flux) for line in lines)
-    with pytest.raises(InvalidInputError, match="no flux"):
-        plot_summary(replace(spectrum, flux=np.full(GRID.size, np.nan)))
 
 
 def test_correcting_again_changes_nothing_that_was_corrected(nods, made):

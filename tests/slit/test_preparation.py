@@ -142,6 +142,12 @@ def test_fixed_slits_have_no_bars_and_no_shutters(made, nods):
     np.testing.assert_array_equal(arrays.bar, 1.0)
     assert arrays.shutters is None
     assert "bar" not in arrays.applied[0].n_flagged
+    # Asked for, traces are where the file has them, one pixel and the dither from the median higher.
+    own = prepare_slitlets(fixed, tables=made.tables(), params=PrepareParams(trace_from_yoffset=False))
+    moved = prepare_slitlets(fixed, tables=made.tables(), params=PrepareParams(with_fs_offset=True))
+    dither = np.array([one.exposure.y_offset for one in fixed]) / made.PIXEL_ARCSEC
+    steps = np.broadcast_to(1 + (dither - np.median(dither))[:, None], own.ytr.shape)
+    np.testing.assert_allclose(moved.ytr - own.ytr, steps, rtol=0, atol=1e-9)
 
 
 def test_all_bits_set_is_a_status_and_no_number_is_invented(made, nods):

@@ -8,8 +8,18 @@ from scipy.integrate import quad
 from scipy.ndimage import map_coordinates
 from scipy.special import erf
 
-from skymere.errors import InvalidInputError
-from skymere.slit import GaussianProfile, SlitFrames, TableProfile, evaluate_profile, sersic_profile, slit_transmission
+from skymere.errors import InvalidInputError, NotFoundError
+from skymere.io import build_pack
+from skymere.slit import (
+    GaussianProfile,
+    SlitFrames,
+    TableProfile,
+    evaluate_profile,
+    lookup_file,
+    lookup_profile,
+    sersic_profile,
+    slit_transmission,
+)
 
 PSF = GaussianProfile(wave=[1.0, 3.0, 5.0], fwhm_pix=[1.2, 1.4, 1.9], fwhm_per_sigma=2.0 * np.sqrt(2.0 * np.log(2.0)))
 
@@ -113,6 +123,38 @@ def test_extended_sources_are_those_of_galsim(n):
     assert np.abs(evaluate_profile(node, table, size=0.0) - evaluate_profile(node, PSF, size=0.0)).max() < 1e-3
 
 
+@pytest.mark.parametrize("n", [1.0, 4.0])
+def test_extended_sources_are_cut_by_the_slit_as_galsim_cuts_them(n):
+    # Pixels of 0.1: rows are ten of them, the slit 21, and the source's place seven from the middle.
+    width, fine = 2.1, 0.1
+    radii, places = np.array([0.0, 0.8, 3.0]), np.array([0.0, 0.7 / 2.1, 0.5])
+    psf = GaussianProfile(wave=[3.0], fwhm_pix=[1.4], fwhm_per_sigma=2 * np.sqrt(2 * np.log(2)))
+    table = sersic_profile(psf, sersic_index=n, r_eff_pix=radii, slit_width_pix=width, x=places)
+    at = [int(np.flatnonzero(np.isclose(table.y, row))[0]) for row in range(-8, 9)]
+    gauss = galsim.Gaussian(fwhm=1.4)
+    for k, radius in enumerate(radii):
+        source = galsim.Convolve(galsim.Sersic(n=n, half_light_radius=radius), gauss) if radius > 0 else gauss
+        image = source.drawImage(galsim.Image(401, 650, scale=fine), method="auto").array
+        rows = image.reshape(65, 10, 401).sum(axis=1)
+        behind = rows[24:41, 190:211].sum(axis=1)
+        inside = table.values[at, 0, k]
+        # 3200 places of the light and GalSim's transforms: 2e-3 of the peak, and what lies beyond the image.
+        assert np.abs(inside / inside.max() - behind / behind.max()).max() < 3e-3, (n, radius)
+        moved = [rows[:, 190 - step : 211 - step].sum() for step in (0, 7)]
+        assert abs(table.transmission[0, k, 1] / table.transmission[0, k, 0] - moved[1] / moved[0]) < 3e-3
+        if n == 1 and radius < 1:
+            # The image holds all the light.
+            assert abs(table.transmission[0, k, 0] - moved[0]) < 2e-3
+        assert (np.diff(table.transmission[0, k]) < 0).all()
+    # The slit takes the outer light of a wide source, so what passes is narrower.
+    wide = sersic_profile(psf, sersic_index=n, r_eff_pix=radii)
+    assert wide.transmission is None
+    assert table.values[at, 0, 2].max() > 1.05 * wide.values[at, 0, 2].max()
+    assert np.abs(table.values[:, 0, 0] - wide.values[:, 0, 0]).max() < 1e-12
+    loss = slit_transmission(table, [3.0], size=3.0, x=0.2)
+    assert 0.2 < loss[0] < 0.8
+
+
 def test_transmission_is_the_integral_over_the_slit():
     wave, width = np.array([1.0, 2.0, 5.0]), 1.9
     ours = slit_transmission(PSF, wave, size=0.6, x=0.3, slit_width_pix=width, relative=False)
@@ -124,6 +166,27 @@ def test_transmission_is_the_integral_over_the_slit():
     assert (slit_transmission(PSF, wave, size=0.6, x=0.3) < 1).all()
 
 
+def test_tables_are_chosen_by_grating_and_slit(shared_data):
+    for (grating, filter_name, slit), merged, own in (
+        (("PRISM", "CLEAR", ""), "merged_s200a1", "prism_clear_s200a1"),
+        (("G395H", "F290LP", ""), "merged_s200a1", "g395m_f290lp_s200a1"),
+        (("G140M", "F070LP", "S200B1"), "merged_s200a1", "g140m_f070lp_s200b1"),
+        (("G235M", "F170LP", "S1600A1"), "merged_s1600a1", "g235m_f170lp_s1600a1"),
+    ):
+        words = {"grating": grating, "filter_name": filter_name, "slit": slit}
+        assert lookup_file(**words) == f"nirspec_{merged}_exp_psf_lookup_001.fits"
+        assert lookup_file(**words, kind="by_grating", version="002") == f"nirspec_{own}_exp_psf_lookup_002.fits"
+    folder = shared_data / "spectra" / "nirspec" / "calib"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    pack = build_pack(folder, name="nirspec", version="1")
+    table = lookup_profile(pack, grating="PRISM", filter_name="CLEAR")
+    assert table.values.shape[0] == table.y.size == 768
+    assert table.transmission.shape[1:] == (table.size.size, table.x.size)
+    with pytest.raises(NotFoundError, match="nirspec_g395m_f290lp_s200a1_exp_psf_lookup_001"):
+        lookup_profile(pack, grating="G395H", filter_name="F290LP", kind="by_grating")
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
@@ -132,6 +195,9 @@ def test_transmission_is_the_integral_over_the_slit():
         (lambda: TableProfile(values=np.ones((3, 2, 1)), y=[0, 1, 2], wave=[1, 1], size=[0]), "wave"),
         (lambda: TableProfile(values=np.ones((3, 2, 1)), y=[0, 1], wave=[1, 2], size=[0]), "y: shape"),
         (lambda: sersic_profile(PSF, r_eff_pix=[0.0, 1.0], sersic_index=20), "sersic_index: 20"),
+        (lambda: sersic_profile(PSF, r_eff_pix=[0.0, 1.0], slit_width_pix=0.0), "slit_width_pix: 0.0"),
+        (lambda: sersic_profile(PSF, r_eff_pix=[0.0, 1.0], slit_width_pix=2.0, x=[-0.1, 0.5]), "x"),
+        (lambda: lookup_file(grating="PRISM", filter_name="CLEAR", kind="mean"), "kind: 'mean'"),
         (lambda: slit_transmission(PSF, [1.0], size=-1), "size"),
         (
             lambda: slit_transmission(

@@ -1,7 +1,7 @@
 """What the flaggers of slit exposures share: the reasons, the result, and stacks with or without a cutout's shape."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -52,12 +52,16 @@ class SlitOutliers:
         ``ok``, or ``too_few_pixels`` when there was nothing to go by and nothing was flagged.
     limits : mapping of str to float
         Levels that followed from the data.
+    curves : mapping of str to ndarray, float64, shape (m,)
+        Limits that run along a coordinate, and that coordinate: ``yslit`` or ``wavelength``, ``high``, ``low`` and what
+        they come from.
     """
 
     flags: NDArray[np.uint32]
     n_flagged: Mapping[str, int]
     status: str
     limits: Mapping[str, float]
+    curves: Mapping[str, _Array] = field(default_factory=dict, repr=False)
 
     @property
     def mask(self) -> _Mask:
@@ -115,6 +119,7 @@ class Stack:
         *,
         status: str = "ok",
         limits: Mapping[str, float] | None = None,
+        curves: Mapping[str, _Array] | None = None,
     ) -> SlitOutliers:
         """Return the result of masks; a mask of one exposure is for all of them."""
         flags = np.zeros(self.data.shape, np.uint32)
@@ -126,6 +131,7 @@ class Stack:
             n_flagged=MappingProxyType({name: count for name, count in counts.items() if count}),
             status=status,
             limits=MappingProxyType(dict(limits or {})),
+            curves=MappingProxyType(dict(curves or {})),
         )
 
     def too_few(self) -> SlitOutliers:

@@ -132,16 +132,18 @@ def flag_from_profile(
     order = np.argsort(distance[good], kind="stable")
     places, values = distance[good][order], stack.data[good][order]
     low, middle, high = (_rust.running_rank(values, size, int(size * level / 100)) for level in (5.0, 50.0, 95.0))
+    ceiling, ground = high + (high - middle) * params.grow, np.minimum(low, 0)
     with np.errstate(invalid="ignore"):
-        is_high = good & (stack.data > np.interp(distance, places, high + (high - middle) * params.grow))
-        floor = np.interp(distance, places, np.minimum(low, 0)) - params.low_sigma * np.sqrt(noise)
+        is_high = good & (stack.data > np.interp(distance, places, ceiling))
+        floor = np.interp(distance, places, ground) - params.low_sigma * np.sqrt(noise)
         is_low = good & (stack.data < floor)
     n = len(stack.data)
     if params.require_multiple and n > 2:
         often = (is_high | is_low).sum(axis=0) >= 2 * (n // 3)
         # Where it is high in one exposure and low in another both reasons hold.
         is_high, is_low = often & is_high.any(axis=0), often & is_low.any(axis=0)
-    return stack.found({"profile_high": is_high, "profile_low": is_low})
+    curves = {"yslit": places, "high": ceiling, "low": ground, "p95": high, "p50": middle, "p5": low}
+    return stack.found({"profile_high": is_high, "profile_low": is_low}, curves=curves)
 
 
 def flag_trace_outliers(
@@ -197,4 +199,5 @@ def flag_trace_outliers(
     with np.errstate(invalid="ignore"):
         level = np.interp(wave, wave[inside][order], highest)
         bright = (stack.data > level * params.threshold) & (stack.data > params.min_sigma * np.sqrt(noise))
-    return stack.found({"beside_trace": bright & good & ~near})
+    curves = {"wavelength": wave[inside][order], "high": highest * params.threshold}
+    return stack.found({"beside_trace": bright & good & ~near}, curves=curves)

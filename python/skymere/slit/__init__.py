@@ -25,13 +25,14 @@ from skymere.slit.bsplines import bspline_basis
 from skymere.slit.combine import CombineParams, Resampled, SlitImage, combine_pixels, overlap_drizzle, pseudo_drizzle
 from skymere.slit.compat import compat_group, compat_nods, compat_pixels, compat_traces
 from skymere.slit.cutouts import check_group, common_cutout
+from skymere.slit.diagnostics import plot_outliers, plot_shutter_offset, plot_sky
 from skymere.slit.drivers import (
     SlitExtraction,
     combine_grating_group,
     drizzle_grating_group,
     extract_spectra,
-    split_visit_groups,
 )
+from skymere.slit.extended import sersic_profile
 from skymere.slit.extract import ExtractParams, SlitSpectrum, extract_spectrum, pixel_table_to_1d
 from skymere.slit.flags import SLIT_FLAG_BITS
 from skymere.slit.frames import SlitFrames, set_trace_coeffs, update_trace_from_coeffs
@@ -48,11 +49,12 @@ from skymere.slit.geometry import (
     trace_distance,
     trace_phase,
 )
-from skymere.slit.grids import bin_edges, pixfrac_steps, slit_edges, standard_grid, wavelength_grid
+from skymere.slit.grids import bin_edges, pixfrac_steps, resolving_power, slit_edges, standard_grid, wavelength_grid
 from skymere.slit.group import SlitGroup
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_state import PositionGroups
 from skymere.slit.hot_pixels import HotPixelParams, HotPixels, find_hot_pixels
+from skymere.slit.lookup import lookup_file, lookup_profile
 from skymere.slit.metadata import applied_table, slit_info, slit_metadata
 from skymere.slit.nods import NodDifference, NodParams, make_diff_image
 from skymere.slit.normalization import ExtendedCalibration, extended_calibration, shutter_flat, slit_normalization
@@ -60,14 +62,16 @@ from skymere.slit.params import PrepareParams
 from skymere.slit.path_loss import PathLoss, flux_factor, path_loss_factor
 from skymere.slit.pixel_table import PixelTableParams, RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.preparation import prepare_slitlets, reference_index
-from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
+from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile
+from skymere.slit.section import SectionParams, cross_section
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
-from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
+from skymere.slit.spectrum import CombinedSpectrum, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
 from skymere.slit.transmission import slit_transmission
+from skymere.slit.visits import VisitRule, split_visit_groups, visit_rules
 from skymere.slit.weights import model_variance, pixel_weights
 
 __all__ = [
@@ -96,6 +100,7 @@ __all__ = [
     "Profile",
     "RawNoise",
     "Resampled",
+    "SectionParams",
     "ShutterOffset",
     "ShutterOffsetParams",
     "SkyFit",
@@ -115,6 +120,7 @@ __all__ = [
     "TraceFit",
     "TraceParams",
     "TracePriors",
+    "VisitRule",
     "applied_table",
     "bad_bits",
     "bar_shutter_offset",
@@ -153,6 +159,8 @@ __all__ = [
     "get_trace_sn",
     "global_sky",
     "grow_mask",
+    "lookup_file",
+    "lookup_profile",
     "make_diff_image",
     "model_variance",
     "multiple_exposure_mask",
@@ -162,6 +170,9 @@ __all__ = [
     "pixel_table_to_1d",
     "pixel_weights",
     "pixfrac_steps",
+    "plot_outliers",
+    "plot_shutter_offset",
+    "plot_sky",
     "plot_summary",
     "prepare_slitlets",
     "pseudo_drizzle",
@@ -170,6 +181,7 @@ __all__ = [
     "reference_index",
     "reference_position",
     "relative_nod_offsets",
+    "resolving_power",
     "sersic_profile",
     "set_background_spectra",
     "set_trace_coeffs",
@@ -190,6 +202,7 @@ __all__ = [
     "trace_distance",
     "trace_phase",
     "update_trace_from_coeffs",
+    "visit_rules",
     "wavelength_grid",
     "write_slit_spectrum",
 ]

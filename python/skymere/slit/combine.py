@@ -232,6 +232,8 @@ class SlitImage:
         The profile, resampled as the fluxes.
     n_pixels : ndarray, float64, shape (ny, nx)
         Number of pixels.
+    den : ndarray, float64, shape (ny, nx), optional
+        Sums of the weights of the pixels, 0 without a pixel; files do not hold them.
     """
 
     wave: NDArray[np.float64]
@@ -241,6 +243,7 @@ class SlitImage:
     wht: NDArray[np.float64]
     profile: NDArray[np.float64]
     n_pixels: NDArray[np.float64]
+    den: NDArray[np.float64] | None = None
 
 
 def combine_pixels(
@@ -325,4 +328,5 @@ def combine_pixels(
         wht=np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0),
         profile=profile,
         n_pixels=sums.ntot,
+        den=sums.den,
     )

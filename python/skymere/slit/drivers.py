@@ -11,15 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_floats
 from skymere.datamodels import Slitlet
-from skymere.errors import InvalidInputError, NoDataError, SkymereError
-from skymere.io import read_slitlets
+from skymere.errors import InvalidInputError, NoDataError, NotFoundError, SkymereError
 from skymere.slit.combine import CombineParams, SlitImage, combine_pixels
 from skymere.slit.extract import ExtractParams, extract_spectrum, pixel_table_to_1d
-from skymere.slit.grids import slit_edges, standard_grid
+from skymere.slit.grids import resolving_power, slit_edges, standard_grid
 from skymere.slit.group import SlitGroup
+from skymere.slit.lookup import LookupKind
 from skymere.slit.pixel_table import RawNoise
+from skymere.slit.section import cross_section
 from skymere.slit.spectrum import CombinedSpectrum
 from skymere.slit.trace import TracePriors
+from skymere.slit.visits import GRATINGS, VisitRule, split_visit_groups
 from skymere.slit.weights import pixel_weights
 
 __all__ = [
@@ -27,10 +29,8 @@ __all__ = [
     "combine_grating_group",
     "drizzle_grating_group",
     "extract_spectra",
-    "split_visit_groups",
 ]
 
-_GRATINGS = ("PRISM", "G395H", "G395M", "G235M", "G235H", "G140M", "G140H")
 _MIN_PIXELS = 256
 
 
@@ -68,6 +68,14 @@ def _grid_of(group: SlitGroup, wave_grid: ArrayLike | None, wave_sample: float) 
     if wave_grid is not None:
         return as_floats(wave_grid, "wave_grid", shape=(None,))
     return standard_grid(group.grating, pack=group.pack, sample=wave_sample)
+
+
+def _resolution(group: SlitGroup, grid: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the resolving power; None where there are no reference files, or these lack it."""
+    try:
+        return resolving_power(group.grating, grid, pack=group.pack)
+    except NotFoundError:
+        return None
 
 
 def _pixels_of(groups: Sequence[SlitGroup], *, with_pathloss: bool) -> list[pl.DataFrame]:
@@ -204,6 +212,8 @@ def combine_grating_group(
     else:
         flux, n_pixels = table["flux"].to_numpy(), table["npix"].to_numpy()
         covariance = np.nan_to_num(table["err"].to_numpy()[:, None]) ** 2
+    if (power := _resolution(first, grid)) is not None:
+        table = table.with_columns(resolution=power)
     return CombinedSpectrum(
         wave=grid,
         flux=flux,
@@ -211,6 +221,7 @@ def combine_grating_group(
         n_pixels=n_pixels,
         table=table,
         image=image,
+        section=cross_section(image, params=first.params.section),
         slits=pl.concat([one.slit_metadata() for one in has], how="diagonal_relaxed"),
         pixels=pixels,
         meta=_meta(has, method=method, with_pathloss=with_pathloss, y_range=y_range),
@@ -275,46 +286,6 @@ def _meta(groups: Sequence[SlitGroup], **asked: Any) -> dict[str, tuple[Any, str
     return meta
 
 
-def split_visit_groups(
-    files: Sequence[str | Path | Slitlet],
-    *,
-    gratings: Sequence[str] | None = _GRATINGS,
-    exclude: Sequence[str] = (),
-) -> dict[str, list[Slitlet]]:
-    """Return exposures grouped by visit, detector, slit, grating and filter, as their headers say.
-
-    Parameters
-    ----------
-    files : sequence of path-like or Slitlet
-        Exposures; of files with several slits all are read.
-    gratings : sequence of str, optional
-        Which gratings; all when None.
-    exclude : sequence of str
-        Names of exposures that are left out.
-
-    Returns
-    -------
-    dict of str to list of Slitlet
-        By ``visit_detector_slit_source-grating-filter`` in lower case, both sorted.
-
-    Raises
-    ------
-    NotFoundError, StorageError, FormatError, InvalidInputError
-        When a file cannot be read.
-    """
-    wanted = None if gratings is None else {one.upper() for one in gratings}
-    groups: dict[str, list[Slitlet]] = {}
-    for file in files:
-        for one in [file] if isinstance(file, Slitlet) else read_slitlets(file):
-            exposure = one.exposure
-            if (wanted is not None and exposure.grating.upper() not in wanted) or exposure.exposure_id in exclude:
-                continue
-            parts = (exposure.visit or exposure.program, exposure.detector, one.place.slit_name, one.source.name)
-            key = "_".join(part for part in parts if part) + f"-{exposure.grating}-{exposure.filter}"
-            groups.setdefault(key.lower(), []).append(one)
-    return {key: sorted(groups[key], key=lambda one: (one.exposure.exposure_id, one.path)) for key in sorted(groups)}
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SlitExtraction:
     """The spectra of a source.
@@ -338,8 +309,9 @@ class SlitExtraction:
 def extract_spectra(
     files: Sequence[str | Path | Slitlet],
     *,
-    gratings: Sequence[str] | None = _GRATINGS,
+    gratings: Sequence[str] | None = GRATINGS,
     exclude: Sequence[str] = (),
+    rules: Sequence[VisitRule] = (),
     valid_frac_threshold: float = 0.1,
     sort_by_sn: bool = False,
     mask_cross_dispersion: tuple[float, float] | None = None,
@@ -358,6 +330,7 @@ def extract_spectra(
     trace_with_ypos: bool | Literal["auto"] = "auto",
     trace_from_yoffset: bool = False,
     undo_barshadow: bool | int = False,
+    lookup_prf_type: LookupKind | None = None,
     **kwargs: Any,
 ) -> SlitExtraction:
     """Read, group, fit and combine all exposures of a source.
@@ -366,7 +339,7 @@ def extract_spectra(
     ----------
     files : sequence of path-like or Slitlet
         Exposures of one source.
-    gratings, exclude
+    gratings, exclude, rules
         See `split_visit_groups`.
     valid_frac_threshold : float
         A group with a smaller part of valid pixels is left out.
@@ -398,6 +371,9 @@ def extract_spectra(
         Arguments of `combine_grating_group`.
     trace_with_ypos, trace_from_yoffset, undo_barshadow
         See `SlitGroup`; ``auto``: unless the slit holds sky alone.
+    lookup_prf_type : str, optional
+        ``merged`` or ``by_grating``: the tabulated profile of the grating, as msaexp's default is; see
+        `lookup_profile`. A Gaussian, or ``lookup_prf`` among the further arguments, when not given.
     **kwargs
         Further arguments of `SlitGroup`.
 
@@ -419,7 +395,7 @@ def extract_spectra(
     -----
     A group that cannot be read, fitted or combined is a row of ``status``; the others go on.
     """
-    found = split_visit_groups(files, gratings=gratings, exclude=exclude)
+    found = split_visit_groups(files, gratings=gratings, exclude=exclude, rules=rules)
     if not found:
         msg = f"files: none of {len(files)} is of the gratings {list(gratings or ())}"
         raise InvalidInputError(msg)
@@ -432,6 +408,7 @@ def extract_spectra(
             "trace_with_ypos": not is_sky if trace_with_ypos == "auto" else trace_with_ypos,
             "trace_from_yoffset": trace_from_yoffset,
             "undo_barshadow": undo_barshadow,
+            **({} if lookup_prf_type is None else {"lookup_prf": lookup_prf_type}),
             **kwargs,
         }
         try:
@@ -442,7 +419,6 @@ def extract_spectra(
         if mask_cross_dispersion is not None:
             _mask_rows(groups[key], mask_cross_dispersion, cross_dispersion_mask_type)
         rows[key] |= _looked_at(groups[key], valid_frac_threshold)
-    good = [key for key in groups if rows[key]["status"] == "ok"]
     good = [key for key in groups if rows[key]["status"] == "ok"]
     if sort_by_sn:
         good.sort(key=lambda key: np.nan_to_num(rows[key]["sn"], nan=-1.0), reverse=True)

@@ -8,7 +8,7 @@ from skymere.errors import InvalidInputError
 from skymere.instruments import NIRSPEC_GRIDS
 from skymere.io import Pack, read_dispersion
 
-__all__ = ["bin_edges", "pixfrac_steps", "slit_edges", "standard_grid", "wavelength_grid"]
+__all__ = ["bin_edges", "pixfrac_steps", "resolving_power", "slit_edges", "standard_grid", "wavelength_grid"]
 
 
 def wavelength_grid(
@@ -88,6 +88,37 @@ def standard_grid(grating: str, *, pack: Pack | None = None, sample: float = 1.0
         table = read_dispersion(pack.path("jwst_nirspec_prism_disp.fits"))
         dispersion = (table["wavelength"].to_numpy(), table["step"].to_numpy())
     return wavelength_grid(NIRSPEC_GRIDS[name], sample=sample, dispersion=dispersion)
+
+
+def resolving_power(grating: str, wave: ArrayLike, *, pack: Pack) -> NDArray[np.float64]:
+    """Return the resolving power of a grating for a source that fills the slit.
+
+    Parameters
+    ----------
+    grating : str
+        Its name.
+    wave : array_like, float64, shape (n,) [um]
+        Wavelengths; beyond those of the table the nearest one holds.
+    pack : Pack
+        Reference files: ``jwst_nirspec_{grating}_disp.fits``.
+
+    Returns
+    -------
+    ndarray, float64, shape (n,)
+        Wavelength over full width at half maximum.
+
+    Raises
+    ------
+    NotFoundError
+        When the pack lacks the file; the message names it.
+    FormatError
+        When it is something else.
+    """
+    table = read_dispersion(pack.path(f"jwst_nirspec_{grating.lower()}_disp.fits"))
+    power: NDArray[np.float64] = np.interp(
+        np.asarray(wave, np.float64), table["wavelength"].to_numpy(), table["resolution"].to_numpy()
+    )
+    return power
 
 
 def bin_edges(centres: ArrayLike) -> NDArray[np.float64]:

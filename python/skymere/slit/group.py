@@ -24,6 +24,7 @@ from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.group_plots import SlitGroupPlots
 from skymere.slit.group_sky import SlitGroupSky
 from skymere.slit.hot_pixels import HotPixelParams
+from skymere.slit.lookup import LookupKind
 from skymere.slit.metadata import slit_info
 from skymere.slit.params import PrepareParams
 from skymere.slit.preparation import prepare_slitlets
@@ -46,7 +47,8 @@ class SlitGroup(SlitGroupPlots, SlitGroupSky, SlitGroupFlags):
     ``bkg_mask`` (True = valid), ``wave`` [um], ``dwave_dx`` [um / pix], ``xslit``, ``ypix``, ``yslit``, ``yslit_orig``,
     ``yshutter`` [pix], ``slit_frame_y``, ``bar``, ``orig_bar``, ``phot_corr``, ``pathloss_corr``, ``normalization``;
     ``xtr``, ``ytr``, ``wtr`` of shape (n, nx); ``base_coeffs``, ``trace_coeffs``; the table ``info``; the dictionary
-    ``meta``, with ``meta["status"]`` saying of each stage whether it was done; ``fit`` of the last `fit_all_traces`.
+    ``meta``, with ``meta["status"]`` saying of each stage whether it was done; ``fit`` of the last `fit_all_traces`;
+    ``figures``, what methods drew that were called with ``make_plot=True``, by their names.
 
     Parameters
     ----------
@@ -125,8 +127,9 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         ``ivm``, ``poisson``, ``exptime``, ``exptime_bar`` or ``mask``; see `pixel_weights`.
     reference_exposure : int or str
         The position that others follow; ``auto`` is that nearest to the median.
-    lookup_prf : GaussianProfile or TableProfile, optional
-        The profile of a point; a Gaussian with the PSF's width of the pack when not given.
+    lookup_prf : GaussianProfile, TableProfile or str, optional
+        The profile of a point; ``merged`` or ``by_grating`` takes that table of the pack, see `lookup_profile`; a
+        Gaussian with the PSF's width when not given.
 
     Raises
     ------
@@ -190,7 +193,7 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         pad_border: int = 2,
         weight_type: WeightType = "ivm",
         reference_exposure: Any = "auto",
-        lookup_prf: Profile | None = None,
+        lookup_prf: Profile | LookupKind | None = None,
     ) -> None:
         self.name = name
         if compat is not None and params is not None:
@@ -199,6 +202,8 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         self.params = compat_group(compat) if compat is not None else params or SlitGroupParams()
         _check_word("weight_type", weight_type, get_args(WeightType))
         _check_word("position_key", position_key, _POSITION_KEYS)
+        if isinstance(lookup_prf, str):
+            _check_word("lookup_prf", lookup_prf, get_args(LookupKind))
         self.prepare = PrepareParams(
             frame=self.params.frame,
             undo_barshadow=int(undo_barshadow),  # type: ignore[arg-type]
@@ -236,6 +241,7 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
             _check_words(method, words)
         self._pack, self.lookup_prf = pack, lookup_prf
         self.sky_data = None
+        self.figures = {}
         self.sky_arrays = None if sky_arrays is None else _as_sky(sky_arrays)
         slits = [one if isinstance(one, Slitlet) else read_slitlet(one, slit=slit) for one in files]
         self.slits = sorted(slits, key=lambda one: (one.exposure.exposure_id, one.path))

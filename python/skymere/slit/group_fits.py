@@ -13,6 +13,7 @@ from skymere.io import read_psf_fwhm
 from skymere.slit.all_traces import SlitTraces, fit_all_traces, fit_params_by_sn, get_trace_sn
 from skymere.slit.frames import SlitFrames, set_trace_coeffs
 from skymere.slit.group_state import SlitGroupState
+from skymere.slit.lookup import LookupKind, lookup_profile
 from skymere.slit.nods import NodDifference, make_diff_image
 from skymere.slit.pixel_table import RawNoise, get_flat_diff_arrays, raw_noise
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile
@@ -31,7 +32,7 @@ Fits = Mapping[Any, Mapping[str, Any]]
 class SlitGroupFits(SlitGroupState):
     """What is measured on a group: differences of nods, width and trace of the source, the table of pixels."""
 
-    lookup_prf: Profile | None
+    lookup_prf: Profile | LookupKind | None
     fit: dict[Any, dict[str, Any]] | None = None
     traces: SlitTraces | None = None
     priors: TracePriors = TracePriors()
@@ -41,6 +42,11 @@ class SlitGroupFits(SlitGroupState):
         if self.lookup_prf is None:
             table = read_psf_fwhm(self.pack.path("nirspec_psf_fwhm.csv"))
             self.lookup_prf = GaussianProfile(wave=table["wave"].to_numpy(), fwhm_pix=table["fwhm_pix"].to_numpy())
+        elif isinstance(self.lookup_prf, str):
+            slit = self.slits[0].place.slit_name if self.IS_FIXED_SLIT else ""
+            self.lookup_prf = lookup_profile(
+                self.pack, grating=self.grating, filter_name=self.filter, slit=slit, kind=self.lookup_prf
+            )
         return self.lookup_prf
 
     def set_trace_coeffs(self, degree: int = 2) -> None:
@@ -103,6 +109,16 @@ class SlitGroupFits(SlitGroupState):
         signs = (-1, -1, 1, 1)
         return made.is_positive, made.is_negative, *(a + s * b for (a, b), s in zip(pairs, signs, strict=True))
 
+    def _check_fit_words(self, method: str, words: Mapping[str, Any]) -> None:
+        """Raise an error for arguments that are neither known nor those of a peer's minimiser."""
+        unknown = sorted(set(words) - set(self.params.minimizer_words))
+        if not unknown:
+            return
+        msg = f"{method}() got an unexpected keyword argument {unknown[0]!r}; it knows {', '.join(_FIT_DEFAULTS)}"
+        if unknown[0] in _PEER_WORDS:
+            msg += f". Minima are found with exact derivatives: {unknown[0]} is for compat='msaexp' alone"
+        raise TypeError(msg)
+
     def _trace_params(
         self, *, degree: int, start: NDArray[np.float64] | None, fix_sigma: float, **asked: Any
     ) -> tuple[TraceParams, NDArray[np.float64]]:
@@ -128,6 +144,7 @@ class SlitGroupFits(SlitGroupState):
             priors=self.priors,
             size_bounds=size_bounds,
             trace_bounds=(trace_bounds[0], trace_bounds[1]),
+            tolerance=_FIT_DEFAULTS["tol"] if "tol" in self.params.minimizer_words else asked["tol"],
         )
         return params, np.concatenate([[size / _TENTHS], offsets])
 
@@ -138,15 +155,14 @@ class SlitGroupFits(SlitGroupState):
         initial_sigma: float = 3.0,
         exp: Any = 1,
         force_positive: bool = True,
-        method: str = "powell",
-        tol: float = 1e-6,
+        tol: float = 1e-10,
         evaluate: bool = False,
         degree: int = 2,
         sigma_bounds: tuple[float, float] = (1, 20),
         trace_bounds: tuple[float, float] = (-1, 1),
         fix_sigma: float = -1,
         with_bounds: bool = True,
-        verbose: bool = True,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Fit the width of the source and the offset of its trace to one difference of nods.
 
@@ -160,8 +176,8 @@ class SlitGroupFits(SlitGroupState):
             The position, one of ``unp.values``.
         force_positive : bool
             Only the positive part of the difference's profile counts.
-        method, tol, verbose : str, float, bool
-            Without effect: the minimum is found with exact derivatives, to the precision of the numbers.
+        tol : float
+            Gain in chi2 of the next step that ends the fit, unless it is one of ``params.minimizer_words``.
         evaluate : bool
             Do not fit.
         degree : int
@@ -172,6 +188,9 @@ class SlitGroupFits(SlitGroupState):
             The width, when positive.
         with_bounds : bool
             Use the bounds.
+        **kwargs
+            Those of ``params.minimizer_words`` have no effect: ``method``, ``tol`` and ``verbose`` are Powell's with
+            ``compat="msaexp"``, and minima are found with exact derivatives.
 
         Returns
         -------
@@ -182,12 +201,14 @@ class SlitGroupFits(SlitGroupState):
 
         Raises
         ------
+        TypeError
+            When an argument is not known.
         InvalidInputError
             When an argument is not allowed.
         NoDataError
             When no pixel is left.
         """
-        del method, tol, verbose
+        self._check_fit_words("fit_single_trace", kwargs)
         start = None if x0 is None else np.atleast_1d(np.asarray(x0, dtype=float))
         params, begin = self._trace_params(
             degree=degree,
@@ -198,6 +219,7 @@ class SlitGroupFits(SlitGroupState):
             sigma_bounds=sigma_bounds,
             trace_bounds=trace_bounds,
             with_bounds=with_bounds,
+            tol=tol,
         )
         frames, number = self.frames(), self.unp.number(exp)
         made = make_diff_image(frames, position=number, params=self.nods())
@@ -243,10 +265,8 @@ class SlitGroupFits(SlitGroupState):
         NoDataError
             When no pixel is left.
         """
-        asked = _FIT_DEFAULTS | kwargs
-        if unknown := sorted(set(asked) - set(_FIT_DEFAULTS)):
-            msg = f"fit_all_traces() got an unexpected keyword argument {unknown[0]!r}"
-            raise TypeError(msg)
+        self._check_fit_words("fit_all_traces", {name: kwargs[name] for name in kwargs if name not in _FIT_DEFAULTS})
+        asked = _FIT_DEFAULTS | {name: kwargs[name] for name in kwargs if name in _FIT_DEFAULTS}
         x0 = asked.pop("x0")
         start = None if x0 is None else np.atleast_1d(np.asarray(x0, dtype=float))
         evaluate, fix_sigma = asked.pop("evaluate"), asked.pop("fix_sigma")
@@ -478,6 +498,7 @@ class SlitGroupFits(SlitGroupState):
         return raw_noise(self.frames(), nods=self.nods())
 
 
+_PEER_WORDS = ("method", "verbose")
 _FIT_DEFAULTS: dict[str, Any] = {
     "x0": None,
     "initial_sigma": 3.0,
@@ -488,10 +509,7 @@ _FIT_DEFAULTS: dict[str, Any] = {
     "trace_bounds": (-1, 1),
     "fix_sigma": -1,
     "with_bounds": True,
-    # Without effect, as in fit_single_trace.
-    "method": "powell",
-    "tol": 1e-6,
-    "verbose": True,
+    "tol": 1e-10,
 }
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from skymere.outliers import (
     flag_percentile_outliers,
     flag_trace_outliers,
 )
+from skymere.slit.diagnostics import plot_outliers
 from skymere.slit.group_fits import Fits
 from skymere.slit.group_state import SlitGroupState
 
@@ -39,13 +40,30 @@ class SlitGroupFlags(SlitGroupState):
                 self.flag_pixels(name, bad)
         return np.asarray(flags != 0)
 
-    def flag_from_profile(self, *, grow: float = 2, nfilt: int = -32, require_multiple: bool = True) -> SlitOutliers:
+    def _draw(self, name: str, found: SlitOutliers, *, against: Literal["wavelength", "yslit"]) -> None:
+        """Keep a picture of what a flagger found among the pixels that are valid now, before they are left out."""
+        flags = np.broadcast_to(found.flags, self.mask.shape)
+        self.figures[name] = plot_outliers(
+            replace(found, flags=flags),
+            self.data,
+            self.wave,
+            self.yslit,
+            valid=self.mask,
+            against=against,
+            title=f"{self.name}, {name}",
+        )
+
+    def flag_from_profile(
+        self, *, grow: float = 2, nfilt: int = -32, require_multiple: bool = True, make_plot: bool = False
+    ) -> SlitOutliers:
         """Flag pixels that are too high or too low for the profile across the trace.
 
         Parameters
         ----------
         grow, nfilt, require_multiple
             See `ProfileOutlierParams`.
+        make_plot : bool
+            Keep a picture in ``figures``; see `plot_outliers`.
 
         Raises
         ------
@@ -54,6 +72,8 @@ class SlitGroupFlags(SlitGroupState):
         """
         params = ProfileOutlierParams(grow=grow, nfilt=nfilt, require_multiple=require_multiple)
         found = flag_from_profile(self.data, self.var_total, self.yslit, valid=self.mask, params=params)
+        if make_plot:
+            self._draw("flag_from_profile", found, against="yslit")
         self._use(found)
         return found
 
@@ -67,6 +87,7 @@ class SlitGroupFlags(SlitGroupState):
         trim_multiples: bool | None = None,
         dilate_structure: bool = True,
         in_place: bool = True,
+        make_plot: bool = False,
     ) -> _Mask:
         """Flag pixels of the detector at which the median of the exposures sticks out.
 
@@ -84,6 +105,8 @@ class SlitGroupFlags(SlitGroupState):
             Grow outliers by their four neighbours.
         in_place : bool
             Leave them out.
+        make_plot : bool
+            Keep a picture in ``figures``; see `plot_outliers`.
 
         Returns
         -------
@@ -113,8 +136,11 @@ class SlitGroupFlags(SlitGroupState):
             data = np.where(valid, data, np.nan)
         found = flag_2d_outliers(data, variance, wave, valid=valid, shape=self.sh, params=params)
         bad = np.asarray(found.flags[0] != 0)
+        found = replace(found, flags=found.flags[:1])
+        if make_plot:
+            self._draw("flag_2d_outliers", found, against="wavelength")
         if in_place:
-            self._use(replace(found, flags=found.flags[:1]))
+            self._use(found)
         return ~bad
 
     def flag_hot_cold_pixels(
@@ -173,6 +199,7 @@ class SlitGroupFlags(SlitGroupState):
         yslit: Sequence[float] | None = None,
         dilate: int | None = None,
         update: bool = True,
+        make_plot: bool = False,
     ) -> tuple[_Mask, float]:
         """Flag single pixels that no source explains.
 
@@ -187,6 +214,8 @@ class SlitGroupFlags(SlitGroupState):
             Side of the box by which outliers grow, 1 for none.
         update : bool
             Leave them out.
+        make_plot : bool
+            Keep a picture in ``figures``; see `plot_outliers`.
 
         Returns
         -------
@@ -214,13 +243,20 @@ class SlitGroupFlags(SlitGroupState):
         found = flag_percentile_outliers(
             self.data, self.var_total, self.wave, self.yslit, valid=self.mask, shape=self.sh, params=params
         )
+        if make_plot:
+            self._draw("flag_percentile_outliers", found, against="wavelength")
         if update:
             self.meta["percentile_outliers"] = int((found.mask & self.mask).sum())
             self._use(found)
         return found.mask, float(found.limits.get("high", np.nan))
 
     def flag_trace_outliers(
-        self, *, yslit: Sequence[float] = (-2.0, 2.0), filter_size: int = -2, threshold: float = 1.5
+        self,
+        *,
+        yslit: Sequence[float] = (-2.0, 2.0),
+        filter_size: int = -2,
+        threshold: float = 1.5,
+        make_plot: bool = False,
     ) -> _Mask | None:
         """Flag pixels beside the trace that are brighter than the trace at their wavelength.
 
@@ -230,6 +266,8 @@ class SlitGroupFlags(SlitGroupState):
             Where the trace is.
         filter_size, threshold : int, float
             See `TraceOutlierParams`.
+        make_plot : bool
+            Keep a picture in ``figures``; see `plot_outliers`.
 
         Returns
         -------
@@ -245,6 +283,8 @@ class SlitGroupFlags(SlitGroupState):
         found = flag_trace_outliers(self.data, self.var_total, self.wave, self.yslit, valid=self.mask, params=params)
         if found.status != "ok":
             return None
+        if make_plot:
+            self._draw("flag_trace_outliers", found, against="wavelength")
         return self._use(found)
 
 

@@ -8,6 +8,7 @@ from skymere.outliers import HotColdParams, PercentileOutlierParams, StackOutlie
 from skymere.slit.all_traces import AllTracesParams, DegreeRule
 from skymere.slit.nods import NodParams
 from skymere.slit.pixel_table import PixelTableParams
+from skymere.slit.section import SectionParams
 from skymere.slit.weights import PoissonVariance
 
 __all__ = ["SlitGroupParams"]
@@ -52,6 +53,11 @@ class SlitGroupParams:
         Of ``flag_2d_outliers``.
     hot_cold : HotColdParams
         Of ``flag_hot_cold_pixels``.
+    section : SectionParams
+        Mean flux along the slit.
+    minimizer_words : tuple of str
+        Arguments of ``fit_single_trace`` and ``fit_all_traces`` that are for a peer's minimiser and are taken without
+        effect; any other that is not known is a TypeError.
     spline_clip : float
         See `SkyParams`.
     sky_variance : bool
@@ -77,6 +83,8 @@ class SlitGroupParams:
     percentile: PercentileOutlierParams = field(default_factory=PercentileOutlierParams)
     stack: StackOutlierParams = field(default_factory=StackOutlierParams)
     hot_cold: HotColdParams = field(default_factory=HotColdParams)
+    section: SectionParams = field(default_factory=SectionParams)
+    minimizer_words: tuple[str, ...] = ()
     spline_clip: float = 0.0
     sky_variance: bool = True
 

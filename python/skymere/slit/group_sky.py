@@ -9,6 +9,7 @@ from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.io import find_background_spectra, read_sky_spectrum
 from skymere.slit.background_spectra import BackgroundSky, BackgroundSkyParams, set_background_spectra
 from skymere.slit.bar_shadow import bar_table_number
+from skymere.slit.diagnostics import plot_shutter_offset, plot_sky
 from skymere.slit.geometry import shutter_coordinate
 from skymere.slit.grids import standard_grid
 from skymere.slit.group_fits import SlitGroupFits
@@ -71,6 +72,7 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         use: bool = True,
         outlier_threshold: float | None = 7,
         absolute_threshold: float | None = 0.2,
+        make_plot: bool = False,
     ) -> SkyFit:
         """Fit the sky to pixels of the slit that have only sky, and subtract it.
 
@@ -80,6 +82,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             See `SkyParams`. With a global sky from a file ``df`` is ``meta["global_sky_df"]``.
         use : bool
             Subtract it; otherwise nothing is subtracted.
+        make_plot : bool
+            Keep a picture in ``figures``; see `plot_sky`.
 
         Returns
         -------
@@ -136,6 +140,18 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         }
         if use and self.params.sky_variance:
             self.var_sky = np.nan_to_num(found.var_sky)
+        if make_plot:
+            self.figures["estimate_sky"] = plot_sky(
+                self.sci,
+                self.var_rnoise + self.var_poisson,
+                self.wave,
+                self.yslit,
+                found.sky2d,
+                used=found.mask,
+                outliers=self.mask & (found.flags != 0),
+                model=(found.wavelength, found.model),
+                title=f"{self.name}, sky of {params.df} functions from {found.n_pixels} pixels",
+            )
         self.flag_pixels("sky_outlier", np.asarray(found.flags != 0))
         return found
 
@@ -151,6 +167,7 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         mask_yslit: Ranges = ((-4.0, 4.0),),
         resid_limits: Sequence[float] = (-3, 5),
         apply_to_background: bool = True,
+        make_plot: bool = False,
     ) -> BackgroundSky:
         """Take the sky from the spectra of the background of the exposures, where all have one.
 
@@ -160,6 +177,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             Folder of the files ``{exposure}_gbkg.fits``; the current one when empty.
         skip_h_gratings, df, by_wavelength, wsteps, poly, mask_yslit, resid_limits, apply_to_background
             See `BackgroundSkyParams`.
+        make_plot : bool
+            Keep a picture of the sky and the pixels outside of ``mask_yslit`` in ``figures``; see `plot_sky`.
 
         Returns
         -------
@@ -205,10 +224,23 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             self.var_sky = np.nan_to_num(made.var_sky).reshape(self.sci.shape)
             self.sky_data = {"use": True, "sky2d": made.sky2d.reshape(self.sci.shape), "result": made}
             self.flag_pixels("no_data", self.mask & ~np.isfinite(self.sci))
+            if make_plot:
+                beside = self.mask.copy()
+                for low, high in params.mask_yslit:
+                    beside &= ~((self.yslit > low) & (self.yslit < high))
+                self.figures["set_background_spectra"] = plot_sky(
+                    self.sci,
+                    self.var_total,
+                    self.wave,
+                    self.yslit,
+                    self.sky_data["sky2d"],
+                    used=beside,
+                    title=f"{self.name}, background spectra, {int(beside.sum())} pixels beside the trace",
+                )
         return made
 
     def fit_shutter_offset(
-        self, *, update: bool = True, max_sn: float = 50, prior: Sequence[float] = (0, 0.05)
+        self, *, update: bool = True, max_sn: float = 50, prior: Sequence[float] = (0, 0.05), make_plot: bool = False
     ) -> ShutterOffset:
         """Fit an offset of the shutters to the shadow of the bars on the sky.
 
@@ -220,6 +252,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             A source with more signal over noise (95th percentile of the columns) is not fitted.
         prior : pair of float [pix]
             Mean and sigma of the offset.
+        make_plot : bool
+            Keep a picture in ``figures``, when something was fitted; see `plot_shutter_offset`.
 
         Returns
         -------
@@ -261,6 +295,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             ),
         )
         self.meta["status"]["fit_shutter_offset"] = found.status
+        if make_plot and found.samples.size:
+            self.figures["fit_shutter_offset"] = plot_shutter_offset(found, title=self.name)
         if update and found.status in ("ok", "at_limit"):
             self.meta["shutter_offset"] = found.offset
             self.apply_spline_bar_correction()

@@ -150,6 +150,7 @@ class SlitGroupState:
     trace_coeffs: _Array
     sky_arrays: tuple[_Array, _Array] | None
     sky_data: dict[str, Any] | None
+    figures: dict[str, Any]
     _pack: Pack | None
 
     @property

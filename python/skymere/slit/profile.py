@@ -1,8 +1,7 @@
 """How the light of a source spreads across a slit."""
 
-from dataclasses import dataclass, field
-from math import gamma as gamma_function
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,10 +11,11 @@ from skymere._rust import slit as _rust
 from skymere.errors import InvalidInputError
 from skymere.slit.frames import SlitFrames
 
-__all__ = ["GaussianProfile", "Profile", "TableProfile", "evaluate_profile", "sersic_profile"]
+__all__ = ["GaussianProfile", "Profile", "TableProfile", "check_growing", "evaluate_profile"]
 
 
-def _check_growing(values: NDArray[np.float64], name: str) -> None:
+def check_growing(values: NDArray[np.float64], name: str) -> None:
+    """Raise an error when nodes do not grow."""
     if values.size == 0 or not np.isfinite(values).all() or (np.diff(values) <= 0).any():
         first = values.min(initial=np.inf)
         msg = f"{name}: {values.size} values from {first} are not allowed, they must be finite and grow"
@@ -52,7 +52,7 @@ class GaussianProfile:
     def __post_init__(self) -> None:
         wave = as_floats(self.wave, "wave", shape=(None,))
         fwhm = as_floats(self.fwhm_pix, "fwhm_pix", shape=wave.shape)
-        _check_growing(wave, "wave")
+        check_growing(wave, "wave")
         if not (fwhm > 0).all() or not np.isfinite(fwhm).all():
             msg = f"fwhm_pix: {float(fwhm.min())} is not allowed, widths must be positive"
             raise InvalidInputError(msg)
@@ -75,6 +75,17 @@ class GaussianProfile:
         """
         fwhm: NDArray[np.float64] = np.interp(np.asarray(wavelength, dtype=float), self.wave, self.fwhm_pix)
         return np.asarray(fwhm / self.fwhm_per_sigma)
+
+    def scaled(self, unit_pix: float) -> Self:
+        """Return the profile in another unit of length.
+
+        Parameters
+        ----------
+        unit_pix : float [pix]
+            The unit.
+        """
+        wing = None if self.wing is None else (self.wing[0], self.wing[1], self.wing[2] / unit_pix)
+        return replace(self, fwhm_pix=self.fwhm_pix / unit_pix, wing=wing)
 
     def words(self) -> dict[str, Any]:
         """Return the profile as the kernels take it."""
@@ -138,7 +149,7 @@ class TableProfile:
             made["transmission"] = np.ascontiguousarray(passed[has_values])
         for name in ("y", "wave", "size", "x"):
             if name in made:
-                _check_growing(made[name], name)
+                check_growing(made[name], name)
         for name, value in made.items():
             object.__setattr__(self, name, value)
 
@@ -175,80 +186,3 @@ def evaluate_profile(frames: SlitFrames, profile: Profile, *, size: ArrayLike) -
     """
     sizes = np.broadcast_to(np.asarray(size, dtype=float), (frames.shape[0],))
     return _rust.evaluate_profile(profile.words(), frames.wavelength, frames.trace, np.ascontiguousarray(sizes))
-
-
-def sersic_profile(
-    psf: GaussianProfile,
-    *,
-    sersic_index: float = 1.0,
-    r_eff_pix: ArrayLike,
-    half_height_pix: float = 12.0,
-    step_pix: float = 1 / 16,
-) -> TableProfile:
-    """Return the profiles of round Sersic sources behind a Gaussian PSF.
-
-    Parameters
-    ----------
-    psf : GaussianProfile
-        The PSF; its nodes are those of the table.
-    sersic_index : float
-        Index n of the source.
-    r_eff_pix : array_like, float64, shape (n_size,) [pix]
-        Half-light radii of the table, from 0 on; the size that a fit finds is one of these radii.
-    half_height_pix : float
-        Largest distance from the trace [pix].
-    step_pix : float
-        Step of the distance [pix].
-
-    Raises
-    ------
-    InvalidInputError
-        When a value is not allowed.
-
-    Notes
-    -----
-    All light is taken that falls onto a row, whether or not a slit cuts it in the other direction. The light of a thin
-    ring of radius r lies at ``r cos(angle)``: the profile is the mean of pixel-integrated Gaussians at these places
-    over angles and over equal parts of the light.
-
-    References
-    ----------
-    Sersic 1963, BAAA 6, 41; b_n of Ciotti & Bertin 1999, A&A 352, 447, eq. 18.
-    """
-    radii = as_floats(r_eff_pix, "r_eff_pix", shape=(None,))
-    _check_growing(radii, "r_eff_pix")
-    if not 0.3 <= sersic_index <= 8:
-        msg = f"sersic_index: {sersic_index} is not allowed, it must be from 0.3 to 8"
-        raise InvalidInputError(msg)
-    if radii[0] < 0 or not 0 < step_pix < half_height_pix:
-        msg = f"r_eff_pix, step_pix: {float(radii[0])}, {step_pix} are not allowed, they must not be negative"
-        raise InvalidInputError(msg)
-    places = _places_of_light(sersic_index)
-    n = int(np.ceil(half_height_pix / step_pix))
-    y = np.asarray(step_pix * np.arange(-n, n + 1), dtype=np.float64)
-    values = np.empty((y.size, psf.wave.size, radii.size))
-    for k, radius in enumerate(radii):
-        # Every pair of a place and a distance is a frame of one pixel, which is at row 0.
-        trace = np.ascontiguousarray((radius * places[:, None] - y).reshape(-1, 1))
-        for j, wave in enumerate(psf.wave):
-            wavelength = np.full((trace.size, 1, 1), wave)
-            light = _rust.evaluate_profile(psf.words(), wavelength, trace, np.zeros(trace.size))
-            values[:, j, k] = light.reshape(places.size, y.size).mean(axis=0)
-    return TableProfile(values=values, y=y, wave=psf.wave, size=radii)
-
-
-def _places_of_light(n: float, n_parts: int = 400) -> NDArray[np.float64]:
-    """Distances from the axis, in half-light radii, of equal parts of a round Sersic profile's light."""
-    b = 2 * n - 1 / 3 + 4 / (405 * n) + 46 / (25515 * n**2)
-    # Light within u = b r^(1/n) is the incomplete gamma function of 2 n, here by the trapezium rule.
-    u = np.linspace(0.0, (2 * n + 10 * np.sqrt(2 * n) + 20), 20001)
-    density = u ** (2 * n - 1) * np.exp(-u) / gamma_function(2 * n)
-    within = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(u))])
-    parts = (np.arange(n_parts) + 0.5) / n_parts
-    radius = (np.interp(parts, within / within[-1], u) / b) ** n
-    # The same number of angles in a quarter turn, shifted from ring to ring so that the places do not line up.
-    shift = (np.arange(n_parts) * 0.6180339887498949) % 1.0
-    angles = 0.5 * np.pi * (np.arange(8)[:, None] + shift) / 8
-    places = np.sort((radius * np.cos(angles)).ravel())
-    places = places.reshape(-1, 8).mean(axis=1)
-    return np.concatenate([-places[::-1], places])

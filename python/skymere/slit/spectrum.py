@@ -13,8 +13,9 @@ from skymere.errors import FormatError
 from skymere.io import read_extensions, write_extensions
 from skymere.slit.combine import SlitImage
 from skymere.slit.extract import SlitSpectrum
+from skymere.slit.section import cross_section
 
-__all__ = ["CombinedSpectrum", "cross_section", "read_slit_spectrum", "write_slit_spectrum"]
+__all__ = ["CombinedSpectrum", "read_slit_spectrum", "write_slit_spectrum"]
 
 _UNITS = {
     **dict.fromkeys(("wave", "dwave_dx"), "um"),
@@ -36,9 +37,11 @@ class CombinedSpectrum(SlitSpectrum):
         See `SlitSpectrum`.
     table : polars.DataFrame
         ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
-        ``profile_sum``, ``var_sum`` [uJy2].
+        ``profile_sum``, ``var_sum`` [uJy2]; ``resolution`` where the reference files have it.
     image : SlitImage
         Two dimensions.
+    section : polars.DataFrame, optional
+        Mean flux along the slit; that of `cross_section` when not given.
     slits : polars.DataFrame
         A row for each exposure.
     pixels : polars.DataFrame
@@ -52,6 +55,11 @@ class CombinedSpectrum(SlitSpectrum):
     slits: pl.DataFrame = field(repr=False)
     pixels: pl.DataFrame = field(repr=False)
     meta: Mapping[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
+    section: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.section.is_empty():
+            object.__setattr__(self, "section", cross_section(self.image))
 
     def __repr__(self) -> str:
         """Return source, grating and size."""
@@ -68,6 +76,13 @@ class CombinedSpectrum(SlitSpectrum):
     def path_corr(self) -> NDArray[np.float64]:
         """Factor of the path loss in ``flux``, float64, shape (n,)."""
         return np.asarray(self.table["path_corr"].to_numpy(), np.float64)
+
+    @property
+    def resolution(self) -> NDArray[np.float64] | None:
+        """Resolving power, float64, shape (n,); None where the reference files lack it."""
+        return (
+            np.asarray(self.table["resolution"].to_numpy(), np.float64) if "resolution" in self.table.columns else None
+        )
 
     @property
     def npix(self) -> NDArray[np.float64]:
@@ -88,43 +103,6 @@ class CombinedSpectrum(SlitSpectrum):
     def profile(self) -> NDArray[np.float64]:
         """The profile in two dimensions, float64, shape (ny, n)."""
         return self.image.profile
-
-
-def cross_section(image: SlitImage, *, min_sn: float = 3.0, min_columns: int = 10) -> pl.DataFrame:
-    """Return the mean flux along the slit, and what the profile makes of it.
-
-    Parameters
-    ----------
-    image : SlitImage
-        A combined spectrum.
-    min_sn : float
-        Columns whose optimal flux has less signal over noise do not count; 1 where too few are left.
-    min_columns : int
-        How few.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``pix``, distance from the trace [pix], ``profile`` and ``pfit`` [uJy], means weighted by ``wht``.
-    """
-    sci, p = np.nan_to_num(image.sci), np.nan_to_num(image.profile)
-    weight = np.where(np.isfinite(image.sci), image.wht, 0.0)
-    on_trace = np.where(p > 0, weight, 0.0)
-    number, squares = (on_trace * sci * p).sum(axis=0), (on_trace * p**2).sum(axis=0)
-    flux = np.divide(number, squares, out=np.zeros_like(number), where=squares > 0)
-    sn = flux * np.sqrt(squares)
-    chosen = sn > min_sn
-    if chosen.sum() < min_columns:
-        chosen = sn > 1.0
-    weight = weight * chosen
-    total = weight.sum(axis=1)
-
-    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        sums: NDArray[np.float64] = (weight * values).sum(axis=1)
-        return np.asarray(np.divide(sums, total, out=np.full_like(sums, np.nan), where=total > 0), np.float64)
-
-    middle = 0.5 * (image.y_edges[1:] + image.y_edges[:-1])
-    return pl.DataFrame({"pix": middle, "profile": mean(sci), "pfit": mean(p * flux)})
 
 
 def write_slit_spectrum(spectrum: CombinedSpectrum, path: str | Path, *, with_pixels: bool | None = None) -> None:
@@ -155,7 +133,7 @@ def write_slit_spectrum(spectrum: CombinedSpectrum, path: str | Path, *, with_pi
         "SCI": image.sci,
         "WHT": image.wht,
         "PROFILE": image.profile,
-        "PROF1D": cross_section(image),
+        "PROF1D": spectrum.section,
     }
     if np.nan_to_num(image.sky).any():
         extensions["BACKGROUND"] = image.sky
@@ -202,6 +180,7 @@ def read_slit_spectrum(path: str | Path) -> CombinedSpectrum:
     )
     slits: Any = found["SLITS"]
     pixels: Any = found.get("PIXTAB", pl.DataFrame())
+    section: Any = found.get("PROF1D", pl.DataFrame())
     structure = ("XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME")
     return CombinedSpectrum(
         wave=wave,
@@ -212,6 +191,7 @@ def read_slit_spectrum(path: str | Path) -> CombinedSpectrum:
         image=image,
         slits=slits,
         pixels=pixels,
+        section=section,
         meta={
             key: (value, "")
             for key, value in cards.items()

@@ -50,7 +50,8 @@ def slit_transmission(
     Notes
     -----
     For a Gaussian of width s, ``Phi((w / 2 - x) / s) - Phi((-w / 2 - x) / s)`` with the slit's width w. Tables are
-    interpolated linearly in wavelength, size and ``|x|``; beyond their nodes the nearest one holds.
+    interpolated linearly in wavelength, size and ``|x|``; beyond their nodes the nearest one holds. What is relative is
+    divided at the nodes, by the smallest size at the smallest ``x``.
     """
     wave = as_floats(wavelength, "wavelength")
     if not size >= 0 or not np.isfinite(x) or not slit_width_pix > 0:
@@ -61,26 +62,24 @@ def slit_transmission(
         raise InvalidInputError(msg)
     flat = np.ascontiguousarray(wave, dtype=np.float64).ravel()
     if isinstance(profile, TableProfile):
-        passed = _table(profile, flat, size, abs(x))
-        centred = _table(profile, flat, float(profile.size[0]), 0.0) if relative else 1.0
-    else:
-        passed = _gaussian(profile, flat, size, x, slit_width_pix)
-        centred = _gaussian(profile, flat, 0.0, 0.0, slit_width_pix) if relative else 1.0
-    return np.asarray(passed / centred, dtype=np.float64).reshape(wave.shape)
+        return _table(profile, flat, size, abs(x), relative=relative).reshape(wave.shape)
+    passed = _gaussian(profile, flat, size, x, slit_width_pix)
+    if relative:
+        passed = passed / _gaussian(profile, flat, 0.0, 0.0, slit_width_pix)
+    return passed.reshape(wave.shape)
 
 
 def _gaussian(
     profile: GaussianProfile, wave: NDArray[np.float64], size: float, x: float, width: float
 ) -> NDArray[np.float64]:
     """Integral over the slit: that over a pixel, with the slit as the unit of length."""
-    words = profile.words() | {"psf_fwhm": profile.fwhm_pix / width}
-    if profile.wing is not None:
-        words["wing"] = (profile.wing[0], profile.wing[1], profile.wing[2] / width)
     trace, sizes = np.full((wave.size, 1), float(x)), np.full(wave.size, size / width)
-    return _rust.evaluate_profile(words, wave.reshape(-1, 1, 1), trace, sizes).ravel()
+    return _rust.evaluate_profile(profile.scaled(width).words(), wave.reshape(-1, 1, 1), trace, sizes).ravel()
 
 
-def _table(profile: TableProfile, wave: NDArray[np.float64], size: float, x: float) -> NDArray[np.float64]:
+def _table(
+    profile: TableProfile, wave: NDArray[np.float64], size: float, x: float, *, relative: bool
+) -> NDArray[np.float64]:
     if profile.transmission is None or profile.x is None:
         msg = "profile: a table without a transmission is not allowed"
         raise InvalidInputError(msg)
@@ -88,6 +87,8 @@ def _table(profile: TableProfile, wave: NDArray[np.float64], size: float, x: flo
     t = profile.transmission
     at_size = t[:, j] * (1 - fs) + t[:, min(j + 1, t.shape[1] - 1)] * fs
     nodes = at_size[:, k] * (1 - fx) + at_size[:, min(k + 1, t.shape[2] - 1)] * fx
+    if relative:
+        nodes = nodes / t[:, 0, 0]
     return np.interp(wave, profile.wave, nodes)
 
 
