@@ -141,8 +141,8 @@ def read_slitlets(path: str | Path, *, slits: Sequence[str] | None = None) -> li
     Notes
     -----
     Coordinates are the gwcs in the ASDF extension, or those that `write_slitlets` has evaluated. A slit without
-    shutters has no bar shadow; of a slit with shutters the array is missing when the pipeline did not correct for it, so ``bar``
-    is None in both cases.
+    shutters has no bar shadow; of a slit with shutters the array is missing when the pipeline did not correct for it,
+    so ``bar`` is None in both cases.
 
     Examples
     --------

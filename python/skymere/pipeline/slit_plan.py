@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from skymere.errors import InvalidInputError
+from skymere.io import Pack, build_pack, find_pack
 from skymere.spectra import RedshiftParams
 
-__all__ = ["RedshiftsPlan", "SlitCombinePlan", "SlitFitPlan", "SlitGroupPlan", "SlitsPlan"]
+__all__ = ["RedshiftsPlan", "SlitCombinePlan", "SlitFitPlan", "SlitGroupPlan", "SlitsPlan", "plan_pack", "without"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,7 @@ class SlitsPlan:
     exclude : tuple of str
         Names of exposures that are left out.
     pack, pack_version : str
-        Reference files; the newest version when empty.
+        Reference files: name of a pack and its version, the newest when empty; or the folder of a pack, with a slash.
     compat : str
         ``msaexp``: do what version 0.9.19 does; empty for the defaults.
     valid_frac_threshold : float
@@ -240,7 +242,7 @@ class RedshiftsPlan:
     n_splines : int
         Splines of the continuum.
     pack, pack_version : str
-        Reference files with ``jwst_nirspec_<grating>_disp.fits``, from which the resolution comes.
+        Reference files with ``jwst_nirspec_<grating>_disp.fits``, from which the resolution comes; as in ``[slits]``.
     n_workers : int
         Threads that fit sources at the same time; 0 for one on each core.
     params : RedshiftParams
@@ -273,3 +275,23 @@ class RedshiftsPlan:
 def without(params: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return parameters but those that change no result."""
     return {name: value for name, value in params.items() if name not in names}
+
+
+def plan_pack(section: SlitsPlan | RedshiftsPlan, folder: Path = Path()) -> Pack:
+    """Return the reference files that a section names.
+
+    Parameters
+    ----------
+    section : SlitsPlan or RedshiftsPlan
+        The section.
+    folder : Path, optional
+        Where the folder of a pack begins.
+
+    Raises
+    ------
+    NotFoundError, FormatError
+        When there is no such pack, or its files are not those of its manifest.
+    """
+    if "/" in section.pack:
+        return build_pack((folder / section.pack).resolve())
+    return find_pack(section.pack, version=section.pack_version or None)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Spectrum1D
 from skymere.errors import SkymereError
-from skymere.io import Pack, find_pack, read_dispersion
+from skymere.io import Pack, read_dispersion
 from skymere.lake import Lake, RaggedSpill, Run
 from skymere.lake.forms import table_dtypes
 from skymere.pipeline.plan import Plan
@@ -25,7 +26,7 @@ from skymere.pipeline.redshift_rows import (
     redshift_row,
     template_digest,
 )
-from skymere.pipeline.slit_plan import RedshiftsPlan, without
+from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_templates
 
@@ -44,16 +45,18 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     NotFoundError
         When there is no such pack.
     """
-    return redshift_tasks(plan.redshifts, lake)
+    return redshift_tasks(plan.redshifts, plan.folder, lake)
 
 
-def redshift_tasks(plan: RedshiftsPlan, lake: Lake) -> list[Task]:
+def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     """Return one task for each tile with sources that have a spectrum of slits; see `tasks`.
 
     Parameters
     ----------
     plan : RedshiftsPlan
         The section.
+    folder : Path
+        Where the folder of a pack begins.
     lake : Lake
         The lake.
 
@@ -65,7 +68,7 @@ def redshift_tasks(plan: RedshiftsPlan, lake: Lake) -> list[Task]:
     runs = lake.live_runs("slit_spectrum") if plan.is_on else {}
     if not runs:
         return []
-    pack = find_pack(plan.pack, version=plan.pack_version or None)
+    pack = plan_pack(plan, folder)
     rows = _chosen(lake, plan)
     owner = [_tile_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
     rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
@@ -100,7 +103,7 @@ def _tile_of(lake: Lake, ra: float, dec: float) -> str:
 
 def _task(tile: str, rows: pl.DataFrame, runs: Mapping[str, str], plan: RedshiftsPlan, pack: Pack, lake: Lake) -> Task:
     read = [{"uri": f"slit_spectrum/{name}", "run": runs[name]} for name in sorted(set(rows["tile"].to_list()))]
-    how = without(as_params(plan), "n_workers", "is_on")
+    how = without(as_params(plan), "n_workers", "is_on", "pack", "pack_version")
     return Task(
         tile=tile,
         inputs=[*read, {"uri": f"pack/{pack.label}", "sha256": pack.digest}],

@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from skymere.io import find_pack
 from skymere.lake import Lake, Run
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.slit_plan import SlitsPlan, without
+from skymere.pipeline.slit_plan import SlitsPlan, plan_pack, without
 from skymere.pipeline.slit_rows import write_pixels, write_slitlets, write_spectra
 from skymere.pipeline.slit_units import SlitUnit, batches, find_units, own_tile
 from skymere.pipeline.slit_work import extract_unit, load_slitlets
@@ -17,8 +16,8 @@ from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE", "batch_task", "slit_tasks"]
 
-# What decides about speed and memory alone, and names of places.
-_NO_RESULT = ("files", "batch", "n_workers")
+# What decides about speed and memory alone, and what stands among the inputs.
+_NO_RESULT = ("files", "batch", "n_workers", "pack", "pack_version")
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -52,6 +51,8 @@ def slit_tasks(plan: SlitsPlan, folder: Path, lake: Lake) -> list[Task]:
         When a pattern matches nothing, or there is no such pack.
     """
     units = find_units(plan, folder, lake)
+    if "/" in plan.pack:
+        plan = replace(plan, pack=str((folder / plan.pack).resolve()))
     made = batches(units, plan.batch)
     own = {own_tile(unit.source_name) for unit in units}
     live = lake.live_runs("slit_spectrum")
@@ -78,7 +79,7 @@ def batch_task(name: str, units: Sequence[SlitUnit], plan: SlitsPlan, lake: Lake
     NotFoundError
         When there is no such pack.
     """
-    pack = find_pack(plan.pack, version=plan.pack_version or None)
+    pack = plan_pack(plan)
     files = {(Path(m.path).name, m.sha256) for unit in units for m in unit.members}
     return Task(
         tile=name,
@@ -123,7 +124,7 @@ class Batch:
 def _work(batch: Batch, run: Run) -> None:
     lake = Lake.open(batch.lake)
     plan = batch.plan
-    pack = find_pack(plan.pack, version=plan.pack_version or None)
+    pack = plan_pack(plan)
     slits, faults = load_slitlets(lake, (member for unit in batch.units for member in unit.members))
     results = [extract_unit(unit, slits, faults, plan=plan, pack=pack) for unit in batch.units]
     for one in results:
