@@ -106,10 +106,11 @@ def test_every_source_has_its_redshift_and_its_flux(finished):
     found = lake.table("redshift").collect()
     assert found["status"].to_list() == ["ok"] * 5
     z = dict(found.select("source_id", "redshift").iter_rows())
-    pulls = []
+    pulls, offsets = [], []
     for row in TRUTH.iter_rows(named=True):
-        # A tenth of a pixel is 0.0007 of the wavelength here.
-        assert z[names[row["name"]]] == pytest.approx(row["redshift"], rel=0.002), row
+        # A tenth of a pixel of 0.02 um is 0.0007 of the wavelength at 3 um.
+        offsets.append((z[names[row["name"]]] - row["redshift"]) / (1 + row["redshift"]))
+        assert abs(offsets[-1]) < 0.002, row
         (spectrum,) = lake.slit_spectra(source_id=[names[row["name"]]])
         far = np.ones(spectrum.wave.shape, bool)
         for line in ("OII", "Hb", "OIII-4959", "OIII-5007", "Ha"):
@@ -119,6 +120,7 @@ def test_every_source_has_its_redshift_and_its_flux(finished):
         flux, factor = spectrum.flux[inside] / spectrum.path_corr[inside], spectrum.path_corr[inside]
         pulls.append(np.median((flux - 0.2) / (spectrum.err[inside] / factor)))
         print(f"{row['name']}: z {z[names[row['name']]]:.4f}, pull of the continuum {pulls[-1]:.2f} of {inside.sum()}")
+    print(f"redshifts are off by {np.mean(offsets):.5f} +- {np.std(offsets):.5f} of 1 + z")
     # Medians of 5 times about 200 values of unit scatter: their mean is known to 0.04; five of that.
     assert abs(np.mean(pulls)) < 0.2
     lines = lake.table("line").collect()

@@ -25,8 +25,8 @@ _SCALE_DISP = 1.3
 _SHUTTER = 5.0
 _ROWS_OF_DETECTOR = 2048
 _BAR_ENDS = {1: (-0.55, 0.55), 2: (-0.6, 1.6), 3: (-1.6, 1.6)}
-# Fluxes of lines relative to [OIII] 5007.
-_RATIOS = {"OII": 0.4, "Hb": 0.25, "OIII-4959": 1 / 2.98, "OIII-5007": 1.0, "Ha": 0.75}
+# Fluxes of lines relative to [OIII] 5007; those of the prism's templates, so that redshifts have no bias by blends.
+_RATIOS = {"OII": 0.4, "Hb": 0.25, "OIII": 1 + 1 / 2.98, "Ha+NII": 1.0}
 _COLUMNS = ("name", "ra", "dec", "redshift", "continuum", "line_flux")
 
 
@@ -156,7 +156,7 @@ def simulate_slit_files(
     ----------
     sources : polars.DataFrame
         ``name``, ``ra``, ``dec`` [deg], ``redshift``, ``continuum`` [uJy], ``line_flux`` (of [OIII] 5007, sum over its
-        pixels [uJy]; [OII], Hb, [OIII] 4959 and Ha follow).
+        pixels [uJy]; [OII], Hb, [OIII] 4959, Ha and [NII] follow).
     folder : path-like
         Where to; files that are there are kept.
     seed : int
@@ -190,7 +190,11 @@ def simulate_slit_files(
         paths += mine
         if all(path.exists() for path in mine):
             continue
-        centres = [(LINES[name].main * (1 + row["redshift"]), ratio) for name, ratio in _RATIOS.items()]
+        centres = [
+            (wave * (1 + row["redshift"]), part * ratio)
+            for name, ratio in _RATIOS.items()
+            for wave, part in zip(LINES[name].wave, LINES[name].parts, strict=True)
+        ]
         seen = [(wave, ratio) for wave, ratio in centres if p.scene.wavelengths[0] < wave < p.scene.wavelengths[1]]
         scene = simulate_slitlets(
             seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]),
