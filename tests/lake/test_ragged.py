@@ -6,7 +6,7 @@ import xarray as xr
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, SchemaError
 from skymere.lake import Lake, RaggedPlane, load_schema, write_ragged
 
-UNITS = {"beam": "electron / s", "slitlet": "", "spectrum": "electron / s", "slit_spectrum": ""}
+UNITS = {"beam": "electron / s", "slitlet": "MJy/sr", "spectrum": "electron / s", "slit_spectrum": ""}
 # For each product: row, identifier, and what tells rows of one source apart.
 ROWS = {
     "beam": ("beam_row", "beam_id", {"order": 1}),

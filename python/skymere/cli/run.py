@@ -13,7 +13,10 @@ __all__ = ["run"]
 def run(
     plan: Annotated[Path, typer.Argument(help="TOML file that says what to run; `skymere demo` writes one.")],
 ) -> None:
-    """Run a plan: ingest, outliers, mosaic, psf, detect, measure, profiles, models, photometry, cutouts, release.
+    """Run a plan, from exposures to a release.
+
+    The stages are ingest, outliers, mosaic, psf, detect, measure, profiles, models, photometry, cutouts, slits,
+    redshifts and release.
 
     A plan needs no more than this; paths start at its folder:
 
@@ -22,9 +25,10 @@ def run(
         lake = "lake"
         pictures = "pictures"
 
-    More sections are `tile`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `profiles`, `photometry`, `cutouts` and
-    `release`. An unknown key
-    is an error that lists those that are allowed.
+    More sections are `tile`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `profiles`, `photometry`, `cutouts`,
+    `slits`, `redshifts` and `release`. An unknown key is an error that lists those that are allowed.
+
+    Slits alone need `exposures = []`, `tile.kind = "healpix"` and `[slits] files = ["spectra/*_phot.*.fits"]`.
 
     What is done already is left alone, so a second run does nothing and a killed one goes on. Files that cannot be
     used are listed at the end with the reason; the others go on without them.

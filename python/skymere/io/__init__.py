@@ -33,7 +33,7 @@ from skymere.io.mosaics import read_mosaic, write_mosaic
 from skymere.io.msa_metafiles import MsaMetafile, read_msa_metafile
 from skymere.io.packs import Pack, add_pack, build_pack, find_pack, find_packs, find_reference, pack_folders
 from skymere.io.psf_libraries import PsfLibrary, read_psf_image, read_psf_library
-from skymere.io.slit_models import read_slitlet, read_slitlets
+from skymere.io.slit_models import SlitEntry, list_slits, read_slitlet, read_slitlets
 from skymere.io.slit_tables import (
     SlitProfileTable,
     read_bad_pixels,
@@ -47,6 +47,7 @@ from skymere.io.slit_tables import (
     read_slit_profile,
     read_slit_tables,
 )
+from skymere.io.slit_writing import write_slitlets
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.stored import open_band
 from skymere.io.tables import read_table, write_table, write_tables
@@ -60,6 +61,7 @@ __all__ = [
     "Pack",
     "PsfLibrary",
     "ReadParams",
+    "SlitEntry",
     "SlitProfileTable",
     "add_pack",
     "blend_headers",
@@ -74,6 +76,7 @@ __all__ = [
     "find_reference",
     "image_shape",
     "input_header",
+    "list_slits",
     "open_band",
     "open_fits",
     "pack_folders",
@@ -118,6 +121,7 @@ __all__ = [
     "write_images",
     "write_mosaic",
     "write_shifts",
+    "write_slitlets",
     "write_sources",
     "write_table",
     "write_tables",

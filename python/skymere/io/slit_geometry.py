@@ -1,15 +1,24 @@
 """Coordinates of a slit, evaluated once: wavelength and place along the slit of every pixel, and the scales."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from skymere.datamodels import SlitGeometry
-from skymere.errors import FormatError
+from skymere.errors import FormatError, InvalidInputError
 from skymere.wcs import is_gwcs
 
-__all__ = ["evaluate_slit_geometry"]
+__all__ = ["EVALUATED", "SCALES", "evaluate_slit_geometry", "stored_slit_geometry"]
+
+# Extensions and keywords of coordinates that were evaluated before the file was written.
+EVALUATED: Mapping[str, str] = MappingProxyType(
+    {"GEOM_WAVE": "wavelength", "GEOM_Y": "slit_y", "GEOM_SLOPE": "wavelength_slope"}
+)
+SCALES: Mapping[str, str] = MappingProxyType({"PIXSCALE": "pixel_scale_arcsec", "SHUSCALE": "shutter_scale"})
 
 _MICRON_PER_METRE = 1e6  # the slit frame has wavelengths in metres
 _N_ALONG_SLIT = 64
@@ -93,3 +102,34 @@ def _wavelength_slope(to_pixel: Any, wavelength: NDArray[np.float64], n_columns:
     order = np.argsort(place[known])
     columns = np.arange(n_columns, dtype=np.float64)
     return np.asarray(np.interp(columns, place[known][order], slope[known][order]))
+
+
+def stored_slit_geometry(hdus: fits.HDUList, version: int, name: str) -> SlitGeometry:
+    """Return the coordinates that a file holds as images, as `write_slitlets` writes them.
+
+    Parameters
+    ----------
+    hdus : HDUList
+        The open file.
+    version : int
+        Which slit.
+    name : str
+        What it is called, for messages.
+
+    Raises
+    ------
+    FormatError
+        When one is missing, or is something else.
+    """
+    missing = [extension for extension in EVALUATED if (extension, version) not in hdus]
+    if missing:
+        msg = f"{name}: extension {missing[0]},{version} with evaluated coordinates is missing"
+        raise FormatError(msg)
+    header = hdus["GEOM_WAVE", version].header
+    try:
+        planes = {field: np.asarray(hdus[key, version].data, np.float64) for key, field in EVALUATED.items()}
+        scales = {field: float(header[key]) for key, field in SCALES.items()}
+        return SlitGeometry(**planes, **scales)  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError, InvalidInputError) as error:
+        msg = f"{name}: the evaluated coordinates cannot be used ({type(error).__name__}: {error})"
+        raise FormatError(msg) from error

@@ -1,7 +1,8 @@
 """Slit spectra of the JWST pipeline (``_phot``, ``_cal`` and the like, one slit or many) to `Slitlet`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from skymere.errors import FormatError, InvalidInputError
 from skymere.instruments import EXTENDED_REFERENCE_ENDING, FIXED_SLIT_MODES, JWST, shutter_place
 from skymere.io._open import open_fits
 from skymere.io.exposures import file_digest
-from skymere.io.slit_geometry import evaluate_slit_geometry
+from skymere.io.slit_geometry import EVALUATED, evaluate_slit_geometry, stored_slit_geometry
 from skymere.wcs import open_asdf_tree
 
-__all__ = ["read_slitlet", "read_slitlets"]
+__all__ = ["SlitEntry", "list_slits", "read_slitlet", "read_slitlets"]
 
 _NEEDED = ("SCI", "DQ", "VAR_RNOISE", "VAR_POISSON", "WAVELENGTH")
 _OPTIONAL = {"var_flat": "VAR_FLAT", "bar": "BARSHADOW", "pathloss_ps": "PATHLOSS_PS", "pathloss_un": "PATHLOSS_UN"}
@@ -25,6 +26,58 @@ _FLATS = {"dflat": "R_DFLAT", "fflat": "R_FFLAT", "sflat": "R_SFLAT"}
 _NO_SOURCE_DEG = 1e-4
 # Names such as 1345_BKG12 and background_12.
 _SKY = re.compile(r"(_BKG|^background_)\d+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlitEntry:
+    """What the headers of a file say of one of its slits.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    slit_name : str
+        Name of a fixed slit, or number of the slitlet.
+    source_name : str
+        Name of the source; programme and number of the source where the file has none.
+    ra, dec : float
+        Its place [deg]; NaN where the file has none, and for slits of sky.
+    grating, filter : str
+        As in the header.
+    exposure_id : str
+        Name of the exposure.
+    is_background : bool
+        A slit that holds sky alone.
+    """
+
+    path: str
+    slit_name: str
+    source_name: str
+    ra: float
+    dec: float
+    grating: str
+    filter: str
+    exposure_id: str
+    is_background: bool
+
+
+def list_slits(path: str | Path) -> list[SlitEntry]:
+    """Return the slits of a file by their headers alone: neither pixels nor coordinates are read.
+
+    Parameters
+    ----------
+    path : path-like
+        A file as `read_slitlets` reads it.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError, InvalidInputError
+        As `read_slitlets`, as far as headers show it.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        file = _File(hdus, path)
+        return [file.entry(version) for version in file.versions]
 
 
 def read_slitlet(path: str | Path, *, slit: str | int | None = None) -> Slitlet:
@@ -58,18 +111,20 @@ def read_slitlet(path: str | Path, *, slit: str | int | None = None) -> Slitlet:
         return file.slitlets(versions)[0]
 
 
-def read_slitlets(path: str | Path) -> list[Slitlet]:
+def read_slitlets(path: str | Path, *, slits: Sequence[str] | None = None) -> list[Slitlet]:
     """Read the cutouts of all slits of a file; its coordinates are evaluated once.
 
     Parameters
     ----------
     path : path-like
         A file of one slit (as ``_phot.*.fits``) or of many (as ``_cal.fits``) of NIRSpec, which is not changed.
+    slits : sequence of str, optional
+        Names of the slits that are wanted, in this order; all in the order of the file when not given.
 
     Returns
     -------
     list of Slitlet
-        In the order of the file. Numbers are those of the file.
+        Numbers are those of the file.
 
     Raises
     ------
@@ -81,12 +136,13 @@ def read_slitlets(path: str | Path) -> list[Slitlet]:
         When it is truncated, lacks SCI, DQ, VAR_RNOISE, VAR_POISSON, WAVELENGTH or its coordinates, or these differ in
         shape, or a step is said to be done whose array is missing.
     InvalidInputError
-        When it is of another instrument, or has no positive exposure time or pixel area.
+        When it is of another instrument, has no positive exposure time or pixel area, or not the slits that are wanted.
 
     Notes
     -----
-    Coordinates are the gwcs in the ASDF extension. A slit without shutters has no bar shadow; of a slit with shutters
-    the array is missing when the pipeline did not correct for it, so ``bar`` is None in both cases.
+    Coordinates are the gwcs in the ASDF extension, or those that `write_slitlets` has evaluated. A slit without
+    shutters has no bar shadow; of a slit with shutters the array is missing when the pipeline did not correct for it,
+    so ``bar`` is None in both cases.
 
     Examples
     --------
@@ -98,7 +154,13 @@ def read_slitlets(path: str | Path) -> list[Slitlet]:
     path = Path(path)
     with open_fits(path) as hdus:
         file = _File(hdus, path)
-        return file.slitlets(file.versions)
+        if slits is None:
+            return file.slitlets(file.versions)
+        versions = {file.name(version): version for version in file.versions}
+        if unknown := sorted(set(slits) - set(versions)):
+            msg = f"slits: {unknown} are not there; {path} holds {list(versions)}"
+            raise InvalidInputError(msg)
+        return file.slitlets([versions[name] for name in slits])
 
 
 class _File:
@@ -115,7 +177,8 @@ class _File:
         self.versions = [hdu.ver for hdu in hdus[1:] if hdu.name == "SCI"]
         if not self.versions:
             raise FormatError(self._no_extension("SCI", 1))
-        if "ASDF" not in hdus:
+        self.is_evaluated = "ASDF" not in hdus and any(name in hdus for name in EVALUATED)
+        if "ASDF" not in hdus and not self.is_evaluated:
             msg = f"{path}: extension ASDF with the coordinates is missing"
             raise FormatError(msg)
         exposure_type = str(self.primary.get("EXP_TYPE", "")).strip().upper()
@@ -136,8 +199,28 @@ class _File:
         keys = ("SOURCEID",) if isinstance(slit, int) else ("SLTNAME", "SRCNAME")
         return any(header.get(key) == slit for key in keys)
 
+    def entry(self, version: int) -> SlitEntry:
+        """Return what the headers say of a slit."""
+        header, source = self.header(version), _source(self.header(version), {})
+        exposure = self._exposure(header)
+        is_background = not self.is_fixed_slit and _is_background(source)
+        return SlitEntry(
+            path=str(self.path),
+            slit_name=self.name(version),
+            source_name=source.name or f"{exposure.program or exposure.exposure_id}_{source.source_id}",
+            ra=float("nan") if is_background else source.ra,
+            dec=float("nan") if is_background else source.dec,
+            grating=exposure.grating,
+            filter=exposure.filter,
+            exposure_id=exposure.exposure_id,
+            is_background=is_background,
+        )
+
     def slitlets(self, versions: list[int]) -> list[Slitlet]:
         """Return the slits of some versions; the ASDF tree is opened once for all of them."""
+        if self.is_evaluated:
+            digest = file_digest(self.path)
+            return [self._slitlet(version, {}, digest) for version in versions]
         content = np.asarray(self.hdus["ASDF"].data["ASDF_METADATA"][0]).tobytes()
         where = f"{self.path}, extension ASDF"
         digest = file_digest(self.path)
@@ -155,8 +238,12 @@ class _File:
         if not known.size:
             msg = f"{name}: WAVELENGTH holds no number"
             raise FormatError(msg)
-        wcs = tree["meta"].get("wcs") if isinstance(tree.get("meta"), Mapping) else None
-        geometry = evaluate_slit_geometry(wcs, (shape[0], shape[1]), name, reference_wavelength=float(np.median(known)))
+        if self.is_evaluated:
+            geometry = stored_slit_geometry(self.hdus, version, name)
+        else:
+            wcs = tree["meta"].get("wcs") if isinstance(tree.get("meta"), Mapping) else None
+            middle = float(np.median(known))
+            geometry = evaluate_slit_geometry(wcs, (shape[0], shape[1]), name, reference_wavelength=middle)
         source = _source(header, tree)
         exposure = self._exposure(header)
         return Slitlet(

@@ -37,6 +37,7 @@ from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
 from skymere.lake.sky import around, in_box, in_cone, polygons_overlap, separation
+from skymere.lake.spill import RaggedSpill
 from skymere.lake.tiles import NamedTile, Tile, Tiles, TileSet
 from skymere.lake.votable import rows_from_astropy
 
@@ -64,6 +65,7 @@ __all__ = [
     "Provenance",
     "Ragged",
     "RaggedPlane",
+    "RaggedSpill",
     "Run",
     "Schema",
     "StoredArray",

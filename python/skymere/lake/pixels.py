@@ -1,17 +1,21 @@
 """Pixels of sources out of a lake: stamps, beams, slitlets, spectra."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
+from skymere.datamodels import Slitlet
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake.arrays import StoredArray
 from skymere.lake.asking import LakeQueries
 from skymere.lake.cutouts import Cutouts, read_cutouts
 from skymere.lake.ragged import Ragged, find_rows, read_ragged
+
+if TYPE_CHECKING:
+    from skymere.slit import CombinedSpectrum
 
 __all__ = ["LakePixels"]
 
@@ -160,6 +164,71 @@ class LakePixels(LakeQueries):
         where = {"grating": grating}
         rows = find_rows(self, product, ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where)
         return read_ragged(self, product, rows, row="spectrum_row", planes=planes)
+
+    def raw_slitlets(
+        self, ids: ArrayLike | None = None, *, source_id: ArrayLike | None = None, grating: str | None = None
+    ) -> list[Slitlet]:
+        """Return slitlets as their files had them, with the coordinates that were evaluated; no file is opened.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,), optional
+            Values of ``slitlet_id``; in this order.
+        source_id : array_like, int64, shape (n,), optional
+            All slitlets of these sources instead.
+        grating : str, optional
+            Of this grating alone.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none, or they were stored before schema 1.1.0.
+
+        Examples
+        --------
+        >>> group = SlitGroup(lake.raw_slitlets(source_id=[12], grating="prism"), "12")  # doctest: +SKIP
+        """
+        from skymere.lake.slits import slitlets_of_rows
+
+        where = {"grating": grating}
+        rows = find_rows(self, "slitlet", ids, key="slitlet_id", row="slitlet_row", source_id=source_id, where=where)
+        return slitlets_of_rows(self, rows)
+
+    def slit_spectra(
+        self, ids: ArrayLike | None = None, *, source_id: ArrayLike | None = None, grating: str | None = None
+    ) -> "list[CombinedSpectrum]":
+        """Return combined spectra of slits, with their covariances, images and pixels.
+
+        Parameters
+        ----------
+        ids : array_like, int64, shape (n,), optional
+            Values of ``spectrum_id``; in this order.
+        source_id : array_like, int64, shape (n,), optional
+            All spectra of these sources instead.
+        grating : str, optional
+            Of this grating alone.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none, or they were stored before schema 1.1.0.
+
+        Notes
+        -----
+        Numbers have the precision of the schema; the covariance and wavelengths are those of the fit to the last bit.
+
+        Examples
+        --------
+        >>> (spectrum,) = lake.slit_spectra(source_id=[12], grating="prism")  # doctest: +SKIP
+        >>> plot_summary(spectrum).savefig("12.png")  # doctest: +SKIP
+        """
+        from skymere.lake.slits import spectra_of_rows
+
+        where = {"grating": grating}
+        rows = find_rows(
+            self, "slit_spectrum", ids, key="spectrum_id", row="spectrum_row", source_id=source_id, where=where
+        )
+        return spectra_of_rows(self, rows)
 
     def psfs(self, rows: pl.DataFrame) -> Ragged:
         """Return images of PSFs, for rows of the table ``psf`` with the status ok."""

@@ -14,6 +14,8 @@ from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
+from skymere.pipeline.slit_combining import combine_slits
+from skymere.pipeline.slit_plan import SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
 
 __all__ = [
     "PROPOSED_ROLES",
@@ -24,8 +26,13 @@ __all__ = [
     "Plan",
     "Proposal",
     "RunReport",
+    "SlitCombinePlan",
+    "SlitFitPlan",
+    "SlitGroupPlan",
+    "SlitsPlan",
     "StageReport",
     "attempts_of",
+    "combine_slits",
     "image_to_measure",
     "propose_regions",
     "read_band_image",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import FLAG_BITS
 from skymere.errors import ConflictError, StorageError
 from skymere.lake import Lake
+from skymere.pipeline.demo_slits import PLAN, score_redshifts, simulate_demo_slits
 from skymere.pipeline.events import Event
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan, read_plan
@@ -66,6 +67,7 @@ photometry.noise.n_positions = 20
 photometry.has_shape_errors = true
 photometry.unmodelled_sigma = 5.0
 
+{slits}
 [release]
 name = "DR1"
 """
@@ -116,6 +118,8 @@ class DemoReport:
         Forced fluxes of the image of low resolution against the true ones.
     cosmic_rays : polars.DataFrame
         Completeness and false alarms of each band.
+    redshifts : polars.DataFrame
+        Redshifts of the slits against the true ones.
     """
 
     folder: Path
@@ -126,6 +130,7 @@ class DemoReport:
     apertures: pl.DataFrame
     fluxes: pl.DataFrame
     cosmic_rays: pl.DataFrame
+    redshifts: pl.DataFrame
 
 
 def run_demo(
@@ -165,6 +170,7 @@ def run_demo(
     truth = pl.read_parquet(folder / "truth" / "sources.parquet")
     low = LowResolutionParams()
     simulate_low_resolution(truth, folder / "images", ra=params.ra, dec=params.dec, params=low, seed=params.seed)
+    simulate_demo_slits(folder, truth, ra=params.ra, dec=params.dec, seed=params.seed)
     seconds = time.monotonic() - start
     tell(Event(name="stage_done", stage="simulate", done=n_exposures, total=n_exposures, seconds=seconds))
     plan = read_plan(folder / "plan.toml")
@@ -182,6 +188,7 @@ def run_demo(
         apertures=_score_apertures(inside, sources, plan, params),
         fluxes=_score_fluxes(inside, sources, lake, low),
         cosmic_rays=_score_cosmic_rays(folder, lake, params.bands),
+        redshifts=score_redshifts(folder, lake),
     )
 
 
@@ -193,7 +200,7 @@ def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not plan.exists():
-            plan.write_text(_PLAN.format(name=folder.name), encoding="utf-8")
+            plan.write_text(_PLAN.format(name=folder.name, slits=PLAN), encoding="utf-8")
     except OSError as error:
         msg = f"{folder}: cannot be written: {error.strerror}"
         raise StorageError(msg) from error
@@ -255,6 +262,19 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
                 .select("source_id", "r_eff", "sersic_index", "flux", "flux_err", "err_sim", "n_sim")
                 .sort("flux", descending=True, nulls_last=True)
                 .head(5)
+            ),
+        ),
+        (
+            f"Redshifts out of slits, with the colour and the light in [OIII] beside that in {red}",
+            'lake.table("redshift").join(lake.table("source"), on="source_id").join(lake.table("line"), ...)',
+            lambda: (
+                lake.table("redshift")
+                .filter(pl.col("status") == "ok")
+                .select("source_id", "redshift", error="z_width1")
+                .join(source.with_columns(colour.alias("colour")), on="source_id")
+                .join(lake.table("line").filter(pl.col("line") == "OIII"), on="source_id", suffix="_line")
+                .select("source_id", "redshift", "error", f"flux_auto_{red}", "colour", oiii="flux", oiii_snr="snr")
+                .sort("redshift")
             ),
         ),
     ]

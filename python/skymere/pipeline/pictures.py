@@ -18,6 +18,8 @@ from skymere.pipeline.products import (
     load_segmentation,
     tiles_with_mosaics,
 )
+from skymere.slit import plot_summary
+from skymere.spectra import LINES
 from skymere.viewer import (
     plot_mask,
     plot_models,
@@ -31,6 +33,7 @@ from skymere.viewer import (
 __all__ = ["draw_pictures"]
 
 _N_STAMPS = 40
+_MARKED = ("OII", "Hb", "OIII-5007", "Ha")
 
 
 def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame | None = None) -> list[Path]:
@@ -79,7 +82,23 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
             for mosaic in mosaics:
                 drawn.append(folder / f"{tile}_{mosaic.band}_drz.fits")
                 write_mosaic(mosaic, drawn[-1])
-    return drawn
+    return drawn + _draw_slits(lake, folder / "slits.png", redraw=redraw)
+
+
+def _draw_slits(lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
+    """Draw a page of the spectrum with the most signal of all slits, its lines marked where the redshift puts them."""
+    spectra = lake.table("slit_spectrum").filter(pl.col("status") == "ok", pl.col("snr").is_not_null())
+    best = spectra.sort("snr", "spectrum_id", descending=True).head(1).select("spectrum_id", "source_id").collect()
+    if best.is_empty():
+        return []
+    if redraw or not path.exists():
+        mine = pl.col("source_id") == best["source_id"][0]
+        fits = lake.table("redshift").filter(mine, pl.col("status") == "ok").select("redshift").collect()
+        (spectrum,) = lake.slit_spectra(best["spectrum_id"].to_numpy())
+        marked = {name: LINES[name].main for name in _MARKED} if fits.height else {}
+        page = plot_summary(spectrum, lines=marked, redshift=fits["redshift"][0] if fits.height else 0.0)
+        page.savefig(path, dpi=100)
+    return [path]
 
 
 def _draw_cutouts(lake: Lake, tile: str, bands: list[str], path: Path) -> None:

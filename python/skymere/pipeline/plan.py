@@ -12,6 +12,7 @@ from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
+from skymere.pipeline.slit_plan import RedshiftsPlan, SlitsPlan
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
 from skymere.resample import DrizzleParams, NoiseParams
@@ -350,7 +351,8 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, release
+    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, slits, redshifts, \
+release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -367,6 +369,8 @@ class Plan:
     profiles: ProfilesPlan = field(default_factory=ProfilesPlan)
     photometry: PhotometryPlan = field(default_factory=PhotometryPlan)
     cutouts: CutoutPlan = field(default_factory=CutoutPlan)
+    slits: SlitsPlan = field(default_factory=SlitsPlan)
+    redshifts: RedshiftsPlan = field(default_factory=RedshiftsPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
     folder: Path = Path()
 

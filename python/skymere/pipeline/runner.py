@@ -1,27 +1,24 @@
 """Runs the stages of a plan in order; what is done already is left alone, so a killed run goes on where it was."""
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from skymere.errors import ConflictError, NoDataError, SkymereError
+from skymere.errors import NoDataError, SkymereError
 from skymere.io import read_exposures, read_mosaic
 from skymere.lake import Lake, NamedTile
 from skymere.pipeline.events import Event, EventLog
+from skymere.pipeline.executors import in_processes, run_task
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.stages import STAGES
 from skymere.pipeline.task import Stage, Task
 from skymere.wcs import Grid
 
-__all__ = ["RunReport", "StageReport", "run_plan", "run_task"]
-
-_ATTEMPTS = 3
+__all__ = ["RunReport", "StageReport", "run_plan"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +127,12 @@ def _run_stage(stage: Stage, plan: Plan, lake: Lake, log: EventLog) -> StageRepo
     tasks = stage.tasks(plan, lake) if stage.tasks else []
     total = len(tasks)
     log(Event(name="stage_started", stage=stage.name, total=total))
-    for i, task in enumerate(tasks):
-        began = time.monotonic()
-        is_new = run_task(stage, task, lake, log)
+    n_workers = min(stage.n_workers(plan) if stage.n_workers else 1, total)
+    done = _one_by_one(stage, tasks, lake, log) if n_workers < 2 else in_processes(stage.name, tasks, lake, n_workers)
+    for i, (tile, is_new, seconds) in enumerate(done):
         n_done, n_already = n_done + is_new, n_already + (not is_new)
         name = "task_done" if is_new else "task_already"
-        seconds = time.monotonic() - began
-        log(Event(name=name, stage=stage.name, tile=task.tile, done=i + 1, total=total, seconds=seconds))
+        log(Event(name=name, stage=stage.name, tile=tile, done=i + 1, total=total, seconds=seconds))
     if stage.finish is not None:
         is_new = stage.finish(plan, lake)
         n_done, n_already = n_done + is_new, n_already + (not is_new)
@@ -145,53 +141,22 @@ def _run_stage(stage: Stage, plan: Plan, lake: Lake, log: EventLog) -> StageRepo
     return StageReport(name=stage.name, n_done=n_done, n_already=n_already, seconds=seconds)
 
 
-def run_task(stage: Stage, task: Task, lake: Lake, log: Callable[[Event], None] | None = None) -> bool:
-    """Do a task unless it is done; returns whether it was new. A conflict with another run starts it again.
+def _one_by_one(
+    stage: Stage, tasks: Sequence[Task], lake: Lake, log: Callable[[Event], None]
+) -> Iterator[tuple[str, bool, float]]:
+    for task in tasks:
+        began = time.monotonic()
+        is_new = run_task(stage, task, lake, log)
+        yield task.tile, is_new, time.monotonic() - began
 
-    Parameters
-    ----------
-    stage : Stage
-        The stage.
-    task : Task
-        One of its tasks.
-    lake : Lake
-        The lake.
-    log : callable, optional
-        Called with every `Event`.
-    """
 
-    def tell(step: str) -> None:
-        if log is not None:
-            log(Event(name=step, stage=stage.name, tile=task.tile))
-
-    open_run = partial(
-        lake.run,
-        stage=stage.name,
-        tile=task.tile,
-        product=stage.writes[0],
-        inputs=task.inputs,
-        params=task.params,
-        on_event=tell,
-    )
-
-    def once() -> bool:
-        with open_run() as run:
-            if run.already:
-                return False
-            tell("task_started")
-            task.work(run)
-            return True
-
-    for _ in range(_ATTEMPTS - 1):
-        with suppress(ConflictError):
-            return once()
-    return once()
+_ITEMS = {"exposure": "exposure_id", "mask": "exposure_id", "mosaic": "band", "slit_spectrum": "group_id"}
 
 
 def _problems(lake: Lake) -> pl.DataFrame:
     """Everything with a status other than ok."""
     frames = []
-    for product, item in (("exposure", "exposure_id"), ("mask", "exposure_id"), ("mosaic", "band")):
+    for product, item in _ITEMS.items():
         rows = lake.table(product).filter(pl.col("status") != "ok")
         frames.append(
             rows.select(pl.lit(product).alias("product"), pl.col(item).alias("item"), "status", "message").collect()

@@ -60,6 +60,9 @@ class Stage:
         Gives the work, from the plan and the lake as the stages before have left it.
     finish : callable, optional
         What is done once, after all tasks; returns whether anything was done.
+    n_workers : callable, optional
+        How many processes may do tasks at the same time, from the plan; they are done one after the other when not
+        given. The work of such tasks can be pickled.
     """
 
     name: str
@@ -67,3 +70,4 @@ class Stage:
     writes: tuple[str, ...]
     tasks: Callable[[Plan, Lake], Sequence[Task]] | None = None
     finish: Callable[[Plan, Lake], bool] | None = None
+    n_workers: Callable[[Plan], int] | None = None

@@ -299,11 +299,14 @@ class SlitExtraction:
     status : polars.DataFrame
         A row for each group: ``group``, ``grating``, ``status`` (``ok``, or why it is not in a spectrum), ``message``,
         ``n_exposures``, ``n_positions``, ``n_valid``, ``sn``.
+    members : dict of str to tuple of str
+        The groups that each spectrum was made of, in the order in which its table of pixels counts their exposures.
     """
 
     spectra: dict[str, CombinedSpectrum]
     groups: dict[str, SlitGroup] = field(repr=False)
     status: pl.DataFrame
+    members: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def extract_spectra(
@@ -439,15 +442,17 @@ def extract_spectra(
     if fit_params_kwargs is not None and good:
         asked = asked.for_signal(groups[good[0]], fit_params_kwargs)
     fitted = _fit_groups({key: groups[key] for key in good}, asked, rows)
-    spectra = {}
+    spectra, made_of = {}, {}
     for name in dict.fromkeys(rows[key]["grating"] for key in fitted):
         members = [key for key in fitted if rows[key]["grating"] == name]
         try:
             spectra[name] = combine_grating_group([groups[key] for key in members], **(drizzle_kws or {}))
+            made_of[name] = tuple(members)
         except (NoDataError, InvalidInputError) as error:
             for key in members:
                 rows[key] |= {"status": "failed", "message": str(error)}
-    return SlitExtraction(spectra=spectra, groups=groups, status=pl.DataFrame(list(rows.values()), schema=_STATUS))
+    status = pl.DataFrame(list(rows.values()), schema=_STATUS)
+    return SlitExtraction(spectra=spectra, groups=groups, status=status, members=made_of)
 
 
 _STATUS = {

@@ -11,7 +11,9 @@ from skymere.pipeline.stages import (
     photometry,
     profiles,
     psf,
+    redshifts,
     release,
+    slits,
 )
 from skymere.pipeline.task import Stage
 
@@ -28,5 +30,7 @@ STAGES: tuple[Stage, ...] = (
     models.STAGE,
     photometry.STAGE,
     cutouts.STAGE,
+    slits.STAGE,
+    redshifts.STAGE,
     release.STAGE,
 )
