@@ -63,6 +63,7 @@ from skymere.slit.preparation import prepare_slitlets, reference_index
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
+from skymere.slit.sky_noise import SkyNoise, sky_covariance
 from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
@@ -99,6 +100,7 @@ __all__ = [
     "ShutterOffset",
     "ShutterOffsetParams",
     "SkyFit",
+    "SkyNoise",
     "SkyParams",
     "SkySpectrum",
     "SlitArrays",
@@ -179,6 +181,7 @@ __all__ = [
     "shutter_flat",
     "shutter_is_outside",
     "shutter_mask",
+    "sky_covariance",
     "slit_edges",
     "slit_info",
     "slit_metadata",
