@@ -69,7 +69,7 @@ from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shut
 from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
 from skymere.slit.transmission import slit_transmission
-from skymere.slit.weights import model_variance, pixel_weights
+from skymere.slit.weights import limited_variance, model_variance, pixel_weights
 
 __all__ = [
     "SLIT_FLAG_BITS",
@@ -155,6 +155,7 @@ __all__ = [
     "get_trace_sn",
     "global_sky",
     "grow_mask",
+    "limited_variance",
     "make_diff_image",
     "model_variance",
     "multiple_exposure_mask",

@@ -21,6 +21,7 @@ from skymere.outliers import (
 )
 from skymere.slit.group_fits import Fits
 from skymere.slit.group_state import SlitGroupState
+from skymere.slit.weights import limited_variance
 
 __all__ = ["SlitGroupFlags"]
 
@@ -195,6 +196,11 @@ class SlitGroupFlags(SlitGroupState):
         high_level : float [uJy]
             The level; NaN where there is none.
 
+        Notes
+        -----
+        Locally, a pixel's variance of photons is at most that of its neighbours, `limited_variance`: an outlier raises
+        its own.
+
         Raises
         ------
         InvalidInputError
@@ -211,8 +217,15 @@ class SlitGroupFlags(SlitGroupState):
             params = replace(params, yslit=_of_length("yslit", yslit, 2))
         if dilate is not None:
             params = replace(params, dilate=dilate)
+        variance = self.var_total
+        if params.mode == "local":
+            shape = (self.N, *self.sh)
+            photons = np.asarray(self.var_poisson, np.float64)
+            limited = limited_variance(photons.reshape(shape), self.mask.reshape(shape)).reshape(photons.shape)
+            # Of the data, which have the shadow of the bars again where that is taken out.
+            variance = (variance - photons + limited) * self._variance_factor()
         found = flag_percentile_outliers(
-            self.data, self.var_total, self.wave, self.yslit, valid=self.mask, shape=self.sh, params=params
+            self.data, variance, self.wave, self.yslit, valid=self.mask, shape=self.sh, params=params
         )
         if update:
             self.meta["percentile_outliers"] = int((found.mask & self.mask).sum())

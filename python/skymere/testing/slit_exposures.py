@@ -30,6 +30,7 @@ _MARGIN = 0.4  # shutters beyond the open ones in which wavelengths are known: t
 # Where the tables of one, two and three shutters end, as in the instrument's.
 _LIMITS = {1: (-0.55, 0.55), 2: (-0.6, 1.6), 3: (-1.6, 1.6)}
 _DETECTOR = "NRS1"
+_VISIT = "jw00001001001"
 
 
 def scene_slitlets(
@@ -39,6 +40,7 @@ def scene_slitlets(
     grating: str = "PRISM",
     filter_name: str = "CLEAR",
     variances: Literal["data", "model"] = "data",
+    shutter_offset: float = 0.0,
 ) -> list[Slitlet]:
     """Return the exposures of a scene as slitlets, for `SlitGroup`.
 
@@ -52,11 +54,14 @@ def scene_slitlets(
         What the header says.
     variances : str
         ``data``: the variance of photons follows the noisy data, as pipelines have it; ``model``: it is the truth.
+    shutter_offset : float [pix]
+        What is to be added to the coordinate of the files to have that of the shutters.
 
     Returns
     -------
     list of Slitlet
-        Data and variances are float32, the shadow of the bars is corrected, pixels of 0.1 arcsec; names ``e0``, ``e1``.
+        Data and variances are float32, the shadow of the bars is corrected, pixels of 0.1 arcsec;
+        the exposures are ``jw00001001001_03101_00001_nrs1`` and so on.
 
     Raises
     ------
@@ -81,6 +86,7 @@ def scene_slitlets(
     photons = scene.var_poisson
     if variances == "data":
         photons = params.photon_noise * np.maximum(scene.sci, 0.0) / scene.bar
+    names = [f"{_VISIT}_03101_{k + 1:05d}_{_DETECTOR.lower()}" for k in range(len(params.nods))]
     out = []
     for k, nod in enumerate(params.nods):
         seen = scene.valid[k]
@@ -99,7 +105,7 @@ def scene_slitlets(
             wavelength=wavelength.astype(np.float32),
             geometry=SlitGeometry(
                 wavelength=wavelength,
-                slit_y=inside(scene.shutter_y[k], is_known),
+                slit_y=inside(scene.shutter_y[k] - shutter_offset * _SHUTTER_SCALE, is_known),
                 wavelength_slope=np.full(params.shape[1], float(scene.dwave_dx.mean())),
                 pixel_scale_arcsec=_PIXEL_ARCSEC,
                 shutter_scale=_SHUTTER_SCALE,
@@ -117,7 +123,9 @@ def scene_slitlets(
                 y0=700,
             ),
             exposure=SlitExposure(
-                exposure_id=f"e{k}",
+                exposure_id=names[k],
+                program="00001",
+                visit=_VISIT,
                 instrument="NIRSPEC",
                 detector=_DETECTOR,
                 grating=grating,
@@ -128,7 +136,7 @@ def scene_slitlets(
                 y_offset=nod * _PIXEL_ARCSEC,
             ),
             pixel_area_sr=_AREA_SR,
-            path=f"e{k}.fits",
+            path=f"{names[k]}_phot.1.fits",
         )
         out.append(one)
     return out
