@@ -185,8 +185,11 @@ def check_biases(pack, level, n_draws):
         bias, error = found[kind]
         assert error < 0.003
         assert abs(bias) < 0.01
-    assert 100 * found["poisson of data"][0] == pytest.approx(known, abs=0.25 * abs(known) + 0.3)
-    assert found["msaexp's poisson"][0] < 0.6 * known / 100
+    # Of the same draws, so that what their common noise is does not count.
+    low = 100 * (found["poisson of data"][0] - found["ivm"][0])
+    print(f"S/N {sn:.1f}: weights that follow the data move fluxes by {low:+.2f} %")
+    assert low == pytest.approx(known, abs=0.2 * abs(known) + 0.1)
+    assert found["msaexp's poisson"][0] - found["ivm"][0] < 0.6 * known / 100
 
 
 def test_fluxes_are_unbiased_and_weights_that_follow_the_data_are_not(pack):
@@ -309,9 +312,12 @@ def test_spectra_of_the_background_give_the_sky_to_its_error_and_fluxes_theirs(p
         f"{words}: pull of the sky {pull.std():.3f}; of sums of 10 fluxes {np.sqrt(sums[:, 3].mean()):.3f}, of all "
         f"{whole:.2f}, with diagonal errors {(sums[:, 0] / sums[:, 2]).std():.2f}"
     )
-    # 12 draws of one number that all share: known to 20 per cent.
-    assert 0.5 < pull.std() < 1.5
-    assert 0.4 < whole < 1.7
+    # 12 draws of one number that all share: known to 20 per cent, so three of those. A scale that is fitted takes up the
+    # error of 3 per cent, which the variance of each pixel keeps.
+    assert pull.std() < 1.5
+    assert words or pull.std() > 0.5
+    assert 0.4 < whole < 1.6
+    assert np.sqrt(sums[:, 3].mean()) == pytest.approx(1, abs=0.15)
 
 
 def test_the_offset_of_the_shutters_of_a_group_is_found(pack):
