@@ -66,13 +66,14 @@ from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluat
 from skymere.slit.section import SectionParams, cross_section
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
+from skymere.slit.sky_noise import SkyNoise, sky_covariance
 from skymere.slit.spectrum import CombinedSpectrum, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
 from skymere.slit.trace import TraceFit, TraceParams, TracePriors, fit_frames, fit_single_trace
 from skymere.slit.transmission import slit_transmission
 from skymere.slit.visits import VisitRule, split_visit_groups, visit_rules
-from skymere.slit.weights import model_variance, pixel_weights
+from skymere.slit.weights import limited_variance, model_variance, pixel_weights
 
 __all__ = [
     "SLIT_FLAG_BITS",
@@ -104,6 +105,7 @@ __all__ = [
     "ShutterOffset",
     "ShutterOffsetParams",
     "SkyFit",
+    "SkyNoise",
     "SkyParams",
     "SkySpectrum",
     "SlitArrays",
@@ -159,6 +161,7 @@ __all__ = [
     "get_trace_sn",
     "global_sky",
     "grow_mask",
+    "limited_variance",
     "lookup_file",
     "lookup_profile",
     "make_diff_image",
@@ -191,6 +194,7 @@ __all__ = [
     "shutter_flat",
     "shutter_is_outside",
     "shutter_mask",
+    "sky_covariance",
     "slit_edges",
     "slit_info",
     "slit_metadata",

@@ -1,7 +1,8 @@
 """The sky of a slit from the spectrum of the background of its whole exposure, rescaled where that is asked for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +11,7 @@ from skymere._arrays import as_array
 from skymere.errors import InvalidInputError
 from skymere.io import BackgroundSpectrum
 from skymere.slit.bsplines import bspline_basis
+from skymere.slit.sky_noise import SkyNoise
 
 __all__ = ["BackgroundSky", "BackgroundSkyParams", "set_background_spectra"]
 
@@ -93,6 +95,8 @@ class BackgroundSky:
         Of the scale.
     n_pixels : int
         Pixels of the fit.
+    noise : SkyNoise or None
+        What `sky_covariance` needs to follow its errors; the relative error is one number for all exposures.
     """
 
     status: str
@@ -103,6 +107,7 @@ class BackgroundSky:
     coefficients: _Array
     covariance: _Array
     n_pixels: int
+    noise: SkyNoise | None = None
 
 
 def set_background_spectra(
@@ -163,7 +168,7 @@ def set_background_spectra(
     )
     areas = np.asarray(as_array(pixel_area_sr, "pixel_area_sr", np.float64, shape=(len(data),)), np.float64)
     ones, unknown = np.ones(data.shape), np.full(data.shape, np.nan)
-    result = {
+    result: dict[str, Any] = {
         "sky2d": unknown,
         "var_sky": unknown,
         "scale": ones,
@@ -178,13 +183,24 @@ def set_background_spectra(
     if len(spectra) != len(data):
         msg = f"spectra: {len(spectra)} are not allowed, there are {len(data)} exposures"
         raise InvalidInputError(msg)
-    sky, error = np.empty_like(data), np.empty_like(data)
+    sky, error, gain = np.empty_like(data), np.empty_like(data), np.empty_like(data)
     for k, one in enumerate(spectra):
-        relative = factor[k] * one.pixel_area_sr / areas[k]
+        gain[k] = factor[k] * one.pixel_area_sr / areas[k]
         for out, values in ((sky, one.flux), (error, one.error)):
-            out[k] = np.interp(wave[k], one.wavelength, values, left=np.nan, right=np.nan) * relative
+            out[k] = np.interp(wave[k], one.wavelength, values, left=np.nan, right=np.nan) * gain[k]
     var_sky = error**2 + (params.relative_error * sky) ** 2
-    result |= {"sky2d": sky, "var_sky": var_sky}
+    nothing = np.empty((*data.shape, 0))
+    given = SkyNoise(
+        basis=nothing,
+        design=nothing,
+        weight=np.zeros(data.shape),
+        variance=noise,
+        spectra=tuple(spectra),
+        gain=gain,
+        fit_gain=gain,
+        relative_error=params.relative_error,
+    )
+    result |= {"sky2d": sky, "var_sky": var_sky, "noise": given}
     if params.df < 0:
         return BackgroundSky(status="ok", n_pixels=0, **result)
     with np.errstate(invalid="ignore"):
@@ -198,9 +214,8 @@ def set_background_spectra(
             use &= ~((distance > low) & (distance < high))
     if use.sum() < max(_MIN_PIXELS, params.df + 1):
         return BackgroundSky(status="too_few_pixels", n_pixels=int(use.sum()), **result)
-    return BackgroundSky(
-        status="ok", n_pixels=int(use.sum()), **(result | _rescale(data, sky, var_sky, total, wave, use, good, params))
-    )
+    rescaled = _rescale(data, sky, var_sky, total, wave, use, good, given, params)
+    return BackgroundSky(status="ok", n_pixels=int(use.sum()), **(result | rescaled))
 
 
 def _rescale(
@@ -211,20 +226,34 @@ def _rescale(
     wave: _Array,
     use: NDArray[np.bool_],
     good: NDArray[np.bool_],
+    given: SkyNoise,
     params: BackgroundSkyParams,
-) -> dict[str, _Array]:
+) -> dict[str, Any]:
     """Return the scale, and the sky or the factor of the data that follow from it."""
     basis = _basis(wave, good, params)
     weighted = basis[use.ravel()] * (sky[use] / np.sqrt(total[use]))[:, None]
     coefficients = np.linalg.lstsq(weighted, data[use] / np.sqrt(total[use]), rcond=None)[0]
     covariance = np.linalg.pinv(weighted.T @ weighted, hermitian=True)
     scale = (basis @ coefficients).reshape(data.shape)
-    result = {"scale": scale, "coefficients": coefficients, "covariance": covariance}
+    design = sky[..., None] * basis.reshape(*data.shape, -1)
+    assert given.gain is not None
+    fitted = replace(
+        given,
+        basis=design,
+        design=design,
+        weight=np.where(use, 1.0 / total, 0.0),
+        gain=given.gain * scale,
+        fit_gain=given.gain * scale,
+    )
+    result = {"scale": scale, "coefficients": coefficients, "covariance": covariance, "noise": fitted}
     if params.apply_to_background:
         var_scale = np.maximum(np.einsum("ij,ij->i", basis @ covariance, basis), 0.0).reshape(data.shape)
         return result | {"sky2d": sky * scale, "var_sky": var_sky * scale**2 + var_scale * sky**2}
     with np.errstate(divide="ignore", invalid="ignore"):
-        return result | {"data_factor": np.where(scale > 0, 1 / scale, np.nan)}
+        inverse = np.where(scale > 0, 1 / scale, np.nan)
+        # A change of the scale by dc moves d / c by -d / c^2 dc; the background stays as it was given.
+        moved = (data * inverse**2)[..., None] * basis.reshape(*data.shape, -1)
+    return result | {"data_factor": inverse, "noise": replace(fitted, basis=moved, gain=given.gain)}
 
 
 def _basis(wave: _Array, good: NDArray[np.bool_], params: BackgroundSkyParams) -> _Array:

@@ -160,6 +160,7 @@ def combine_grating_group(
     wave_grid: ArrayLike | None = None,
     y_range: tuple[float, float] = (-3.0, 3.0),
     extraction: Literal["optimal", "boxcar"] = "optimal",
+    share: Literal["centre", "overlap"] = "centre",
 ) -> CombinedSpectrum:
     """Combine groups of one grating into a spectrum of one and two dimensions.
 
@@ -173,6 +174,9 @@ def combine_grating_group(
         Distances from the trace that count in one dimension.
     extraction : str
         ``optimal`` or ``boxcar``.
+    share : str
+        In one dimension a pixel belongs to the bin of its ``centre``, or is shared by ``overlap``, a drop of
+        ``pixfrac`` of its width. The columns of ``table`` beside flux, error and number of pixels are of the centres.
 
     Returns
     -------
@@ -188,9 +192,9 @@ def combine_grating_group(
 
     Notes
     -----
-    Fluxes are those of `extract_spectrum` with ``params.errors="raw"``, whose covariance follows every raw pixel; with
-    ``rows`` those of `pixel_table_to_1d`, whose errors take the rows as independent. The two have the same fluxes for
-    one group or weights that do not follow the data.
+    Fluxes are those of `extract_spectrum` with ``params.errors="raw"``, whose covariance follows every raw pixel, and a
+    sky that was fitted to them; with ``rows`` those of `pixel_table_to_1d`, whose errors take the rows as independent.
+    The two have the same fluxes for one group or weights that do not follow the data.
     """
     has = _as_groups(groups)
     first = has[0]
@@ -203,8 +207,10 @@ def combine_grating_group(
     weight_type, poisson = first.meta["weight_type"], first.params.poisson
     weight = pixel_weights(pixels, weight_type=weight_type, poisson=poisson, wave_grid=grid)
     table = pixel_table_to_1d(pixels, grid, weight=weight, y_range=y_range)
-    if first.params.errors == "raw" or extraction == "boxcar":
-        params = ExtractParams(method=extraction, y_range=y_range, weight_type=weight_type, poisson=poisson)
+    if first.params.errors == "raw" or extraction == "boxcar" or share == "overlap":
+        params = ExtractParams(
+            method=extraction, share=share, pixfrac=pixfrac, y_range=y_range, weight_type=weight_type, poisson=poisson
+        )
         noises: list[RawNoise] = [one.raw_noise() for one in has]
         made = extract_spectrum(tables, noises, grid, params=params)
         flux, covariance, n_pixels = made.flux, made.covariance, made.n_pixels

@@ -494,8 +494,13 @@ class SlitGroupFits(SlitGroupState):
         return table
 
     def raw_noise(self) -> RawNoise:
-        """Return the raw pixels behind the rows of ``get_flat_diff_arrays``."""
-        return raw_noise(self.frames(), nods=self.nods())
+        """Return the raw pixels behind the rows of ``get_flat_diff_arrays``, with the errors of a fitted sky."""
+        frames, sky = self.frames(), self.sky_noise()
+        if sky is None:
+            return raw_noise(frames, nods=self.nods())
+        # What the sky adds follows from the fit, and is not a variance of single pixels.
+        bare = np.asarray((self.var_rnoise + self.var_poisson) * self._variance_factor(), np.float64)
+        return raw_noise(replace(frames, variance=bare.reshape(frames.shape)), nods=self.nods(), sky=sky)
 
 
 _PEER_WORDS = ("method", "verbose")

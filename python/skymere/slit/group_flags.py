@@ -22,6 +22,7 @@ from skymere.outliers import (
 from skymere.slit.diagnostics import plot_outliers
 from skymere.slit.group_fits import Fits
 from skymere.slit.group_state import SlitGroupState
+from skymere.slit.weights import limited_variance
 
 __all__ = ["SlitGroupFlags"]
 
@@ -224,6 +225,11 @@ class SlitGroupFlags(SlitGroupState):
         high_level : float [uJy]
             The level; NaN where there is none.
 
+        Notes
+        -----
+        Locally, a pixel's variance of photons is at most that of its neighbours, `limited_variance`: an outlier raises
+        its own.
+
         Raises
         ------
         InvalidInputError
@@ -240,8 +246,15 @@ class SlitGroupFlags(SlitGroupState):
             params = replace(params, yslit=_of_length("yslit", yslit, 2))
         if dilate is not None:
             params = replace(params, dilate=dilate)
+        variance = self.var_total
+        if params.mode == "local":
+            shape = (self.N, *self.sh)
+            photons = np.asarray(self.var_poisson, np.float64)
+            limited = limited_variance(photons.reshape(shape), self.mask.reshape(shape)).reshape(photons.shape)
+            # Of the data, which have the shadow of the bars again where that is taken out.
+            variance = (variance - photons + limited) * self._variance_factor()
         found = flag_percentile_outliers(
-            self.data, self.var_total, self.wave, self.yslit, valid=self.mask, shape=self.sh, params=params
+            self.data, variance, self.wave, self.yslit, valid=self.mask, shape=self.sh, params=params
         )
         if make_plot:
             self._draw("flag_percentile_outliers", found, against="wavelength")

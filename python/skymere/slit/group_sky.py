@@ -114,7 +114,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         found = estimate_sky(
             self.sci,
             self.var_rnoise,
-            self.var_total,
+            # Without that of a sky that was fitted before.
+            np.asarray(self.var_rnoise + self.var_poisson, np.float64),
             self.wave,
             self.yslit,
             self.bar,

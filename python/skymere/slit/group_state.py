@@ -18,6 +18,7 @@ from skymere.slit.geometry import relative_nod_offsets, shutter_coordinate, trac
 from skymere.slit.group_params import SlitGroupParams
 from skymere.slit.metadata import applied_table, slit_metadata
 from skymere.slit.nods import NodParams
+from skymere.slit.sky_noise import SkyNoise
 
 __all__ = ["META_COMMENTS", "PositionGroups", "SlitGroupState"]
 
@@ -305,11 +306,25 @@ class SlitGroupState:
         first = trace_distance(rows, self.xtr[0], self.base_coeffs[0]).ravel()
         self.yshutter = np.repeat(first[None], self.N, axis=0)
 
+    def _variance_factor(self) -> _Array | float:
+        """Return the factor of variances that belongs to that of ``data``."""
+        return self.bar**2 if self.meta["undo_barshadow"] and self.params.bar_variance else 1.0
+
+    def sky_noise(self) -> SkyNoise | None:
+        """Return the errors of the sky that is subtracted, in units of ``data``; None when it has none."""
+        if self.sky_data is None or not self.sky_data["use"] or not self.var_sky.any():
+            return None
+        noise: SkyNoise | None = self.sky_data["result"].noise
+        if noise is None:
+            return None
+        noise = noise.flat(self.N)
+        return noise.scaled(self.bar) if self.meta["undo_barshadow"] else noise
+
     def frames(self) -> SlitFrames:
         """Return the exposures as the functions of this package take them."""
         unp = self.unp
         shape = (self.N, *self.sh)
-        factor = self.bar**2 if self.meta["undo_barshadow"] and self.params.bar_variance else 1.0
+        factor = self._variance_factor()
         return SlitFrames(
             data=self.data.reshape(shape),
             variance=(self.var_total * factor).reshape(shape),

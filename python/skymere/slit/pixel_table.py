@@ -13,6 +13,7 @@ from skymere.errors import InvalidInputError
 from skymere.slit.frames import SlitFrames
 from skymere.slit.nods import NodDifference, NodParams, make_diff_image
 from skymere.slit.profile import Profile, evaluate_profile
+from skymere.slit.sky_noise import SkyNoise
 from skymere.slit.trace import TraceFit
 
 __all__ = ["PixelTableParams", "RawNoise", "get_flat_diff_arrays", "raw_noise"]
@@ -61,15 +62,21 @@ class RawNoise:
         True = not in any mean.
     n_negative : ndarray, int64, shape (n, ny * nx)
         What the mean that was subtracted from an exposure was divided by; 0 = nothing was subtracted.
+    wavelength : ndarray, float64, shape (n, ny * nx) [um]
+        Wavelengths.
+    sky : SkyNoise or None
+        Errors of a sky that was subtracted, in units of the data; ``variance`` is without them.
     """
 
     position: NDArray[np.int64]
     variance: NDArray[np.float64]
     mask: NDArray[np.bool_]
     n_negative: NDArray[np.int64]
+    wavelength: NDArray[np.float64]
+    sky: SkyNoise | None = None
 
 
-def raw_noise(frames: SlitFrames, *, nods: NodParams | None = None) -> RawNoise:
+def raw_noise(frames: SlitFrames, *, nods: NodParams | None = None, sky: SkyNoise | None = None) -> RawNoise:
     """Return the raw pixels of frames and how their nods are subtracted.
 
     Parameters
@@ -78,14 +85,26 @@ def raw_noise(frames: SlitFrames, *, nods: NodParams | None = None) -> RawNoise:
         All exposures.
     nods : NodParams, optional
         How nods are subtracted.
+    sky : SkyNoise, optional
+        Errors of the sky that was subtracted before; the variances of ``frames`` must be without them then.
+
+    Raises
+    ------
+    InvalidInputError
+        When the sky has another shape.
     """
     n = frames.shape[0]
+    if sky is not None and sky.weight.size != frames.data.size:
+        msg = f"sky: weights of shape {sky.weight.shape} are not allowed, the frames have {frames.shape}"
+        raise InvalidInputError(msg)
     counts = {p: make_diff_image(frames, position=p, params=nods).n_negative.ravel() for p in frames.positions}
     return RawNoise(
         position=frames.position,
         variance=np.where(frames.mask, 0.0, frames.variance).reshape(n, -1),
         mask=frames.mask.reshape(n, -1),
         n_negative=np.stack([counts[int(p)] for p in frames.position]),
+        wavelength=frames.wavelength.reshape(n, -1),
+        sky=sky,
     )
 
 

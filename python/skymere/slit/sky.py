@@ -11,6 +11,7 @@ from skymere.errors import InvalidInputError
 from skymere.io import find_reference, read_sky_spectrum
 from skymere.slit.bsplines import bspline_basis
 from skymere.slit.flags import SLIT_FLAG_BITS
+from skymere.slit.sky_noise import SkyNoise
 
 __all__ = ["SkyFit", "SkyParams", "SkySpectrum", "estimate_sky", "global_sky"]
 
@@ -146,6 +147,8 @@ class SkyFit:
         The bit ``sky_outlier`` of `SLIT_FLAG_BITS`.
     n_pixels, n_outliers : int
         How many.
+    noise : SkyNoise or None
+        What `sky_covariance` needs to follow its errors; None for a sky that was not fitted.
     """
 
     status: str
@@ -161,6 +164,7 @@ class SkyFit:
     flags: NDArray[np.uint32]
     n_pixels: int
     n_outliers: int
+    noise: SkyNoise | None = None
 
 
 def global_sky(visit: str) -> SkySpectrum:
@@ -330,6 +334,7 @@ def estimate_sky(
         flags=np.where(outlier, np.uint32(SLIT_FLAG_BITS["sky_outlier"]), np.uint32(0)),
         n_pixels=int(use.sum()),
         n_outliers=int(outlier.sum()),
+        noise=_noise(basis[:, kept], read, total, use, params.df),
     )
 
 
@@ -391,6 +396,15 @@ def _covariance(basis: _Array, read: _Array, total: _Array, use: _Mask, df: int)
     inverse = np.linalg.pinv(weighted.T @ weighted, hermitian=True)
     excess = (total.ravel()[rows] / read.ravel()[rows])[:, None]
     return np.asarray(inverse @ (weighted.T @ (excess * weighted)) @ inverse)
+
+
+def _noise(basis: _Array, read: _Array, total: _Array, use: _Mask, df: int) -> SkyNoise | None:
+    """Return what the errors of the sky follow from; a sky that was taken as it is has none."""
+    if df < 0:
+        return None
+    functions = basis.reshape(*use.shape, -1)
+    weight = np.divide(1.0, read, out=np.zeros_like(read), where=use)
+    return SkyNoise(basis=functions, design=functions, weight=weight, variance=total)
 
 
 def _evaluate(basis: _Array, coefficients: _Array, covariance: _Array) -> tuple[_Array, _Array]:

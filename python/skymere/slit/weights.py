@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from skymere._arrays import as_array, as_floats
 from skymere._rust import slit as _rust
 from skymere.errors import InvalidInputError
 from skymere.slit.grids import bin_edges
 
-__all__ = ["model_variance", "pixel_weights"]
+__all__ = ["limited_variance", "model_variance", "pixel_weights"]
 
 WeightType = Literal["ivm", "poisson", "exptime", "exptime_bar", "mask"]
 PoissonVariance = Literal["model", "data"]
@@ -143,3 +144,42 @@ def model_variance(
     level = np.divide(q - slope * m, n, out=np.zeros_like(n), where=n > 0)
     predicted = has["var_rnoise"] + np.maximum(level[at] + slope[at] * model, 0.0)
     return np.where(known & (n[at] > 0), predicted, has["var_total"])
+
+
+def limited_variance(variance: ArrayLike, valid: ArrayLike) -> NDArray[np.float64]:
+    """Return variances of photons that are at most the second largest of the eight pixels around.
+
+    Parameters
+    ----------
+    variance : array_like, float64, shape (n, ny, nx) [uJy2]
+        Variances that follow the data.
+    valid : array_like, bool, shape (n, ny, nx)
+        True = good.
+
+    Returns
+    -------
+    ndarray, float64, shape (n, ny, nx) [uJy2]
+        Variances; those of pixels with fewer than two good neighbours are as they were.
+
+    Raises
+    ------
+    InvalidInputError
+        When the shapes differ.
+
+    Notes
+    -----
+    A cosmic ray raises the variance that a pipeline gives for its photons, so it looks less significant than it is.
+    """
+    values = as_floats(variance, "variance", shape=(None, None, None))
+    good = np.asarray(as_array(valid, "valid", np.bool_, shape=values.shape), np.bool_) & np.isfinite(values)
+    around = np.pad(np.where(good, values, -np.inf), ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    ny, nx = values.shape[1:]
+    first = np.full(values.shape, -np.inf)
+    second = first.copy()
+    for j in range(3):
+        for i in range(3):
+            if (j, i) != (1, 1):
+                one = around[:, j : j + ny, i : i + nx]
+                second = np.maximum(second, np.minimum(first, one))
+                first = np.maximum(first, one)
+    return np.where(np.isfinite(second), np.minimum(values, second), values)

@@ -8,6 +8,7 @@ from skymere.testing.limits import shift_limit
 from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
+from skymere.testing.slit_exposures import scene_slitlets, scene_tables
 from skymere.testing.slit_files import SlitFilesParams, simulate_slit_files, slitlets_of_scene, write_slit_pack
 from skymere.testing.slitlets import SlitScene, SlitSceneParams, emission_lines, simulate_slitlets
 from skymere.testing.survey import SurveyParams, simulate_survey
@@ -35,6 +36,8 @@ __all__ = [
     "low_resolution_fluxes",
     "match_sources",
     "render_exposure",
+    "scene_slitlets",
+    "scene_tables",
     "score_cosmic_rays",
     "score_detections",
     "score_sources",
