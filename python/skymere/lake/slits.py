@@ -54,6 +54,7 @@ _TABLE = {
     "flux_sum": "flux_sum",
     "profile_sum": "profile_sum",
     "var_sum": "var_sum",
+    "resolution": "resolution",
 }
 
 

@@ -54,6 +54,7 @@ _POINTS: Mapping[str, tuple[str, Any]] = {
     "flux_sum": ("flux_sum", _F4),
     "profile_sum": ("profile_sum", _F4),
     "var_sum": ("var_sum", _F4),
+    "resolution": ("resolution", _F4),
 }
 
 
@@ -328,7 +329,8 @@ def _spectrum_planes(result: UnitResult) -> dict[str, dict[str, NDArray[Any]]]:
     image, table = spectrum.image, spectrum.table
     points = {}
     for name, (column, dtype) in _POINTS.items():
-        values = table[column].to_numpy() if column in table.columns else np.ones(spectrum.wave.size)
+        unknown = 1.0 if column.endswith("_corr") else np.nan
+        values = table[column].to_numpy() if column in table.columns else np.full(spectrum.wave.size, unknown)
         points[name] = np.nan_to_num(values).astype(dtype) if name == "npix" else values.astype(dtype)
     section = cross_section(image)
     return {

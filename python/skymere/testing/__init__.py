@@ -9,7 +9,7 @@ from skymere.testing.low_resolution import LowResolutionParams, low_resolution_f
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
 from skymere.testing.scoring import match_sources, score_cosmic_rays, score_detections, score_sources
 from skymere.testing.slit_exposures import scene_slitlets, scene_tables
-from skymere.testing.slit_files import SlitFilesParams, simulate_slit_files, slitlets_of_scene, write_slit_pack
+from skymere.testing.slit_files import SlitFilesParams, simulate_slit_files, write_slit_pack
 from skymere.testing.slitlets import SlitScene, SlitSceneParams, emission_lines, simulate_slitlets
 from skymere.testing.survey import SurveyParams, simulate_survey
 
@@ -47,7 +47,6 @@ __all__ = [
     "simulate_slit_files",
     "simulate_slitlets",
     "simulate_survey",
-    "slitlets_of_scene",
     "true_aperture_fluxes",
     "write_slit_pack",
 ]

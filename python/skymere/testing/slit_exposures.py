@@ -18,19 +18,18 @@ from skymere.datamodels import (
     SlitTables,
 )
 from skymere.errors import InvalidInputError
-from skymere.instruments import JWST
+from skymere.instruments import JWST, PIXEL_SCALE_ARCSEC
 from skymere.testing.slitlets import SlitScene, SlitSceneParams
 
 __all__ = ["scene_slitlets", "scene_tables"]
 
-_PIXEL_ARCSEC = 0.1
 _SHUTTER_SCALE = 0.2  # of a shutter in a pixel
 _AREA_SR = 1e-12  # 1 MJy / sr is 1 uJy
 _MARGIN = 0.4  # shutters beyond the open ones in which wavelengths are known: the padding of the border stays outside
 # Where the tables of one, two and three shutters end, as in the instrument's.
 _LIMITS = {1: (-0.55, 0.55), 2: (-0.6, 1.6), 3: (-1.6, 1.6)}
 _DETECTOR = "NRS1"
-_VISIT = "jw00001001001"
+_ROWS_OF_DETECTOR = 2048
 
 
 def scene_slitlets(
@@ -41,6 +40,10 @@ def scene_slitlets(
     filter_name: str = "CLEAR",
     variances: Literal["data", "model"] = "data",
     shutter_offset: float = 0.0,
+    source: SlitSource | None = None,
+    number: int = 1,
+    exposure: str = "jw00001001001_03101",
+    exptime: float = 1000.0,
 ) -> list[Slitlet]:
     """Return the exposures of a scene as slitlets, for `SlitGroup`.
 
@@ -56,12 +59,20 @@ def scene_slitlets(
         ``data``: the variance of photons follows the noisy data, as pipelines have it; ``model``: it is the truth.
     shutter_offset : float [pix]
         What is to be added to the coordinate of the files to have that of the shutters.
+    source : SlitSource, optional
+        What the files say of the source; ``1_1`` when not given.
+    number : int
+        Number of the slitlet in the mask; it also says where it is on the detector.
+    exposure : str
+        Begin of the names of exposures, as the pipeline has them: ``00001_nrs1`` and so on follow.
+    exptime : float [s]
+        Of each.
 
     Returns
     -------
     list of Slitlet
-        Data and variances are float32, the shadow of the bars is corrected, pixels of 0.1 arcsec;
-        the exposures are ``jw00001001001_03101_00001_nrs1`` and so on.
+        Data and variances are float32, the shadow of the bars is corrected, pixels of 0.1 arcsec and 1e-12 sr, so that
+        1 MJy / sr is 1 uJy.
 
     Raises
     ------
@@ -86,7 +97,8 @@ def scene_slitlets(
     photons = scene.var_poisson
     if variances == "data":
         photons = params.photon_noise * np.maximum(scene.sci, 0.0) / scene.bar
-    names = [f"{_VISIT}_03101_{k + 1:05d}_{_DETECTOR.lower()}" for k in range(len(params.nods))]
+    source = source or SlitSource(source_id=1, name="1_1", ra=150.0, dec=2.0, x_position=0.0, y_position=0.0)
+    ny, nx = params.shape
     out = []
     for k, nod in enumerate(params.nods):
         seen = scene.valid[k]
@@ -95,6 +107,7 @@ def scene_slitlets(
             return np.where(seen, values, np.nan)
 
         is_known = np.abs(scene.shutter_y[k]) < params.n_shutters / 2 + _MARGIN
+        name = f"{exposure}_{k + 1:05d}_{_DETECTOR.lower()}"
         wavelength = inside(scene.wavelength[k], is_known)
         one = Slitlet(
             sci=inside(scene.sci[k]).astype(np.float32),
@@ -105,38 +118,40 @@ def scene_slitlets(
             wavelength=wavelength.astype(np.float32),
             geometry=SlitGeometry(
                 wavelength=wavelength,
-                slit_y=inside(scene.shutter_y[k] - shutter_offset * _SHUTTER_SCALE, is_known),
-                wavelength_slope=np.full(params.shape[1], float(scene.dwave_dx.mean())),
-                pixel_scale_arcsec=_PIXEL_ARCSEC,
+                # The frame of the slit is that of the shutter with the source, so it follows the nods.
+                slit_y=inside((scene.yslit[k] - shutter_offset) * _SHUTTER_SCALE, is_known),
+                wavelength_slope=np.full(nx, float(scene.dwave_dx.mean())),
+                pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
                 shutter_scale=_SHUTTER_SCALE,
             ),
             bar=scene.bar[k].astype(np.float32),
-            source=SlitSource(source_id=1, name="1_1", ra=150.0, dec=2.0, x_position=0.0, y_position=0.0),
+            source=source,
             place=SlitPlace(
-                slit_name="1",
-                slitlet_id=1,
+                slit_name=str(number),
+                slitlet_id=number,
                 quadrant=1,
                 column=100,
                 row=50,
                 shutter_state="1" * (params.n_shutters // 2) + "x" + "1" * ((params.n_shutters - 1) // 2),
                 x0=300,
-                y0=700,
+                y0=(10 + number * (ny + 3)) % (_ROWS_OF_DETECTOR - ny),
             ),
             exposure=SlitExposure(
-                exposure_id=names[k],
-                program="00001",
-                visit=_VISIT,
+                exposure_id=name,
+                program=exposure[2:7],
+                visit=exposure[2:13],
                 instrument="NIRSPEC",
                 detector=_DETECTOR,
                 grating=grating,
                 filter=filter_name,
                 exposure_type="NRS_MSASPEC",
-                exptime=1000.0,
+                exptime=exptime,
                 position_number=k + 1,
-                y_offset=nod * _PIXEL_ARCSEC,
+                n_positions=len(params.nods),
+                y_offset=nod * PIXEL_SCALE_ARCSEC,
             ),
             pixel_area_sr=_AREA_SR,
-            path=f"{names[k]}_phot.1.fits",
+            path=f"{name}_phot.{number}.{source.name}.fits",
         )
         out.append(one)
     return out

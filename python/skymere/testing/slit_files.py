@@ -7,24 +7,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from astropy.io import fits
-from numpy.typing import NDArray
-from scipy.interpolate import make_lsq_spline
 
-from skymere.datamodels import SlitExposure, SlitGeometry, Slitlet, SlitPlace, SlitSource
+from skymere.datamodels import SlitSource
 from skymere.errors import InvalidInputError, StorageError
-from skymere.instruments import JWST, NIRSPEC_GRIDS, PIXEL_SCALE_ARCSEC
+from skymere.instruments import NIRSPEC_GRIDS
 from skymere.io import build_pack, write_slitlets
 from skymere.spectra import LINES
-from skymere.testing.slitlets import SlitScene, SlitSceneParams, simulate_slitlets
+from skymere.testing.slit_exposures import scene_slitlets, scene_tables
+from skymere.testing.slitlets import SlitSceneParams, simulate_slitlets
 
-__all__ = ["SlitFilesParams", "simulate_slit_files", "slitlets_of_scene", "write_slit_pack"]
+__all__ = ["SlitFilesParams", "simulate_slit_files", "write_slit_pack"]
 
 _FWHM_PIX = 2.2
 # `RedshiftParams.scale_disp`, by which fits multiply tables of resolution.
 _SCALE_DISP = 1.3
-_SHUTTER = 5.0
 _ROWS_OF_DETECTOR = 2048
-_BAR_ENDS = {1: (-0.55, 0.55), 2: (-0.6, 1.6), 3: (-1.6, 1.6)}
 # Fluxes of lines relative to [OIII] 5007; those of the prism's templates, so that redshifts have no bias by blends.
 _RATIOS = {"OII": 0.4, "Hb": 0.25, "OIII": 1 + 1 / 2.98, "Ha+NII": 1.0}
 _COLUMNS = ("name", "ra", "dec", "redshift", "continuum", "line_flux")
@@ -58,93 +55,6 @@ class SlitFilesParams:
             msg = f"exposure, exptime: {self.exposure!r}, {self.exptime} are not allowed, "
             msg += "they must have one underscore and be positive"
             raise InvalidInputError(msg)
-
-
-def slitlets_of_scene(
-    scene: SlitScene,
-    *,
-    source: SlitSource,
-    number: int,
-    params: SlitFilesParams | None = None,
-) -> list[Slitlet]:
-    """Return the exposures of a slit as the pipeline's files have them.
-
-    Parameters
-    ----------
-    scene : SlitScene
-        From `simulate_slitlets` with ``params.scene``.
-    source : SlitSource
-        What the files say of the source.
-    number : int
-        Number of the slitlet in the mask; it also says where it is on the detector.
-    params : SlitFilesParams, optional
-        Names and times.
-
-    Notes
-    -----
-    A pixel has 1e-12 sr, so that 1 MJy / sr is 1 uJy.
-    """
-    p = params or SlitFilesParams()
-    first, last = p.scene.wavelengths
-    ny, nx = p.scene.shape
-    made = []
-    for k, nod in enumerate(p.scene.nods):
-        valid = scene.valid[k]
-
-        def inside(values: NDArray[np.float64], valid: NDArray[np.bool_] = valid) -> NDArray[np.float64]:
-            return np.where(valid, values, np.nan)
-
-        wavelength = inside(scene.wavelength[k])
-        made.append(
-            Slitlet(
-                sci=inside(scene.sci[k]).astype(np.float32),
-                var_rnoise=inside(scene.var_rnoise[k]).astype(np.float32),
-                var_poisson=inside(scene.var_poisson[k]).astype(np.float32),
-                dq=np.zeros((ny, nx), np.uint32),
-                dq_bits=JWST,
-                wavelength=wavelength.astype(np.float32),
-                bar=scene.bar[k].astype(np.float32),
-                geometry=SlitGeometry(
-                    wavelength=wavelength,
-                    # The frame of the slit is that of the shutter with the source.
-                    slit_y=inside(scene.yslit[k] / _SHUTTER),
-                    wavelength_slope=np.full(nx, 2 * (last - first) / (nx - 1)),
-                    pixel_scale_arcsec=PIXEL_SCALE_ARCSEC,
-                    shutter_scale=1 / _SHUTTER,
-                ),
-                source=source,
-                place=SlitPlace(
-                    slit_name=str(number),
-                    slitlet_id=number,
-                    shutter_id=100 + 49 * 365,
-                    quadrant=2,
-                    column=100,
-                    row=50,
-                    shutter_state="".join(
-                        "x" if j == p.scene.n_shutters // 2 else "1" for j in range(p.scene.n_shutters)
-                    ),
-                    x0=300,
-                    y0=(10 + number * (ny + 3)) % (_ROWS_OF_DETECTOR - ny),
-                ),
-                exposure=SlitExposure(
-                    exposure_id=f"{p.exposure}_{k + 1:05d}_nrs1",
-                    program=p.exposure[2:7],
-                    visit=p.exposure[2:13],
-                    instrument="NIRSPEC",
-                    detector="NRS1",
-                    grating="PRISM",
-                    filter="CLEAR",
-                    lamp_mode="MSASPEC",
-                    exposure_type="NRS_MSASPEC",
-                    exptime=p.exptime,
-                    position_number=k + 1,
-                    n_positions=len(p.scene.nods),
-                    y_offset=nod * PIXEL_SCALE_ARCSEC,
-                ),
-                pixel_area_sr=1e-12,
-            )
-        )
-    return made
 
 
 def simulate_slit_files(
@@ -206,7 +116,10 @@ def simulate_slit_files(
         source = SlitSource(
             source_id=number, name=row["name"], ra=row["ra"], dec=row["dec"], x_position=0.0, y_position=0.0
         )
-        for path, one in zip(mine, slitlets_of_scene(scene, source=source, number=number, params=p), strict=True):
+        made = scene_slitlets(
+            scene, params=p.scene, source=source, number=number, exposure=p.exposure, exptime=p.exptime
+        )
+        for path, one in zip(mine, made, strict=True):
             write_slitlets(one, path)
     return paths
 
@@ -237,8 +150,8 @@ def write_slit_pack(folder: str | Path, *, name: str = "nirspec", params: SlitFi
     low, high, _ = NIRSPEC_GRIDS["prism"]
     waves = np.linspace(low - 0.1, high + 0.1, 60)
     files: dict[str, str] = {}
-    for n, ends in _BAR_ENDS.items():
-        shadow = _bar_coefficients(ends, scene.bar_depth)
+    for n, bar in scene_tables(scene).bars.items():
+        ends, shadow = bar.limits, bar.coefficients
         files[f"prism_{n}_bar_coeffs.yaml"] = json.dumps({"minmax": ends, "coeffs": shadow.tolist()})
         both = {"minmax": ends, "wavelengths": [low, high], "coeffs": np.repeat(shadow[:, None], 2, axis=1).tolist()}
         files[f"prism_{n}_bar_coeffs_wave.yaml"] = json.dumps(both)
@@ -268,15 +181,6 @@ def write_slit_pack(folder: str | Path, *, name: str = "nirspec", params: SlitFi
         msg = f"{target}: cannot be written: {error.strerror}"
         raise StorageError(msg) from error
     return target
-
-
-def _bar_coefficients(ends: tuple[float, float], depth: float) -> NDArray[np.float64]:
-    """Return the cubic B-spline that is nearest to the shadow of the simulated bars."""
-    places = np.linspace(*ends, 2000)
-    n = 60
-    knots = np.concatenate([[ends[0]] * 3, np.linspace(*ends, n - 2), [ends[1]] * 3])
-    shadow = 1 - depth * np.abs(np.sin(np.pi * places)) ** 8
-    return np.asarray(make_lsq_spline(places, shadow, knots, k=3).c, np.float64)
 
 
 def _make_folder(folder: Path) -> None:
