@@ -70,9 +70,9 @@ class Setting:
         return combine_grating_group(group, wave_grid=self.grid, with_pathloss=False, **words)
 
 
-def sums_of(spectrum, truth):
+def sums_of(spectrum, truth, y_range=(-3.0, 3.0)):
     """Sums of 10 fluxes less their truth, errors, errors without covariances, errors of independent rows."""
-    plain = pixel_table_to_1d(spectrum.pixels, spectrum.wave, y_range=SIDES if truth < 0 else (-3, 3))["err"].to_numpy()
+    plain = pixel_table_to_1d(spectrum.pixels, spectrum.wave, y_range=y_range)["err"].to_numpy()
     rows = []
     for first in range(0, spectrum.wave.size - N_SUMMED, N_SUMMED):
         chosen = slice(first, first + N_SUMMED)
@@ -80,7 +80,7 @@ def sums_of(spectrum, truth):
         c[chosen] = 1.0
         value, err = spectrum.sum_flux(c)
         alone = [np.sqrt((one[chosen] ** 2).sum()) for one in (spectrum.err, plain)]
-        rows.append([value - N_SUMMED * abs(truth), err, *alone])
+        rows.append([value - N_SUMMED * truth, err, *alone])
     return rows
 
 
@@ -112,7 +112,7 @@ def draw(setting, pack, n_draws, ways, seed=100):
             if "estimate_sky_kwargs" in words:
                 assert group.meta["status"]["estimate_sky"] == "ok"
             spectrum = combine_grating_group(group, wave_grid=setting.grid, with_pathloss=False, **combine)
-            rows[way] += sums_of(spectrum, -setting.flux if way == "negative traces" else setting.flux)
+            rows[way] += sums_of(spectrum, setting.flux, combine.get("y_range", (-3.0, 3.0)))
     return {way: np.array(one) for way, one in rows.items()}
 
 

@@ -15,6 +15,7 @@ from skymere.slit import (
     extract_spectrum,
     fit_all_traces,
     get_flat_diff_arrays,
+    limited_variance,
     model_variance,
     overlap_drizzle,
     pixel_table_to_1d,
@@ -116,6 +117,20 @@ def test_the_models_variance_is_the_truth_on_average(simulate):
     assert abs(ratio.mean() - 1) < 0.02
     assert ratio.std() < 0.1
     assert (table["var_total"].to_numpy()[near] / expected[near]).std() > 1.5 * ratio.std()
+
+
+def test_variances_are_limited_by_the_second_largest_of_their_good_neighbours():
+    values = np.array([[[1.0, 2.0, 3.0], [4.0, 50.0, 6.0], [7.0, 8.0, 60.0]]])
+    good = np.ones(values.shape, bool)
+    assert limited_variance(values, good)[0, 1, 1] == 8.0
+    assert limited_variance(values, good)[0, 0, 0] == 1.0
+    good[0, 2] = False
+    assert limited_variance(values, good)[0, 1, 1] == 4.0
+    alone = np.zeros(values.shape, bool)
+    alone[0, 1, 1] = True
+    assert limited_variance(values, alone)[0, 1, 1] == 50.0
+    with pytest.raises(InvalidInputError, match="valid"):
+        limited_variance(values, good[:, :2])
 
 
 @pytest.mark.parametrize("share", ["centre", "overlap"])

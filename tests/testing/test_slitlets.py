@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skymere.errors import InvalidInputError
-from skymere.testing import SlitSceneParams, simulate_slitlets
+from skymere.slit import SlitGroup
+from skymere.testing import SlitSceneParams, scene_slitlets, scene_tables, simulate_slitlets
 
 
 def test_noise_is_that_of_the_variances_and_what_is_bad_is_where_it_says():
@@ -75,3 +76,29 @@ def test_scenes_that_cannot_be_made_are_named(changes, match):
 def test_lines_without_fluxes_are_an_error():
     with pytest.raises(InvalidInputError, match="line_fluxes"):
         simulate_slitlets(seed=1, line_centres=(3.0,))
+
+
+def test_slitlets_of_a_scene_have_its_pixels_shadow_and_traces():
+    params = SlitSceneParams(bar_depth=0.5)
+    scene = simulate_slitlets(seed=4, params=params)
+    slitlets = scene_slitlets(scene, params=params, variances="model")
+    words = {"flag_trace_kwargs": None, "flag_percentile_kwargs": None, "slit_hotpix_kwargs": None, "sky_file": None}
+    group = SlitGroup(slitlets, "made", tables=scene_tables(params), min_bar=None, **words)
+    assert group.unp.N == 3
+    used = group.mask.reshape(scene.valid.shape)
+    assert (used == scene.valid).mean() > 0.9999
+    np.testing.assert_allclose(group.sci.reshape(used.shape)[used], scene.sci[used], rtol=1e-5)
+    np.testing.assert_allclose(group.bar.reshape(used.shape)[used], scene.bar[used], rtol=1e-5)
+    np.testing.assert_allclose(group.yslit.reshape(used.shape), scene.yslit, rtol=0, atol=1e-9)
+    noisy = scene_slitlets(scene, params=params)
+    photons = np.stack([one.var_poisson for one in noisy])
+    seen = scene.valid & (scene.source > 0.1)
+    assert np.mean(photons[seen] / scene.var_poisson[seen]) == pytest.approx(1, abs=0.01)
+    assert (
+        np.corrcoef(photons[seen] - scene.var_poisson[seen], scene.sci[seen] - (scene.source + scene.sky)[seen])[0, 1]
+        > 0.9
+    )
+    with pytest.raises(InvalidInputError, match="variances: 'none'"):
+        scene_slitlets(scene, params=params, variances="none")
+    with pytest.raises(InvalidInputError, match="params: nods"):
+        scene_slitlets(scene, params=SlitSceneParams(nods=(0.0,)))
