@@ -63,6 +63,7 @@ from skymere.slit.preparation import prepare_slitlets, reference_index
 from skymere.slit.profile import GaussianProfile, Profile, TableProfile, evaluate_profile, sersic_profile
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
+from skymere.slit.sources import SourceSpectra, extract_sources
 from skymere.slit.spectrum import CombinedSpectrum, cross_section, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
@@ -110,6 +111,7 @@ __all__ = [
     "SlitSpectrum",
     "SlitTrace",
     "SlitTraces",
+    "SourceSpectra",
     "StuckShutters",
     "TableProfile",
     "TraceFit",
@@ -137,6 +139,7 @@ __all__ = [
     "evaluate_profile",
     "extended_calibration",
     "extra_bad_pixels",
+    "extract_sources",
     "extract_spectra",
     "extract_spectrum",
     "find_bad_pixels",

@@ -471,10 +471,12 @@ def extract_spectra(
         except (NoDataError, InvalidInputError) as error:
             for key in members:
                 rows[key] |= {"status": "failed", "message": str(error)}
-    return SlitExtraction(spectra=spectra, groups=groups, status=pl.DataFrame(list(rows.values()), schema=_STATUS))
+    return SlitExtraction(
+        spectra=spectra, groups=groups, status=pl.DataFrame(list(rows.values()), schema=STATUS_SCHEMA)
+    )
 
 
-_STATUS = {
+STATUS_SCHEMA = {
     "group": pl.String,
     "grating": pl.String,
     "status": pl.String,
