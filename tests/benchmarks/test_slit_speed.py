@@ -1,4 +1,4 @@
-"""Trace fits and combination of the three real slitlets against msaexp, one thread, CPU times, in one run.
+"""Flags, trace fits, combination and reading of the three real slitlets against msaexp, one thread, CPU times, in one run.
 
 ``SKYMERE_BENCH_PYTHON_MSAEXP`` names a Python with msaexp 0.9.19; the race is skipped where there is none.
 """
@@ -10,125 +10,234 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-from astropy.io import fits
 
 from skymere import get_num_threads, set_num_threads
-from skymere.instruments import NIRSPEC_GRIDS
+from skymere.io import add_pack, find_pack, read_slitlet, slit_models
 from skymere.slit import (
-    AllTracesParams,
-    GaussianProfile,
-    SlitFrames,
+    SlitGroup,
     TraceParams,
+    combine_grating_group,
     combine_pixels,
-    compat_nods,
-    compat_pixels,
-    fit_all_traces,
     fit_single_trace,
-    get_flat_diff_arrays,
     make_diff_image,
     pixel_table_to_1d,
-    wavelength_grid,
+    standard_grid,
 )
+from skymere.wcs import open_asdf_tree
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 INF = (-np.inf, np.inf)
 FREE = TraceParams(degree=0, initial_size=0.7, force_positive=False, size_bounds=INF, trace_bounds=INF)
 FIXED = TraceParams(degree=1, fix_size=0.6)
+FIT_ALL = {"niter": 4, "degree": 0, "ref_exp": 2, "force_positive": False, "initial_sigma": 7, "with_bounds": False}
+BARE = {
+    "flag_trace_kwargs": None,
+    "flag_percentile_kwargs": None,
+    "flag_profile_kwargs": None,
+    "hot_cold_kwargs": None,
+    "estimate_sky_kwargs": None,
+    "sky_file": None,
+    "set_background_spectra_kwargs": None,
+    "slit_hotpix_kwargs": None,
+    "do_multiple_mask": False,
+    "bad_shutter_names": [],
+}
+REPEAT = 7
 
 
-def run_peer(folder: Path, scratch: Path) -> dict:
-    """Return times and objectives of msaexp; the test is skipped where it cannot run."""
-    for name in ("CONF", "templates", "iref", "jref"):
-        (scratch / name).mkdir()
-    python = os.environ.get("SKYMERE_BENCH_PYTHON_MSAEXP", sys.executable)
-    worker = Path(__file__).with_name("slit_peer.py")
-    done = subprocess.run(
-        [python, str(worker), str(folder)],
-        cwd=scratch,
-        env=os.environ | ONE_THREAD | {"GRIZLI": str(scratch), "HOME": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"msaexp cannot run: {done.stderr.strip().splitlines()[-1:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+class Peer:
+    """msaexp in a process of its own, which does one job for each line."""
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        for name in ("CONF", "templates", "iref", "jref"):
+            (scratch / name).mkdir()
+        python = os.environ.get("SKYMERE_BENCH_PYTHON_MSAEXP", sys.executable)
+        self.log = (scratch / "peer.log").open("w+")
+        self.process = subprocess.Popen(
+            [python, str(Path(__file__).with_name("slit_peer.py")), str(folder)],
+            cwd=scratch,
+            env=os.environ | ONE_THREAD | {"GRIZLI": str(scratch), "HOME": str(scratch)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            bufsize=1,
+        )
+
+    def run(self, job: str) -> tuple[float, object]:
+        """Return CPU time [s] and result; the test is skipped where msaexp cannot run."""
+        answer = ""
+        try:
+            self.process.stdin.write(f"{job}\n")
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            pass
+        if not answer.startswith("= "):
+            self.process.wait()
+            self.log.seek(0)
+            pytest.skip(f"msaexp cannot run: {self.log.read().strip().splitlines()[-1:]}")
+        return json.loads(answer[2:])
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
 
 
-def best_of(call: Callable[[], object], repeat: int = 15) -> float:
-    call()
-    times = []
-    for _ in range(repeat):
-        gc.collect()
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
-@pytest.mark.benchmark
-def test_traces_and_combination(shared_data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def folder(shared_data: Path) -> Path:
     folder = shared_data / "spectra"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
-    peer = run_peer(folder / "nirspec", tmp_path)
-    reference = folder / "reference" / "msaexp"
-    geometry = json.loads((reference / "slitgroup_summary.json").read_text())["geometry"]
-    with fits.open(reference / "slitgroup_bare.fits.gz") as hdul:
-        has = {hdu.name: np.ascontiguousarray(hdu.data, dtype=float) for hdu in hdul if hdu.data is not None}
-    with fits.open(folder / "nirspec" / "calib" / "jwst_nirspec_prism_disp.fits") as hdul:
-        dispersion = tuple(np.asarray(hdul[1].data[name], dtype=float) for name in ("WAVELENGTH", "DLDS"))
-    psf = pl.read_csv(folder / "nirspec" / "calib" / "nirspec_psf_fwhm.csv")
-    profile = GaussianProfile(wave=psf["wave"].to_numpy(), fwhm_pix=psf["fwhm_pix"].to_numpy())
-    frames = SlitFrames(
-        data=has["SCI"],
-        variance=has["VAR_RNOISE"] + has["VAR_POISSON"],
-        read_variance=has["VAR_RNOISE"],
-        mask=has["MASK"] == 0,
-        counted_mask=has["BKG_MASK"] == 0,
-        position=geometry["y_index"],
-        wavelength=has["WAVE"],
-        base_coeffs=geometry["base_coeffs"],
-    )
-    nods = compat_nods()
-    traces = AllTracesParams(likelihood="reference", reference=2, n_rounds=4)
-    fitted = fit_all_traces(frames, profile=profile, params=FREE, traces=traces, nods=nods)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def peer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    one = Peer(folder / "nirspec", tmp_path_factory.mktemp("peer"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """Names of the files; the pack is where it is looked for, and one thread is used."""
+    packs = tmp_path_factory.mktemp("packs")
+    add_pack(folder / "nirspec" / "calib", name="nirspec", version="0.9.19", into=packs)
+    before = get_num_threads()
+    set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SKYMERE_PACKS", str(packs))
+        yield sorted((folder / "nirspec").glob("*_phot.*.fits"))
+    set_num_threads(before)
+
+
+def race(peer: Peer, job: str, ours: Callable[[], object], prepare: Callable[[], object] | None = None) -> float:
+    """Print the best CPU times of both, after a warm-up and in turns; return the ratio."""
+    times: list[tuple[float, float]] = []
+    for _ in range(REPEAT + 1):
+        if prepare is not None:
+            prepare()
+        gc.collect()
+        start = time.process_time()
+        ours()
+        times.append((time.process_time() - start, peer.run(job)[0]))
+    mine, theirs = (min(column) for column in zip(*times[1:], strict=True))
+    print(f"{job}: skymere {1e3 * mine:.2f} ms, msaexp {1e3 * theirs:.1f} ms, ratio {theirs / mine:.1f}")
+    return theirs / mine
+
+
+class Bare:
+    """A group that can be put back to where its constructor left it."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.group = SlitGroup([read_slitlet(file) for file in files], "bare", compat="msaexp", **BARE)
+        self.kept = {name: getattr(self.group, name).copy() for name in ("mask", "flags", "sci", "trace_coeffs")}
+
+    def restart(self) -> None:
+        for name, values in self.kept.items():
+            setattr(self.group, name, values.copy())
+        self.group.fit = self.group.traces = None
+        self.group.meta["bad_shutter_names"] = []
+        self.group.update_trace_from_coeffs()
+
+    def flag(self) -> list[int]:
+        group = self.group
+        group.mask_stuck_closed_shutters()
+        group.flag_trace_outliers()
+        group.flag_percentile_outliers()
+        group.flag_from_profile()
+        group.flag_2d_outliers()
+        return group.mask.sum(axis=1).tolist()
+
+    def everything(self) -> tuple[list[int], float]:
+        left = self.flag()
+        self.group.fit_all_traces(**FIT_ALL)
+        return left, float(np.nansum(combine_grating_group(self.group).flux))
+
+
+@pytest.fixture(scope="module")
+def bare(files: list[Path]) -> Bare:
+    print(f"\n{platform.machine()}, Python {platform.python_version()}, one thread, CPU time, best of {REPEAT}")
+    return Bare(files)
+
+
+@pytest.mark.benchmark
+def test_flags_traces_and_combination_of_three_slitlets(bare: Bare, peer: Peer) -> None:
+    bare.restart()
+    left, flux = bare.everything()
+    theirs_left, theirs_flux = peer.run("flags, traces, combination")[1]
+    assert left == theirs_left
+    # Powell stops 1e-7 pixel beside the minimum.
+    assert flux == pytest.approx(theirs_flux, rel=1e-5)
+    race(peer, "flags", bare.flag, bare.restart)
+    ratio = race(peer, "flags, traces, combination", bare.everything, bare.restart)
+    assert ratio > 20
+
+
+@pytest.mark.benchmark
+def test_a_trace_and_the_combination_by_themselves(bare: Bare, peer: Peer) -> None:
+    bare.restart()
+    group = bare.group
+    frames, nods, profile = group.frames(), group.nods(), group.profile()
 
     def fit(params: TraceParams) -> float:
         return fit_single_trace(frames, position=2, profile=profile, params=params, nods=nods).chi2
 
+    ratios = {}
+    for job, params in (("fit, free width", FREE), ("fit, fixed width", FIXED)):
+        # A chi2 of 1e-5 is a thousandth of an error bar.
+        assert fit(params) < peer.run(job)[1] + 1e-5
+        ratios[job] = race(peer, job, lambda params=params: fit(params))
+    race(peer, "difference", lambda: make_diff_image(frames, position=2, params=nods))
+    group.fit_all_traces(**FIT_ALL)
+
     def combine() -> None:
-        table = get_flat_diff_arrays(
-            fitted.frames,
-            exptime=geometry["exptime"],
-            fits=fitted.fits,
-            columns={"dwave_dx": has["DWAVE_DX"], "bar": has["BAR"], "normalization": has["NORMALIZATION"]},
-            nods=nods,
-            params=compat_pixels(),
-        )
-        grid = wavelength_grid(NIRSPEC_GRIDS["prism"], dispersion=dispersion)
+        table = group.get_flat_diff_arrays(with_pathloss=True)
+        grid = standard_grid(group.grating, pack=group.pack)
         combine_pixels(table, grid)
         pixel_table_to_1d(table, grid)
 
-    before = get_num_threads()
-    set_num_threads(1)
-    ours = {
-        "fit, free width": best_of(lambda: fit(FREE)),
-        "fit, fixed width": best_of(lambda: fit(FIXED)),
-        "difference": best_of(lambda: make_diff_image(frames, position=2, params=nods)),
-        "combination": best_of(combine),
-    }
-    set_num_threads(before)
-    print(f"\n{platform.machine()}, Python {platform.python_version()}, one thread, CPU time")
-    for name, mine in ours.items():
-        theirs = peer["times"][name]
-        print(f"{name}: skymere {1e3 * mine:.2f} ms, msaexp {1e3 * theirs:.1f} ms, ratio {theirs / mine:.1f}")
-    for name, params in (("fit, free width", FREE), ("fit, fixed width", FIXED)):
-        # A chi2 of 1e-5 is a thousandth of an error bar.
-        assert fit(params) < peer["chi2"][name] + 1e-5
+    race(peer, "combination", combine)
+    assert min(ratios.values()) > 50
+
+
+@pytest.mark.benchmark
+def test_a_group_from_files_with_their_gwcs(files: list[Path], peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cold() -> list[int]:
+        return SlitGroup(files, "cold", compat="msaexp").mask.sum(axis=1).tolist()
+
+    assert cold() == peer.run("cold")[1] == [4611, 4583, 4610]
+    ratio = race(peer, "cold", cold)
+    spent = {"asdf": 0.0, "gwcs": 0.0}
+    evaluate = slit_models.evaluate_slit_geometry
+
+    def timed(wcs: object, *args: object, **kwargs: object) -> object:
+        start = time.process_time()
+        made = evaluate(wcs, *args, **kwargs)
+        spent["gwcs"] += time.process_time() - start
+        return made
+
+    def content(path: Path) -> bytes:
+        with slit_models.open_fits(path) as hdus:
+            return np.asarray(hdus["ASDF"].data["ASDF_METADATA"][0]).tobytes()
+
+    texts = [content(path) for path in files]
+    start = time.process_time()
+    for text in texts:
+        with open_asdf_tree(text, "a file") as tree:
+            assert tree["meta"]["wcs"] is not None
+    spent["asdf"] = time.process_time() - start
+    monkeypatch.setattr(slit_models, "evaluate_slit_geometry", timed)
+    start = time.process_time()
+    cold()
+    whole = time.process_time() - start
+    print(f"of it: asdf {spent['asdf'] / whole:.0%}, evaluation of the gwcs {spent['gwcs'] / whole:.0%}")
+    assert find_pack("nirspec").version == "0.9.19"
+    assert ratio > 4

@@ -7,10 +7,12 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
+from typing import Any, TypeVar
 
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.io.exposures import file_digest
@@ -19,6 +21,7 @@ __all__ = ["Pack", "add_pack", "build_pack", "find_pack", "find_packs", "find_re
 
 MANIFEST = "manifest.json"
 VARIABLE = "SKYMERE_PACKS"
+_T = TypeVar("_T")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -102,6 +105,31 @@ class Pack:
             msg = f"{path}: sha256 {digest} is not the {self.files[found[0]]} of the pack {self.label}"
             raise FormatError(msg)
         return path
+
+    def read(self, file: str, reader: Callable[[Path], _T]) -> _T:
+        """Return what a reader makes of a file, whose sum is checked; the same object as long as the sum is the same.
+
+        Parameters
+        ----------
+        file : str
+            See ``path``.
+        reader : callable
+            Makes a table, which nobody changes, of a path.
+
+        Raises
+        ------
+        NotFoundError, FormatError
+            See ``path``; and what the reader raises.
+        """
+        path = self.path(file)
+        made: _T = _read_once(reader, path, self.files[path.relative_to(self.folder).as_posix()])
+        return made
+
+
+@lru_cache(maxsize=64)
+def _read_once(reader: Callable[[Path], Any], path: Path, digest: str) -> Any:
+    del digest  # part of the key alone
+    return reader(path)
 
 
 def pack_folders() -> tuple[Path, ...]:

@@ -20,6 +20,8 @@ EVALUATED: Mapping[str, str] = MappingProxyType(
 )
 SCALES: Mapping[str, str] = MappingProxyType({"PIXSCALE": "pixel_scale_arcsec", "SHUSCALE": "shutter_scale"})
 
+_Array = NDArray[np.float64]
+
 _MICRON_PER_METRE = 1e6  # the slit frame has wavelengths in metres
 _N_ALONG_SLIT = 64
 _X_STEP = 0.25  # slit widths; the shift of wavelength is linear over more than that
@@ -61,14 +63,12 @@ def evaluate_slit_geometry(wcs: Any, shape: tuple[int, int], name: str, *, refer
     telescope = "v2v3vacorr" if "v2v3vacorr" in frames else "v2v3"
     rows, columns = np.indices(shape, dtype=np.float64)
     try:
-        _, slit_y, wavelength = wcs.get_transform("detector", "slit_frame")(columns, rows)[:3]
-        to_pixel = wcs.get_transform("slit_frame", "detector")
-        pixel_scale, shutter_scale = _scales(to_pixel, wcs.get_transform("slit_frame", telescope), reference_wavelength)
+        _, slit_y, wavelength = _through(wcs, "detector", "slit_frame", columns, rows)[:3]
         wavelength = np.asarray(wavelength, np.float64) * _MICRON_PER_METRE
         if not np.isfinite(wavelength).any():
             msg = f"{name}: no pixel has a wavelength"
             raise FormatError(msg)
-        slope = _wavelength_slope(to_pixel, wavelength, shape[1])
+        pixel_scale, shutter_scale, slope = _scales(wcs, telescope, reference_wavelength, wavelength, shape[1])
     except (ValueError, TypeError, RuntimeError, AttributeError, IndexError) as error:
         msg = f"{name}: the gwcs cannot be evaluated ({type(error).__name__}: {error})"
         raise FormatError(msg) from error
@@ -81,19 +81,39 @@ def evaluate_slit_geometry(wcs: Any, shape: tuple[int, int], name: str, *, refer
     )
 
 
-def _scales(to_pixel: Any, to_sky: Any, reference_wavelength: float) -> tuple[float, float]:
+def _through(wcs: Any, start: str, end: str, *values: _Array) -> list[_Array]:
+    """Return coordinates of a frame in another one; step by step, since one transform of all steps would be a copy."""
+    frames, steps = list(wcs.available_frames), [step.transform for step in wcs.pipeline]
+    first, last = frames.index(start), frames.index(end)
+    is_forward = first <= last
+    for step in steps[first:last] if is_forward else reversed(steps[last:first]):
+        values = (step if is_forward else step.inverse)(*values)
+    return [np.asarray(value, np.float64) for value in values]
+
+
+def _scales(
+    wcs: Any, telescope: str, reference_wavelength: float, wavelength: _Array, n_columns: int
+) -> tuple[float, float, _Array]:
+    """Return scales of pixels and of shutters, and the slope of wavelength; the inverse is evaluated once for all."""
     y = np.linspace(-1.0, 1.0, _N_ALONG_SLIT)
-    x = np.zeros_like(y)
-    wavelength = np.full_like(y, reference_wavelength / _MICRON_PER_METRE)
-    pixels = np.sqrt(np.sum([np.gradient(c) ** 2 for c in to_pixel(x, y, wavelength)[:2]], axis=0))
-    arcsec = np.sqrt(np.sum([np.gradient(c) ** 2 for c in to_sky(x, y, wavelength)[:2]], axis=0))
-    return float(np.nanmedian(arcsec / pixels)), float(np.nanmedian(np.gradient(y) / pixels))
-
-
-def _wavelength_slope(to_pixel: Any, wavelength: NDArray[np.float64], n_columns: int) -> NDArray[np.float64]:
+    along = [np.zeros_like(y), y, np.full_like(y, reference_wavelength / _MICRON_PER_METRE)]
     grid = np.linspace(np.nanmin(wavelength), np.nanmax(wavelength), max(n_columns, 16)) / _MICRON_PER_METRE
-    zero = np.zeros_like(grid)
-    place, low, high = (to_pixel(zero + s, zero, grid)[0] for s in (0.0, -_X_STEP, _X_STEP))
+    across = np.repeat([0.0, -_X_STEP, _X_STEP], grid.size)
+    points = [across, np.zeros_like(across), np.tile(grid, 3)]
+    x_pixel, y_pixel = _through(
+        wcs, "slit_frame", "detector", *(np.concatenate(pair) for pair in zip(along, points, strict=True))
+    )[:2]
+    pixels, arcsec = (
+        np.sqrt(np.sum([np.gradient(c) ** 2 for c in plane], axis=0))
+        for plane in ((x_pixel[: y.size], y_pixel[: y.size]), _through(wcs, "slit_frame", telescope, *along)[:2])
+    )
+    slope = _wavelength_slope(x_pixel[y.size :].reshape(3, -1), grid, n_columns)
+    return float(np.nanmedian(arcsec / pixels)), float(np.nanmedian(np.gradient(y) / pixels)), slope
+
+
+def _wavelength_slope(places: _Array, grid: _Array, n_columns: int) -> _Array:
+    """Return the slope of every column from the columns of wavelengths at three places across the slit."""
+    place, low, high = places
     per_width = (high - low) / (2 * _X_STEP)
     slope = -per_width / np.gradient(place, grid) * _MICRON_PER_METRE
     known = np.isfinite(place) & np.isfinite(slope)

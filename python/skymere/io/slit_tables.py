@@ -429,16 +429,16 @@ def read_slit_tables(
     tables: dict[str, Any] = {}
     if "bars" in parts:
         # There are no others: those of the prism serve the gratings as well.
-        tables["bars"] = {n: read_bar_shadow(pack.path(f"prism_{n}_bar_coeffs.yaml")) for n in _N_SHUTTERS}
-        tables["wave_bars"] = {n: read_bar_shadow(pack.path(f"prism_{n}_bar_coeffs_wave.yaml")) for n in _N_SHUTTERS}
+        tables["bars"] = {n: pack.read(f"prism_{n}_bar_coeffs.yaml", read_bar_shadow) for n in _N_SHUTTERS}
+        tables["wave_bars"] = {n: pack.read(f"prism_{n}_bar_coeffs_wave.yaml", read_bar_shadow) for n in _N_SHUTTERS}
     if "normalization" in parts and is_prism:
-        tables["normalization"] = read_slit_normalization(pack.path("prism_slit_renormalize.yaml"))
+        tables["normalization"] = pack.read("prism_slit_renormalize.yaml", read_slit_normalization)
     if "bad_pixels" in parts:
         name = detector.upper()
-        tables["bad_pixels"] = {name: read_bad_pixels(pack.path(f"msaexp_badpix_{name.lower()}.yaml"))}
+        tables["bad_pixels"] = {name: pack.read(f"msaexp_badpix_{name.lower()}.yaml", read_bad_pixels)}
     if "sensitivity" in parts:
         file = f"msaexp_sensitivity_{grating}_{filter_name}_001.fits".lower()
-        tables["sensitivity"] = read_sensitivity(pack.path(file))
+        tables["sensitivity"] = pack.read(file, read_sensitivity)
     if "flats" in parts and is_prism:
-        tables["flats"] = {q: read_slit_flat(pack.path(f"sflat_spl_coeffs_prism_q{q}.fits")) for q in _QUADRANTS}
+        tables["flats"] = {q: pack.read(f"sflat_spl_coeffs_prism_q{q}.fits", read_slit_flat) for q in _QUADRANTS}
     return SlitTables(pack=pack.label, digest=pack.digest, **tables)

@@ -151,7 +151,7 @@ def flag_2d_outliers(
     order = np.argsort(wave[0][known], kind="stable")
     values, variances = medians[0][known][order], medians[1][known][order]
     size = params.filter_size
-    residual = (values - _rust.running_rank(values, size, size // 2)) / np.sqrt(variances)
+    residual = (values - _rust.running_ranks(values, size, [size // 2])[0]) / np.sqrt(variances)
     where = np.flatnonzero(known)[order]
     high, low = np.zeros((2, 1, n_pixels), np.bool_)
     high[0, where[residual > params.threshold[1]]] = True

@@ -131,7 +131,7 @@ def flag_from_profile(
         return stack.too_few()
     order = np.argsort(distance[good], kind="stable")
     places, values = distance[good][order], stack.data[good][order]
-    low, middle, high = (_rust.running_rank(values, size, int(size * level / 100)) for level in (5.0, 50.0, 95.0))
+    low, middle, high = _rust.running_ranks(values, size, [int(size * level / 100) for level in (5.0, 50.0, 95.0)])
     ceiling, ground = high + (high - middle) * params.grow, np.minimum(low, 0)
     with np.errstate(invalid="ignore"):
         is_high = good & (stack.data > np.interp(distance, places, ceiling))
@@ -195,7 +195,7 @@ def flag_trace_outliers(
         return stack.too_few()
     order = np.lexsort((stack.data[inside], wave[inside]))
     size = params.filter_size if params.filter_size > 0 else -params.filter_size * len(stack.data)
-    highest = _rust.running_rank(stack.data[inside][order], size, size - 1)
+    highest = _rust.running_ranks(stack.data[inside][order], size, [size - 1])[0]
     with np.errstate(invalid="ignore"):
         level = np.interp(wave, wave[inside][order], highest)
         bright = (stack.data > level * params.threshold) & (stack.data > params.min_sigma * np.sqrt(noise))

@@ -67,6 +67,7 @@ from skymere.slit.section import SectionParams, cross_section
 from skymere.slit.shutter_offset import ShutterOffset, ShutterOffsetParams, fit_shutter_offset
 from skymere.slit.sky import SkyFit, SkyParams, SkySpectrum, estimate_sky, global_sky
 from skymere.slit.sky_noise import SkyNoise, sky_covariance
+from skymere.slit.sources import SourceSpectra, extract_sources
 from skymere.slit.spectrum import CombinedSpectrum, read_slit_spectrum, write_slit_spectrum
 from skymere.slit.stuck_shutters import StuckShutters, find_stuck_shutters, shutter_mask
 from skymere.slit.summary import plot_summary
@@ -117,6 +118,7 @@ __all__ = [
     "SlitSpectrum",
     "SlitTrace",
     "SlitTraces",
+    "SourceSpectra",
     "StuckShutters",
     "TableProfile",
     "TraceFit",
@@ -145,6 +147,7 @@ __all__ = [
     "evaluate_profile",
     "extended_calibration",
     "extra_bad_pixels",
+    "extract_sources",
     "extract_spectra",
     "extract_spectrum",
     "find_bad_pixels",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.slit.frames import SlitFrames
-from skymere.slit.nods import NodParams
+from skymere.slit.nods import NodDifference, NodParams, make_diff_image
 from skymere.slit.profile import Profile
 from skymere.slit.trace import TraceFit, TraceParams, fit_frames, fit_single_trace
 
@@ -81,6 +81,8 @@ class SlitTraces:
         The frames with their new traces.
     fits : dict of int to TraceFit
         The fit of every position's difference, evaluated at the common solution where there is one.
+    differences : dict of int to NodDifference
+        These differences.
     joint : TraceFit or None
         The fit to all frames, whose covariance is that of the solution; None for fits of differences.
     params : TraceParams
@@ -89,6 +91,7 @@ class SlitTraces:
 
     frames: SlitFrames
     fits: dict[int, TraceFit] = field(repr=False)
+    differences: dict[int, NodDifference] = field(repr=False)
     joint: TraceFit | None
     params: TraceParams
 
@@ -146,6 +149,8 @@ def fit_all_traces(
         When no pixel is left.
     """
     asked, how = params or TraceParams(), traces or AllTracesParams()
+    # The data stay as they are while traces move.
+    differences = {p: make_diff_image(frames, position=p, params=nods) for p in frames.positions}
     if how.likelihood == "frames":
         joint = fit_frames(frames, profile=profile, params=asked, sky=how.sky, start=start)
         theta = np.concatenate([[joint.size], joint.trace_coeffs])
@@ -153,27 +158,31 @@ def fit_all_traces(
         # The size may be outside of the priors' reach only by the fit itself, so it is taken as it is.
         fits = {
             p: fit_single_trace(
-                moved, position=p, profile=profile, params=_free(asked), nods=nods, start=theta, evaluate=True
+                moved, position=p, profile=profile, params=_free(asked), nods=made, start=theta, evaluate=True
             )
-            for p in moved.positions
+            for p, made in differences.items()
         }
-        return SlitTraces(frames=moved, fits=fits, joint=joint, params=asked)
+        return SlitTraces(frames=moved, fits=fits, differences=differences, joint=joint, params=asked)
     if how.likelihood == "each":
-        return _fit_each(frames, profile, asked, how, nods, start)
+        return _fit_each(frames, profile, asked, how, differences, start)
     reference = how.reference if how.reference is not None else reference_position(frames)
     frames.is_at(reference)
-    others = [p for p in frames.positions if p != reference]
-    fits = {}
+    before, moved, fits = frames, frames, {}
     for _ in range(how.n_rounds):
-        fit = fit_single_trace(frames, position=reference, profile=profile, params=asked, nods=nods, start=start)
+        fit = fit_single_trace(
+            moved, position=reference, profile=profile, params=asked, nods=differences[reference], start=start
+        )
         start = np.concatenate([[fit.size], fit.trace_coeffs])
-        fits = {reference: fit}
-        for p in others:
+        # Later rounds follow a solution; no other start is tried.
+        asked = replace(asked, n_offsets=0)
+        before, moved, fits = moved, moved.with_trace(fit.trace_coeffs), {reference: fit}
+    # Only the last round's are kept, with the traces that it began with.
+    for p, made in differences.items():
+        if p != reference:
             fits[p] = fit_single_trace(
-                frames, position=p, profile=profile, params=_free(asked), nods=nods, start=start, evaluate=True
+                before, position=p, profile=profile, params=_free(asked), nods=made, start=start, evaluate=True
             )
-        frames = frames.with_trace(fit.trace_coeffs)
-    return SlitTraces(frames=frames, fits=fits, joint=None, params=asked)
+    return SlitTraces(frames=moved, fits=fits, differences=differences, joint=None, params=params or TraceParams())
 
 
 def _free(params: TraceParams) -> TraceParams:
@@ -186,21 +195,21 @@ def _fit_each(
     profile: Profile,
     params: TraceParams,
     how: AllTracesParams,
-    nods: NodParams | None,
+    differences: dict[int, NodDifference],
     start: ArrayLike | None,
 ) -> SlitTraces:
     starts: dict[int, ArrayLike | None] = dict.fromkeys(frames.positions, start)
     fits: dict[int, TraceFit] = {}
     for _ in range(how.n_rounds):
         moved = frames
-        for p in frames.positions:
-            fit = fit_single_trace(frames, position=p, profile=profile, params=params, nods=nods, start=starts[p])
+        for p, made in differences.items():
+            fit = fit_single_trace(frames, position=p, profile=profile, params=params, nods=made, start=starts[p])
             fits[p] = fit
             starts[p] = np.concatenate([[fit.size], fit.trace_coeffs])
             if fit.chi2 - fit.chi2_start < -how.min_gain:
                 moved = moved.with_trace(fit.trace_coeffs, position=p)
         frames = moved
-    return SlitTraces(frames=frames, fits=fits, joint=None, params=params)
+    return SlitTraces(frames=frames, fits=fits, differences=differences, joint=None, params=params)
 
 
 def get_trace_sn(
@@ -211,7 +220,7 @@ def get_trace_sn(
     size: float = 0.4,
     offset: float = 0.0,
     params: TraceParams | None = None,
-    nods: NodParams | None = None,
+    nods: NodParams | NodDifference | None = None,
 ) -> TraceFit:
     """Return the amplitudes of a fixed profile; ``sn`` of the result is the signal-to-noise ratio of every column.
 
@@ -229,8 +238,8 @@ def get_trace_sn(
         Constant that is added to the trace.
     params : TraceParams, optional
         ``force_positive`` and the objective.
-    nods : NodParams, optional
-        How nods are subtracted.
+    nods : NodParams or NodDifference, optional
+        How nods are subtracted, or what `make_diff_image` gave.
 
     Raises
     ------

@@ -457,11 +457,11 @@ def extract_spectra(
         except (NoDataError, InvalidInputError) as error:
             for key in members:
                 rows[key] |= {"status": "failed", "message": str(error)}
-    status = pl.DataFrame(list(rows.values()), schema=_STATUS)
+    status = pl.DataFrame(list(rows.values()), schema=STATUS_SCHEMA)
     return SlitExtraction(spectra=spectra, groups=groups, status=status, members=made_of)
 
 
-_STATUS = {
+STATUS_SCHEMA = {
     "group": pl.String,
     "grating": pl.String,
     "status": pl.String,

@@ -1,5 +1,7 @@
 """Grids of wavelength and of distance from the trace."""
 
+from bisect import bisect_right
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,10 +51,23 @@ def wavelength_grid(
     if not (steps > 0).all():
         msg = f"dispersion: a step of {float(steps.min())} is not allowed, it must be positive"
         raise InvalidInputError(msg)
+    # Nodes as lists: a call of numpy for each point would take longer than the rest of a combination.
+    x, y = nodes.tolist(), steps.tolist()
     grid = [low]
     while grid[-1] < high:
-        grid.append(grid[-1] + float(np.interp(grid[-1], nodes, steps)) / sample)
+        grid.append(grid[-1] + _interpolate(grid[-1], x, y) / sample)
     return np.array(grid)
+
+
+def _interpolate(at: float, x: list[float], y: list[float]) -> float:
+    """Return what `numpy.interp` does for one place, to the last bit."""
+    if at <= x[0]:
+        return y[0]
+    if at >= x[-1]:
+        return y[-1]
+    k = bisect_right(x, at) - 1
+    slope = (y[k + 1] - y[k]) / (x[k + 1] - x[k])
+    return slope * (at - x[k]) + y[k]
 
 
 def standard_grid(grating: str, *, pack: Pack | None = None, sample: float = 1.05) -> NDArray[np.float64]:
@@ -85,7 +100,7 @@ def standard_grid(grating: str, *, pack: Pack | None = None, sample: float = 1.0
         raise InvalidInputError(msg)
     dispersion = None
     if name == "prism" and pack is not None:
-        table = read_dispersion(pack.path("jwst_nirspec_prism_disp.fits"))
+        table = pack.read("jwst_nirspec_prism_disp.fits", read_dispersion)
         dispersion = (table["wavelength"].to_numpy(), table["step"].to_numpy())
     return wavelength_grid(NIRSPEC_GRIDS[name], sample=sample, dispersion=dispersion)
 

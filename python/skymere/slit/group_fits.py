@@ -40,7 +40,7 @@ class SlitGroupFits(SlitGroupState):
     def profile(self) -> Profile:
         """Return the profile of a source across the trace: ``lookup_prf``, or a Gaussian with the PSF's width."""
         if self.lookup_prf is None:
-            table = read_psf_fwhm(self.pack.path("nirspec_psf_fwhm.csv"))
+            table = self.pack.read("nirspec_psf_fwhm.csv", read_psf_fwhm)
             self.lookup_prf = GaussianProfile(wave=table["wave"].to_numpy(), fwhm_pix=table["fwhm_pix"].to_numpy())
         elif isinstance(self.lookup_prf, str):
             slit = self.slits[0].place.slit_name if self.IS_FIXED_SLIT else ""
@@ -287,9 +287,7 @@ class SlitGroupFits(SlitGroupState):
         moved = traces.frames
         fits = {
             value: _as_dict(
-                traces.fits[unp.number(value)],
-                make_diff_image(moved, position=unp.number(value), params=self.nods()),
-                has_width=not fix_sigma > 0,
+                traces.fits[unp.number(value)], traces.differences[unp.number(value)], has_width=not fix_sigma > 0
             )
             for value in unp
         }
@@ -303,19 +301,14 @@ class SlitGroupFits(SlitGroupState):
         """Return traces that are where they are said to be."""
         moved = frames.with_trace(start[1:])
         free = replace(params, fix_size=None)
+        made = {p: make_diff_image(frames, position=p, params=self.nods()) for p in frames.positions}
         fits = {
             p: fit_single_trace(
-                moved,
-                position=p,
-                profile=self.profile(),
-                params=free,
-                nods=self.nods(),
-                start=start,
-                evaluate=True,
+                moved, position=p, profile=self.profile(), params=free, nods=one, start=start, evaluate=True
             )
-            for p in frames.positions
+            for p, one in made.items()
         }
-        return SlitTraces(frames=moved, fits=fits, joint=None, params=params)
+        return SlitTraces(frames=moved, fits=fits, differences=made, joint=None, params=params)
 
     def get_trace_sn(
         self,
@@ -356,7 +349,7 @@ class SlitGroupFits(SlitGroupState):
             size=theta[0] / _TENTHS,
             offset=theta[1],
             params=params,
-            nods=self.nods(),
+            nods=made,
         )
         return _as_dict(fit, made, has_width=True) | {"sn": fit.sn}
 

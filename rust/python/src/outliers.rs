@@ -1,7 +1,7 @@
 //! Binding of `skymere_core::outliers`.
 
 use numpy::{
-    IntoPyArray, PyArray1, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
+    IntoPyArray, PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3,
 };
 use pyo3::prelude::*;
 use skymere_core::outliers;
@@ -181,17 +181,17 @@ fn lacosmic<'py>(
     Ok((hit.into_pyarray(py), cleaned.into_pyarray(py)))
 }
 
-/// The value of a rank in a window that runs along a list.
+/// The values of ranks in a window that runs along a list.
 #[pyfunction]
-fn running_rank<'py>(
+fn running_ranks<'py>(
     py: Python<'py>,
     values: PyReadonlyArray1<'py, f64>,
     size: usize,
-    rank: usize,
-) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    ranks: Vec<usize>,
+) -> PyResult<Bound<'py, PyArray2<f64>>> {
     let values = values.as_slice()?;
     let out = threads::run(py, || {
-        Ok::<_, outliers::OutliersError>(outliers::running_rank(values, size, rank))
+        Ok::<_, outliers::OutliersError>(outliers::running_ranks(values, size, &ranks))
     })?;
     Ok(out.into_pyarray(py))
 }
@@ -238,7 +238,7 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(lacosmic, m)?)?;
     m.add_function(wrap_pyfunction!(local_outliers, m)?)?;
     m.add_function(wrap_pyfunction!(low_pixels, m)?)?;
-    m.add_function(wrap_pyfunction!(running_rank, m)?)?;
+    m.add_function(wrap_pyfunction!(running_ranks, m)?)?;
     m.add_function(wrap_pyfunction!(combine, m)?)?;
     m.add_function(wrap_pyfunction!(minmed, m)?)?;
     m.add_function(wrap_pyfunction!(flag_cosmic_rays, m)?)?;

@@ -12,7 +12,7 @@ mod static_mask;
 pub use combine::{MinmedParams, Stack, Statistic, combine, minmed};
 pub use cosmic_rays::{CosmicRayParams, Frame, flag_cosmic_rays, grow, trail};
 pub use lacosmic::{Fill, LacosmicParams, lacosmic};
-pub use slits::{LocalParams, SlitStack, local_outliers, running_rank};
+pub use slits::{LocalParams, SlitStack, local_outliers, running_ranks};
 pub use static_mask::{StaticMaskParams, low_pixels};
 
 use ndarray::{Array2, CowArray, Ix2};

@@ -1,38 +1,53 @@
 //! Outliers in the exposures of a slit: running ranks along sorted pixels, and the same place in the other exposures.
 
-use ndarray::{Array3, ArrayView3};
+use ndarray::{Array2, Array3, ArrayView3};
 use rayon::prelude::*;
 
 use super::{OutliersError, check_shape};
 
-/// The value of a rank in a window that runs along a list; the list is mirrored at its ends, each end repeated.
+/// A number whose order is that of `f64::total_cmp`, and the way back.
+fn ordered(bits: i64) -> i64 {
+    bits ^ (((bits >> 63) as u64) >> 1) as i64
+}
+
+/// The values of some ranks in a window that runs along a list, a row for each rank; the list is mirrored at its ends,
+/// each end repeated.
 ///
 /// The window of entry `i` begins at `i - size / 2`. A size of 0 counts as 1, a rank beyond the window as its last.
 #[must_use]
-pub fn running_rank(values: &[f64], size: usize, rank: usize) -> Vec<f64> {
+pub fn running_ranks(values: &[f64], size: usize, ranks: &[usize]) -> Array2<f64> {
     let n = values.len();
+    let mut out = Array2::zeros((ranks.len(), n));
     if n == 0 {
-        return Vec::new();
+        return out;
     }
     let size = size.max(1);
-    let rank = rank.min(size - 1);
-    let half = size / 2;
-    // Entry k of the mirrored list, which begins `half` before the first value.
-    let at = |k: usize| {
-        let period = 2 * n;
-        let place = (k + period - half % period) % period;
-        values[if place < n { place } else { period - 1 - place }]
-    };
-    let mut window: Vec<f64> = (0..size).map(at).collect();
-    window.sort_by(f64::total_cmp);
-    let mut out = Vec::with_capacity(n);
+    let (period, half) = (2 * n, size / 2);
+    // The mirrored list, which begins `half` before the first value; integers compare faster than numbers.
+    let mirrored: Vec<i64> = (0..n + size)
+        .map(|k| {
+            let place = (k + period - half % period) % period;
+            let value = values[if place < n { place } else { period - 1 - place }];
+            ordered(value.to_bits() as i64)
+        })
+        .collect();
+    let mut window = mirrored[..size].to_vec();
+    window.sort_unstable();
     for i in 0..n {
-        out.push(window[rank]);
-        let (old, new) = (at(i), at(i + size));
-        let gone = window.partition_point(|v| v.total_cmp(&old).is_lt());
-        window.remove(gone);
-        let here = window.partition_point(|v| v.total_cmp(&new).is_lt());
-        window.insert(here, new);
+        for (mut row, &rank) in out.rows_mut().into_iter().zip(ranks) {
+            row[i] = f64::from_bits(ordered(window[rank.min(size - 1)]) as u64);
+        }
+        let (old, new) = (mirrored[i], mirrored[i + size]);
+        let gone = window.partition_point(|&v| v < old);
+        let here = window.partition_point(|&v| v < new);
+        // Only what lies between the two places moves.
+        if here > gone {
+            window.copy_within(gone + 1..here, gone);
+            window[here - 1] = new;
+        } else {
+            window.copy_within(here..gone, here + 1);
+            window[here] = new;
+        }
     }
     out
 }
@@ -279,12 +294,13 @@ mod tests {
     };
 
     #[test]
-    fn a_running_rank_is_that_of_each_sorted_window_of_the_mirrored_list() {
-        let values = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0];
+    fn running_ranks_are_those_of_each_sorted_window_of_the_mirrored_list() {
+        let values = [3.0, 1.0, -4.0, 1.0, -0.0, 0.0, -9.0, 2.0];
         let n = values.len() as i64;
         for size in [1_usize, 2, 5, 6, 20] {
-            for rank in [0, size / 2, size - 1] {
-                let found = running_rank(&values, size, rank);
+            let ranks = [0, size / 2, size - 1];
+            let rows = running_ranks(&values, size, &ranks);
+            for (rank, found) in ranks.into_iter().zip(rows.rows()) {
                 for i in 0..n {
                     let first = i - size as i64 / 2;
                     let mut window: Vec<f64> = (first..first + size as i64)

@@ -1,6 +1,6 @@
 //! Pixels of many exposures on a grid of wavelength and distance from the trace.
 
-use ndarray::{Array2, Array3, ArrayView1, ArrayView2};
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, s};
 
 use super::{Bins, SlitError, check_order, check_shape};
 
@@ -63,60 +63,95 @@ pub fn pseudo_drizzle(
     let (x_bins, y_bins) = (bins_of("x_edges", &across)?, bins_of("y_edges", &along)?);
     let shape = (y_edges.ncols() - 1, x_edges.ncols() - 1);
     let n_samples = (x_bins.len() * y_bins.len()) as f64;
-    // What a pixel adds lies together, and so does what a bin holds: weight, variance, number, planes.
-    let n_values = planes.nrows() + 3;
-    let mut adds = vec![0.0; n * n_values];
-    for (k, add) in adds.chunks_exact_mut(n_values).enumerate() {
-        let (w, v) = (weight[k], variance[k]);
-        add[0] = w / n_samples;
-        add[1] = v * (w * w) / n_samples;
-        add[2] = f64::from(u8::from(v + w > 0.0));
-        for (sum, plane) in add[3..].iter_mut().zip(planes.outer_iter()) {
-            *sum = plane[k] * w / n_samples;
-        }
-    }
-    let mut total = vec![0.0; shape.0 * shape.1 * n_values];
-    let mut part = total.clone();
-    let mut is_touched = vec![false; shape.0 * shape.1];
-    let mut touched = Vec::with_capacity(n);
-    for x_bins in &x_bins {
-        let columns: Vec<Option<usize>> = x.iter().map(|&x| x_bins.of(x)).collect();
-        for y_bins in &y_bins {
-            for ((add, column), &y) in adds.chunks_exact(n_values).zip(&columns).zip(y) {
-                let (Some(x), Some(y)) = (*column, y_bins.of(y)) else {
-                    continue;
-                };
-                let bin = y * shape.1 + x;
-                if !is_touched[bin] {
-                    is_touched[bin] = true;
-                    touched.push(bin);
-                }
-                let sums = &mut part[bin * n_values..(bin + 1) * n_values];
-                sums.iter_mut().zip(add).for_each(|(s, a)| *s += a);
-            }
-            for bin in touched.drain(..) {
-                is_touched[bin] = false;
-                let sums = &mut part[bin * n_values..(bin + 1) * n_values];
-                if sums[0] > 0.0 {
-                    sums[2] /= n_samples;
-                    let all = &mut total[bin * n_values..(bin + 1) * n_values];
-                    all.iter_mut().zip(sums.iter()).for_each(|(t, s)| *t += s);
-                }
-                sums.fill(0.0);
-            }
-        }
-    }
     let mut out = Resampled::zeros(planes.nrows(), shape);
-    for (bin, sums) in total.chunks_exact(n_values).enumerate() {
-        let at = (bin / shape.1, bin % shape.1);
-        out.weight[at] = sums[0];
-        out.variance[at] = sums[1];
-        out.n_pixels[at] = sums[2];
-        for (plane, sum) in sums[3..].iter().enumerate() {
-            out.sums[(plane, at.0, at.1)] = *sum;
+    let mut total = vec![[0.0; LANES]; shape.0 * shape.1];
+    let mut part = vec![[0.0; LANES]; shape.0];
+    for first in (0..planes.nrows().max(1)).step_by(LANES - FIXED) {
+        let last = (first + LANES - FIXED).min(planes.nrows());
+        let group = planes.slice(s![first..last, ..]);
+        let adds = what_pixels_add(group, variance, weight, n_samples);
+        total.fill([0.0; LANES]);
+        for x_bins in &x_bins {
+            let columns = pixels_of_columns(x, x_bins, shape.1);
+            for (column, total) in columns.iter().zip(total.chunks_exact_mut(shape.0)) {
+                for y_bins in &y_bins {
+                    add_column(column, y, y_bins, &adds, n_samples, &mut part, total);
+                }
+            }
+        }
+        for (bin, sums) in total.iter().enumerate() {
+            let at = (bin % shape.0, bin / shape.0);
+            out.weight[at] = sums[0];
+            out.variance[at] = sums[1];
+            out.n_pixels[at] = sums[2];
+            for (plane, sum) in (first..last).zip(&sums[FIXED..]) {
+                out.sums[(plane, at.0, at.1)] = *sum;
+            }
         }
     }
     Ok(out)
+}
+
+/// What lies together for a pixel or a bin: weight, variance, number, and up to five planes.
+const LANES: usize = 8;
+/// Those that are no planes.
+const FIXED: usize = 3;
+
+fn what_pixels_add(
+    planes: ArrayView2<f64>,
+    variance: ArrayView1<f64>,
+    weight: ArrayView1<f64>,
+    n_samples: f64,
+) -> Vec<[f64; LANES]> {
+    let of_pixel = |k: usize| {
+        let (w, v) = (weight[k], variance[k]);
+        let mut add = [0.0; LANES];
+        add[0] = w / n_samples;
+        add[1] = v * (w * w) / n_samples;
+        add[2] = f64::from(u8::from(v + w > 0.0));
+        for (sum, plane) in add[FIXED..].iter_mut().zip(planes.outer_iter()) {
+            *sum = plane[k] * w / n_samples;
+        }
+        add
+    };
+    (0..weight.len()).map(of_pixel).collect()
+}
+
+/// The pixels in each bin across, in their order.
+fn pixels_of_columns(x: ArrayView1<f64>, bins: &Bins, n_bins: usize) -> Vec<Vec<usize>> {
+    let mut columns = vec![Vec::new(); n_bins];
+    for (k, &x) in x.iter().enumerate() {
+        if let Some(bin) = bins.of(x) {
+            columns[bin].push(k);
+        }
+    }
+    columns
+}
+
+/// Add the histogram of a column for one set of bins, for which `part` is 0 before and after; bins without weight add
+/// nothing.
+fn add_column(
+    pixels: &[usize],
+    y: ArrayView1<f64>,
+    bins: &Bins,
+    adds: &[[f64; LANES]],
+    n_samples: f64,
+    part: &mut [[f64; LANES]],
+    total: &mut [[f64; LANES]],
+) {
+    for &k in pixels {
+        if let Some(bin) = bins.of(y[k]) {
+            let sums = &mut part[bin];
+            sums.iter_mut().zip(&adds[k]).for_each(|(s, a)| *s += a);
+        }
+    }
+    for (total, part) in total.iter_mut().zip(part) {
+        if part[0] > 0.0 {
+            part[2] /= n_samples;
+            total.iter_mut().zip(&*part).for_each(|(t, s)| *t += *s);
+        }
+        *part = [0.0; LANES];
+    }
 }
 
 /// Every row of edges as bins.

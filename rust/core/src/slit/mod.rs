@@ -7,6 +7,7 @@ mod combine;
 mod extract;
 mod nods;
 mod profile;
+mod secant;
 mod trace;
 
 pub use columns::{Exposures, Sky, TraceData};

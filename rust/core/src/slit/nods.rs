@@ -1,5 +1,7 @@
 //! Nod differences: the mean of one position less the mean of the others.
 
+use std::ops::Deref;
+
 use ndarray::{Array2, ArrayView3, Axis, Zip};
 
 use super::{SlitError, check_shape};
@@ -98,44 +100,77 @@ fn sums_of(
     counted: ArrayView3<bool>,
 ) -> [Array2<f64>; 4] {
     let (n_exposures, ny, nx) = frames.data.dim();
-    let mut sums: [Array2<f64>; 4] = std::array::from_fn(|_| Array2::zeros((ny, nx)));
-    let mut n: Array2<f64> = Array2::zeros((ny, nx));
-    let single = |sum: f64, value: f64| f64::from(sum as f32 + value as f32);
+    let mut sums: [Vec<f64>; 4] = std::array::from_fn(|_| vec![0.0; ny * nx]);
+    let mut n = vec![0.0; ny * nx];
     for i in (0..n_exposures).filter(|&i| is_positive[i] == wanted) {
-        let of = |all: ArrayView3<'_, f64>| all.index_axis_move(Axis(0), i).to_owned();
-        let data = frames.data.index_axis(Axis(0), i);
-        let good = Zip::from(data)
-            .and(frames.mask.index_axis(Axis(0), i))
-            .map_collect(|d, &bad| !bad && d.is_finite());
-        let planes = [
-            Some(of(frames.data)),
-            frames.sky.map(of),
-            Some(of(frames.variance)),
-            Some(of(frames.read_variance)),
-        ];
-        for (k, (sum, plane)) in sums.iter_mut().zip(planes).enumerate() {
-            let Some(plane) = plane else { continue };
-            let is_single = k >= 2 && frames.single_variances;
-            Zip::from(sum)
-                .and(&plane)
-                .and(&good)
-                .for_each(|sum, &value, &good| {
-                    let more = if is_single {
-                        single(*sum, value)
-                    } else {
-                        *sum + value
-                    };
-                    *sum = if good { more } else { *sum };
-                });
+        // All bits where a pixel is good, so that what is not adds 0.
+        let data = Plane::of(frames.data, i);
+        let mask = Plane::of(frames.mask, i);
+        let good: Vec<u64> = (data.iter().zip(mask.iter()))
+            .map(|(d, &bad)| u64::from(!bad && d.is_finite()).wrapping_neg())
+            .collect();
+        add(&mut sums[0], &data, &good);
+        if let Some(sky) = frames.sky {
+            add(&mut sums[1], &Plane::of(sky, i), &good);
         }
-        Zip::from(&mut n)
-            .and(counted.index_axis(Axis(0), i))
-            .for_each(|n, &bad| *n += f64::from(u8::from(!bad)));
+        let add = if frames.single_variances {
+            add_single
+        } else {
+            add
+        };
+        add(&mut sums[2], &Plane::of(frames.variance, i), &good);
+        add(&mut sums[3], &Plane::of(frames.read_variance, i), &good);
+        for (n, &bad) in n.iter_mut().zip(Plane::of(counted, i).iter()) {
+            *n += f64::from(u8::from(!bad));
+        }
     }
+    let squares: Vec<f64> = n.iter().map(|n| n * n).collect();
     for (k, sum) in sums.iter_mut().enumerate() {
-        Zip::from(sum).and(&n).for_each(|sum, &n| {
-            *sum /= if k < 2 { n } else { n * n };
-        });
+        let over = if k < 2 { &n } else { &squares };
+        sum.iter_mut().zip(over).for_each(|(sum, n)| *sum /= n);
     }
-    sums
+    sums.map(|sum| Array2::from_shape_fn((ny, nx), |(y, x)| sum[y * nx + x]))
+}
+
+/// An exposure as a list of pixels.
+enum Plane<'a, T> {
+    View(&'a [T]),
+    Copy(Vec<T>),
+}
+
+impl<'a, T: Copy> Plane<'a, T> {
+    fn of(all: ArrayView3<'a, T>, i: usize) -> Self {
+        let plane = all.index_axis_move(Axis(0), i);
+        match plane.to_slice() {
+            Some(view) => Self::View(view),
+            None => Self::Copy(plane.iter().copied().collect()),
+        }
+    }
+}
+
+impl<T> Deref for Plane<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::View(view) => view,
+            Self::Copy(copy) => copy,
+        }
+    }
+}
+
+fn masked(value: f64, good: u64) -> f64 {
+    f64::from_bits(value.to_bits() & good)
+}
+
+fn add(sums: &mut [f64], plane: &[f64], good: &[u64]) {
+    for ((sum, &value), &good) in sums.iter_mut().zip(plane).zip(good) {
+        *sum += masked(value, good);
+    }
+}
+
+fn add_single(sums: &mut [f64], plane: &[f64], good: &[u64]) {
+    for ((sum, &value), &good) in sums.iter_mut().zip(plane).zip(good) {
+        *sum = f64::from(*sum as f32 + masked(value, good) as f32);
+    }
 }

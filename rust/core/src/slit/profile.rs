@@ -66,13 +66,12 @@ fn interpolate(nodes: &[f64], values: &[f64], at: f64) -> f64 {
     values[k] + part * (values[k + 1] - values[k])
 }
 
-/// Gaussian of width s integrated over a pixel at y, and its derivatives with y and s.
+/// Gaussian of width s and its inverse integrated over a pixel at y, and its derivatives with y and s.
 #[inline(always)]
-fn gaussian(y: f64, s: f64) -> Value {
+fn gaussian(y: f64, s: f64, inverse: f64) -> Value {
     if y.abs() > REACH * s + 0.5 {
         return Value::default();
     }
-    let inverse = 1.0 / s;
     let (low, high) = ((y - 0.5) * inverse, (y + 0.5) * inverse);
     let (left, at_low) = normal::integral_and_density(low);
     let (right, at_high) = normal::integral_and_density(high);
@@ -123,15 +122,16 @@ impl Profile<'_> {
         match self {
             Self::Gaussian { wing, .. } => {
                 let s = (key + size * size).sqrt();
-                let mut value = gaussian(y, s);
+                let inverse = 1.0 / s;
+                let mut value = gaussian(y, s, inverse);
                 let mut by_s = value.by_size;
                 if let Some([amplitude, scale, offset]) = wing {
-                    let more = gaussian(y + offset, s * scale);
+                    let more = gaussian(y + offset, s * scale, inverse / scale);
                     value.p += amplitude * more.p;
                     value.by_y += amplitude * more.by_y;
                     by_s += amplitude * scale * more.by_size;
                 }
-                value.by_size = if s > 0.0 { by_s * size / s } else { 0.0 };
+                value.by_size = if s > 0.0 { by_s * size * inverse } else { 0.0 };
                 value
             }
             Self::Table(table) => table.at(key, y, size),

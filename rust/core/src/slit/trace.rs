@@ -8,6 +8,7 @@ use ndarray::Array2;
 use super::SlitError;
 use super::columns::TraceData;
 use super::profile::Value;
+use super::secant::Secant;
 use crate::math::levmar::{self, Minimum, Normal, Problem, Stop};
 
 /// Mean square of a profile without light.
@@ -80,6 +81,7 @@ struct Objective<'a, 'b> {
     data: &'a TraceData<'b>,
     params: &'a TraceParams,
     values: Vec<Value>,
+    secant: Secant,
 }
 
 /// Sums over a column: cost, half its slopes and curvature by offset of the trace and size.
@@ -214,7 +216,11 @@ impl Problem for Objective<'_, '_> {
             }
         }
         self.add_priors(at, &mut normal);
-        (has_column && normal.cost.is_finite()).then_some(normal)
+        if !(has_column && normal.cost.is_finite()) {
+            return None;
+        }
+        let first = usize::from(!self.params.fits_size);
+        Some(self.secant.corrected(at, normal, first))
     }
 
     fn clamp(&self, at: &mut [f64]) {
@@ -252,6 +258,7 @@ pub fn fit_trace(
         data,
         params,
         values: Vec::new(),
+        secant: Secant::default(),
     };
     for start in starts {
         super::check_shape("start", &[start.len()], &[params.degree + 2])?;
@@ -285,9 +292,14 @@ pub fn fit_trace(
             }
         }
         objective.step = 1;
-        let minimum = levmar::minimise(&best.1, params.stop, &mut objective)
+        objective.secant = Secant::default();
+        let mut minimum = levmar::minimise(&best.1, params.stop, &mut objective)
             .ok_or(SlitError::NoPixel("start"))?;
         n_evaluations += minimum.n_evaluations;
+        // Errors are those of the products of derivatives alone.
+        if let Some((_, plain)) = objective.secant.last.take() {
+            minimum.normal = plain;
+        }
         minimum
     };
     let n = found.at.len();
