@@ -82,8 +82,17 @@ impl Tabulated {
             return self.twice[last] + (wave - self.wave[last]) * self.below[last];
         }
         let mut i = (*near).min(last - 1);
-        if !(self.wave[i] <= wave && wave < self.wave[i + 1]) {
-            i = self.wave.partition_point(|&w| w <= wave) - 1;
+        if wave < self.wave[i] {
+            i = self.wave[..i].partition_point(|&w| w <= wave) - 1;
+        } else {
+            // Pixels come in their order, so the place is not far: look ever further, then in between.
+            let (mut next, mut step) = (i + 1, 1);
+            while self.wave[next] <= wave {
+                i = next;
+                next = (next + step).min(last);
+                step *= 2;
+            }
+            i += self.wave[i..next].partition_point(|&w| w <= wave) - 1;
         }
         *near = i;
         let (width, into) = (self.wave[i + 1] - self.wave[i], wave - self.wave[i]);
