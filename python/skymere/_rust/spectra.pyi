@@ -8,22 +8,30 @@ def bsplines(
 ) -> NDArray[np.float64]: ...
 
 @final
+class Igm:
+    def __new__(cls, lines: list[tuple[float, tuple[float, float, float], tuple[float, float]]]) -> Igm: ...
+    def transmission(self, wave: NDArray[np.float64], z: float) -> NDArray[np.float64]: ...
+
+@final
 class Problem:
     def __new__(
         cls,
         edges: NDArray[np.float64],
         flux: NDArray[np.float64],
-        weight: NDArray[np.float64],
+        covariance: NDArray[np.float64],
+        is_used: NDArray[np.bool_],
         *,
         fixed: NDArray[np.float64],
         tables: list[tuple[NDArray[np.float64], NDArray[np.float64]]],
-        lines: list[tuple[list[float], list[float], tuple[float, float]]],
+        lines: list[tuple[list[float], list[float], tuple[float, float], float | None]],
         resolution: tuple[NDArray[np.float64], NDArray[np.float64]],
         scale_disp: float,
         vel_width: float,
+        igm: Igm | None,
         is_bounded: list[bool],
+        prior: list[float],
     ) -> Problem: ...
-    def scan(self, redshifts: NDArray[np.float64]) -> NDArray[np.float64]: ...
+    def scan(self, redshifts: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
     def fit(
         self, z: float
     ) -> tuple[

@@ -5,7 +5,8 @@ import typer
 import skymere.cli.asking
 import skymere.cli.catalogue
 import skymere.cli.exchange
-import skymere.cli.upkeep  # noqa: F401  (the commands of these four register themselves)
+import skymere.cli.slit_redshift
+import skymere.cli.upkeep  # noqa: F401  (the commands of these five register themselves)
 from skymere.cli._errors import Commands
 from skymere.cli.data import data_app
 from skymere.cli.demo import demo

@@ -27,6 +27,9 @@ class Spectrum1D:
         Wavelength over the full width at half maximum of an unresolved line.
     mask : ndarray, bool, shape (n,), optional
         True = do not use.
+    covariance : ndarray, float64, shape (n, k), optional [uJy2]
+        Covariance of the flux of every pixel with itself (``err^2``) and the ``k - 1`` after it, as that of
+        `skymere.slit.SlitSpectrum`; pixels are independent when not given.
     source_id : str
         What it is of.
     grating : str
@@ -35,7 +38,8 @@ class Spectrum1D:
     Raises
     ------
     InvalidInputError
-        When lengths differ, wavelengths do not rise, or a resolution is not positive.
+        When lengths differ, wavelengths do not rise, a resolution is not positive, or ``covariance`` is not that of
+        ``err``.
     """
 
     wave: NDArray[np.float64]
@@ -43,6 +47,7 @@ class Spectrum1D:
     err: NDArray[np.float64]
     resolution: NDArray[np.float64] | None = None
     mask: NDArray[np.bool_] | None = None
+    covariance: NDArray[np.float64] | None = None
     source_id: str = ""
     grating: str = ""
 
@@ -62,6 +67,18 @@ class Spectrum1D:
             object.__setattr__(self, "resolution", resolution)
         if self.mask is not None:
             object.__setattr__(self, "mask", as_array(self.mask, "mask", np.bool_, shape=wave.shape))
+        if self.covariance is not None:
+            covariance = np.asarray(
+                as_array(self.covariance, "covariance", np.float64, shape=(wave.size, None)), np.float64
+            )
+            if covariance.shape[1] < 1:
+                msg = f"covariance: shape {covariance.shape} is not allowed, it must have a column of variances"
+                raise InvalidInputError(msg)
+            good = self.is_valid
+            if not np.allclose(covariance[good, 0], self.err[good] ** 2, rtol=1e-4, atol=0.0):
+                msg = "covariance: its first column is not allowed, it must be the square of err"
+                raise InvalidInputError(msg)
+            object.__setattr__(self, "covariance", covariance)
 
     @property
     def is_valid(self) -> NDArray[np.bool_]:

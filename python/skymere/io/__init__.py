@@ -49,6 +49,7 @@ from skymere.io.slit_tables import (
 )
 from skymere.io.slit_writing import write_slitlets
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
+from skymere.io.spectra import read_spectrum
 from skymere.io.stored import open_band
 from skymere.io.tables import read_table, write_table, write_tables
 
@@ -109,6 +110,7 @@ __all__ = [
     "read_slit_tables",
     "read_slitlet",
     "read_slitlets",
+    "read_spectrum",
     "read_table",
     "read_transmission",
     "write_detection",

@@ -7,15 +7,26 @@ from types import MappingProxyType
 from skymere.errors import InvalidInputError
 from skymere.spectra.templates import LineComplex, SplineContinuum, Template
 
-__all__ = ["LINES", "find_line", "grating_templates", "msaexp_prism_templates", "prism_templates"]
+__all__ = [
+    "COMPLEXES",
+    "DEFAULT_LINES",
+    "LINES",
+    "find_line",
+    "grating_templates",
+    "msaexp_prism_templates",
+    "prism_templates",
+]
 
 # Vacuum wavelengths at rest [Angstrom] and relative fluxes, as in the line list of grizli 1.14.3.
 _TABLE = {
     "Lya": ((1215.4,), (1.0,)),
+    "NV-1240": ((1240.81,), (1.0,)),
+    "NIV-1487": ((1487.0,), (1.0,)),
     "CIV-1549": ((1549.48,), (1.0,)),
     "HeII-1640": ((1640.4,), (1.0,)),
     "OIII-1663": ((1665.85,), (1.0,)),
     "NIII-1750": ((1750.0,), (1.0,)),
+    "CIII-1908": ((1908.734,), (1.0,)),
     "CIII-1906": ((1906.683,), (1.0,)),
     "MgII": ((2796.352, 2803.531), (1.0, 1.0)),
     "NeV-3346": ((3343.5,), (1.0,)),
@@ -86,13 +97,55 @@ _TABLE = {
     "PfB": ((46537.9,), (1.0,)),
 }
 
-LINES: Mapping[str, LineComplex] = MappingProxyType(
-    {
-        name: LineComplex(name=name, wave=tuple(1e-4 * wave for wave in waves), ratio=ratio)
-        for name, (waves, ratio) in _TABLE.items()
-    }
-)
+# Lines of a galaxy whose ratios are held, for a search of redshifts: those of grizli 1.14.3.
+_COMPLEXES = {
+    "Ha+NII+SII+SIII+He+PaB": (
+        (6564.61, 6549.86, 6585.27, 6718.29, 6732.67, 9068.6, 9530.6, 10830.0, 12821.0),
+        (1.0, 0.0625, 0.1875, 0.1, 0.1, 0.05, 0.122, 0.04, 0.1),
+    ),
+    "OIII+Hb+Hg+Hd": (
+        (
+            5008.24,
+            4960.295,
+            4862.68,
+            4341.68,
+            4101.73,
+            3971.198,
+            3890.166,
+            3836.485,
+            3798.987,
+            18756.3,
+            12821.7,
+            10941.2,
+            10052.2,
+        ),
+        (4.492462, 1.507538, 1.0, 0.468, 0.259, 0.159, 0.105, 0.0731, 0.053, 0.348, 0.162864, 0.090132, 0.055332),
+    ),
+    "OII+Ne": (
+        (3729.875, 3869.0),
+        (1.0, 0.2),
+    ),
+    "Gal-UV-lines": (
+        (1215.4, 1549.48, 1906.683, 1908.734, 1665.85, 1640.4, 1398.0, 1240.81, 1750.0, 2796.352),
+        (1.0, 0.15, 0.1, 0.1, 0.008, 0.09, 0.1, 0.05, 0.05, 0.1),
+    ),
+}
+
+
+def _in_microns(table: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]]) -> Mapping[str, LineComplex]:
+    return MappingProxyType(
+        {
+            name: LineComplex(name=name, wave=tuple(1e-4 * wave for wave in waves), ratio=ratio)
+            for name, (waves, ratio) in table.items()
+        }
+    )
+
+
+LINES: Mapping[str, LineComplex] = _in_microns(_TABLE)
 """Every line and complex that is known by name."""
+
+COMPLEXES: Mapping[str, LineComplex] = _in_microns(_COMPLEXES)
+"""Groups of lines of different elements with the ratios of a galaxy, as grizli's."""
 
 # fmt: off
 _PRISM = (
@@ -116,6 +169,50 @@ _GRATING = (
     "FeII-17418", "FeII-18362",
 )
 # fmt: on
+
+DEFAULT_LINES = (
+    "BrA",
+    "BrB",
+    "BrG",
+    "PfG",
+    "PfD",
+    "PaA",
+    "PaB",
+    "PaG",
+    "PaD",
+    "HeI-1083",
+    "SIII",
+    "OII-7325",
+    "ArIII-7138",
+    "SII",
+    "Ha",
+    "OI-6302",
+    "HeI-5877",
+    "OIII",
+    "Hb",
+    "OIII-4363",
+    "Hg",
+    "Hd",
+    "H7",
+    "H8",
+    "H9",
+    "H10",
+    "NeIII-3867",
+    "OII",
+    "NeVI-3426",
+    "NeV-3346",
+    "MgII",
+    "CIV-1549",
+    "CIII-1906",
+    "CIII-1908",
+    "OIII-1663",
+    "HeII-1640",
+    "NIII-1750",
+    "NIV-1487",
+    "NV-1240",
+    "Lya",
+)
+"""Lines that slitless spectra are fitted with, as those of grizli."""
 
 
 def find_line(name: str, *, z_range: tuple[float, float] = (-1.0, math.inf)) -> LineComplex:

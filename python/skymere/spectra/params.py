@@ -30,6 +30,9 @@ class RedshiftParams:
         positive fluxes, as msaexp.
     non_negative : str
         What may not be negative: ``none``, ``lines``, or ``all`` templates.
+    line_prior : float
+        1 sigma of the fluxes of lines and complexes around 0 [erg/s/cm2], over which p(z) is then integrated; 0 = p(z)
+        is the best likelihood at each redshift. Fluxes themselves are not drawn to 0.
     coarse_step : float
         Step of the first grid in ln(1 + z).
     fine_step : float
@@ -56,6 +59,7 @@ class RedshiftParams:
     sys_err: float = 0.02
     sys_err_of: SysErrOf = "model"
     non_negative: Bounds = "none"
+    line_prior: float = 0.0
     coarse_step: float = 0.002
     fine_step: float = 0.0001
     fine_half_width: float = 0.004
@@ -69,7 +73,7 @@ class RedshiftParams:
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        for name in ("vel_width", "sys_err"):
+        for name in ("vel_width", "sys_err", "line_prior"):
             if not 0 <= getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 0 or positive"
                 raise InvalidInputError(msg)
@@ -82,10 +86,16 @@ class RedshiftParams:
         if not 0 <= self.min_peak_probability <= 1:
             msg = f"min_peak_probability: {self.min_peak_probability} is not allowed, it must be in [0, 1]"
             raise InvalidInputError(msg)
+        self._check_words()
+
+    def _check_words(self) -> None:
         for name, kind in (("sys_err_of", SysErrOf), ("non_negative", Bounds)):
             if getattr(self, name) not in get_args(kind):
                 msg = f"{name}: {getattr(self, name)!r} is not allowed, it must be one of {', '.join(get_args(kind))}"
                 raise InvalidInputError(msg)
+        if self.line_prior > 0 and self.non_negative != "none":
+            msg = f"line_prior: {self.line_prior} is not allowed with non_negative {self.non_negative!r}"
+            raise InvalidInputError(msg)
 
 
 MSAEXP_PARAMS = RedshiftParams(sys_err_of="data", fine_half_width=0.005, n_peaks=1, n_per_sigma=0)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._rust import spectra as _rust
 from skymere.datamodels import Spectrum1D
 from skymere.errors import InvalidInputError
+from skymere.spectra.igm import IgmTransmission
 from skymere.spectra.params import RedshiftParams
 from skymere.spectra.templates import LineComplex, SplineContinuum, TabulatedTemplate, Template
 
@@ -121,7 +122,9 @@ def as_spectrum(spectrum: Spectrum1D | tuple[ArrayLike, ArrayLike, ArrayLike]) -
     if missing:
         msg = f"spectrum: {type(spectrum).__name__} is not allowed, it has no {', '.join(missing)}"
         raise InvalidInputError(msg)
-    found = {name: getattr(spectrum, name, None) for name in ("wave", "flux", "err", "resolution", "mask")}
+    found = {
+        name: getattr(spectrum, name, None) for name in ("wave", "flux", "err", "resolution", "mask", "covariance")
+    }
     return Spectrum1D(**found)
 
 
@@ -163,7 +166,12 @@ def systematic(spectrum: Spectrum1D, valid: NDArray[np.bool_], level: _Array, sy
 
 
 def build_problem(
-    spectrum: Spectrum1D, valid: NDArray[np.bool_], err: _Array, parts: Parts, params: RedshiftParams
+    spectrum: Spectrum1D,
+    valid: NDArray[np.bool_],
+    err: _Array,
+    parts: Parts,
+    params: RedshiftParams,
+    igm: IgmTransmission | None = None,
 ) -> _rust.Problem:
     """Return the kernel's problem.
 
@@ -179,10 +187,10 @@ def build_problem(
         The templates.
     params : RedshiftParams
         How to fit.
+    igm : IgmTransmission, optional
+        What absorbs on the way.
     """
     unit = flambda_per_ujy(spectrum.wave)
-    weight = np.zeros(spectrum.wave.shape)
-    weight[valid] = (err[valid] * unit[valid]) ** -2
     # Without a table lines have the width of the source alone.
     power = np.full(spectrum.wave.shape, 1e9) if spectrum.resolution is None else spectrum.resolution
     drawn = [t.draw(spectrum.wave) for t in parts.splines]
@@ -190,15 +198,30 @@ def build_problem(
     # Tables come in any unit: the largest value becomes 1.
     tables = [(t.wave, t.flux / max(float(np.abs(t.flux).max()), 1e-300)) for t in parts.tables]
     smooth, lines = params.non_negative == "all", params.non_negative in ("all", "lines")
+    narrower = params.line_prior / UNIT
     return _rust.Problem(
         spectrum.edges,
         np.where(valid, spectrum.flux, 0.0) * unit,
-        weight,
+        _covariance(spectrum, valid, err, unit),
+        valid,
         fixed=np.ascontiguousarray(fixed),
         tables=tables,
-        lines=[(list(t.wave), list(t.parts), t.z_range) for t in parts.lines],
+        lines=[(list(t.wave), list(t.parts), t.z_range, t.velocity_sigma) for t in parts.lines],
         resolution=(spectrum.wave, power),
         scale_disp=params.scale_disp,
         vel_width=params.vel_width,
+        igm=None if igm is None else igm.kernel,
         is_bounded=[smooth] * parts.n_smooth + [lines] * len(parts.lines),
+        prior=[0.0] * parts.n_smooth + [narrower**-2 if narrower > 0 else 0.0] * len(parts.lines),
     )
+
+
+def _covariance(spectrum: Spectrum1D, valid: NDArray[np.bool_], err: _Array, unit: _Array) -> _Array:
+    """Return the covariance of every used pixel with itself and those after it, in the kernel's unit."""
+    given = (err**2)[:, None] if spectrum.covariance is None else spectrum.covariance
+    band = np.zeros_like(given)
+    band[valid, 0] = (err[valid] * unit[valid]) ** 2
+    for k in range(1, band.shape[1]):
+        pairs = np.flatnonzero(valid[:-k] & valid[k:])
+        band[pairs, k] = given[pairs, k] * unit[pairs] * unit[pairs + k]
+    return band

@@ -13,6 +13,7 @@ from skymere.errors import InvalidInputError
 
 __all__ = ["LineComplex", "SplineContinuum", "TabulatedTemplate", "Template"]
 
+_FWHM_OVER_SIGMA = math.sqrt(8 * math.log(2))
 Along = Literal["pixel", "wavelength", "log_wavelength"]
 
 
@@ -30,6 +31,9 @@ class LineComplex:
         Fluxes relative to each other.
     z_range : tuple of float
         It counts at redshifts above the first and up to the second.
+    fwhm_km_s : float, optional
+        Width in velocity, full width at half maximum [km/s]; that of the fit's parameters (``vel_width``, 1 sigma) when
+        not given.
 
     Raises
     ------
@@ -46,6 +50,7 @@ class LineComplex:
     wave: tuple[float, ...]
     ratio: tuple[float, ...] = (1.0,)
     z_range: tuple[float, float] = (-1.0, math.inf)
+    fwhm_km_s: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.wave) != len(self.ratio) or not self.wave:
@@ -56,6 +61,9 @@ class LineComplex:
             if not all(0 < value < math.inf for value in values):
                 msg = f"{name}: {values} of {self.name} is not allowed, all must be positive"
                 raise InvalidInputError(msg)
+        if self.fwhm_km_s is not None and not 0 < self.fwhm_km_s < math.inf:
+            msg = f"fwhm_km_s: {self.fwhm_km_s} of {self.name} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
         if not self.z_range[0] < self.z_range[1]:
             msg = f"z_range: {self.z_range} of {self.name} is not allowed, it must rise"
             raise InvalidInputError(msg)
@@ -64,6 +72,11 @@ class LineComplex:
     def parts(self) -> tuple[float, ...]:
         """Part of each line in the flux of all."""
         return tuple(ratio / sum(self.ratio) for ratio in self.ratio)
+
+    @property
+    def velocity_sigma(self) -> float | None:
+        """Width in velocity, 1 sigma [km/s], where it has one of its own."""
+        return None if self.fwhm_km_s is None else self.fwhm_km_s / _FWHM_OVER_SIGMA
 
     @property
     def main(self) -> float:

@@ -3,13 +3,13 @@
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use skymere_core::spectra::{
-    self as core, Column, LineComplex, Resolution, SpectraError, Tabulated,
+    self as core, Column, LineComplex, Noise, Resolution, SeriesLine, SpectraError, Tabulated,
 };
 
 use crate::threads;
 
-/// Wavelengths at rest, parts in the flux, and redshifts of lines with fixed ratios.
-type LineWords = (Vec<f64>, Vec<f64>, [f64; 2]);
+/// Wavelengths at rest, parts in the flux, redshifts and maybe the width of lines with fixed ratios.
+type LineWords = (Vec<f64>, Vec<f64>, [f64; 2], Option<f64>);
 
 /// B-splines at places, row after row.
 #[pyfunction]
@@ -27,9 +27,43 @@ fn bsplines<'py>(
     PyArray1::from_vec(py, drawn).reshape([n_functions, places.len()])
 }
 
+/// Absorption by neutral hydrogen between a source and us.
+#[pyclass(frozen, module = "skymere._rust.spectra")]
+struct Igm(core::Igm);
+
+#[pymethods]
+impl Igm {
+    #[new]
+    fn new(lines: Vec<(f64, [f64; 3], [f64; 2])>) -> Self {
+        let lines = lines.into_iter().map(|(rest, forest, damped)| SeriesLine {
+            rest,
+            forest,
+            damped,
+        });
+        Self(core::Igm::new(lines.collect()))
+    }
+
+    /// Part of the light that arrives at observed wavelengths [um].
+    fn transmission<'py>(
+        &self,
+        py: Python<'py>,
+        wave: PyReadonlyArray1<'py, f64>,
+        z: f64,
+    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+        let wave = wave.as_slice()?;
+        let passed = threads::run(py, || {
+            let one = |w: &f64| self.0.transmission(*w, z);
+            Ok::<_, SpectraError>(wave.iter().map(one).collect::<Vec<_>>())
+        })?;
+        Ok(passed.into_pyarray(py))
+    }
+}
+
 /// A spectrum and what it is made of.
 #[pyclass(frozen, module = "skymere._rust.spectra")]
 struct Problem(core::Problem);
+
+type TrialWords<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
 
 type FitWords<'py> = (
     f64,
@@ -43,21 +77,30 @@ type FitWords<'py> = (
 #[pymethods]
 impl Problem {
     #[new]
-    #[pyo3(signature = (edges, flux, weight, *, fixed, tables, lines, resolution, scale_disp, vel_width, is_bounded))]
+    #[pyo3(signature = (
+        edges, flux, covariance, is_used, *, fixed, tables, lines, resolution, scale_disp, vel_width, igm, is_bounded,
+        prior
+    ))]
     fn new(
         py: Python<'_>,
         edges: Vec<f64>,
         flux: Vec<f64>,
-        weight: Vec<f64>,
+        covariance: PyReadonlyArray2<'_, f64>,
+        is_used: Vec<bool>,
         fixed: PyReadonlyArray2<'_, f64>,
         tables: Vec<(Vec<f64>, Vec<f64>)>,
         lines: Vec<LineWords>,
         resolution: (Vec<f64>, Vec<f64>),
         scale_disp: f64,
         vel_width: f64,
+        igm: Option<PyRef<'_, Igm>>,
         is_bounded: Vec<bool>,
+        prior: Vec<f64>,
     ) -> PyResult<Self> {
         let fixed = fixed.as_array();
+        let width = covariance.as_array().ncols();
+        let covariance = covariance.as_slice()?;
+        let igm = igm.map(|igm| igm.0.clone());
         threads::run(py, || {
             let templates = core::Templates {
                 fixed: fixed
@@ -71,10 +114,11 @@ impl Problem {
                     .collect(),
                 lines: lines
                     .into_iter()
-                    .map(|(rest, parts, redshifts)| LineComplex {
+                    .map(|(rest, parts, redshifts, velocity)| LineComplex {
                         rest,
                         parts,
                         redshifts,
+                        velocity,
                     })
                     .collect(),
                 resolution: Resolution {
@@ -83,21 +127,24 @@ impl Problem {
                     scale: scale_disp,
                     velocity: vel_width,
                 },
+                igm,
             };
-            core::Problem::new(edges, flux, weight, templates, is_bounded)
+            let noise = Noise::new(covariance, width, &is_used)?;
+            core::Problem::new(edges, &flux, noise, templates, is_bounded, prior)
         })
         .map(Self)
     }
 
-    /// Chi square at each redshift.
+    /// Chi square and cost at each redshift.
     fn scan<'py>(
         &self,
         py: Python<'py>,
         redshifts: PyReadonlyArray1<'py, f64>,
-    ) -> PyResult<Bound<'py, PyArray1<f64>>> {
+    ) -> PyResult<TrialWords<'py>> {
         let redshifts = redshifts.as_slice()?;
-        let chi2 = threads::run(py, || Ok::<_, SpectraError>(self.0.scan(redshifts)))?;
-        Ok(chi2.into_pyarray(py))
+        let trials = threads::run(py, || Ok::<_, SpectraError>(self.0.scan(redshifts)))?;
+        let (chi2, cost): (Vec<_>, Vec<_>) = trials.iter().map(|t| (t.chi2, t.cost)).unzip();
+        Ok((chi2.into_pyarray(py), cost.into_pyarray(py)))
     }
 
     /// Chi square, coefficients, which of them count, covariance with `ln(1 + z)`, templates, slope.
@@ -116,6 +163,7 @@ impl Problem {
 }
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<Igm>()?;
     m.add_class::<Problem>()?;
     m.add_function(wrap_pyfunction!(bsplines, m)?)
 }

@@ -58,6 +58,14 @@ impl Factor {
         &self.used
     }
 
+    /// Logarithm of the determinant of the rows and columns that are used.
+    #[must_use]
+    pub fn ln_determinant(&self) -> f64 {
+        let k = self.used.len();
+        let own = |(i, s): (usize, &f64)| 2.0 * (self.lower[i * k + i].ln() - s.ln());
+        self.scale.iter().enumerate().map(own).sum()
+    }
+
     /// Solve for a right side of all unknowns; 0 for those left out.
     #[must_use]
     pub fn solve(&self, right: &[f64]) -> Vec<f64> {
@@ -198,6 +206,8 @@ mod tests {
         assert!((x[0] - 3.0).abs() < 1e-12 && (x[1] - 2.0).abs() < 1e-12 && x[2] == 0.0);
         let inverse = factor.inverse(3);
         assert!(inverse[8].is_nan());
+        // Of (2 1; 1 5).
+        assert!((factor.ln_determinant() - 9.0_f64.ln()).abs() < 1e-12);
         // (2 1; 1 5)^-1
         assert!((inverse[0] - 5.0 / 9.0).abs() < 1e-12 && (inverse[1] + 1.0 / 9.0).abs() < 1e-12);
     }

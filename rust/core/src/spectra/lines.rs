@@ -16,6 +16,8 @@ pub struct LineComplex {
     pub parts: Vec<f64>,
     /// Redshifts above the first and up to the second have this complex.
     pub redshifts: [f64; 2],
+    /// Their width in velocity, one sigma [km/s], where it is not that of the spectrum.
+    pub velocity: Option<f64>,
 }
 
 impl LineComplex {
@@ -34,11 +36,12 @@ impl LineComplex {
     /// Mean flux density of the complex with a flux of 1 in each pixel [1 / um].
     #[must_use]
     pub fn draw(&self, edges: &[f64], resolution: &Resolution, z: f64) -> Column {
+        let velocity = self.velocity.unwrap_or(resolution.velocity);
         let centres: Vec<(f64, f64)> = self
             .rest
             .iter()
             .map(|rest| rest * (1.0 + z))
-            .map(|centre| (centre, resolution.sigma(centre)))
+            .map(|centre| (centre, resolution.sigma_of(centre, velocity)))
             .collect();
         let low = centres.iter().map(|(c, s)| c - REACH * s);
         let high = centres.iter().map(|(c, s)| c + REACH * s);
@@ -87,6 +90,7 @@ mod tests {
             rest: vec![0.5008, 0.4960],
             parts: vec![0.75, 0.25],
             redshifts: [-1.0, 99.0],
+            velocity: None,
         };
         for step in [0.001, 0.013, 0.4] {
             let edges: Vec<f64> = (0..=(4.0 / step) as usize)
@@ -104,6 +108,7 @@ mod tests {
             rest: vec![1.0],
             parts: vec![1.0],
             redshifts: [-1.0, 99.0],
+            velocity: None,
         };
         let edges: Vec<f64> = (0..=100).map(|i| 2.0 + 0.01 * f64::from(i)).collect();
         let flux = |z: f64| -> f64 {

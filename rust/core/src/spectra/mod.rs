@@ -1,14 +1,18 @@
 //! Spectra in one dimension: templates on pixels with the resolution of an instrument, and redshifts from them.
 
+mod igm;
 mod lines;
+mod noise;
 mod rebin;
 mod redshift;
 mod resolution;
 mod templates;
 
+pub use igm::{Igm, SeriesLine};
 pub use lines::LineComplex;
+pub use noise::Noise;
 pub use rebin::Tabulated;
-pub use redshift::{LinearFit, Problem};
+pub use redshift::{LinearFit, Problem, Trial};
 pub use resolution::{FWHM_OVER_SIGMA, LIGHT_KM_S, Resolution};
 pub use templates::{Column, Templates, bspline_rows, bsplines};
 
@@ -34,6 +38,12 @@ pub enum SpectraError {
         found: usize,
         /// The least number.
         least: usize,
+    },
+    /// A covariance that no noise has.
+    #[error("covariance: it is not positive definite at pixel {pixel}")]
+    NotPositive {
+        /// The first pixel that those before it determine.
+        pixel: usize,
     },
     /// No pixel may be used.
     #[error("spectrum: no pixel can be used")]

@@ -1,5 +1,6 @@
 //! Tabulated spectra on pixels of an instrument: smeared with its resolution and integrated over each pixel.
 
+use super::igm::Igm;
 use super::resolution::Resolution;
 
 /// The Gaussian is steps of a third of its sigma out to five; their own width is taken off its variance.
@@ -36,6 +37,41 @@ impl Tabulated {
         }
     }
 
+    /// Flux at a wavelength at rest.
+    fn flux_at(&self, wave: f64) -> f64 {
+        let last = self.wave.len() - 1;
+        if wave < self.wave[0] || wave > self.wave[last] {
+            return 0.0;
+        }
+        let i = self.wave.partition_point(|&w| w <= wave).clamp(1, last);
+        let part = (wave - self.wave[i - 1]) / (self.wave[i] - self.wave[i - 1]);
+        self.flux[i - 1] + part * (self.flux[i] - self.flux[i - 1])
+    }
+
+    /// The spectrum behind what is between it and us at a redshift, from an observed wavelength [um] on; nothing when no
+    /// part of that is absorbed.
+    #[must_use]
+    pub fn absorbed(&self, igm: &Igm, z: f64, low: f64) -> Option<Self> {
+        let (low, high) = (low / (1.0 + z), igm.longest());
+        let start = self.wave[0];
+        if low.max(start) >= high {
+            return None;
+        }
+        let mut wave = igm.nodes(low.max(start), high);
+        let end = self.wave.partition_point(|&w| w <= high);
+        let own = self.wave[..end].iter().filter(|w| **w >= low);
+        wave.extend(own);
+        wave.sort_by(f64::total_cmp);
+        wave.dedup();
+        let mut flux: Vec<f64> = wave
+            .iter()
+            .map(|&w| self.flux_at(w) * igm.transmission(w * (1.0 + z), z))
+            .collect();
+        wave.extend(&self.wave[end..]);
+        flux.extend(&self.flux[end..]);
+        Some(Self::new(wave, flux))
+    }
+
     /// Twofold integral of all below a wavelength at rest; `near` is where the last search ended.
     fn integral(&self, wave: f64, near: &mut usize) -> f64 {
         let last = self.wave.len() - 1;
@@ -46,8 +82,17 @@ impl Tabulated {
             return self.twice[last] + (wave - self.wave[last]) * self.below[last];
         }
         let mut i = (*near).min(last - 1);
-        if !(self.wave[i] <= wave && wave < self.wave[i + 1]) {
-            i = self.wave.partition_point(|&w| w <= wave) - 1;
+        if wave < self.wave[i] {
+            i = self.wave[..i].partition_point(|&w| w <= wave) - 1;
+        } else {
+            // Pixels come in their order, so the place is not far: look ever further, then in between.
+            let (mut next, mut step) = (i + 1, 1);
+            while self.wave[next] <= wave {
+                i = next;
+                next = (next + step).min(last);
+                step *= 2;
+            }
+            i += self.wave[i..next].partition_point(|&w| w <= wave) - 1;
         }
         *near = i;
         let (width, into) = (self.wave[i + 1] - self.wave[i], wave - self.wave[i]);
@@ -124,6 +169,7 @@ mod tests {
             rest: vec![centre],
             parts: vec![1.0],
             redshifts: [-1.0, 99.0],
+            velocity: None,
         };
         let edges: Vec<f64> = (0..=200).map(|i| 2.0 + 0.01 * f64::from(i)).collect();
         let z = 2.003;

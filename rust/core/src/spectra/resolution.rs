@@ -22,8 +22,14 @@ impl Resolution {
     /// Sigma of a line at an observed wavelength [um]: `s^2 / wave^2 = (v / c)^2 + (1 / (2.355 R))^2`.
     #[must_use]
     pub fn sigma(&self, wave: f64) -> f64 {
+        self.sigma_of(wave, self.velocity)
+    }
+
+    /// The same for a source with a width of its own in velocity, one sigma [km/s].
+    #[must_use]
+    pub fn sigma_of(&self, wave: f64, velocity: f64) -> f64 {
         let instrument = 1.0 / (FWHM_OVER_SIGMA * self.scale * self.power_at(wave));
-        wave * (self.velocity / LIGHT_KM_S).hypot(instrument)
+        wave * (velocity / LIGHT_KM_S).hypot(instrument)
     }
 
     /// Resolving power between the tabulated wavelengths; the nearest one outside.

@@ -1,9 +1,13 @@
 //! What a spectrum is made of: a smooth continuum, emission lines and tabulated spectra.
 
 use super::SpectraError;
+use super::igm::Igm;
 use super::lines::LineComplex;
 use super::rebin::Tabulated;
 use super::resolution::Resolution;
+
+/// How far the resolution reaches [sigma].
+const REACH: f64 = 6.0;
 
 /// One template on the pixels of a spectrum; zero outside of its values.
 #[derive(Clone, Debug)]
@@ -47,6 +51,8 @@ pub struct Templates {
     pub lines: Vec<LineComplex>,
     /// How wide lines are.
     pub resolution: Resolution,
+    /// What absorbs the continuum and the tables on the way; lines are as they arrive.
+    pub igm: Option<Igm>,
 }
 
 impl Templates {
@@ -81,11 +87,37 @@ impl Templates {
             values: Vec::new(),
         };
         let first_line = self.fixed.len() + self.tables.len();
-        let fixed = self.fixed.iter().cloned();
-        let tables = self
-            .tables
-            .iter()
-            .map(|table| Column::of(&table.draw(edges, &self.resolution, z)));
+        // Where the resolution may bring light from.
+        let low = edges[0] - REACH * self.resolution.sigma(edges[0]);
+        let absorbed = |table: &Tabulated| {
+            let igm = self.igm.as_ref()?;
+            table.absorbed(igm, z, low)
+        };
+        let high = edges[edges.len() - 1] + REACH * self.resolution.sigma(edges[edges.len() - 1]);
+        let limits = [low, high].map(|wave| wave / (1.0 + z));
+        let passed = if self.fixed.is_empty() {
+            None
+        } else {
+            absorbed(&Tabulated::new(limits.to_vec(), vec![1.0, 1.0]))
+        }
+        .map(|table| table.draw(edges, &self.resolution, z));
+        let fixed = self.fixed.iter().map(|column| {
+            let mut column = column.clone();
+            if let Some(passed) = &passed {
+                let part = &passed[column.first..column.end()];
+                column
+                    .values
+                    .iter_mut()
+                    .zip(part)
+                    .for_each(|(v, t)| *v *= t);
+            }
+            column
+        });
+        let tables = self.tables.iter().map(|table| {
+            let behind = absorbed(table);
+            let seen = behind.as_ref().unwrap_or(table);
+            Column::of(&seen.draw(edges, &self.resolution, z))
+        });
         let lines = self.lines.iter().enumerate().map(|(i, line)| {
             if present[first_line + i] {
                 line.draw(edges, &self.resolution, z)
