@@ -8,6 +8,7 @@ mod lake;
 mod memory;
 mod outliers;
 mod photometry;
+mod photoz;
 mod profiles;
 mod regions;
 mod resample;

@@ -6,7 +6,7 @@ use skymere_core::spectra::{
     self as core, Column, LineComplex, Resolution, SpectraError, Tabulated,
 };
 
-use crate::threads;
+use crate::{photoz, threads};
 
 /// Wavelengths at rest, parts in the flux, and redshifts of lines with fixed ratios.
 type LineWords = (Vec<f64>, Vec<f64>, [f64; 2]);
@@ -117,5 +117,6 @@ impl Problem {
 
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Problem>()?;
+    photoz::fill(m)?;
     m.add_function(wrap_pyfunction!(bsplines, m)?)
 }

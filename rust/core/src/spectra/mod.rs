@@ -1,12 +1,16 @@
 //! Spectra in one dimension: templates on pixels with the resolution of an instrument, and redshifts from them.
 
+mod bands;
 mod lines;
+mod photoz;
 mod rebin;
 mod redshift;
 mod resolution;
 mod templates;
 
+pub use bands::{FilterCurve, RestSpectra, band_fluxes};
 pub use lines::LineComplex;
+pub use photoz::{BestFits, Objects, Photometry, Predicted, TemplateGrid};
 pub use rebin::Tabulated;
 pub use redshift::{LinearFit, Problem};
 pub use resolution::{FWHM_OVER_SIGMA, LIGHT_KM_S, Resolution};
