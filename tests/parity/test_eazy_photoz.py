@@ -5,11 +5,11 @@
 
 import numpy as np
 import pytest
-from skymere.spectra.photoz_results import Objects
 from tests.spectra.photoz_scene import eazy_files, run_eazy
 
 from skymere._rust import spectra as _rust
 from skymere.spectra import MagnitudePrior, PhotozParams, fit_photoz, read_filters, read_translate, template_fluxes
+from skymere.spectra.photoz_results import Objects
 
 SETTINGS = {"z_min": 0.05, "z_max": 7.0, "z_step": 0.02, "sys_err": 0.02, "mw_ebv": 0.0}
 PARAMS = PhotozParams(z_min=0.05, z_max=7.0, z_step=0.02, sys_err=0.02, sys_err_of="data", min_rest_wave=None)
@@ -54,14 +54,16 @@ def test_chi_square_and_best_redshifts_are_those_of_eazy(scene, mode):
     chi2 = fit.chi2_grid
     best = theirs["chi2"].argmin(axis=1)
     away = np.abs(chi2 - theirs["chi2"])
+    at_best = away[np.arange(len(best)), best]
     print(
-        f"{mode}: fluxes of templates differ by {np.nanmedian(np.abs(ratio - 1)):.1e} (median), chi2 at the best redshift by "
-        f"{away[np.arange(len(best)), best].max():.1e}, elsewhere by {(away / (1 + theirs['chi2'])).max():.1e} of chi2; "
-        f"{np.mean(chi2.argmin(axis=1) == best):.3f} of best redshifts are the same"
+        f"{mode}: fluxes of templates differ by {np.nanmedian(np.abs(ratio - 1)):.1e} in the median, chi2 at the best "
+        f"redshift by {np.median(at_best):.1e} in the median, {at_best.max():.1e} at most"
     )
     assert np.array_equal(chi2.argmin(axis=1), best)
-    # eazy sums over the points of the filters, which are not fine enough for edges of the Lyman series.
-    assert away[np.arange(len(best)), best].max() < (1e-2 if mode == "igm" else 1e-3)
+    assert np.nanmedian(np.abs(ratio - 1)) < 1e-6
+    # eazy sums over the points of a filter, 1 Angstrom apart: too few at the Lyman limit, not for smooth spectra.
+    assert np.median(at_best) < 1e-4
+    assert at_best.max() < 5e-3
 
 
 @pytest.mark.parametrize("mode", ["plain", "igm"])

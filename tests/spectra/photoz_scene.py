@@ -74,9 +74,9 @@ def galaxies():
     return [TabulatedTemplate(name=name, wave=wave, flux=1e-19 * flux * lyman) for name, flux in shapes.items()]
 
 
-def seen_through(one, wave, flux):
+def seen_through(one, flux, *, n_fine=40):
     """Flux density [uJy] by sums on a fine grid, for an f_lambda [erg/s/cm2/Angstrom] given as a function."""
-    fine = np.linspace(one.wave[0], one.wave[-1], 40 * one.wave.size)
+    fine = np.linspace(one.wave[0], one.wave[-1], n_fine * one.wave.size)
     passed = np.interp(fine, one.wave, one.throughput)
     f_nu = flux(fine) * (fine * 1e4) ** 2 / LIGHT_A * 1e29
     return np.trapezoid(f_nu * passed / fine, fine) / np.trapezoid(passed / fine, fine)

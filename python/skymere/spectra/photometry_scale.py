@@ -123,9 +123,9 @@ def scale_photometry(
     Notes
     -----
     The spectrum is first fitted with cubic B-splines whose knots are even in ln(wave), ``1 / resolution`` apart. With
-    the splines' covariance ``C``, the polynomial ``p`` minimises ``d^T (V + S C S^T)^-1 d`` where ``d`` is the photometry
-    less the fluxes ``S`` of ``spline / p`` in the filters, and ``V`` the variance of the photometry. The covariance of
-    ``p`` is that of this fit.
+    the splines' covariance ``C``, the polynomial ``p`` minimises ``d^T (V + S C S^T)^-1 d`` where ``d`` is the
+    photometry less the fluxes ``S`` of ``spline / p`` in the filters, and ``V`` the variance of the photometry. The
+    covariance of ``p`` is that of this fit.
 
     Examples
     --------

@@ -21,7 +21,7 @@ pub struct FilterCurve {
 pub struct RestSpectra<'a> {
     /// Wavelengths at rest, rising.
     pub wave: &'a [f64],
-    /// f_lambda, spectrum after spectrum.
+    /// `f_lambda`, spectrum after spectrum.
     pub flux: &'a [f64],
     /// Transmission of the first points at each redshift, redshift after redshift; 1 for the other points.
     pub transmission: &'a [f64],

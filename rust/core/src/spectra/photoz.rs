@@ -84,7 +84,7 @@ pub struct Objects<'a> {
     photometry: Photometry<'a>,
     /// Error of the templates relative to the flux, redshift after redshift; empty for none.
     template_error: &'a [f64],
-    n_objects: usize,
+    count: usize,
 }
 
 fn length(name: &'static str, found: usize, expected: usize) -> Result<(), SpectraError> {
@@ -123,7 +123,7 @@ impl<'a> Objects<'a> {
             grid,
             photometry,
             template_error,
-            n_objects,
+            count: n_objects,
         })
     }
 
@@ -132,8 +132,8 @@ impl<'a> Objects<'a> {
     #[must_use]
     pub fn scan(&self) -> (Vec<f64>, Vec<f64>) {
         let n_z = self.grid.shape[1];
-        let mut chi2 = vec![0.0; self.n_objects * n_z];
-        let mut spread = vec![0.0; self.n_objects * n_z];
+        let mut chi2 = vec![0.0; self.count * n_z];
+        let mut spread = vec![0.0; self.count * n_z];
         if n_z > 0 {
             chi2.par_chunks_mut(n_z)
                 .zip(spread.par_chunks_mut(n_z))
@@ -147,7 +147,9 @@ impl<'a> Objects<'a> {
                         chi2[i_z] = solver.chi2();
                     }
                     let first = spread[0];
-                    spread.iter_mut().for_each(|s| *s -= first);
+                    for value in spread.iter_mut() {
+                        *value -= first;
+                    }
                 });
         }
         (chi2, spread)
@@ -158,10 +160,10 @@ impl<'a> Objects<'a> {
     /// # Errors
     /// When there is not one redshift for each object.
     pub fn fit_at(&self, i_z: &[usize]) -> Result<BestFits, SpectraError> {
-        length("i_z", i_z.len(), self.n_objects)?;
+        length("i_z", i_z.len(), self.count)?;
         let [_, n_z, n_templates, n_bands] = self.grid.shape;
-        let mut coefficients = vec![0.0; self.n_objects * n_templates];
-        let mut model = vec![0.0; self.n_objects * n_bands];
+        let mut coefficients = vec![0.0; self.count * n_templates];
+        let mut model = vec![0.0; self.count * n_bands];
         if n_templates > 0 && n_bands > 0 {
             coefficients
                 .par_chunks_mut(n_templates)
@@ -203,9 +205,9 @@ impl<'a> Objects<'a> {
             other.shape[..3].iter().product(),
             n_nodes * n_z * n_templates,
         )?;
-        length("probability", probability.len(), self.n_objects * n_z)?;
-        let mut mean = vec![0.0; self.n_objects * n_other];
-        let mut variance = vec![0.0; self.n_objects * n_other];
+        length("probability", probability.len(), self.count * n_z)?;
+        let mut mean = vec![0.0; self.count * n_other];
+        let mut variance = vec![0.0; self.count * n_other];
         if n_other > 0 && n_z > 0 {
             mean.par_chunks_mut(n_other)
                 .zip(variance.par_chunks_mut(n_other))
