@@ -11,14 +11,14 @@ from skymere._rust import spectra as _rust
 from skymere.spectra import MagnitudePrior, PhotozParams, fit_photoz, read_filters, read_translate, template_fluxes
 from skymere.spectra.photoz_results import Objects
 
-SETTINGS = {"z_min": 0.05, "z_max": 7.0, "z_step": 0.02, "sys_err": 0.02, "mw_ebv": 0.0}
-PARAMS = PhotozParams(z_min=0.05, z_max=7.0, z_step=0.02, sys_err=0.02, sys_err_of="data", min_rest_wave=None)
+SETTINGS = {"z_min": 0.05, "z_max": 7.0, "z_step": 0.03, "sys_err": 0.02, "mw_ebv": 0.0}
+PARAMS = PhotozParams(z_min=0.05, z_max=7.0, z_step=0.03, sys_err=0.02, sys_err_of="data", min_rest_wave=None)
 
 
 @pytest.fixture(scope="module")
 def scene(shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("eazy")
-    made = eazy_files(folder, shared_data / "spectra" / "grizli" / "templates" / "fsps", n=100, settings=SETTINGS)
+    made = eazy_files(folder, shared_data / "spectra" / "grizli" / "templates" / "fsps", n=50, settings=SETTINGS)
     results = {}
     for mode in ("plain", "igm"):
         run_eazy(folder, mode)

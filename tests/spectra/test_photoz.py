@@ -68,7 +68,7 @@ def test_percentiles_of_redshifts_hold_the_truth_as_often_as_they_say(scene):
     low95, low68, _, high68, high95 = (fit.table[name].to_numpy() for name in PERCENTILES)
     away = np.abs(fit.table["z_map"].to_numpy() - z) / (1 + z)
     print("\nS/N      n  within 68  within 95  outliers  sigma of the rest")
-    for low, high, most in ((5, 10, 1.0), (10, 20, 0.6), (20, 50, 0.35)):
+    for low, high, most in ((5, 10, 0.85), (10, 20, 0.65), (20, 50, 0.35)):
         chosen = (snr >= low) & (snr < high)
         in68 = np.mean((low68 <= z)[chosen] & (z <= high68)[chosen])
         in95 = np.mean((low95 <= z)[chosen] & (z <= high95)[chosen])
@@ -123,7 +123,7 @@ def test_a_magnitude_prior_moves_faint_and_bright_objects_apart(scene):
 
 def test_dust_of_the_milky_way_is_taken_off_with_the_right_excess(scene):
     n = 15
-    ebv = np.random.default_rng(4).uniform(0.02, 0.4, n)
+    ebv = np.random.default_rng(4).uniform(0.1, 0.3, n)
     curve_of = milky_way_extinction(np.array([0.4400, 0.5500, 0.2175, 3.0]))
     # Fitzpatrick 1999 for R_V = 3.1, from dust_extinction 1.7.
     np.testing.assert_allclose(curve_of, [4.059, 3.0315, 9.5352, 0.2271], atol=1e-4)

@@ -234,7 +234,7 @@ class PhotozFit:
             errors[rows] = np.where(total > 0, np.sqrt(variance), np.nan)
         return pl.DataFrame(
             {
-                "row": np.repeat(np.arange(n), len(filters)),
+                "row": np.repeat(self.table["row"].to_numpy(), len(filters)),
                 "filter": [one.name for _ in range(n) for one in filters],
                 "flux": means.ravel(),
                 "flux_err": errors.ravel(),
