@@ -8,7 +8,6 @@ mod lake;
 mod memory;
 mod outliers;
 mod photometry;
-mod photoz;
 mod profiles;
 mod regions;
 mod resample;

@@ -1,12 +1,14 @@
 //! `skymere._rust.spectra`.
 
+mod photoz;
+
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use skymere_core::spectra::{
     self as core, Column, LineComplex, Resolution, SpectraError, Tabulated,
 };
 
-use crate::{photoz, threads};
+use crate::threads;
 
 /// Wavelengths at rest, parts in the flux, and redshifts of lines with fixed ratios.
 type LineWords = (Vec<f64>, Vec<f64>, [f64; 2]);
