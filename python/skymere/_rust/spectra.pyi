@@ -1,4 +1,4 @@
-from typing import final
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,3 +42,31 @@ class Problem:
         NDArray[np.float64],
         NDArray[np.float64],
     ]: ...
+
+class _Objects(Protocol):
+    @property
+    def grid(self) -> NDArray[np.float64]: ...
+    @property
+    def flux(self) -> NDArray[np.float64]: ...
+    @property
+    def variance(self) -> NDArray[np.float64]: ...
+    @property
+    def level(self) -> NDArray[np.float64]: ...
+    @property
+    def nodes(self) -> NDArray[np.float64]: ...
+    @property
+    def template_error(self) -> NDArray[np.float64]: ...
+
+def band_fluxes(
+    wave: NDArray[np.float64],
+    flux: NDArray[np.float64],
+    *,
+    transmission: NDArray[np.float64],
+    filters: list[tuple[NDArray[np.float64], NDArray[np.float64], float]],
+    redshifts: NDArray[np.float64],
+) -> NDArray[np.float64]: ...
+def photoz_scan(given: _Objects) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def photoz_fit(given: _Objects, i_z: list[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+def photoz_predict(
+    given: _Objects, other: NDArray[np.float64], probability: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...

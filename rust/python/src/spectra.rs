@@ -1,5 +1,7 @@
 //! `skymere._rust.spectra`.
 
+mod photoz;
+
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use skymere_core::spectra::{
@@ -165,5 +167,6 @@ impl Problem {
 pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Igm>()?;
     m.add_class::<Problem>()?;
+    photoz::fill(m)?;
     m.add_function(wrap_pyfunction!(bsplines, m)?)
 }

@@ -1,16 +1,20 @@
 //! Spectra in one dimension: templates on pixels with the resolution of an instrument, and redshifts from them.
 
+mod bands;
 mod igm;
 mod lines;
 mod noise;
+mod photoz;
 mod rebin;
 mod redshift;
 mod resolution;
 mod templates;
 
+pub use bands::{FilterCurve, RestSpectra, band_fluxes};
 pub use igm::{Igm, SeriesLine};
 pub use lines::LineComplex;
 pub use noise::Noise;
+pub use photoz::{BestFits, Objects, Photometry, Predicted, TemplateGrid};
 pub use rebin::Tabulated;
 pub use redshift::{LinearFit, Problem, Trial};
 pub use resolution::{FWHM_OVER_SIGMA, LIGHT_KM_S, Resolution};
