@@ -50,11 +50,13 @@ from skymere.io.slit_tables import (
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.stored import open_band
 from skymere.io.tables import read_table, write_table, write_tables
+from skymere.io.thumbnails import GeometryCards, read_geometry_cards, read_thumbnail, thumbnail_inputs, write_thumbnail
 
 __all__ = [
     "BackgroundSpectrum",
     "BlendRule",
     "DistortionFiles",
+    "GeometryCards",
     "InputHeader",
     "MsaMetafile",
     "Pack",
@@ -87,6 +89,7 @@ __all__ = [
     "read_exposure",
     "read_exposures",
     "read_extensions",
+    "read_geometry_cards",
     "read_grid",
     "read_gwcs",
     "read_headerlet",
@@ -107,7 +110,9 @@ __all__ = [
     "read_slitlet",
     "read_slitlets",
     "read_table",
+    "read_thumbnail",
     "read_transmission",
+    "thumbnail_inputs",
     "write_detection",
     "write_detection_rows",
     "write_extensions",
@@ -121,6 +126,7 @@ __all__ = [
     "write_sources",
     "write_table",
     "write_tables",
+    "write_thumbnail",
     "write_with_data",
     "write_with_wcs",
 ]

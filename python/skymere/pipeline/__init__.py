@@ -14,6 +14,7 @@ from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
+from skymere.pipeline.thumbnails import lake_exposures, lake_thumbnails
 
 __all__ = [
     "PROPOSED_ROLES",
@@ -27,6 +28,8 @@ __all__ = [
     "StageReport",
     "attempts_of",
     "image_to_measure",
+    "lake_exposures",
+    "lake_thumbnails",
     "propose_regions",
     "read_band_image",
     "read_band_table",
