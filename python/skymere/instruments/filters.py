@@ -149,5 +149,17 @@ def find_filter(name: str, *, camera: str = "", where: str = "filter") -> Filter
 
 
 def flam_of_zero_point(zero_point_ab: float, photplam: float) -> float:
-    """Return the flux of one unit [erg / s / cm2 / Angstrom] from its AB magnitude and the pivot wavelength [A]."""
+    """Return the flux of one unit [erg / s / cm2 / Angstrom].
+
+    Parameters
+    ----------
+    zero_point_ab : float
+        Its AB magnitude.
+    photplam : float
+        Pivot wavelength [Angstrom].
+
+    Notes
+    -----
+    ``ZP = -2.5 log10(PHOTFLAM) - 5 log10(PHOTPLAM) - 2.408`` (Sirianni et al. 2005, equation 10).
+    """
     return float(10.0 ** (-0.4 * (zero_point_ab + 5.0 * np.log10(photplam) + 2.408)))

@@ -30,7 +30,17 @@ _PLANES = (("SCI", "WHT", "VAR", "PSF"), ("DSCI", "DWHT", "DVAR", "DPSF"))
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryCards:
-    """Pixels, kernel and drop of an extension."""
+    """Pixels, kernel and drop of an extension.
+
+    Parameters
+    ----------
+    grid : Grid
+        Its pixels.
+    kernel : str
+        Kernel of the drizzle (DRIZKRNL), lower case.
+    pixfrac : float
+        Side of the drop (PIXFRAC) [input pix].
+    """
 
     grid: Grid
     kernel: str
