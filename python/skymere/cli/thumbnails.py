@@ -325,7 +325,7 @@ def _segmentation(path: Path) -> "SegmentationMap":
 
 def _psf_of(text: str, band: str, exposures: "ExposureList") -> Any:
     """Return the PSF of the exposures of a band."""
-    from skymere.psf import GaussianPsf, MoffatPsf, build_psf, read_psf, read_psf_grid
+    from skymere.psf import GaussianPsf, MoffatPsf, build_psf, read_psf, read_psf_grid, recentred
 
     kind, _, rest = text.partition(":")
     rest = rest.replace("{band}", band)
@@ -333,10 +333,12 @@ def _psf_of(text: str, band: str, exposures: "ExposureList") -> Any:
         of_band = exposures.table["band"] == band
         usable = of_band & (exposures.table["status"] == "ok")
         return build_psf(exposures[i] for i in usable.arg_true().to_list())[0]
+    # Positions of catalogues are centroids, and libraries have theirs up to a tenth of a pixel beside the middle.
     if kind == "grid":
-        return read_psf_grid(rest, band)
+        grid = read_psf_grid(rest, band)
+        return replace(grid, psfs=tuple(recentred(one) for one in grid.psfs))
     if kind == "image":
-        return read_psf(rest)
+        return recentred(read_psf(rest))
     numbers = rest.split(":")
     try:
         if kind == "gaussian" and len(numbers) == 1:
