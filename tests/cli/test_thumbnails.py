@@ -167,3 +167,13 @@ def test_bad_options_are_named(visit, tmp_path, call, options, message):
 def test_without_exposures_or_positions_it_says_what_is_missing(visit, call):
     assert "EXPOSURES" in call("thumbnails", "--positions", visit / "cat.csv").stderr
     assert "--positions" in call("thumbnails", visit).stderr
+
+
+def test_positions_may_be_said_in_degrees_or_sexagesimal_and_name_the_files(visit, tmp_path, call):
+    base = ("thumbnails", visit, "--geometry", visit / "g.toml", "--filters", "f160w", "-o", tmp_path)
+    done = call(*base, "--at", "40.0 5.0", "--at", "2:40:00.05 +5:00:00.5")
+    assert done.exit_code == 0, done.stderr
+    names = sorted(path.name for path in tmp_path.glob("*.thumb.fits"))
+    assert names == ["skymere_40.000000+5.000000.thumb.fits", "skymere_40.000208+5.000139.thumb.fits"]
+    assert "--at: 'here'" in call(*base, "--at", "here").stderr
+    assert "only one of the two" in call(*base, "--at", "40 5", "--positions", visit / "cat.csv").stderr

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from skymere.cli._print import console, print_frame
+from skymere.cli.edit import _position
 from skymere.cli.imaging import OverwriteOption, _check_outputs, _StoredMasks
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 
@@ -37,6 +38,10 @@ def thumbnails(
     ] = None,
     positions: Annotated[
         Path | None, typer.Option(help="Catalogue with ra, dec [deg] and id, label or number (Parquet, CSV, FITS).")
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(help="Position instead: 'RA DEC' in degrees, or sexagesimal (hours, degrees); may be repeated."),
     ] = None,
     geometry: Annotated[
         str,
@@ -93,11 +98,11 @@ def thumbnails(
         raise InvalidInputError(msg)
     shape = _geometry(geometry)
     lake, listed = _exposures(exposures or [], from_lake, masks)
-    table = _chosen(_positions(positions, lake), ids, where)
+    table = _chosen(_positions(positions, at, lake), ids, where)
     wanted = [name.strip() for name in filters.split(",") if name.strip()] or None
     params = ThumbnailParams(sky=sky, subtract_median=subtract_median, weight=weight)  # type: ignore[arg-type]
     job = _Job(
-        lake=lake if positions is None and segmentation is None else None,
+        lake=lake if positions is None and not at and segmentation is None else None,
         exposures=listed,
         table=table,
         geometry=shape,
@@ -270,13 +275,20 @@ def _exposures(paths: Sequence[Path], from_lake: Path | None, masks: Path | None
     return None, ExposureList.from_files(files, prepare=prepare)
 
 
-def _positions(path: Path | None, lake: "Lake | None") -> "pl.DataFrame":
+def _positions(path: Path | None, at: Sequence[str] | None, lake: "Lake | None") -> "pl.DataFrame":
+    import polars as pl
+
     from skymere.io import read_table
 
+    if path is not None and at:
+        msg = "--at, --positions: only one of the two is allowed"
+        raise InvalidInputError(msg)
+    if at:
+        return pl.DataFrame([_position(text) for text in at], schema=["ra", "dec"], orient="row")
     if path is not None:
         return read_table(path)
     if lake is None:
-        msg = "--positions: a catalogue is needed, unless sources of a lake are meant"
+        msg = "--positions: a catalogue, or --at, is needed, unless sources of a lake are meant"
         raise InvalidInputError(msg)
     return lake.table("source").sort("source_id").collect()
 
