@@ -161,3 +161,21 @@ def test_bad_lists_are_named(folder, tmp_path):
     pl.DataFrame({"ra": [1.0]}).write_parquet(tmp_path / "other.parquet")
     with pytest.raises(FormatError, match="it is no list of exposures"):
         ExposureList.from_parquet(tmp_path / "other.parquet")
+
+
+def test_outlines_beside_a_detector_whose_coordinates_have_bounds_are_found(shared_data):
+    from skymere.io import read_gwcs
+    from skymere.wcs import pixels_to_sky
+
+    wcs = read_gwcs(shared_data / "imaging" / "wcs" / "jwst_nrcb1_gwcs.asdf")
+    plane = np.ones((2048, 2048), np.float32)
+    dq = np.zeros(plane.shape, np.uint32)
+    one = Exposure(exposure_id="a", data=plane, error=plane, dq=dq, wcs=wcs, exptime=1.0, band="f200w")
+    listed = ExposureList.of([one])
+    # Corners of squares of 40 pixels whose middles are inside, on the edge, and well outside.
+    x0, y0 = np.array([1000.0, -10.0, 2060.0, -90.0]), np.array([1000.0, 700.0, 2055.0, 700.0])
+    x = x0[:, None] + np.array([-20.0, 20.0, 20.0, -20.0])
+    y = y0[:, None] + np.array([-20.0, -20.0, 20.0, 20.0])
+    quads = listed.quads(0, *pixels_to_sky(wcs, x, y))
+    np.testing.assert_allclose(quads, np.stack([x, y], axis=-1), atol=0.5)
+    assert listed.overlapping(0, quads).tolist() == [True, True, True, False]

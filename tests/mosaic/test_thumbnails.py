@@ -480,3 +480,26 @@ def test_bad_input_is_named(scene):
     bare = SegmentationMap(labels=np.zeros((5, 5), np.int32))
     with pytest.raises(InvalidInputError, match="no grid"):
         thumbnails(one, [[RA, DEC]], geometry=SQUARE, segmentation=bare)
+
+
+def test_saturated_pixels_count_when_their_bit_is_ignored(scene):
+    dq = np.zeros(scene.exposures[0].shape, np.uint32)
+    dq[100:130, 100:140] = 1
+    flagged = [replace(one, dq=dq, dq_bits={"saturated": 1, "hot": 2}) for one in scene.exposures[:1]]
+    (without,) = thumbnails(flagged, [[RA, DEC]], geometry=SQUARE)
+    (with_them,) = thumbnails(flagged, [[RA, DEC]], geometry=SQUARE, params=ThumbnailParams(ignore_dq=("saturated",)))
+    assert without["f125w"].coverage < 0.9
+    assert with_them["f125w"].coverage == 1
+    (unknown,) = thumbnails(flagged, [[RA, DEC]], geometry=SQUARE, params=ThumbnailParams(ignore_dq=("bright",)))
+    assert unknown.status == "no_overlap"
+    assert "'bright' is not a DQ bit" in unknown.exposures["reason"][0]
+
+
+def test_grism_exposures_are_no_images(scene):
+    mixed = [*scene.exposures[:2], replace(scene.exposures[2], band="g141")]
+    (one,) = thumbnails(mixed, [[RA, DEC]], geometry=SQUARE)
+    assert [band.band for band in one.bands] == ["f125w"]
+    left = one.exposures.filter(~pl.col("is_used"))
+    assert left.select("exposure_id", "reason").rows() == [("f125w2", "it is no image but shows spectra")]
+    with pytest.raises(InvalidInputError, match=r"filters: \['g141'\]"):
+        thumbnails(mixed, [[RA, DEC]], geometry=SQUARE, filters=["G141"])

@@ -210,7 +210,10 @@ class _Job:
     def _psf(self) -> Any:
         if not self.psf_source:
             return None
-        bands = self.exposures.bands if self.filters is None else [name.lower() for name in self.filters]
+        from skymere.instruments import is_dispersed
+
+        images = [band for band in self.exposures.bands if not is_dispersed(band)]
+        bands = images if self.filters is None else [name.lower() for name in self.filters]
         return {band: _psf_of(self.psf_source, band, self.exposures) for band in bands}
 
 

@@ -2,7 +2,7 @@
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
-from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point
+from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point, is_dispersed
 from skymere.instruments.gratings import NIRSPEC_GRIDS
 from skymere.instruments.nirspec import (
     DETECTOR_EDGES,
@@ -39,6 +39,7 @@ __all__ = [
     "find_detector",
     "find_filter",
     "flam_of_zero_point",
+    "is_dispersed",
     "read_detectors",
     "shutter_place",
 ]

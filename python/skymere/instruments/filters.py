@@ -1,5 +1,6 @@
 """Filters by name: pivot wavelengths, and the flux of one electron per second where files do not say it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -8,7 +9,7 @@ import numpy as np
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["FILTERS", "Filter", "find_filter", "flam_of_zero_point"]
+__all__ = ["FILTERS", "Filter", "find_filter", "flam_of_zero_point", "is_dispersed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,23 @@ def find_filter(name: str, *, camera: str = "", where: str = "filter") -> Filter
         f"PHOTPLAM; filters of {', '.join(cameras)} are"
     )
     raise InvalidInputError(msg)
+
+
+def is_dispersed(band: str) -> bool:
+    """Return whether a filter is a grism or a prism, whose exposures show spectra and no images.
+
+    Parameters
+    ----------
+    band : str
+        In any case of letters.
+
+    Examples
+    --------
+    >>> from skymere.instruments import is_dispersed
+    >>> [is_dispersed(name) for name in ("G141", "g800l", "gr150c", "f140w")]
+    [True, True, True, False]
+    """
+    return re.fullmatch(r"g\d{3}l?|gr\d{3}[rc]?|grism\w*|prism|pr\d{3}l", band.lower()) is not None
 
 
 def flam_of_zero_point(zero_point_ab: float, photplam: float) -> float:

@@ -249,7 +249,12 @@ class ExposureList(Sequence[Exposure]):
             plane = Grid.tangent(ra0, dec0, shape=(1, 1), scale_arcsec=1.0)
             on_plane = plane.pixels(ra[near].ravel(), dec[near].ravel())
             x, y = pixel_transform(plane.wcs, wcs)(*on_plane)
-            out[near] = np.stack([x, y], axis=-1).reshape(-1, 4, 2)
+            places = np.stack([x, y], axis=-1)
+            # A gwcs knows nothing outside of its bounds.
+            beyond = ~np.isfinite(places).all(axis=1)
+            if beyond.any():
+                places[beyond] = _continued(wcs, plane, (ny, nx), np.column_stack(on_plane)[beyond])
+            out[near] = places.reshape(-1, 4, 2)
         return out
 
     def overlapping(self, i: int, quads: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -345,6 +350,21 @@ def _described(exposure: Exposure) -> dict[str, Any]:
         "footprint": f"POLYGON ICRS {outline}",
         **{name: float(value) if np.isfinite(value) else None for name, value in numbers.items()},
     }
+
+
+def _continued(wcs: Any, plane: Grid, shape: tuple[int, int], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return pixels of points around an image, by a polynomial of third order through places in it."""
+    ny, nx = shape
+    x, y = (v.ravel() for v in np.meshgrid(np.linspace(0, nx - 1, 9), np.linspace(0, ny - 1, 9)))
+    inside = np.column_stack(plane.pixels(*pixels_to_sky(wcs, x, y)))
+    scale = np.abs(inside).max()
+
+    def powers(at: NDArray[np.float64]) -> NDArray[np.float64]:
+        u, v = at.T / scale
+        return np.stack([u**i * v**j for i in range(4) for j in range(4 - i)], axis=-1)
+
+    terms, *_ = np.linalg.lstsq(powers(inside), np.column_stack([x, y]), rcond=None)
+    return np.asarray(powers(points) @ terms)
 
 
 def _area_of_file(chips: pl.DataFrame) -> float:

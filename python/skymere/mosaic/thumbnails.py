@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere.datamodels import EXPOSURE_COLUMNS, Exposure, SegmentationMap, Thumbnail
 from skymere.errors import InvalidInputError, SkymereError
+from skymere.instruments import is_dispersed
 from skymere.mosaic.exposure_list import ExposureList
 from skymere.mosaic.stamps import position_table
 from skymere.mosaic.thumbnail_band import BandStack, ExposureState, state_of
@@ -95,7 +96,7 @@ def thumbnails(
     geometry : Geometry
         The pixels, kernel and pixfrac of all planes of all bands; none is changed for any filter.
     filters : iterable of str, optional
-        Bands that are wanted, in any case of letters; all when not given.
+        Bands that are wanted, in any case of letters; all but grisms when not given.
     segmentation : SegmentationMap, optional
         On any grid; see `skymere.segmentation.labels_on_grid`.
     psf : Psf, PsfGrid, formula, mapping of str to these, or callable, optional
@@ -183,11 +184,12 @@ class Thumbnails(Iterable[Thumbnail]):
         self.exposures, self.geometry, self.params = exposures, geometry, params
         self._segmentation, self._psf = segmentation, psf
         self.ra, self.dec, self.source_ids = position_table(positions)
-        self.filters = exposures.bands if filters is None else tuple(dict.fromkeys(name.lower() for name in filters))
-        missing = [name for name in self.filters if name not in exposures.table["band"].to_list()]
+        images = tuple(band for band in exposures.bands if not is_dispersed(band))
+        self.filters = images if filters is None else tuple(dict.fromkeys(name.lower() for name in filters))
+        missing = [name for name in self.filters if name not in exposures.table["band"].to_list() or is_dispersed(name)]
         if missing or not self.filters:
             have = sorted(set(exposures.table["band"].to_list()))
-            msg = f"filters: {missing or list(self.filters)} are not allowed, the exposures are of {have}"
+            msg = f"filters: {missing or list(self.filters)} are not allowed, images are needed and there are {have}"
             raise InvalidInputError(msg)
         self._known = None if known is None else _unlisted(known, exposures)
         self._corners = _outlines(geometry, self.ra, self.dec)
@@ -311,6 +313,8 @@ class Thumbnails(Iterable[Thumbnail]):
         """Return why an exposure is not used; empty when it is."""
         if about["status"] != "ok":
             return f"{about['status']}: {about.get('message') or ''}".rstrip(": ")
+        if is_dispersed(about["band"]):
+            return "it is no image but shows spectra"
         if about["band"] not in self.filters:
             return "its filter was not asked for"
         return ""
