@@ -21,6 +21,7 @@ from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
 from skymere.cli.run import run
 from skymere.cli.slit import slit_app
+from skymere.cli.thumbnails import thumbnails
 
 __all__ = ["app", "main"]
 
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
-for command in (align, crmask, drizzle, blot, detect, profiles, refit, photometry):
+for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(info)
 app.command()(doctor)

@@ -16,11 +16,15 @@ from skymere.datamodels.slitlets import SlitExposure, SlitGeometry, Slitlet, Sli
 from skymere.datamodels.sources import SourceCatalog
 from skymere.datamodels.spectra import Spectrum1D
 from skymere.datamodels.stored import Sliceable, StoredMosaic
+from skymere.datamodels.thumbnails import EXPOSURE_COLUMNS, FLAM, BandThumbnail, Thumbnail, ThumbnailWeight
 
 __all__ = [
+    "EXPOSURE_COLUMNS",
     "FLAG_BITS",
+    "FLAM",
     "NO_CLASS",
     "BadPixelTable",
+    "BandThumbnail",
     "BarShadowTable",
     "Exposure",
     "Mosaic",
@@ -39,5 +43,7 @@ __all__ = [
     "SourceCatalog",
     "Spectrum1D",
     "StoredMosaic",
+    "Thumbnail",
+    "ThumbnailWeight",
     "WeightKind",
 ]

@@ -55,6 +55,8 @@ class Exposure:
         Read noise [electron].
     zero_point_ab : float
         AB magnitude of one unit of ``data``; NaN when unknown.
+    photplam : float
+        Pivot wavelength of the band as the file says it [Angstrom]; NaN when it does not.
     native_scale_arcsec : float
         Nominal side of a pixel, to which AstroDrizzle's flux scaling refers [arcsec].
     sky : float
@@ -86,6 +88,7 @@ class Exposure:
     detector: str = ""
     read_noise: float = 0.0
     zero_point_ab: float = float("nan")
+    photplam: float = float("nan")
     native_scale_arcsec: float = float("nan")
     sky: float = 0.0
     path: str = ""

@@ -2,6 +2,7 @@
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
+from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point, is_dispersed
 from skymere.instruments.gratings import NIRSPEC_GRIDS
 from skymere.instruments.nirspec import (
     DETECTOR_EDGES,
@@ -21,6 +22,7 @@ __all__ = [
     "DETECTORS",
     "DETECTOR_EDGES",
     "EXTENDED_REFERENCE_ENDING",
+    "FILTERS",
     "FIRST_SHUTTER",
     "FIXED_SLIT_MODES",
     "JWST",
@@ -33,7 +35,11 @@ __all__ = [
     "SHUTTERS_PER_ROW",
     "SLIT_WIDTH_ARCSEC",
     "Detector",
+    "Filter",
     "find_detector",
+    "find_filter",
+    "flam_of_zero_point",
+    "is_dispersed",
     "read_detectors",
     "shutter_place",
 ]

@@ -52,11 +52,13 @@ from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, 
 from skymere.io.spectra import read_spectrum
 from skymere.io.stored import open_band
 from skymere.io.tables import read_table, write_table, write_tables
+from skymere.io.thumbnails import GeometryCards, read_geometry_cards, read_thumbnail, thumbnail_inputs, write_thumbnail
 
 __all__ = [
     "BackgroundSpectrum",
     "BlendRule",
     "DistortionFiles",
+    "GeometryCards",
     "InputHeader",
     "MsaMetafile",
     "Pack",
@@ -91,6 +93,7 @@ __all__ = [
     "read_exposure",
     "read_exposures",
     "read_extensions",
+    "read_geometry_cards",
     "read_grid",
     "read_gwcs",
     "read_headerlet",
@@ -112,7 +115,9 @@ __all__ = [
     "read_slitlets",
     "read_spectrum",
     "read_table",
+    "read_thumbnail",
     "read_transmission",
+    "thumbnail_inputs",
     "write_detection",
     "write_detection_rows",
     "write_extensions",
@@ -127,6 +132,7 @@ __all__ = [
     "write_sources",
     "write_table",
     "write_tables",
+    "write_thumbnail",
     "write_with_data",
     "write_with_wcs",
 ]

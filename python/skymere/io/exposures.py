@@ -354,6 +354,7 @@ class _File:
             detector=f"{detector.name}{self.chips[k]}" if detector.chip_keyword else detector.name,
             read_noise=read_noise,
             zero_point_ab=zero_point,
+            photplam=_photplam(self.primary, self.headers[k]),
             native_scale_arcsec=_scale(self.headers[k], detector),
             path=str(self.path),
             sha256=self.digest,
@@ -486,6 +487,12 @@ def _band(primary: fits.Header, detector: Detector, path: Path) -> str:
         msg = f"{path}: {dict(zip(detector.band_keywords, values, strict=True))} name no single filter"
         raise InvalidInputError(msg)
     return filters[0].lower()
+
+
+def _photplam(primary: fits.Header, header: fits.Header) -> float:
+    """Pivot wavelength that the headers say [Angstrom]; NaN when they do not."""
+    value = header.get("PHOTPLAM", primary.get("PHOTPLAM"))
+    return float(value) if isinstance(value, int | float) and value > 0 else float("nan")
 
 
 def _zero_point_ab(primary: fits.Header, header: fits.Header, detector: Detector) -> float:

@@ -11,16 +11,20 @@ from skymere.mosaic.detection_image import (
     without_pixels,
 )
 from skymere.mosaic.drizzle_exposures import MosaicParams, drizzle_exposures, drizzle_stream
+from skymere.mosaic.exposure_list import ExposureList
 from skymere.mosaic.files import ExposureFiles, OverrideParams
 from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
 from skymere.mosaic.find_sources import FindParams, FoundSources, band_to_measure, find_sources
 from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
+from skymere.mosaic.footprints import footprint_area
 from skymere.mosaic.grids import GridParams, make_grid
+from skymere.mosaic.groups import read_groups
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
+from skymere.mosaic.thumbnails import ThumbnailParams, Thumbnails, thumbnails
 from skymere.segmentation import labels_on_grid
 
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "DetectionImage",
     "DrizzlePlan",
     "ExposureFiles",
+    "ExposureList",
     "FindParams",
     "FlagParams",
     "Flagged",
@@ -47,6 +52,8 @@ __all__ = [
     "SkyParams",
     "SkySolution",
     "StoredBand",
+    "ThumbnailParams",
+    "Thumbnails",
     "band_to_measure",
     "cut_window",
     "cutouts",
@@ -56,6 +63,7 @@ __all__ = [
     "find_sources",
     "find_sources_blocks",
     "flag_exposures",
+    "footprint_area",
     "iter_flagged",
     "labels_on_grid",
     "make_grid",
@@ -64,6 +72,7 @@ __all__ = [
     "n_exposures",
     "plane_of",
     "preset_values",
+    "read_groups",
     "region_files_beside",
     "resolve",
     "solve_sky",
@@ -71,5 +80,6 @@ __all__ = [
     "stored_band",
     "subtract_background",
     "subtractable_sky",
+    "thumbnails",
     "without_pixels",
 ]

@@ -13,7 +13,7 @@ from skymere.psf import Psf, PsfGrid
 from skymere.segmentation import labels_on_grid
 from skymere.wcs import Grid
 
-__all__ = ["BandCutout", "Cutout", "cut_window", "cutouts"]
+__all__ = ["BandCutout", "Cutout", "cut_window", "cutouts", "position_table"]
 
 # Names under which tables of others have the number of a source.
 _ID_NAMES = ("label", "id", "number", "source_id", "segment_id")
@@ -169,7 +169,7 @@ def cutouts(
     if not (size_arcsec > 0 and np.isfinite(size_arcsec)):
         msg = f"size_arcsec: {size_arcsec} is not allowed, it must be positive"
         raise InvalidInputError(msg)
-    ra, dec, labels = _positions(positions)
+    ra, dec, labels = position_table(positions)
     x, y = mosaic.grid.pixels(ra, dec)
     size = int(np.ceil(size_arcsec / mosaic.grid.scale_arcsec - 1e-9))
     found = []
@@ -225,7 +225,7 @@ def _numbers(column: pl.Series, dtype: type[pl.Float64 | pl.Int64]) -> pl.Series
     return found
 
 
-def _positions(
+def position_table(
     positions: ArrayLike | pl.DataFrame,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Sequence[int | None]]:
     """Return right ascensions, declinations and the numbers of the sources."""

@@ -16,6 +16,7 @@ from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
 from skymere.pipeline.slit_combining import combine_slits
 from skymere.pipeline.slit_plan import SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
+from skymere.pipeline.thumbnails import lake_exposures, lake_thumbnails
 
 __all__ = [
     "PROPOSED_ROLES",
@@ -34,6 +35,8 @@ __all__ = [
     "attempts_of",
     "combine_slits",
     "image_to_measure",
+    "lake_exposures",
+    "lake_thumbnails",
     "propose_regions",
     "read_band_image",
     "read_band_table",

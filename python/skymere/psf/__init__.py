@@ -3,7 +3,7 @@
 from skymere.psf.axes import PixelAxes
 from skymere.psf.build import BuildParams, StarFit, build_psf, select_stars
 from skymere.psf.convolution import Kernel, convolve, convolve_error
-from skymere.psf.drizzled import drizzle_psf, render_psf
+from skymere.psf.drizzled import PsfSource, drizzle_psf, render_psf
 from skymere.psf.fit import PsfFit, fit_gaussian_mixture, fit_moffat
 from skymere.psf.given import PsfCheck, PsfLimits, check_psf, read_psf, require_psf
 from skymere.psf.grid import PsfGrid, read_psf_grid
@@ -29,6 +29,7 @@ __all__ = [
     "PsfFit",
     "PsfGrid",
     "PsfLimits",
+    "PsfSource",
     "StarFit",
     "build_psf",
     "check_psf",

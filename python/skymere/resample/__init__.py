@@ -4,15 +4,18 @@ from skymere.resample.blot import BlotParams, blot
 from skymere.resample.covariance import NoiseParams, SumVariance, predict_noise, predict_sums
 from skymere.resample.covering import covering_grid
 from skymere.resample.drizzle import DrizzledImage, DrizzleParams, Drizzler, pixel_scale_ratio
+from skymere.resample.geometry import GEOMETRIES, Geometry
 from skymere.resample.mosaic import drizzle
 from skymere.resample.reading import decode_context, noise_correlation
 from skymere.resample.sky_noise import measure_noise
 
 __all__ = [
+    "GEOMETRIES",
     "BlotParams",
     "DrizzleParams",
     "DrizzledImage",
     "Drizzler",
+    "Geometry",
     "NoiseParams",
     "SumVariance",
     "blot",

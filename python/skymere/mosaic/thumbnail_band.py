@@ -1,0 +1,254 @@
+"""One band of one thumbnail: the sums to which exposures are added."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skymere.background import estimate_pedestal
+from skymere.datamodels import BandThumbnail, Exposure
+from skymere.errors import InvalidInputError, NoDataError
+from skymere.instruments import find_filter, flam_of_zero_point
+from skymere.psf import PsfSource, render_psf
+from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
+from skymere.wcs import Grid, Transform, pixel_transform
+
+__all__ = ["BandStack", "ExposureState", "state_of"]
+
+# Pixels around the outline on the detector whose drops may reach it; Lanczos reaches 3.
+_MARGIN_PIX = 4
+_RATE = "electron / s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExposureState:
+    """What is found out about an exposure when it is read for the first time.
+
+    Parameters
+    ----------
+    sky : float
+        What is subtracted [unit].
+    variance : float
+        Of the background: read noise and Poisson noise of the sky [unit^2].
+    """
+
+    sky: float
+    variance: float
+
+
+def state_of(exposure: Exposure, *, sky: Literal["auto", "given", "none"], ignore: tuple[str, ...]) -> ExposureState:
+    """Return sky and noise of an exposure.
+
+    Raises
+    ------
+    NoDataError
+        When it has no good pixel, or no error that is known.
+    InvalidInputError
+        When its unit is no rate or count, or a name is not one of its DQ bits.
+    """
+    if exposure.unit not in (_RATE, "electron"):
+        msg = f"exposures: unit {exposure.unit!r} of {exposure.exposure_id} is not 'electron / s' or 'electron'"
+        raise InvalidInputError(msg)
+    bad = exposure.mask(ignore=ignore)
+    errors = exposure.error[~bad & (exposure.error > 0)]
+    if not errors.size:
+        msg = f"exposures: {exposure.exposure_id} has no good pixel with an error"
+        raise NoDataError(msg)
+    level = 0.0 if sky == "none" else exposure.sky
+    if sky == "auto" and level == 0.0:
+        level = estimate_pedestal(exposure.data, mask=bad).level
+    return ExposureState(sky=float(level), variance=float(np.median(errors)) ** 2)
+
+
+class BandStack:
+    """The sums of one band of one thumbnail."""
+
+    def __init__(self, grid: Grid, ra: float, dec: float, *, params: DrizzleParams, has_psf: bool) -> None:
+        self.grid, self.ra, self.dec = grid, ra, dec
+        self._data = Drizzler(grid.shape, params=replace(params, fillval=float("nan")), context=False)
+        # Variance of all noise over that of the background.
+        self._excess = Drizzler(grid.shape, params=params, context=False)
+        self._psf = Drizzler(grid.shape, params=replace(params, fillval=0.0), context=False) if has_psf else None
+        self._light: list[float] = []
+        self._about: dict[str, Any] = {}
+        self._position = tuple(v for v in grid.pixels(np.array([ra]), np.array([dec])))
+
+    def add(
+        self,
+        exposure: Exposure,
+        state: ExposureState,
+        quad: NDArray[np.float64],
+        *,
+        source: PsfSource | None,
+        ignore: tuple[str, ...],
+    ) -> str:
+        """Add an exposure.
+
+        Parameters
+        ----------
+        exposure : Exposure
+            Whole.
+        state : ExposureState
+            Its sky and noise.
+        quad : ndarray, float64, shape (4, 2) [pix]
+            Outline of the grid on its pixels.
+        source : PSF or None
+            PSF of the exposure.
+        ignore : tuple of str
+            DQ bits that count as good.
+
+        Returns
+        -------
+        str
+            Why nothing was added; empty when something was.
+        """
+        box = _box(exposure.shape, quad)
+        if box is None:
+            return "it has less than 2 x 2 pixels there"
+        y0, y1, x0, x1 = box
+        where = slice(y0, y1), slice(x0, x1)
+        flags = None if exposure.flags is None else exposure.flags[where]
+        part = replace(
+            exposure, data=exposure.data[where], error=exposure.error[where], dq=exposure.dq[where], flags=flags
+        )
+        good = ~part.mask(ignore=ignore)
+        if not good.any():
+            return "all of its pixels there are bad"
+        columns, rows = np.meshgrid(np.arange(x0, x1, dtype=np.float64), np.arange(y0, y1, dtype=np.float64))
+        pixmap = np.stack(pixel_transform(exposure.wcs, self.grid.wcs)(columns, rows), axis=-1)
+        ratio = self.grid.scale_arcsec / exposure.native_scale_arcsec
+        if not np.isfinite(ratio):
+            ratio = pixel_scale_ratio(pixmap)
+        self._describe(exposure)
+        per_second = 1.0 if exposure.unit == _RATE else 1.0 / exposure.exptime
+        value_scale = ratio**2 * per_second * self._to_common_zero_point(exposure)
+        per_pixel = 1.0 / (state.variance * value_scale**2)
+        weight = good * np.float32(per_pixel)
+        variance = part.variance
+        self._data.add(
+            part.data - np.float32(state.sky),
+            pixmap,
+            weight=weight,
+            variance=variance,
+            value_scale=value_scale,
+            pixel_scale_ratio=ratio,
+        )
+        excess = variance / np.float32(state.variance)
+        self._excess.add(excess, pixmap, weight=weight, pixel_scale_ratio=ratio)
+        if self._psf is not None and source is not None:
+            self._add_star(exposure, source, box, pixmap, ratio, per_pixel)
+        return ""
+
+    def _describe(self, exposure: Exposure) -> None:
+        """Keep the photometry of the first exposure, to which the others are brought."""
+        if self._about:
+            return
+        zero = exposure.zero_point_ab
+        if np.isfinite(zero) and exposure.unit != _RATE:
+            zero -= 2.5 * np.log10(exposure.exptime)
+        plam, said = exposure.photplam, "header"
+        flam = float("nan")
+        if not (plam > 0 and np.isfinite(zero)):
+            camera = "/".join(part for part in (exposure.instrument, exposure.detector) if part)
+            try:
+                known = find_filter(exposure.band, camera=camera)
+            except InvalidInputError:
+                known, said = None, ""
+            if known is not None:
+                plam, flam, said = (plam if plam > 0 else known.photplam), known.photflam, "table"
+        if np.isfinite(zero) and plam > 0:
+            flam = flam_of_zero_point(zero, plam)
+        elif flam > 0 and plam > 0:
+            zero = float(-2.5 * np.log10(flam) - 5.0 * np.log10(plam) - 2.408)
+        self._about = {"zero_point_ab": zero, "photflam": flam, "photplam": plam, "photometry_from": said}
+
+    def _to_common_zero_point(self, exposure: Exposure) -> float:
+        zero, common = exposure.zero_point_ab, self._about["zero_point_ab"]
+        if np.isfinite(zero) and exposure.unit != _RATE:
+            zero -= 2.5 * np.log10(exposure.exptime)
+        return float(10.0 ** (0.4 * (common - zero))) if np.isfinite(zero) and np.isfinite(common) else 1.0
+
+    def _add_star(
+        self,
+        exposure: Exposure,
+        source: PsfSource,
+        box: tuple[int, int, int, int],
+        pixmap: NDArray[np.float64],
+        ratio: float,
+        per_pixel: float,
+    ) -> None:
+        """Add a star at the position; pixels that are bad count, too, so that it holds for the surroundings."""
+        assert self._psf is not None
+        x, y = (float(v[0]) for v in pixel_transform(self.grid.wcs, exposure.wcs)(*self._position))
+        if not (np.isfinite(x) and np.isfinite(y)):
+            return
+        stamp = render_psf(source, exposure, x, y, box=box)
+        # A flat-fielded pixel shows flux x nominal / true area; the truth changes slowly over a star.
+        flat = 1.0 / (ratio**2 * _area(pixel_transform(exposure.wcs, self.grid.wcs), x, y))
+        self._psf.add(
+            (stamp * flat).astype(np.float32),
+            pixmap,
+            weight=np.full(stamp.shape, np.float32(per_pixel)),
+            value_scale=ratio**2,
+            pixel_scale_ratio=ratio,
+        )
+        ny, nx = self.grid.shape
+        inside = (np.abs(pixmap - [(nx - 1) / 2, (ny - 1) / 2]) < [nx / 2, ny / 2]).all(axis=-1)
+        self._light.append(float(stamp[inside].sum()))
+
+    def finish(
+        self,
+        band: str,
+        *,
+        weight: Literal["inverse_variance_with_sources", "inverse_variance"],
+        subtract_median: bool,
+    ) -> BandThumbnail:
+        """Return the thumbnail of the band; nothing can be added afterwards."""
+        image, excess = self._data.finish(), self._excess.finish()
+        covered = (image.weight > 0) & np.isfinite(image.data)
+        assert image.variance is not None
+        with_sources = np.divide(image.weight, excess.data, out=np.zeros_like(image.weight), where=covered)
+        correlation = np.divide(
+            1.0, with_sources * image.variance, out=np.full(image.data.shape, np.nan), where=covered
+        )
+        median = float(np.median(image.data[covered])) if subtract_median and covered.any() else 0.0
+        planes = {"inverse_variance": np.where(covered, image.weight, np.float32(0))}
+        planes["inverse_variance_with_sources"] = with_sources
+        return BandThumbnail(
+            band=band,
+            data=np.where(covered, image.data - np.float32(median), np.float32(np.nan)),
+            weight=planes[weight],
+            weight_kind=weight,
+            variance=np.where(covered, image.variance, np.float32(np.nan)),
+            psf=self._star(),
+            coverage=float(np.mean(covered)),
+            noise_correlation=float(np.sqrt(np.median(correlation[covered]))) if covered.any() else float("nan"),
+            median=median,
+            **self._about,
+        )
+
+    def _star(self) -> NDArray[np.float32] | None:
+        """Return the drizzled star with the sum of the light that falls on the grid."""
+        if self._psf is None or not self._light:
+            return None
+        data = np.nan_to_num(self._psf.finish().data, nan=0.0)
+        total = float(data.sum(dtype=float))
+        return data * np.float32(max(self._light) / total) if total > 0 else None
+
+
+def _box(shape: tuple[int, int], quad: NDArray[np.float64]) -> tuple[int, int, int, int] | None:
+    """Return rows and columns of the detector around an outline; None when they are less than 2 x 2."""
+    low = np.floor(quad.min(axis=0)).astype(int) - _MARGIN_PIX
+    high = np.ceil(quad.max(axis=0)).astype(int) + _MARGIN_PIX + 1
+    x0, x1 = max(int(low[0]), 0), min(int(high[0]), shape[1])
+    y0, y1 = max(int(low[1]), 0), min(int(high[1]), shape[0])
+    # The corners of drops need a neighbour in the pixel map.
+    return (y0, y1, x0, x1) if x1 - x0 > 1 and y1 - y0 > 1 else None
+
+
+def _area(transform: Transform, x: float, y: float) -> float:
+    """Return the area of a detector's pixel on the output [output pix^2]."""
+    step = np.array([0.5, -0.5, 0.0, 0.0])
+    u, v = transform(x + step, y + step[[2, 3, 0, 1]])
+    return float(abs((u[0] - u[1]) * (v[2] - v[3]) - (u[2] - u[3]) * (v[0] - v[1])))
