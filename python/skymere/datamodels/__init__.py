@@ -1,6 +1,8 @@
 """The products: what the stages hand to each other and the lake stores."""
 
 from skymere.datamodels.exposure import FLAG_BITS, Exposure
+from skymere.datamodels.beams import Beam
+from skymere.datamodels.grisms import ANGSTROM, GrismConfig, GrismOrder
 from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
@@ -18,11 +20,15 @@ from skymere.datamodels.spectra import Spectrum1D
 from skymere.datamodels.stored import Sliceable, StoredMosaic
 
 __all__ = [
+    "ANGSTROM",
     "FLAG_BITS",
     "NO_CLASS",
     "BadPixelTable",
     "BarShadowTable",
+    "Beam",
     "Exposure",
+    "GrismConfig",
+    "GrismOrder",
     "Mosaic",
     "NoiseCovariance",
     "NormalizationTable",

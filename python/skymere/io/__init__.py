@@ -3,6 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.background_spectra import BackgroundSpectrum, find_background_spectra, read_background_spectrum
 from skymere.io.bands import read_band
+from skymere.io.beams import beam_wcs, read_beam_file, write_beam_file
 from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
@@ -16,6 +17,7 @@ from skymere.io.exposures import (
     read_exposures,
 )
 from skymere.io.extensions import read_extensions, write_extensions
+from skymere.io.grism_configs import read_config
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
@@ -62,6 +64,7 @@ __all__ = [
     "ReadParams",
     "SlitProfileTable",
     "add_pack",
+    "beam_wcs",
     "blend_headers",
     "build_pack",
     "chips_of",
@@ -81,6 +84,8 @@ __all__ = [
     "read_background_spectrum",
     "read_bad_pixels",
     "read_band",
+    "read_beam_file",
+    "read_config",
     "read_bar_shadow",
     "read_blend_rules",
     "read_dispersion",
@@ -108,6 +113,7 @@ __all__ = [
     "read_slitlets",
     "read_table",
     "read_transmission",
+    "write_beam_file",
     "write_detection",
     "write_detection_rows",
     "write_extensions",
