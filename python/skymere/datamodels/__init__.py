@@ -1,7 +1,7 @@
 """The products: what the stages hand to each other and the lake stores."""
 
-from skymere.datamodels.exposure import FLAG_BITS, Exposure
 from skymere.datamodels.beams import Beam
+from skymere.datamodels.exposure import FLAG_BITS, Exposure
 from skymere.datamodels.grisms import ANGSTROM, GrismConfig, GrismOrder
 from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance

@@ -133,7 +133,7 @@ class Beam:
     @property
     def n_columns(self) -> int:
         """Columns of the order."""
-        return self.sci.shape[1] - self.direct.shape[1]
+        return int(self.sci.shape[1] - self.direct.shape[1])
 
     @property
     def detector_position(self) -> tuple[float, float]:

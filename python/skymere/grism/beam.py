@@ -55,7 +55,8 @@ class ColumnOperator:
         """
         columns = np.repeat(np.arange(self.shape[1]), np.diff(self.starts))
         given = as_floats(light, "light", shape=(self.shape[1],))
-        return np.bincount(self.rows, self.values * given[columns], minlength=self.shape[0])
+        sums = np.bincount(self.rows, self.values * given[columns], minlength=self.shape[0])
+        return sums.astype(np.float64)
 
     def toarray(self) -> _Array:
         """Return all entries, float64, shape (pixels, columns)."""
@@ -86,12 +87,12 @@ class BeamModel:
     Notes
     -----
     With T the direct image of the source, divided by its sum, the model is
-    ``M(x, y) = int f(l) S(l) T(x - dx(l), y - dy(l)) dl``: columns k of light ``c_k`` that each put the moved image on the
-    detector, ``M = A c``.
+    ``M(x, y) = int f(l) S(l) T(x - dx(l), y - dy(l)) dl``: columns k of light ``c_k`` that each put the moved image on
+    the detector, ``M = A c``.
 
     The operator ``grizli`` takes ``c_k = <f>_k int_k S dl`` with the mean of f in pixel k, moves the image by k whole
-    columns and splits it linearly over two rows. The operator ``spline`` moves the cubic spline through the image, along
-    (``c_k = int f S B3(k - dx(l)) dl``) and across.
+    columns and splits it linearly over two rows. The operator ``spline`` moves the cubic spline through the image,
+    along (``c_k = int f S B3(k - dx(l)) dl``) and across.
     """
 
     def __init__(
@@ -180,9 +181,7 @@ class BeamModel:
         if wavelength is None or flux is None:
             return np.asarray(self._disperser.light(None), np.float64)
         wave = as_floats(wavelength, "wavelength", shape=(None,)) / ANGSTROM
-        return np.asarray(
-            self._disperser.light((wave, as_floats(flux, "flux", shape=wave.shape))), np.float64
-        )
+        return np.asarray(self._disperser.light((wave, as_floats(flux, "flux", shape=wave.shape))), np.float64)
 
     def compute_model(
         self,
@@ -266,7 +265,7 @@ class BeamModel:
     def mask(self) -> NDArray[np.bool_]:
         """Pixels without data, True = do not use, bool, shape (ny, nx)."""
         beam = self.beam
-        return (beam.dq != 0) | ~(beam.err > 0) | (beam.sci == 0) | ~np.isfinite(beam.sci)
+        return np.asarray((beam.dq != 0) | ~(beam.err > 0) | (beam.sci == 0) | ~np.isfinite(beam.sci), bool)
 
     @cached_property
     def cleaned(self) -> NDArray[np.float32]:
@@ -304,7 +303,7 @@ class BeamModel:
         if params.mask_resid:
             residual = np.abs(self.cleaned - flat) * np.sqrt(self._data_ivar)
             fit &= ~((flat < _FAINT * flat.max()) & (residual > _RESIDUAL_SIGMA))
-        return fit & ~self._contaminated
+        return np.asarray(fit & ~self._contaminated, bool)
 
     @property
     def _contaminated(self) -> NDArray[np.bool_]:
@@ -315,7 +314,7 @@ class BeamModel:
         grown = np.pad(bad, _GROWTH)
         ny, nx = bad.shape
         steps = range(2 * _GROWTH + 1)
-        return np.any([grown[j : j + ny, i : i + nx] for j in steps for i in steps], axis=0)
+        return np.asarray(np.any([grown[j : j + ny, i : i + nx] for j in steps for i in steps], axis=0), bool)
 
     def header(self) -> Mapping[str, Any]:
         """Return what the model was made of: operator, order, whether the file's TRACE stood in."""

@@ -172,9 +172,7 @@ def _segments(image: NDArray[np.float32], labels: NDArray[np.int32]) -> dict[int
     sums = np.bincount(index, positive, minlength=n)
     total = np.bincount(index, light, minlength=n)
     limits = [np.full(n, 2**31), np.full(n, -1), np.full(n, 2**31), np.full(n, -1)]
-    for ufunc, out, values in zip(
-        (np.minimum, np.maximum, np.minimum, np.maximum), limits, (y, y, x, x), strict=True
-    ):
+    for ufunc, out, values in zip((np.minimum, np.maximum, np.minimum, np.maximum), limits, (y, y, x, x), strict=True):
         ufunc.at(out, index, values)
     good = (sums > 0) & (total != 0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -75,9 +75,7 @@ def read_beams(
             record = f"{beam.label}: TRACE of the file stands in: {error}"
             records.append(record)
             warnings.warn(record, stacklevel=2)
-        models.append(
-            BeamModel(_moved(beam) if from_trace else beam, order, params=params, from_trace=from_trace)
-        )
+        models.append(BeamModel(_moved(beam) if from_trace else beam, order, params=params, from_trace=from_trace))
     return MultiBeam(models, records=records)
 
 
@@ -125,9 +123,7 @@ def _order_of_trace(beam: Beam) -> GrismOrder:
     # The table holds offsets from the source, which is not in the middle of a pixel.
     dx = np.arange(wave.size) + first - (beam.direct.shape[1] // 2 - 1) + beam.center_offset[0]
     scale = float(np.abs(dx).max())
-    fit = [
-        np.polynomial.polynomial.polyfit(dx / scale, values, _TRACE_DEGREE) for values in (rows, wave / ANGSTROM)
-    ]
+    fit = [np.polynomial.polynomial.polyfit(dx / scale, values, _TRACE_DEGREE) for values in (rows, wave / ANGSTROM)]
     rising = np.argsort(wave)
     step = np.abs(np.gradient(wave / ANGSTROM))
     return GrismOrder(

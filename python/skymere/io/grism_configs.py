@@ -1,6 +1,6 @@
 """Configurations of grisms: files of aXe and GRISMCONF, and the sensitivities that they name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
