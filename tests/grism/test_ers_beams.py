@@ -49,6 +49,13 @@ def test_models_masks_and_inverse_variances_are_those_of_grizli(ers, reference, 
         assert int(one.mask.sum()) == words["n_mask"]
 
 
+def test_the_masks_do_not_depend_on_the_operator(ers):
+    for one in ers.beams:
+        other = BeamModel(one.beam, one.order, params=BeamParams(operator="spline"))
+        np.testing.assert_array_equal(other.fit_mask, one.fit_mask)
+        assert np.abs(other.flat - one.flat).max() > 1e-3 * one.flat.max()
+
+
 def test_the_attributes_of_a_multibeam_fit_together(ers, summary):
     assert (ers.N, ers.Ntot, ers.DoF) == (summary["N"], summary["Ntot"], summary["DoF"])
     assert int(ers.fit_mask.sum()) == summary["Nmask"]

@@ -44,8 +44,14 @@ def _source(radius: float, rng: np.random.Generator) -> pl.DataFrame:
     x, y = rng.uniform(-0.5, 0.5, 2)
     return pl.DataFrame(
         {
-            **{"id": [1], "x": [60 + x], "y": [50 + y], "flux": [20.0], "radius_pix": [radius], "sersic_n": [1.0]},
-            **{"q": [0.7], "pa_deg": [rng.uniform(0, 180)]},
+            "id": [1],
+            "x": [60 + x],
+            "y": [50 + y],
+            "flux": [20.0],
+            "radius_pix": [radius],
+            "sersic_n": [1.0],
+            "q": [0.7],
+            "pa_deg": [rng.uniform(0, 180)],
         }
     )
 
@@ -84,8 +90,8 @@ def test_the_default_is_the_operator_that_wins(radius):
     assert ContaminationParams().operator == best
     other = next(name for name in found if name != best)
     assert found[best][0] < 0.7 * found[other][0]
-    assert found[best][2] < 0.7 * found[other][2]
     if radius >= 1:
+        assert found[best][2] < 0.7 * found[other][2]
         # Light beyond the segment, 0.5 to 1 %, is what remains: the image is divided by the sum within.
         assert found[best][0] < 0.05
         assert found[best][1] == pytest.approx(1.0, abs=0.01)

@@ -38,8 +38,14 @@ def config() -> GrismConfig:
 def star() -> pl.DataFrame:
     return pl.DataFrame(
         {
-            **{"id": [4], "x": [50.3], "y": [41.6], "flux": [30.0], "radius_pix": [0.0], "sersic_n": [1.0]},
-            **{"q": [1.0], "pa_deg": [0.0]},
+            "id": [4],
+            "x": [50.3],
+            "y": [41.6],
+            "flux": [30.0],
+            "radius_pix": [0.0],
+            "sersic_n": [1.0],
+            "q": [1.0],
+            "pa_deg": [0.0],
         }
     )
 

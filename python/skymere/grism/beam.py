@@ -12,7 +12,7 @@ from skymere._arrays import as_floats
 from skymere._rust import grism as _grism
 from skymere.datamodels import ANGSTROM, Beam, GrismOrder
 from skymere.errors import InvalidInputError
-from skymere.grism.params import BeamParams
+from skymere.grism.params import BeamParams, Operator
 
 __all__ = ["BeamModel", "ColumnOperator"]
 
@@ -107,13 +107,11 @@ class BeamModel:
         self.total_flux = float(beam.direct[mine].sum()) or 1.0
         x, y = beam.detector_position
         self.place = order.place(x, y, fwcpos=beam.fwcpos, x_shift=beam.x_shift, y_shift=beam.y_shift)
-        self._disperser = self._dispersed(beam.direct)
+        self._disperser = self._dispersed(beam.direct, self.params.operator)
 
-    def _dispersed(self, image: NDArray[np.float32]) -> Any:
+    def _dispersed(self, image: NDArray[np.float32], operator: Operator) -> Any:
         beam = self.beam
-        return _grism.Disperser(
-            self.order.compiled, self.place, image, beam.segmentation, beam.source_id, self.params.operator
-        )
+        return _grism.Disperser(self.order.compiled, self.place, image, beam.segmentation, beam.source_id, operator)
 
     @property
     def sci(self) -> NDArray[np.float32]:
@@ -221,7 +219,7 @@ class BeamModel:
             if not total > 0:
                 msg = f"image: a sum of {total} within the segment is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-            disperser = self._dispersed(given)
+            disperser = self._dispersed(given, self.params.operator)
         return np.asarray(disperser.draw(self.light(wavelength, flux) / total, self.shape, self._at), np.float64)
 
     @property
@@ -289,16 +287,25 @@ class BeamModel:
         """Factor of the weight beside contamination, ``exp(-fcontam |contam| sqrt(ivar))``, float64, shape (ny, nx)."""
         return np.asarray(np.exp(-self.params.fcontam * np.abs(self.beam.contam) * np.sqrt(self.ivar)), np.float64)
 
+    def _whole_model(self, spectrum: tuple[_Array, _Array] | None) -> _Array:
+        """Return the model of whole columns, which does not swing around zero beside the source."""
+        whole = self._dispersed(self.beam.direct, "grizli")
+        return np.asarray(whole.draw(whole.light(spectrum) / self.total_flux, self.shape, self._at), np.float64)
+
+    @cached_property
+    def _whole_flat(self) -> _Array:
+        return self._whole_model(None)
+
     @cached_property
     def fit_mask(self) -> NDArray[np.bool_]:
-        """Pixels that are fitted, True = fit, bool, shape (ny, nx)."""
-        params, flat = self.params, self.flat
+        """Pixels that are fitted, True = fit, bool, shape (ny, nx); the same for all operators."""
+        params, flat = self.params, self._whole_flat
         fit = ~self.mask & (self._data_ivar != 0) & (flat > params.min_mask * flat.max())
         if params.min_sens > 0:
             low = (self.sensitivity < params.min_sens * self.sensitivity.max()).astype(np.float64)
             if low.any():
                 order = np.argsort(self.wave)
-                light = self.compute_model(self.wave[order], low[order])
+                light = self._whole_model((self._columns[1][order], low[order]))
                 fit &= ~(light > 0).any(axis=0)
         if params.mask_resid:
             residual = np.abs(self.cleaned - flat) * np.sqrt(self._data_ivar)
@@ -310,7 +317,7 @@ class BeamModel:
         """Pixels where contamination rules, and those around."""
         root = np.sqrt(self._data_ivar)
         high, low = self.params.contam_sn_mask
-        bad = (self.beam.contam * root > high) & (self.flat * self.total_flux * root < low)
+        bad = (self.beam.contam * root > high) & (self._whole_flat * self.total_flux * root < low)
         grown = np.pad(bad, _GROWTH)
         ny, nx = bad.shape
         steps = range(2 * _GROWTH + 1)

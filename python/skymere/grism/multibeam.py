@@ -152,7 +152,7 @@ class MultiBeam:
         """Backgrounds: 1 in the pixels of one beam, float64, shape (N, Ntot)."""
         sizes = [one.beam.sci.size for one in self.beams]
         owner = np.repeat(np.arange(self.N), sizes)
-        return (owner == np.arange(self.N)[:, None]).astype(np.float64)
+        return np.asarray(owner == np.arange(self.N)[:, None], np.float64)
 
 
 def _grism_name(one: BeamModel) -> str:

@@ -62,7 +62,7 @@ def read_beams(
     models = []
     for beam in (beam for one in paths for beam in read_beam_file(one)):
         folder = "" if conf_path is None else str(conf_path)
-        names = (beam.config_name,) if beam.config_name else ()
+        names: tuple[str, ...] = (beam.config_name,) if beam.config_name else ()
         grism, blocking = _elements(beam)
         names += config_names(beam.instrument, grism, blocking, module=beam.module or "A", chip=beam.chip)
         try:

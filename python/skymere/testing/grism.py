@@ -290,20 +290,22 @@ def _dispersed(
     place = order.place(row["x"] + 1, row["y"] + 1)
     wave_at = order.compiled.trace(place, borders)[1]
     middle = 0.5 * (borders[1:] + borders[:-1])
-    dy, wave = order.compiled.trace(place, middle)
-    f = np.interp(wave * ANGSTROM, np.asarray(spectrum[0]), np.asarray(spectrum[1]), left=0.0, right=0.0)
-    s = np.interp(wave, order.wavelength, order.sensitivity, left=0.0, right=0.0)
-    light = f * s * np.abs(np.diff(wave_at))
+    dy, _ = order.compiled.trace(place, middle)
+    at = np.unique(np.concatenate([np.asarray(spectrum[0], float) / ANGSTROM, order.wavelength, wave_at]))
+    f = np.interp(at * ANGSTROM, np.asarray(spectrum[0]), np.asarray(spectrum[1]), left=0.0, right=0.0)
+    product = f * np.interp(at, order.wavelength, order.sensitivity, left=0.0, right=0.0)
+    below = np.concatenate([[0.0], np.cumsum(0.5 * (product[1:] + product[:-1]) * np.diff(at))])
+    light = np.abs(np.diff(np.interp(wave_at, at, below)))
     frame = np.zeros(params.shape)
     groups = np.round(dy * _N_ROWS).astype(int)
     n_fine = (order.end - order.first + 2) * fine
     for group in np.unique(groups[light != 0]):
         here = groups == group
         # Between the middles of two fine columns, light belongs to both.
-        at = (middle[here] - (order.first - 1)) * fine
-        left = np.floor(at).astype(int)
-        along = np.bincount(left, light[here] * (1 - at + left), minlength=n_fine + 1)
-        along += np.bincount(left + 1, light[here] * (at - left), minlength=n_fine + 1)
+        place_x = (middle[here] - (order.first - 1)) * fine
+        left = np.floor(place_x).astype(int)
+        along = np.bincount(left, light[here] * (1 - place_x + left), minlength=n_fine + 1)
+        along += np.bincount(left + 1, light[here] * (place_x - left), minlength=n_fine + 1)
         image, line, column = _drawn(profile, row, group / _N_ROWS, params, fine=fine)
         spread = fftconvolve(image, along[None, :], axes=1)
         width = -(-spread.shape[1] // fine) * fine

@@ -107,7 +107,9 @@ fn patches(
         let spectrum = source.spectrum.as_ref();
         let mut light = columns.light(order.sensitivity(), spectrum.map(|s| &s.flux));
         if let Some(spectrum) = spectrum {
-            light.iter_mut().for_each(|v| *v *= spectrum.scale);
+            for value in &mut light {
+                *value *= spectrum.scale;
+            }
         }
         let (first, end) = match operator {
             // grizli keeps the rows of the stamp.
