@@ -39,6 +39,26 @@ pub struct Sparse {
     pub values: Vec<f64>,
 }
 
+/// Add the rows of a stamp that meet in one pixel, each times its weights, along the columns `from` to `end`.
+fn add_taps(target: &mut [f64], taps: &[Vec<f64>], v: [f64; 4], from: usize, end: usize) {
+    match taps {
+        [a, b] => {
+            let (a, b) = (&a[from..end], &b[from..end]);
+            for ((sum, a), b) in target.iter_mut().zip(a).zip(b) {
+                *sum += v[0] * a + v[1] * b;
+            }
+        }
+        [a, b, c, d] => {
+            let (a, b) = (&a[from..end], &b[from..end]);
+            let (c, d) = (&c[from..end], &d[from..end]);
+            for ((((sum, a), b), c), d) in target.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+                *sum += (v[0] * a + v[1] * b) + (v[2] * c + v[3] * d);
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Columns {
     /// Columns of an order for a source.
     #[must_use]
@@ -165,35 +185,46 @@ impl Columns {
         while begin < self.len() {
             let row = self.rows[begin];
             let run = self.rows[begin..].iter().take_while(|&&r| r == row).count();
-            for tap in 0..4 {
-                let column: Vec<f64> = (begin..begin + run)
-                    .map(|k| light[k] * self.weights[k][tap])
-                    .collect();
-                if column.iter().all(|&v| v == 0.0) {
+            let taps: Vec<Vec<f64>> = (0..self.operator.taps())
+                .map(|tap| {
+                    (begin..begin + run)
+                        .map(|k| light[k] * self.weights[k][tap])
+                        .collect()
+                })
+                .collect();
+            let top = at[0] + stamp.origin[0] + row;
+            let last = stamp.rows[1] + taps.len() - 1;
+            for y in stamp.rows[0]..last {
+                let to = top + y as i64;
+                if to < 0 || to >= ny {
                     continue;
                 }
-                for y in stamp.rows[0]..stamp.rows[1] {
-                    let to = at[0] + stamp.origin[0] + y as i64 + row + tap as i64;
-                    if to < 0 || to >= ny {
-                        continue;
-                    }
-                    let mut line = out.row_mut(to as usize);
-                    let Some(line) = line.as_slice_mut() else {
-                        continue;
+                let mut line = out.row_mut(to as usize);
+                let Some(line) = line.as_slice_mut() else {
+                    continue;
+                };
+                for x in stamp.columns[0]..stamp.columns[1] {
+                    let value = |tap: usize| {
+                        let is_in = y >= tap && y - tap < stamp.values.nrows();
+                        if is_in {
+                            stamp.values[(y - tap, x)]
+                        } else {
+                            0.0
+                        }
                     };
-                    for (x, &value) in stamp.values.row(y).iter().enumerate() {
-                        if value == 0.0 {
-                            continue;
-                        }
-                        let left = at[1] + stamp.origin[1] + x as i64 + self.first + begin as i64;
-                        let from = (-left).clamp(0, run as i64);
-                        let end = (nx - left).clamp(from, run as i64);
-                        let target = &mut line[(left + from) as usize..(left + end) as usize];
-                        for (sum, c) in target.iter_mut().zip(&column[from as usize..end as usize])
-                        {
-                            *sum += value * c;
-                        }
+                    let values: [f64; 4] =
+                        std::array::from_fn(|tap| if tap < taps.len() { value(tap) } else { 0.0 });
+                    if values == [0.0; 4] {
+                        continue;
                     }
+                    let left = at[1] + stamp.origin[1] + x as i64 + self.first + begin as i64;
+                    let from = (-left).clamp(0, run as i64);
+                    let end = (nx - left).clamp(from, run as i64);
+                    if from == end {
+                        continue;
+                    }
+                    let target = &mut line[(left + from) as usize..(left + end) as usize];
+                    add_taps(target, &taps, values, from as usize, end as usize);
                 }
             }
             begin += run;
@@ -234,5 +265,94 @@ impl Columns {
             out.starts.push(out.rows.len() as i64);
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grism::law::{Law, Polynomial};
+
+    fn order() -> Order {
+        let law = Polynomial::new(
+            [0.0; 2],
+            vec![0.0],
+            vec![0.0],
+            vec![vec![2.3], vec![0.05]],
+            vec![vec![9000.0], vec![45.0]],
+            1,
+            None,
+        )
+        .unwrap();
+        let wave: Vec<f64> = (0..200).map(|i| 9500.0 + 20.0 * f64::from(i)).collect();
+        let value = (0..200).map(|i| f64::from(i * (199 - i))).collect();
+        let sensitivity = Sensitivity::new("sensitivity", wave, value).unwrap();
+        Order::new(Law::Polynomial(law), 5, 105, sensitivity).unwrap()
+    }
+
+    #[test]
+    fn images_are_the_matrix_times_the_light_and_hold_all_of_it() {
+        let order = order();
+        let place = Place {
+            x: 20.0,
+            y: 20.0,
+            wheel: None,
+            x_shift: 0.0,
+            y_shift: 0.0,
+        };
+        let image = Array2::from_shape_fn((20, 20), |(y, x)| {
+            (-0.2 * ((y as f32 - 9.0).powi(2) + (x as f32 - 8.5).powi(2))).exp()
+        });
+        let labels = image.mapv(|v| i32::from(v > 0.01));
+        let held: f32 = image.iter().filter(|&&v| v > 0.01).sum();
+        for operator in [Operator::Grizli, Operator::Spline] {
+            let stamp = Stamp::new(image.view(), labels.view(), 1, operator).unwrap();
+            let columns = Columns::new(&order, &place, operator);
+            let light = columns.light(order.sensitivity(), None);
+            let mut out = Array2::zeros((40, 160));
+            let at = [10, 10];
+            columns.draw(&stamp, &light, at, out.view_mut());
+            let wanted: f64 = light.iter().sum::<f64>() * f64::from(held);
+            assert!((out.sum() / wanted - 1.0).abs() < 1e-4, "{operator:?}");
+            let number = Array2::from_shape_fn((40, 160), |(y, x)| (y * 160 + x) as i64);
+            let matrix = columns.matrix(&stamp, at, number.view());
+            let mut again: Array2<f64> = Array2::zeros((40, 160));
+            for (k, range) in matrix.starts.windows(2).enumerate() {
+                for i in range[0] as usize..range[1] as usize {
+                    let pixel = matrix.rows[i] as usize;
+                    again[(pixel / 160, pixel % 160)] += matrix.values[i] * light[k];
+                }
+            }
+            let peak = out.iter().copied().fold(0.0, f64::max);
+            assert!(
+                out.iter()
+                    .zip(&again)
+                    .all(|(a, b)| (a - b).abs() < 1e-12 * peak)
+            );
+        }
+    }
+
+    #[test]
+    fn the_light_of_a_spectrum_is_its_product_with_the_sensitivity() {
+        let (order, wave) = (order(), vec![9000.0, 11000.0, 14000.0]);
+        let place = Place {
+            x: 0.0,
+            y: 0.0,
+            wheel: None,
+            x_shift: 0.0,
+            y_shift: 0.0,
+        };
+        let spectrum = Sensitivity::new("spectrum", wave, vec![1.0, 4.0, 0.5]).unwrap();
+        let columns = Columns::new(&order, &place, Operator::Spline);
+        let light: f64 = columns
+            .light(order.sensitivity(), Some(&spectrum))
+            .iter()
+            .sum();
+        let whole: f64 = order
+            .sensitivity()
+            .products(&spectrum, &[9203.0, 13725.0])
+            .iter()
+            .sum();
+        assert!((light / whole - 1.0).abs() < 1e-3, "{light} {whole}");
     }
 }

@@ -14,6 +14,14 @@ pub enum Operator {
 impl Operator {
     const NAMES: [&'static str; 2] = ["grizli", "spline"];
 
+    /// Rows over which a column is spread.
+    pub(super) fn taps(self) -> usize {
+        match self {
+            Self::Grizli => 2,
+            Self::Spline => 4,
+        }
+    }
+
     /// # Errors
     /// When the name is not one of an operator.
     pub fn from_name(name: &str) -> Result<Self, GrismError> {

@@ -1,10 +1,13 @@
 //! The image of a source that is dispersed.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::GrismError;
 use super::operator::Operator;
 use super::spline::{MARGIN, coefficients};
+
+/// Coefficients below this part of the largest are left out.
+const LEAST: f64 = 1e-5;
 
 /// Image of one source, or the coefficients of its spline.
 #[derive(Clone, Debug)]
@@ -12,8 +15,10 @@ pub struct Stamp {
     pub(super) values: Array2<f64>,
     /// Row and column of its first value in the image that it was cut from.
     pub(super) origin: [i64; 2],
-    /// Lines that hold something: first, one past the last.
+    /// Rows that hold something: first, one past the last.
     pub(super) rows: [usize; 2],
+    /// The same of columns.
+    pub(super) columns: [usize; 2],
 }
 
 impl Stamp {
@@ -51,15 +56,24 @@ impl Stamp {
         });
         let (values, origin) = match operator {
             Operator::Grizli => (cut, [0, 0]),
-            Operator::Spline => (coefficients(cut.view()), [-(MARGIN as i64); 2]),
+            Operator::Spline => {
+                let mut values = coefficients(cut.view());
+                let largest = values.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+                values.mapv_inplace(|v| if v.abs() < LEAST * largest { 0.0 } else { v });
+                (values, [-(MARGIN as i64); 2])
+            }
         };
-        let holds = |y: &usize| values.row(*y).iter().any(|&v| v != 0.0);
-        let first = (0..values.nrows()).find(holds).unwrap_or(0);
-        let last = (0..values.nrows()).rev().find(holds).map_or(0, |y| y + 1);
+        let held = |axis: Axis| {
+            let holds = |i: &usize| values.index_axis(axis, *i).iter().any(|&v| v != 0.0);
+            let n = values.len_of(axis);
+            let first = (0..n).find(holds).unwrap_or(0);
+            [first, (0..n).rev().find(holds).map_or(first, |i| i + 1)]
+        };
         Ok(Self {
+            rows: held(Axis(0)),
+            columns: held(Axis(1)),
             values,
             origin,
-            rows: [first, last],
         })
     }
 }
