@@ -88,6 +88,8 @@ impl PlaceWords {
     }
 }
 
+type TraceWords<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>);
+
 /// A spectral order.
 #[pyclass(frozen, module = "skymere._rust.grism")]
 struct Order(Arc<core::Order>);
@@ -116,7 +118,7 @@ impl Order {
         py: Python<'py>,
         place: PlaceWords,
         dx: PyReadonlyArray1<'py, f64>,
-    ) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray1<f64>>)> {
+    ) -> PyResult<TraceWords<'py>> {
         let dx = dx.as_slice()?;
         let trace = threads::run(py, || Ok::<_, GrismError>(self.0.trace(&place.place(), dx)))?;
         Ok((trace.dy.into_pyarray(py), trace.wave.into_pyarray(py)))
@@ -143,6 +145,8 @@ struct Disperser {
     stamp: core::Stamp,
     columns: core::Columns,
 }
+
+type RowWords<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<f64>>);
 
 type SparseWords<'py> = (
     Bound<'py, PyArray1<i64>>,
@@ -181,10 +185,7 @@ impl Disperser {
     }
 
     /// Rows by which the stamp is moved in each column, and the weights of the rows from there.
-    fn rows<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyArray1<i64>>, Bound<'py, PyArray2<f64>>)> {
+    fn rows<'py>(&self, py: Python<'py>) -> PyResult<RowWords<'py>> {
         let n = self.columns.len();
         let weights = self.columns.weights().concat();
         Ok((
