@@ -15,6 +15,7 @@ _ROOMS = frozenset(
         "background",
         "datamodels",
         "errors",
+        "grism",
         "instruments",
         "io",
         "lake",

@@ -1,6 +1,8 @@
 """The products: what the stages hand to each other and the lake stores."""
 
+from skymere.datamodels.beams import Beam
 from skymere.datamodels.exposure import FLAG_BITS, Exposure
+from skymere.datamodels.grisms import ANGSTROM, GrismConfig, GrismOrder
 from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
@@ -19,6 +21,7 @@ from skymere.datamodels.stored import Sliceable, StoredMosaic
 from skymere.datamodels.thumbnails import EXPOSURE_COLUMNS, FLAM, BandThumbnail, Thumbnail, ThumbnailWeight
 
 __all__ = [
+    "ANGSTROM",
     "EXPOSURE_COLUMNS",
     "FLAG_BITS",
     "FLAM",
@@ -26,7 +29,10 @@ __all__ = [
     "BadPixelTable",
     "BandThumbnail",
     "BarShadowTable",
+    "Beam",
     "Exposure",
+    "GrismConfig",
+    "GrismOrder",
     "Mosaic",
     "NoiseCovariance",
     "NormalizationTable",

@@ -4,6 +4,14 @@ from skymere.instruments.detectors import DETECTORS, Detector, find_detector, re
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
 from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point, is_dispersed
 from skymere.instruments.gratings import NIRSPEC_GRIDS
+from skymere.instruments.grisms import (
+    ORDER_LETTERS,
+    ConfigCorrections,
+    GrismTurn,
+    config_corrections,
+    config_names,
+    grism_turn,
+)
 from skymere.instruments.nirspec import (
     DETECTOR_EDGES,
     EXTENDED_REFERENCE_ENDING,
@@ -29,16 +37,22 @@ __all__ = [
     "NIRSPEC_BAD_BITS",
     "NIRSPEC_GRIDS",
     "NOD_ARCSEC",
+    "ORDER_LETTERS",
     "PIXELS_PER_SHUTTER",
     "PIXEL_SCALE_ARCSEC",
     "SATURATED_BITS",
     "SHUTTERS_PER_ROW",
     "SLIT_WIDTH_ARCSEC",
+    "ConfigCorrections",
     "Detector",
     "Filter",
+    "GrismTurn",
+    "config_corrections",
+    "config_names",
     "find_detector",
     "find_filter",
     "flam_of_zero_point",
+    "grism_turn",
     "is_dispersed",
     "read_detectors",
     "shutter_place",

@@ -3,6 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.background_spectra import BackgroundSpectrum, find_background_spectra, read_background_spectrum
 from skymere.io.bands import read_band
+from skymere.io.beams import beam_wcs, read_beam_file, write_beam_file
 from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
@@ -16,6 +17,7 @@ from skymere.io.exposures import (
     read_exposures,
 )
 from skymere.io.extensions import read_extensions, write_extensions
+from skymere.io.grism_configs import read_config
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
@@ -67,6 +69,7 @@ __all__ = [
     "SlitEntry",
     "SlitProfileTable",
     "add_pack",
+    "beam_wcs",
     "blend_headers",
     "build_pack",
     "chips_of",
@@ -88,7 +91,9 @@ __all__ = [
     "read_bad_pixels",
     "read_band",
     "read_bar_shadow",
+    "read_beam_file",
     "read_blend_rules",
+    "read_config",
     "read_dispersion",
     "read_exposure",
     "read_exposures",
@@ -118,6 +123,7 @@ __all__ = [
     "read_thumbnail",
     "read_transmission",
     "thumbnail_inputs",
+    "write_beam_file",
     "write_detection",
     "write_detection_rows",
     "write_extensions",

@@ -4,6 +4,7 @@ from skymere.testing.acs import ACS_BANDS, AcsParams, AcsPointing, acs_distortio
 from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.deep_field import DeepField, DeepFieldParams, draw_deep_field
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
+from skymere.testing.grism import GrismScene, GrismSceneParams, simulate_grism
 from skymere.testing.limits import shift_limit
 from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -21,6 +22,8 @@ __all__ = [
     "CameraParams",
     "DeepField",
     "DeepFieldParams",
+    "GrismScene",
+    "GrismSceneParams",
     "LowResolutionParams",
     "Pointing",
     "SceneParams",
@@ -43,6 +46,7 @@ __all__ = [
     "score_sources",
     "shift_limit",
     "simulate_acs",
+    "simulate_grism",
     "simulate_low_resolution",
     "simulate_slit_files",
     "simulate_slitlets",

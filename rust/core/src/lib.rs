@@ -8,6 +8,7 @@ pub mod align;
 pub mod background;
 pub mod codec;
 pub mod error;
+pub mod grism;
 pub mod image;
 pub mod interrupt;
 pub mod math;

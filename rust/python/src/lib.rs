@@ -3,6 +3,7 @@
 mod align;
 mod background;
 mod errors;
+mod grism;
 mod images;
 mod lake;
 mod memory;
@@ -39,6 +40,7 @@ fn _rust(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     add_room(m, "align", align::fill)?;
     add_room(m, "background", background::fill)?;
+    add_room(m, "grism", grism::fill)?;
     add_room(m, "outliers", outliers::fill)?;
     add_room(m, "photometry", photometry::fill)?;
     add_room(m, "profiles", profiles::fill)?;

@@ -1,0 +1,145 @@
+"""Beams from files, with the configurations that they need."""
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from skymere.datamodels import ANGSTROM, Beam, GrismConfig, GrismOrder
+from skymere.errors import NotFoundError
+from skymere.grism.beam import BeamModel
+from skymere.grism.multibeam import MultiBeam
+from skymere.grism.params import BeamParams
+from skymere.instruments import config_names
+from skymere.io import read_beam_file, read_config
+
+__all__ = ["read_beams"]
+
+_TRACE_DEGREE = 3
+
+
+def read_beams(
+    path: str | Path | Sequence[str | Path], *, conf_path: str | Path | None = None, params: BeamParams | None = None
+) -> MultiBeam:
+    """Read the beams of a source.
+
+    Parameters
+    ----------
+    path : path-like or sequence of path-like
+        ``beams.fits`` of grizli, or several of one source.
+    conf_path : path-like, optional
+        A configuration, or a folder of them; else they are looked for under the name that the file gives, and in the
+        reference packs (``SKYMERE_PACKS``).
+    params : BeamParams, optional
+        Masks, weights and the operator.
+
+    Returns
+    -------
+    MultiBeam
+        The beams. Where a configuration is missing and the file has a table TRACE, that stands in, with a warning and
+        an entry of ``records``.
+
+    Raises
+    ------
+    NotFoundError
+        When a file is missing, or a configuration or sensitivity is and there is no TRACE; the message says which,
+        and where it was looked for.
+    FormatError, StorageError
+        When a file cannot be read.
+
+    Examples
+    --------
+    >>> from skymere.grism import read_beams
+    >>> mb = read_beams("j033216m2743_00152.beams.fits", conf_path="CONF")  # doctest: +SKIP
+    >>> mb.N, mb.Ngrism  # doctest: +SKIP
+    (2, {'G102': 1, 'G141': 1})
+    """
+    paths = [path] if isinstance(path, str | Path) else list(path)
+    records: list[str] = []
+    configs = cache(_config)
+    models = []
+    for beam in (beam for one in paths for beam in read_beam_file(one)):
+        folder = "" if conf_path is None else str(conf_path)
+        names: tuple[str, ...] = (beam.config_name,) if beam.config_name else ()
+        grism, blocking = _elements(beam)
+        names += config_names(beam.instrument, grism, blocking, module=beam.module or "A", chip=beam.chip)
+        try:
+            order, from_trace = configs(folder, names).order(beam.order), False
+        except NotFoundError as error:
+            if beam.trace is None:
+                msg = f"{beam.label}: {error}; the file has no TRACE either"
+                raise NotFoundError(msg) from None
+            order, from_trace = _order_of_trace(beam), True
+            record = f"{beam.label}: TRACE of the file stands in: {error}"
+            records.append(record)
+            warnings.warn(record, stacklevel=2)
+        models.append(BeamModel(_moved(beam) if from_trace else beam, order, params=params, from_trace=from_trace))
+    return MultiBeam(models, records=records)
+
+
+def _elements(beam: Beam) -> tuple[str, str]:
+    """Return the grism and the filter: JWST has one in each wheel."""
+    if beam.instrument == "NIRCAM":
+        return beam.pupil, beam.grism
+    if beam.instrument == "NIRISS":
+        return beam.grism, beam.pupil
+    return beam.grism, beam.direct_filter
+
+
+def _config(folder: str, names: tuple[str, ...]) -> GrismConfig:
+    """Return the first configuration of these names that there is."""
+    if folder and Path(folder).is_file():
+        return read_config(folder)
+    missing = []
+    for name in names:
+        places = [Path(folder) / name, Path(folder) / Path(name).name] if folder else [Path(name)]
+        found = next((place for place in places if place.is_file()), None)
+        try:
+            return read_config(name if found is None else found)
+        except NotFoundError as error:
+            # A configuration that is there and lacks a sensitivity is not replaced by another.
+            if found is not None:
+                raise
+            missing.append(f"{error} (nor in {folder})" if folder else str(error))
+    raise NotFoundError("; ".join(missing[:1]) or "no name of a configuration is known for this instrument")
+
+
+def _moved(beam: Beam) -> Beam:
+    """Return a beam whose TRACE has all shifts in it."""
+    from dataclasses import replace
+
+    return replace(beam, x_shift=0.0, y_shift=0.0, fwcpos=None)
+
+
+def _order_of_trace(beam: Beam) -> GrismOrder:
+    """Return an order with the trace, wavelengths and sensitivity of a table, straight or bent a little."""
+    if beam.trace is None:
+        msg = f"{beam.label}: no TRACE"
+        raise NotFoundError(msg)
+    wave, rows, sensitivity = beam.trace.T
+    first = beam.first_offset
+    # The table holds offsets from the source, which is not in the middle of a pixel.
+    dx = np.arange(wave.size) + first - (beam.direct.shape[1] // 2 - 1) + beam.center_offset[0]
+    scale = float(np.abs(dx).max())
+    fit = [np.polynomial.polynomial.polyfit(dx / scale, values, _TRACE_DEGREE) for values in (rows, wave / ANGSTROM)]
+    rising = np.argsort(wave)
+    step = np.abs(np.gradient(wave / ANGSTROM))
+    return GrismOrder(
+        name=beam.order,
+        form="parametric",
+        terms={
+            "terms": [[[0.0], [scale]], [[c] for c in fit[0]], [[c] for c in fit[1]]],
+            "quarters": 0,
+            "centre": [0.0, 0.0],
+            "offset": None,
+            "wheel": None,
+            "to_angstrom": 1.0,
+        },
+        first=first,
+        end=first + beam.n_columns,
+        wavelength=np.ascontiguousarray(wave[rising] / ANGSTROM),
+        sensitivity=np.ascontiguousarray((sensitivity / step)[rising]),
+        file=f"TRACE of {beam.label}",
+    )
