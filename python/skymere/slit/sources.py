@@ -134,7 +134,8 @@ def _begin(shared: bytes) -> None:
 
 
 def _work(source: bytes) -> bytes:
-    return _dumps(_extract(*pickle.loads(source), *_shared))  # noqa: S301  (what this program wrote)
+    name, files = pickle.loads(source)  # noqa: S301  (what this program wrote)
+    return _dumps(_extract(name, files, *_shared))
 
 
 def _in_processes(
