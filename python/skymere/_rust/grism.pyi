@@ -4,6 +4,8 @@ from typing import Any, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere._rust.spectra import Igm
+
 _Array: TypeAlias = NDArray[np.float64]
 _Curve: TypeAlias = tuple[_Array, _Array]
 
@@ -56,6 +58,33 @@ class Disperser:
     def matrix(
         self, at: Sequence[int], number: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], _Array]: ...
+
+@final
+class Bank:
+    def __new__(
+        cls,
+        *,
+        tables: Sequence[tuple[_Array, _Array, bool]],
+        lines: Sequence[Sequence[Sequence[float]]],
+        igm: Igm | None,
+    ) -> Bank: ...
+
+@final
+class Fit:
+    def __new__(cls, beams: Sequence[Mapping[str, Any]]) -> Fit: ...
+    @property
+    def n_groups(self) -> int: ...
+    def scan(
+        self,
+        bank: Bank,
+        redshifts: _Array,
+        *,
+        bounds: Sequence[Sequence[float]],
+        background: Sequence[Sequence[float]] | None,
+        huber: float,
+        has_covariance: bool,
+        extra: tuple[Sequence[float], _Array] | None,
+    ) -> tuple[_Array, _Array, _Array, NDArray[np.bool_], _Array, _Array, _Array, _Array]: ...
 
 def render_frame(
     image: NDArray[np.float32],

@@ -1,7 +1,7 @@
 """A beam with its model: the direct image through the grism."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from skymere._rust import grism as _grism
 from skymere.datamodels import ANGSTROM, Beam, GrismOrder
 from skymere.errors import InvalidInputError
 from skymere.grism.params import BeamParams, Operator
+from skymere.spectra import milky_way_extinction
 
 __all__ = ["BeamModel", "ColumnOperator"]
 
@@ -98,8 +99,8 @@ class BeamModel:
     def __init__(
         self, beam: Beam, order: GrismOrder, *, params: BeamParams | None = None, from_trace: bool = False
     ) -> None:
-        self.beam, self.order, self.from_trace = beam, order, from_trace
         self.params = BeamParams() if params is None else params
+        self.beam, self.order, self.from_trace = beam, _behind_dust(order, self.params.mw_ebv), from_trace
         mine = beam.segmentation == beam.source_id
         if not mine.any():
             msg = f"segmentation: no pixel of {beam.label} has the label {beam.source_id}"
@@ -108,6 +109,16 @@ class BeamModel:
         x, y = beam.detector_position
         self.place = order.place(x, y, fwcpos=beam.fwcpos, x_shift=beam.x_shift, y_shift=beam.y_shift)
         self._disperser = self._dispersed(beam.direct, self.params.operator)
+
+    @property
+    def disperser(self) -> Any:
+        """The source and its columns as kernels take them."""
+        return self._disperser
+
+    @property
+    def at(self) -> list[int]:
+        """Where the direct image would be in the cutout without dispersion."""
+        return self._at
 
     def _dispersed(self, image: NDArray[np.float32], operator: Operator) -> Any:
         beam = self.beam
@@ -331,3 +342,11 @@ class BeamModel:
             "sensitivity": self.order.file,
             "from_trace": self.from_trace,
         }
+
+
+def _behind_dust(order: GrismOrder, mw_ebv: float) -> GrismOrder:
+    """Return an order that is less sensitive by the dust of the Milky Way."""
+    if mw_ebv == 0:
+        return order
+    passed = 10 ** (-0.4 * mw_ebv * milky_way_extinction(order.wavelength * ANGSTROM))
+    return replace(order, sensitivity=order.sensitivity * passed)

@@ -40,6 +40,9 @@ class BeamParams:
     contam_sn_mask : tuple of float
         Pixels with a contamination above the first and a model below the second number of sigmas, and those two
         pixels around, are not fitted.
+    mw_ebv : float
+        Colour excess of the Milky Way's dust in front of the source [mag]: models are what is left behind it, so that
+        spectra and line fluxes are those without it.
 
     Raises
     ------
@@ -54,10 +57,11 @@ class BeamParams:
     min_sens: float = 0.02
     mask_resid: bool = True
     contam_sn_mask: tuple[float, float] = (10.0, 3.0)
+    mw_ebv: float = 0.0
 
     def __post_init__(self) -> None:
         _check_operator(self.operator)
-        for name in ("fcontam", "sys_err", "min_mask", "min_sens"):
+        for name in ("fcontam", "sys_err", "min_mask", "min_sens", "mw_ebv"):
             if not getattr(self, name) >= 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 0 or more"
                 raise InvalidInputError(msg)

@@ -1,5 +1,7 @@
 //! `skymere._rust.grism`.
 
+mod fit;
+
 use std::sync::Arc;
 
 use ndarray::Array2;
@@ -313,5 +315,6 @@ pub fn fill(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<Law>()?;
     m.add_class::<Order>()?;
     m.add_class::<Disperser>()?;
+    fit::fill(m)?;
     m.add_function(wrap_pyfunction!(render_frame, m)?)
 }

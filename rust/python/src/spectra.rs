@@ -31,7 +31,7 @@ fn bsplines<'py>(
 
 /// Absorption by neutral hydrogen between a source and us.
 #[pyclass(frozen, module = "skymere._rust.spectra")]
-struct Igm(core::Igm);
+pub(crate) struct Igm(pub(crate) core::Igm);
 
 #[pymethods]
 impl Igm {

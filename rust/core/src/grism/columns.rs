@@ -10,22 +10,22 @@ use super::spline::weights;
 use super::stamp::Stamp;
 
 /// Pixels are cut into this many when light is placed within them.
-const N_PARTS: usize = 4;
+pub(super) const N_PARTS: usize = 4;
 /// Columns beyond both ends that a spline reaches.
-const REACH: i64 = 2;
+pub(super) const REACH: i64 = 2;
 /// Where grizli goes from the row of the trace to that below it.
 const ROUNDING: f64 = 20.0;
 
 /// Where the columns of an order lie, and which wavelengths they have.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    operator: Operator,
-    first: i64,
+    pub(super) operator: Operator,
+    pub(super) first: i64,
     /// Rows by which the stamp is moved for its first weight.
-    rows: Vec<i64>,
-    weights: Vec<[f64; 4]>,
+    pub(super) rows: Vec<i64>,
+    pub(super) weights: Vec<[f64; 4]>,
     /// Borders of pixels (grizli) or of their parts (spline) [Angstrom].
-    edges: Vec<f64>,
+    pub(super) edges: Vec<f64>,
 }
 
 /// Entries of a matrix that are not zero, column after column.

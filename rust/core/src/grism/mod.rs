@@ -1,22 +1,32 @@
 //! Slitless spectra: where the light of a source falls, how bright it is there, and whole frames of that.
 
 mod arc;
+mod bank;
 mod columns;
+mod compress;
 mod contamination;
 mod field;
+mod fit;
 mod law;
 mod operator;
 mod order;
+mod pixels;
 mod sensitivity;
+mod solution;
 mod spline;
 mod stamp;
+mod trial;
 
+pub use bank::{Bank, Line, Tables};
 pub use columns::{Columns, Sparse};
 pub use contamination::{FrameSource, Spectrum, render_frame};
+pub use fit::{Extra, Fit, FitOptions};
 pub use law::{Law, Parametric, Polynomial, Turn};
 pub use operator::Operator;
 pub use order::{Order, Place, Trace};
+pub use pixels::FitBeam;
 pub use sensitivity::Sensitivity;
+pub use solution::Trial;
 pub use stamp::Stamp;
 
 use crate::error::{Kind, RoomError};

@@ -1,5 +1,6 @@
 //! Numbers and shapes that more than one room needs.
 
+pub mod bounded;
 pub mod gamma;
 pub mod least_squares;
 pub mod levmar;
