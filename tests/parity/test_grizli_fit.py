@@ -51,6 +51,11 @@ def t1(folder):
     return TemplateSet.load(folder / "grizli" / "templates", line_complexes=False)
 
 
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "reference" / "grizli" / "ers_lines_nnls.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 # The tolerances of the data's README; fits with grizli's complexes are measured to agree to 2e-5.
 @pytest.mark.parametrize(("profiles", "limit"), [("grizli", 0.005), ("exact", 0.03)])
 def test_chi_square_is_that_of_grizli_at_every_redshift(ers, t0, folder, profiles, limit):
@@ -81,7 +86,7 @@ def test_the_redshift_and_its_baselines_are_those_of_grizli(ers, t0, summary):
 
 @pytest.mark.parametrize("params", [GRIZLI_REDSHIFT, FitParams()])
 def test_lines_are_those_of_grizli(ers, t1, folder, params):
-    rows = list(csv.DictReader((folder / "reference" / "grizli" / "ers_lines_nnls.csv").open()))
+    rows = _rows(folder)
     table = fit_lines(ers, Z, templates=t1, params=replace(params, fitter="nnls", errors="weights"))
     found = {row["line"]: row for row in table.iter_rows(named=True)}
     n = 0
@@ -103,8 +108,7 @@ def test_backgrounds_and_bounded_fluxes_are_those_of_grizli(ers, t1, folder):
     from astropy.io import fits
 
     fit = fit_templates(ers, Z, templates=t1, params=replace(GRIZLI_REDSHIFT, fitter="nnls"))
-    rows = csv.DictReader((folder / "reference" / "grizli" / "ers_lines_nnls.csv").open())
-    wanted = [row for row in rows if row["template"].startswith("bg")]
+    wanted = [row for row in _rows(folder) if row["template"].startswith("bg")]
     errors = np.array([float(row["nnls_error"]) for row in wanted])
     np.testing.assert_allclose(fit.backgrounds, [float(r["nnls_value"]) for r in wanted], atol=0.01 * errors.min())
     np.testing.assert_allclose(fit.background_err, errors, rtol=0.01)
