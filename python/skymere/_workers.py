@@ -63,7 +63,7 @@ def worker_pool(
     class Process(SpawnProcess):
         def start(self) -> None:
             # The child is an ordinary process of the standard library, as this class is not known there.
-            self.__class__ = SpawnProcess
+            self.__class__ = SpawnProcess  # type: ignore[assignment]
             with _environment(n_threads):
                 SpawnProcess.start(self)
 
