@@ -2,11 +2,10 @@
 
 import copyreg
 import io
-import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from skymere._rust import threads
+from skymere._workers import worker_pool
 from skymere.datamodels import Slitlet
 from skymere.errors import InternalError, InvalidInputError, SkymereError
 from skymere.slit.drivers import STATUS_SCHEMA, extract_spectra
@@ -64,7 +63,7 @@ def extract_sources(
         Returns the files or slitlets of a source. It runs where the source is worked on, so with several workers it
         must be a function of a module.
     n_workers : int, optional
-        Processes, each with one thread; with 1 the sources are worked on here.
+        Processes, in each of which all libraries use one thread; with 1 the sources are worked on here.
     n_ahead : int, optional
         How many sources each worker has taken beside that which is waited for.
     **kwargs
@@ -130,7 +129,6 @@ _shared: tuple[Read | None, dict[str, Any]] = (None, {})
 def _begin(shared: bytes) -> None:
     global _shared  # noqa: PLW0603  (a worker has no other place to keep it)
     _shared = pickle.loads(shared)  # noqa: S301  (what this program wrote)
-    threads.set_num_threads(1)
 
 
 def _work(source: bytes) -> bytes:
@@ -141,10 +139,7 @@ def _work(source: bytes) -> bytes:
 def _in_processes(
     sources: Iterable[tuple[str, Any]], read: Read | None, kwargs: dict[str, Any], n_workers: int, most: int
 ) -> Iterator[SourceSpectra]:
-    # Forked children would inherit locks of threads that do not exist there.
-    context = multiprocessing.get_context("spawn")
-    shared = _dumps((read, kwargs))
-    pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=(shared,))
+    pool = worker_pool(n_workers, initializer=_begin, initargs=(_dumps((read, kwargs)),))
     waiting: deque[Future[bytes]] = deque()
 
     def first() -> SourceSpectra:
