@@ -197,9 +197,10 @@ impl Profile<'_> {
             Self::Gaussian { wing: None, .. } => {
                 let mut is_lit = false;
                 for l in 0..LANES {
-                    // A distance that is not a number has to be seen in the result.
                     let beyond = (y[l].abs() - 0.5).max(0.0);
-                    is_lit |= !(beyond * beyond > REACH * REACH * 1.001 * (key[l] + size * size));
+                    let nearness = REACH * REACH * 1.001 * (key[l] + size * size) - beyond * beyond;
+                    // A distance that is not a number has to be seen in the result.
+                    is_lit |= nearness >= 0.0 || nearness.is_nan();
                 }
                 if !is_lit {
                     return None;

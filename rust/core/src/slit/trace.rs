@@ -121,8 +121,8 @@ impl Work for AllColumns<'_, '_, '_> {
 fn offsets(nx: usize, block: usize, coefficients: &[f64]) -> (Lane, Lane) {
     let (mut places, mut offset) = ([0.0; LANES], [0.0; LANES]);
     let n = nx as f64;
-    for l in 0..LANES {
-        places[l] = ((block * LANES + l) as f64 - n / 2.0) / n;
+    for (l, place) in places.iter_mut().enumerate() {
+        *place = ((block * LANES + l) as f64 - n / 2.0) / n;
     }
     for c in coefficients {
         for l in 0..LANES {
