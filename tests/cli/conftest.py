@@ -36,8 +36,8 @@ def call(monkeypatch):
     """Call ``skymere`` with arguments; the result has exit_code, stdout and stderr."""
     from skymere.cli import _print, app
 
-    # The console keeps the width of the screen and the stream that it began with.
-    monkeypatch.setattr(_print.console, "width", 200)
+    # The console keeps the stream that it began with; undoing `width` would leave it the screen's width of now for good.
+    monkeypatch.setattr(_print.console, "_width", 200)
 
     def call(*arguments):
         return CliRunner().invoke(app, [str(argument) for argument in arguments])

@@ -250,12 +250,12 @@ def test_hot_and_cold_pixels_are_counted_under_their_own_names():
 @pytest.mark.parametrize("size", [1, 2, 5, 6, 30, 200])
 def test_running_ranks_are_those_of_scipy(size):
     values = np.random.default_rng(3).normal(size=101).round(1)
-    for level in (0, 5, 50, 95):
-        rank = int(size * level / 100)
-        np.testing.assert_array_equal(
-            kernels.running_rank(values, size, rank), ndimage.percentile_filter(values, level, size)
-        )
-    np.testing.assert_array_equal(kernels.running_rank(values, size, size - 1), ndimage.maximum_filter(values, size))
+    levels = (0, 5, 50, 95)
+    found = kernels.running_ranks(values, size, [int(size * level / 100) for level in levels])
+    for level, one in zip(levels, found, strict=True):
+        np.testing.assert_array_equal(one, ndimage.percentile_filter(values, level, size))
+    (highest,) = kernels.running_ranks(values, size, [size - 1])
+    np.testing.assert_array_equal(highest, ndimage.maximum_filter(values, size))
 
 
 def test_reasons_have_bits_of_their_own():

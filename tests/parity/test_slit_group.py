@@ -16,8 +16,10 @@ from skymere.slit import (
     combine_grating_group,
     compat_group,
     extract_spectra,
+    read_slit_spectrum,
+    write_slit_spectrum,
 )
-from skymere.spectra import fit_redshift, msaexp_prism_templates
+from skymere.spectra import fit_redshift, msaexp_prism_templates, prism_templates
 
 BARE = {
     "flag_trace_kwargs": None,
@@ -208,6 +210,22 @@ def test_the_lines_of_the_real_source_stand_out_in_all_of_its_exposures(slitlets
     for line in (0.50082, 0.49603, 0.65646):
         far &= np.abs(spectrum.wave - line * 5.2337) > 0.06
     assert sn[far].max() < 15
+
+
+def test_the_combined_spectrum_has_its_resolving_power_and_so_its_redshift(slitlets, pack, tmp_path):
+    group = SlitGroup(slitlets, "g", pack=pack)
+    group.fit_all_traces(degree=0)
+    spectrum = combine_grating_group(group)
+    table = fits.getdata(pack.path("jwst_nirspec_prism_disp.fits"), 1)
+    np.testing.assert_allclose(
+        spectrum.resolution, np.interp(spectrum.wave, table["WAVELENGTH"], table["R"]), rtol=1e-12
+    )
+    write_slit_spectrum(spectrum, tmp_path / "a.spec.fits")
+    back = read_slit_spectrum(tmp_path / "a.spec.fits")
+    found = fit_redshift(back, templates=prism_templates(), z_range=(0.2, 10.0))
+    print(found.describe())
+    assert found.status == "ok"
+    assert abs(found.z - 4.2337) < 0.005
 
 
 def test_flux_does_not_depend_on_how_pixels_are_resampled(slitlets, pack):

@@ -58,7 +58,7 @@ def test_thumbnails_agree_with_the_mosaic_and_hold_the_labels_of_their_tile(lake
 def test_the_command_takes_sources_of_a_lake(lake: Lake, finished: Path, tmp_path: Path, monkeypatch) -> None:
     from skymere.cli import _print, app
 
-    monkeypatch.setattr(_print.console, "width", 200)
+    monkeypatch.setattr(_print.console, "_width", 200)
     ids = lake.table("source").sort("source_id").head(3).collect()["source_id"].to_list()
     (tmp_path / "g.toml").write_text('kernel = "square"\npixfrac = 0.8\nsize = 3\n')
     (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))

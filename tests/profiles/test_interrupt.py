@@ -11,7 +11,7 @@ BEGIN = """
 import numpy as np
 from skymere import set_num_threads
 from skymere.profiles import FitParams, SceneParams, fit_scene, fit_sersic, render_sersic
-set_num_threads(1)
+set_num_threads(N_THREADS)
 y, x = np.mgrid[-15:16, -15:16]
 psf = np.exp(-(x**2 + y**2) / 4.5) / (4.5 * np.pi)
 image = render_sersic((200, 200), x=99.3, y=98.8, flux=1e3, re=9.0, n=2.0, psf=psf).astype(np.float32)
@@ -34,10 +34,15 @@ fit_scene(big, 1.0, labels=labels, psf=psf, params=params)
 """
 
 
+# One thread works in the interpreter's own, and looks for signals itself.
+@pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("work", [STAMPS, SCENE], ids=["stamps", "scene"])
-def test_ctrl_c_ends_a_fit_soon(work: str) -> None:
+def test_ctrl_c_ends_a_fit_soon(work: str, n_threads: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN + work], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", BEGIN.replace("N_THREADS", str(n_threads)) + work],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline().strip() == "ready"

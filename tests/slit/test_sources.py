@@ -1,12 +1,15 @@
 """Many sources, one after the other and in workers."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.slit.test_group import FLUX, GRID, QUIET, light
 
 from skymere import get_num_threads, set_num_threads
+from skymere._workers import worker_pool
 from skymere.errors import InvalidInputError
 from skymere.slit import extract_sources, extract_spectra
 
@@ -113,3 +116,18 @@ def test_numbers_and_words_that_are_not_allowed_are_errors(sources, made):
             extract_sources(sources, tables=made.tables(), **(WORDS | words))
     with pytest.raises(TypeError, match="n_threads"):
         list(extract_sources(sources[:1], n_threads=3, tables=made.tables(), **WORDS))
+
+
+def test_libraries_of_a_worker_have_the_threads_that_it_was_given_and_those_here_are_not_told(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("POLARS_MAX_THREADS", raising=False)
+    before = dict(os.environ)
+    for n_threads in (1, 3):
+        with worker_pool(1, n_threads=n_threads) as pool:
+            jobs = [
+                pool.submit(pl.thread_pool_size),
+                pool.submit(get_num_threads),
+                pool.submit(os.getenv, "OMP_NUM_THREADS"),
+            ]
+            assert [job.result() for job in jobs] == [n_threads, n_threads, str(n_threads)]
+        assert dict(os.environ) == before

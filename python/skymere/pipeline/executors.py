@@ -1,14 +1,15 @@
 """Doing tasks: one here, or many in processes of their own."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from skymere._rust import threads
+from skymere._workers import worker_pool
 from skymere.errors import ConflictError, StorageError
 from skymere.lake import Lake
 from skymere.pipeline.events import Event
@@ -74,7 +75,7 @@ def in_processes(stage: str, tasks: Sequence[Task], lake: Lake, n_workers: int) 
     lake : Lake
         The lake, in a folder; every process opens it.
     n_workers : int
-        Number of processes.
+        Number of processes; they share the threads that are set here.
 
     Raises
     ------
@@ -83,9 +84,8 @@ def in_processes(stage: str, tasks: Sequence[Task], lake: Lake, n_workers: int) 
     SkymereError
         What a task raises; tasks that have not begun are dropped.
     """
-    # Forked children would inherit locks of threads that do not exist there.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context) as pool:
+    # All together have the threads that one by itself would have.
+    with worker_pool(n_workers, n_threads=max(1, threads.get_num_threads() // n_workers)) as pool:
         jobs = [pool.submit(_apart, stage, task, Path(str(lake.path))) for task in tasks]
         try:
             for job in as_completed(jobs):

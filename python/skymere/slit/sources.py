@@ -2,22 +2,22 @@
 
 import copyreg
 import io
-import multiprocessing
 import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
-from skymere._rust import threads
+from skymere._workers import worker_pool
 from skymere.datamodels import Slitlet
-from skymere.errors import InternalError, InvalidInputError, SkymereError
+from skymere.errors import InternalError, InvalidInputError, SkymereError, StorageError
 from skymere.slit.drivers import STATUS_SCHEMA, extract_spectra
 from skymere.slit.spectrum import CombinedSpectrum
 
@@ -64,7 +64,7 @@ def extract_sources(
         Returns the files or slitlets of a source. It runs where the source is worked on, so with several workers it
         must be a function of a module.
     n_workers : int, optional
-        Processes, each with one thread; with 1 the sources are worked on here.
+        Processes, in each of which all libraries use one thread; with 1 the sources are worked on here.
     n_ahead : int, optional
         How many sources each worker has taken beside that which is waited for.
     **kwargs
@@ -123,43 +123,51 @@ def _dumps(value: object) -> bytes:
     return content.getvalue()
 
 
-# What all sources of a worker share, sent to it once.
-_shared: tuple[Read | None, dict[str, Any]] = (None, {})
+# What all sources of a worker share, sent to it once, and where it leaves spectra.
+_shared: tuple[Read | None, dict[str, Any], Path] = (None, {}, Path())
 
 
 def _begin(shared: bytes) -> None:
     global _shared  # noqa: PLW0603  (a worker has no other place to keep it)
     _shared = pickle.loads(shared)  # noqa: S301  (what this program wrote)
-    threads.set_num_threads(1)
 
 
-def _work(source: bytes) -> bytes:
+def _work(number: int, source: bytes) -> Path:
     name, files = pickle.loads(source)  # noqa: S301  (what this program wrote)
-    return _dumps(_extract(name, files, *_shared))
+    read, kwargs, folder = _shared
+    # A file is a copy in memory; a pipe would pass the megabytes of a source on in pieces of 64 kB.
+    path = folder / str(number)
+    found = _dumps(_extract(name, files, read, kwargs))
+    try:
+        path.write_bytes(found)
+    except OSError as error:
+        msg = f"{path}: cannot be written: {error.strerror}"
+        raise StorageError(msg) from error
+    return path
 
 
 def _in_processes(
     sources: Iterable[tuple[str, Any]], read: Read | None, kwargs: dict[str, Any], n_workers: int, most: int
 ) -> Iterator[SourceSpectra]:
-    # Forked children would inherit locks of threads that do not exist there.
-    context = multiprocessing.get_context("spawn")
-    shared = _dumps((read, kwargs))
-    pool = ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=(shared,))
-    waiting: deque[Future[bytes]] = deque()
+    with TemporaryDirectory(prefix="skymere-") as folder:
+        pool = worker_pool(n_workers, initializer=_begin, initargs=(_dumps((read, kwargs, Path(folder))),))
+        waiting: deque[Future[Path]] = deque()
 
-    def first() -> SourceSpectra:
-        found: SourceSpectra = pickle.loads(waiting.popleft().result())  # noqa: S301  (what a worker wrote)
-        return found
+        def first() -> SourceSpectra:
+            path = waiting.popleft().result()
+            found: SourceSpectra = pickle.loads(path.read_bytes())  # noqa: S301  (what a worker wrote)
+            path.unlink()
+            return found
 
-    try:
-        for source in sources:
-            waiting.append(pool.submit(_work, _dumps(source)))
-            if len(waiting) >= most:
+        try:
+            for number, source in enumerate(sources):
+                waiting.append(pool.submit(_work, number, _dumps(source)))
+                if len(waiting) >= most:
+                    yield first()
+            while waiting:
                 yield first()
-        while waiting:
-            yield first()
-    except BrokenProcessPool as error:
-        msg = f"a worker of {n_workers} died: {error}"
-        raise InternalError(msg) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+        except BrokenProcessPool as error:
+            msg = f"a worker of {n_workers} died: {error}"
+            raise InternalError(msg) from error
+        finally:
+            pool.shutdown(cancel_futures=True)

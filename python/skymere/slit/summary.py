@@ -34,7 +34,7 @@ def plot_summary(
     spectrum : CombinedSpectrum
         The spectrum.
     fit : RedshiftFit, optional
-        Its redshift: the model is drawn, and below the flux what it leaves over, and p(z).
+        Its redshift: the model is drawn, below the flux what it leaves over, and the chi2 of all redshifts.
     lines : mapping of str to float, optional [um]
         Wavelengths at rest that are marked; with a fit its lines of 5 sigma and more when not given.
     redshift : float, optional

@@ -1,13 +1,12 @@
 """A whole simulated survey on disk: exposures, and the truth beside them."""
 
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from skymere._workers import worker_pool
 from skymere.errors import StorageError
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure, write_exposure
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -86,9 +85,7 @@ def simulate_survey(
         for pointing, path in missing:
             _simulate_one(scene, pointing, path, params)
     else:
-        # Forked children would inherit locks of threads that do not exist there.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(n_workers, len(missing)), mp_context=context) as pool:
+        with worker_pool(min(n_workers, len(missing))) as pool:
             jobs = [pool.submit(_simulate_one, scene, pointing, path, params) for pointing, path in missing]
             for job in jobs:
                 job.result()

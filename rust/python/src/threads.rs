@@ -1,24 +1,30 @@
 //! The one door to Rust: [`run`] releases the interpreter lock, runs a kernel in skymere's own thread pool, polls
-//! Ctrl-C and turns a panic into `InternalError`.
+//! Ctrl-C and turns a panic into `InternalError`. With one thread that is the caller's: handing small kernels to another
+//! one costs more than some of them, and on busy cores the two threads wait for each other.
 
 use std::any::Any;
+use std::cell::{Cell, OnceCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use rayon::ThreadPool;
 use skymere_core::error::RoomError;
-use skymere_core::interrupt;
+use skymere_core::interrupt::{self, SIGNAL_POLL};
 
 use crate::errors;
 
 static POOL: RwLock<Option<Arc<ThreadPool>>> = RwLock::new(None);
 static FORKED: AtomicBool = AtomicBool::new(false);
-const SIGNAL_POLL: Duration = Duration::from_millis(50);
+
+thread_local! {
+    // A pool of this thread alone, in which it works itself; rayon keeps it for good, so it is made once a thread.
+    static ALONE: OnceCell<ThreadPool> = const { OnceCell::new() };
+    static SIGNAL: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
 
 fn build_pool(py: Python<'_>, n_threads: usize) -> PyResult<Arc<ThreadPool>> {
     let pool = rayon::ThreadPoolBuilder::new()
@@ -69,6 +75,9 @@ where
     }
     let pool = pool(py)?;
     interrupt::clear();
+    if pool.current_num_threads() == 1 {
+        return run_here(py, kernel);
+    }
     let outcome = py.detach(|| {
         std::thread::scope(|scope| {
             let (done, wait) = channel();
@@ -97,16 +106,62 @@ where
             interrupt::clear();
             Err(signal)
         }
-        Ok((Ok(Ok(value)), None)) => Ok(value),
-        Ok((Ok(Err(error)), None)) => Err(errors::from_room(py, &error)),
-        Ok((Err(payload), None)) if payload.is::<interrupt::Interrupted>() => {
-            Err(PyKeyboardInterrupt::new_err(""))
-        }
-        Ok((Err(payload), None)) => Err(errors::internal(py, &panic_message(payload.as_ref()))),
+        Ok((outcome, None)) => told(py, outcome),
         Err(()) => Err(errors::internal(
             py,
             "the worker thread ended without a result",
         )),
+    }
+}
+
+/// Run `kernel` in the thread of the caller, which looks for signals from `interrupt::poll`.
+fn run_here<T, E, F>(py: Python<'_>, kernel: F) -> PyResult<T>
+where
+    T: Send,
+    E: RoomError + Send,
+    F: FnOnce() -> Result<T, E> + Send,
+{
+    ALONE.with(|alone| {
+        if alone.get().is_none() {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(1)
+                .use_current_thread()
+                .build()
+                .map_err(|e| errors::internal(py, &format!("thread pool: {e}")))?;
+            drop(alone.set(pool));
+        }
+        let Some(pool) = alone.get() else {
+            return Err(errors::internal(py, "thread pool: it was not kept"));
+        };
+        let outcome = py.detach(|| {
+            interrupt::listen(Some(signal_came));
+            let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(kernel)));
+            interrupt::listen(None);
+            outcome
+        });
+        SIGNAL.take().map_or_else(|| told(py, outcome), Err)
+    })
+}
+
+/// Look for a signal, and keep the exception that its handler raised.
+fn signal_came() -> bool {
+    let signal = Python::attach(|py| py.check_signals().err());
+    let came = signal.is_some();
+    SIGNAL.set(signal);
+    came
+}
+
+fn told<T, E: RoomError>(
+    py: Python<'_>,
+    outcome: Result<Result<T, E>, Box<dyn Any + Send>>,
+) -> PyResult<T> {
+    match outcome {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(errors::from_room(py, &error)),
+        Err(payload) if payload.is::<interrupt::Interrupted>() => {
+            Err(PyKeyboardInterrupt::new_err(""))
+        }
+        Err(payload) => Err(errors::internal(py, &panic_message(payload.as_ref()))),
     }
 }
 

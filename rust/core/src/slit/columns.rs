@@ -1,9 +1,13 @@
-//! Pixels of a slitlet column by column, as the fit of the trace takes them.
+//! Pixels of a slitlet, several columns side by side, as the fit of the trace takes them.
+
+use std::ops::Range;
 
 use ndarray::{ArrayView2, ArrayView3};
 
-use super::profile::{Profile, Value};
+use super::lanes::{LANES, Lane};
+use super::profile::{Profile, Values, unless};
 use super::{SlitError, check_shape};
+use crate::math::normal::NormalIntegral;
 
 /// Where the light of a source falls in each exposure.
 #[derive(Clone, Copy, Debug)]
@@ -48,28 +52,67 @@ impl Sky {
     }
 }
 
-/// A frame in which a pixel was averaged.
+/// A distance from the trace where no profile has light.
+const FAR: f64 = 1e9;
+
+/// A frame in which pixels were averaged; lanes without a pixel have the coefficient 0 and are far from the trace.
 #[derive(Clone, Copy, Debug)]
 struct Term {
-    coefficient: f64,
-    key: f64,
+    coefficient: Lane,
+    key: Lane,
     /// Row less the trace.
-    y: f64,
+    y: Lane,
     moves: bool,
 }
 
-/// A pixel that is fitted.
+/// Pixels of a row in the columns of a block; those that are not fitted are 0.
 #[derive(Clone, Debug)]
-pub(super) struct Pixel {
-    pub row: usize,
-    pub value: f64,
-    pub variance: f64,
+pub(super) struct Row {
+    pub y: usize,
+    pub value: Lane,
+    pub variance: Lane,
     /// Inverse of the variance that weights the amplitude.
-    pub weight: f64,
+    pub weight: Lane,
     /// Inverse of the standard deviation.
-    pub inverse_error: f64,
+    pub inverse_error: Lane,
     group: usize,
-    terms: std::ops::Range<usize>,
+    terms: Range<usize>,
+}
+
+impl Row {
+    fn new(y: usize, group: usize) -> Self {
+        Self {
+            y,
+            value: [0.0; LANES],
+            variance: [0.0; LANES],
+            weight: [0.0; LANES],
+            inverse_error: [0.0; LANES],
+            group,
+            terms: 0..0,
+        }
+    }
+
+    fn set(&mut self, l: usize, value: f64, v: f64, w: f64) {
+        self.value[l] = value;
+        self.variance[l] = v;
+        self.weight[l] = 1.0 / w;
+        self.inverse_error[l] = 1.0 / v.sqrt();
+    }
+}
+
+/// Sums of a group of pixels that share a level of the sky.
+#[derive(Clone, Copy, Debug, Default)]
+struct SkySums {
+    weight: Lane,
+    values: Values,
+}
+
+/// What an evaluation writes to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    /// Profiles of the rows of a block.
+    pub values: Vec<Values>,
+    skies: Vec<SkySums>,
 }
 
 /// The pixels of every column.
@@ -77,34 +120,69 @@ pub(super) struct Pixel {
 pub struct TraceData<'a> {
     profile: Profile<'a>,
     pub(super) shape: (usize, usize),
-    pub(super) pixels: Vec<Pixel>,
-    /// First pixel of each column, and the end.
-    pub(super) starts: Vec<usize>,
+    pub(super) n_pixels: usize,
+    rows: Vec<Row>,
+    /// First row of each block of columns, and the end.
+    starts: Vec<usize>,
     terms: Vec<Term>,
     /// Most groups of sky in a column; 0 when the sky is not fitted.
     n_groups: usize,
+    nothing: Term,
+    last_found: usize,
 }
 
 impl<'a> TraceData<'a> {
     fn new(profile: Profile<'a>, shape: (usize, usize)) -> Self {
+        let nothing = Term {
+            coefficient: [0.0; LANES],
+            key: [profile.key(0.0, &mut 0); LANES],
+            y: [FAR; LANES],
+            moves: false,
+        };
         Self {
             profile,
             shape,
-            pixels: Vec::new(),
+            n_pixels: 0,
+            rows: Vec::new(),
             starts: vec![0],
             terms: Vec::new(),
             n_groups: 0,
+            nothing,
+            last_found: 0,
         }
     }
 
-    fn term(&self, exposures: &Exposures, coefficient: f64, at: (usize, usize, usize)) -> Term {
+    /// Columns of a block.
+    fn columns(&self, block: usize) -> Range<usize> {
+        block * LANES..((block + 1) * LANES).min(self.shape.1)
+    }
+
+    fn set_term(
+        &mut self,
+        term: &mut Term,
+        coefficient: f64,
+        exposures: &Exposures,
+        at: (usize, usize, usize),
+    ) {
         let (i, y, x) = at;
-        Term {
-            coefficient,
-            key: self.profile.key(exposures.wavelength[at]),
-            y: y as f64 - exposures.trace[(i, x)],
-            moves: exposures.moves[i],
+        let l = x % LANES;
+        term.moves = exposures.moves[i];
+        term.coefficient[l] = coefficient;
+        term.key[l] = (self.profile).key(exposures.wavelength[at], &mut self.last_found);
+        term.y[l] = y as f64 - exposures.trace[(i, x)];
+    }
+
+    fn push(&mut self, mut row: Row, terms: &[Term]) {
+        let n = row.weight.iter().filter(|&&w| w > 0.0).count();
+        if n == 0 {
+            return;
         }
+        self.n_pixels += n;
+        let from = self.terms.len();
+        let has_pixel = |term: &&Term| term.coefficient.iter().any(|&c| c != 0.0);
+        self.terms.extend(terms.iter().filter(has_pixel));
+        row.terms = from..self.terms.len();
+        self.rows.push(row);
     }
 
     /// Pixels of a difference of nods: the mean profile of some exposures less that of others.
@@ -127,47 +205,40 @@ impl<'a> TraceData<'a> {
         check_shape("position", &[is_positive.len(), is_negative.len()], &[n, n])?;
         let mut data = Self::new(profile, (ny, nx));
         let has_negative = is_negative.contains(&true);
-        for x in 0..nx {
+        let mut terms = vec![data.nothing; n];
+        for block in 0..nx.div_ceil(LANES) {
             for y in 0..ny {
-                let (value, v, w) = (
-                    difference[(y, x)],
-                    variance[(y, x)],
-                    weight_variance[(y, x)],
-                );
-                if !(value.is_finite() && v > 0.0 && w > 0.0) {
-                    continue;
-                }
-                let from = data.terms.len();
-                let (mut n_positive, mut n_negative) = (0.0, 0.0);
-                for i in 0..n {
-                    let at = (i, y, x);
-                    if exposures.mask[at] || !exposures.wavelength[at].is_finite() {
+                let mut row = Row::new(y, 0);
+                terms.fill(data.nothing);
+                for x in data.columns(block) {
+                    let here = (y, x);
+                    let (value, v, w) = (difference[here], variance[here], weight_variance[here]);
+                    if !(value.is_finite() && v > 0.0 && w > 0.0) {
                         continue;
                     }
-                    if is_positive[i] {
-                        n_positive += 1.0;
-                        let one = data.term(exposures, 1.0, at);
-                        data.terms.push(one);
-                    } else if is_negative[i] {
-                        n_negative += 1.0;
-                        let one = data.term(exposures, -1.0, at);
-                        data.terms.push(one);
-                    }
-                }
-                if n_positive == 0.0 || (has_negative && n_negative == 0.0) {
-                    data.terms.truncate(from);
-                    continue;
-                }
-                for term in &mut data.terms[from..] {
-                    term.coefficient /= if term.coefficient > 0.0 {
-                        n_positive
-                    } else {
-                        n_negative
+                    let is_good = |i: usize| {
+                        !exposures.mask[(i, y, x)] && exposures.wavelength[(i, y, x)].is_finite()
                     };
+                    let takes = |i: &usize| (is_positive[*i] || is_negative[*i]) && is_good(*i);
+                    let n_good = (0..n).filter(takes).count();
+                    let n_positive = (0..n).filter(|i| is_positive[*i] && is_good(*i)).count();
+                    let n_negative = n_good - n_positive;
+                    if n_positive == 0 || (has_negative && n_negative == 0) {
+                        continue;
+                    }
+                    for i in (0..n).filter(takes) {
+                        let coefficient = if is_positive[i] {
+                            1.0 / n_positive as f64
+                        } else {
+                            -1.0 / n_negative as f64
+                        };
+                        data.set_term(&mut terms[i], coefficient, exposures, (i, y, x));
+                    }
+                    row.set(x % LANES, value, v, w);
                 }
-                data.push(y, value, v, w, 0, from);
+                data.push(row, &terms);
             }
-            data.starts.push(data.pixels.len());
+            data.starts.push(data.rows.len());
         }
         data.checked()
     }
@@ -192,108 +263,139 @@ impl<'a> TraceData<'a> {
             Sky::Pixel => ny,
             Sky::Exposure => n,
         };
-        for x in 0..nx {
-            for i in 0..n {
-                for y in 0..ny {
+        for block in 0..nx.div_ceil(LANES) {
+            for (i, y) in (0..n).flat_map(|i| (0..ny).map(move |y| (i, y))) {
+                let group = match sky {
+                    Sky::Column => 0,
+                    Sky::Pixel => y,
+                    Sky::Exposure => i,
+                };
+                let mut row = Row::new(y, group);
+                let mut term = data.nothing;
+                for x in data.columns(block) {
                     let at = (i, y, x);
                     let (value, v) = (frames[at], variance[at]);
                     let is_good = !exposures.mask[at] && exposures.wavelength[at].is_finite();
                     if !is_good || !value.is_finite() || !v.is_finite() || v <= 0.0 {
                         continue;
                     }
-                    let from = data.terms.len();
-                    let one = data.term(exposures, 1.0, at);
-                    data.terms.push(one);
-                    let group = match sky {
-                        Sky::Column => 0,
-                        Sky::Pixel => y,
-                        Sky::Exposure => i,
-                    };
-                    data.push(y, value, v, v, group, from);
+                    data.set_term(&mut term, 1.0, exposures, at);
+                    row.set(x % LANES, value, v, v);
                 }
+                data.push(row, &[term]);
             }
+            data.starts.push(data.rows.len());
             data.remove_sky_of_values();
-            data.starts.push(data.pixels.len());
         }
         data.checked()
     }
 
-    fn push(&mut self, row: usize, value: f64, v: f64, w: f64, group: usize, from: usize) {
-        self.pixels.push(Pixel {
-            row,
-            value,
-            variance: v,
-            weight: 1.0 / w,
-            inverse_error: 1.0 / v.sqrt(),
-            group,
-            terms: from..self.terms.len(),
-        });
-    }
-
     fn checked(self) -> Result<Self, SlitError> {
-        if self.pixels.is_empty() {
+        if self.n_pixels == 0 {
             return Err(SlitError::NoPixel("mask"));
         }
         Ok(self)
     }
 
-    /// Take the mean of each group from the values of the column that is being built.
+    /// Take the mean of each group from the values of the last block.
     fn remove_sky_of_values(&mut self) {
-        let from = self.starts[self.starts.len() - 1];
-        let pixels = &mut self.pixels[from..];
-        let mut sums = vec![(0.0, 0.0); self.n_groups];
-        for pixel in pixels.iter() {
-            sums[pixel.group].0 += pixel.weight;
-            sums[pixel.group].1 += pixel.weight * pixel.value;
+        let rows = &mut self.rows[self.starts[self.starts.len() - 2]..];
+        let mut sums = vec![[(0.0, 0.0); LANES]; self.n_groups];
+        for row in rows.iter() {
+            for (l, sum) in sums[row.group].iter_mut().enumerate() {
+                sum.0 += row.weight[l];
+                sum.1 += row.weight[l] * row.value[l];
+            }
         }
-        for pixel in pixels {
-            pixel.value -= sums[pixel.group].1 / sums[pixel.group].0;
+        for row in rows {
+            for (l, sum) in sums[row.group].iter().enumerate() {
+                if row.weight[l] > 0.0 {
+                    row.value[l] -= sum.1 / sum.0;
+                }
+            }
         }
     }
 
-    /// Profiles of a column's pixels for an offset of the trace and a size, without what the sky's levels take away.
-    pub(super) fn column(
+    pub(super) fn n_blocks(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The rows of a block.
+    pub(super) fn rows(&self, block: usize) -> &[Row] {
+        &self.rows[self.starts[block]..self.starts[block + 1]]
+    }
+
+    /// Profiles of a block's rows for offsets of the trace and a size, without what the sky's levels take away.
+    #[inline(always)]
+    pub(super) fn fill_profiles(
         &self,
-        x: usize,
-        offset: f64,
+        block: usize,
+        offset: &Lane,
         size: f64,
         positive_only: bool,
-        out: &mut Vec<Value>,
+        scratch: &mut Scratch,
     ) {
-        out.clear();
-        let pixels = &self.pixels[self.starts[x]..self.starts[x + 1]];
-        for pixel in pixels {
-            let mut sum = Value::default();
-            for term in &self.terms[pixel.terms.clone()] {
-                let y = if term.moves { term.y - offset } else { term.y };
-                let value = self.profile.at(term.key, y, size);
-                sum.p += term.coefficient * value.p;
-                sum.by_size += term.coefficient * value.by_size;
+        let normal = NormalIntegral::shared();
+        scratch.values.clear();
+        for row in self.rows(block) {
+            let mut sum = Values::default();
+            for term in &self.terms[row.terms.clone()] {
+                let mut y = term.y;
                 if term.moves {
-                    sum.by_y += term.coefficient * value.by_y;
+                    for l in 0..LANES {
+                        y[l] -= offset[l];
+                    }
+                }
+                let Some(value) = self.profile.at_lane(normal, &term.key, &y, size) else {
+                    continue;
+                };
+                let moving = f64::from(u8::from(term.moves));
+                for l in 0..LANES {
+                    let c = term.coefficient[l];
+                    sum.p[l] += c * value.p[l];
+                    sum.by_y[l] += moving * c * value.by_y[l];
+                    sum.by_size[l] += c * value.by_size[l];
                 }
             }
-            if positive_only && sum.p <= 0.0 {
-                sum = Value::default();
+            if positive_only {
+                for l in 0..LANES {
+                    let is_cut = sum.p[l] <= 0.0;
+                    sum.by_y[l] = unless(is_cut, sum.by_y[l]);
+                    sum.by_size[l] = unless(is_cut, sum.by_size[l]);
+                    sum.p[l] = unless(is_cut, sum.p[l]);
+                }
             }
-            out.push(sum);
+            scratch.values.push(sum);
         }
-        if self.n_groups == 0 {
-            return;
+        if self.n_groups > 0 {
+            self.remove_sky(block, scratch);
         }
-        let mut sums = vec![(0.0, Value::default()); self.n_groups];
-        for (pixel, value) in pixels.iter().zip(out.iter()) {
-            let (weight, sum) = &mut sums[pixel.group];
-            *weight += pixel.weight;
-            sum.p += pixel.weight * value.p;
-            sum.by_y += pixel.weight * value.by_y;
-            sum.by_size += pixel.weight * value.by_size;
+    }
+
+    #[inline(always)]
+    fn remove_sky(&self, block: usize, scratch: &mut Scratch) {
+        let Scratch { values, skies } = scratch;
+        skies.clear();
+        skies.resize(self.n_groups, SkySums::default());
+        for (row, value) in self.rows(block).iter().zip(values.iter()) {
+            let sum = &mut skies[row.group];
+            for l in 0..LANES {
+                let w = row.weight[l];
+                sum.weight[l] += w;
+                sum.values.p[l] += w * value.p[l];
+                sum.values.by_y[l] += w * value.by_y[l];
+                sum.values.by_size[l] += w * value.by_size[l];
+            }
         }
-        for (pixel, value) in pixels.iter().zip(out) {
-            let (weight, sum) = sums[pixel.group];
-            value.p -= sum.p / weight;
-            value.by_y -= sum.by_y / weight;
-            value.by_size -= sum.by_size / weight;
+        for (row, value) in self.rows(block).iter().zip(values) {
+            let sum = &skies[row.group];
+            for l in 0..LANES {
+                let is_unused = row.weight[l] <= 0.0;
+                let weight = if is_unused { 1.0 } else { sum.weight[l] };
+                value.p[l] -= unless(is_unused, sum.values.p[l] / weight);
+                value.by_y[l] -= unless(is_unused, sum.values.by_y[l] / weight);
+                value.by_size[l] -= unless(is_unused, sum.values.by_size[l] / weight);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
 mod columns;
 mod combine;
 mod extract;
+mod lanes;
+mod losses;
 mod nods;
 mod profile;
 mod secant;

@@ -6,14 +6,14 @@
 use ndarray::Array2;
 
 use super::SlitError;
-use super::columns::TraceData;
-use super::profile::Value;
+use super::columns::{Scratch, TraceData};
+use super::lanes::{LANES, Lane};
+use super::losses::{Losses, losses_of};
 use super::secant::Secant;
 use crate::math::levmar::{self, Minimum, Normal, Problem, Stop};
+use crate::math::widest::{Work, run_widest};
 
-/// Mean square of a profile without light.
-const NOTHING: f64 = 1e-24;
-/// Step of the columns in which starts are compared.
+/// Step of the blocks of columns in which starts are compared.
 const COARSE: usize = 5;
 
 /// What is known about the parameters before the fit, and how far they may go.
@@ -76,75 +76,99 @@ pub struct Fitted {
 }
 
 struct Objective<'a, 'b> {
-    /// Columns are taken in steps of this.
+    /// Blocks of columns are taken in steps of this.
     step: usize,
     data: &'a TraceData<'b>,
     params: &'a TraceParams,
-    values: Vec<Value>,
+    scratch: Scratch,
     secant: Secant,
 }
 
-/// Sums over a column: cost, half its slopes and curvature by offset of the trace and size.
-#[derive(Default)]
-struct ColumnSums {
-    cost: f64,
-    slope: [f64; 2],
-    curvature: [f64; 3],
+/// The sums over all columns.
+struct AllColumns<'o, 'a, 'b> {
+    objective: &'o mut Objective<'a, 'b>,
+    at: &'o [f64],
+}
+
+impl Work for AllColumns<'_, '_, '_> {
+    type Output = Option<Normal>;
+
+    #[inline(always)]
+    fn run(self) -> Option<Normal> {
+        let (objective, at) = (self.objective, self.at);
+        let (data, params) = (objective.data, objective.params);
+        let n = at.len();
+        let mut normal = Normal {
+            cost: 0.0,
+            descent: vec![0.0; n],
+            curvature: vec![0.0; n * n],
+        };
+        let mut has_column = false;
+        for block in (0..data.n_blocks()).step_by(objective.step) {
+            let (places, offset) = offsets(data.shape.1, block, &at[1..]);
+            let scratch = &mut objective.scratch;
+            data.fill_profiles(block, &offset, at[0], params.positive_only, scratch);
+            let losses = losses_of(data.rows(block), scratch, params.huber);
+            has_column |= losses.is_fitted.contains(&true);
+            add_losses(&losses, &places, &mut normal);
+        }
+        has_column.then_some(normal)
+    }
+}
+
+/// Places of a block's columns, and the polynomial there.
+#[inline(always)]
+fn offsets(nx: usize, block: usize, coefficients: &[f64]) -> (Lane, Lane) {
+    let (mut places, mut offset) = ([0.0; LANES], [0.0; LANES]);
+    let n = nx as f64;
+    for (l, place) in places.iter_mut().enumerate() {
+        *place = ((block * LANES + l) as f64 - n / 2.0) / n;
+    }
+    for c in coefficients {
+        for l in 0..LANES {
+            offset[l] = offset[l] * places[l] + c;
+        }
+    }
+    (places, offset)
+}
+
+#[inline(always)]
+fn moment(values: &Lane, powers: &Lane) -> f64 {
+    let mut sum = 0.0;
+    for l in 0..LANES {
+        sum += values[l] * powers[l];
+    }
+    sum
+}
+
+/// Sums over columns by size and coefficients: with these the distance falls by the powers of the place.
+#[inline(always)]
+fn add_losses(losses: &Losses, places: &Lane, normal: &mut Normal) {
+    let n = normal.descent.len();
+    normal.cost += 2.0 * losses.cost.iter().sum::<f64>();
+    normal.descent[0] += losses.slope[1].iter().sum::<f64>();
+    normal.curvature[0] += losses.curvature[2].iter().sum::<f64>();
+    // The moments of order i + j are those of the coefficients i and j, counted from the last.
+    let mut powers = [1.0; LANES];
+    for order in 0..2 * n - 3 {
+        let bend = moment(&losses.curvature[0], &powers);
+        for i in order.saturating_sub(n - 2)..=order.min(n - 2) {
+            normal.curvature[(n - 1 - i) * n + n - 1 - (order - i)] += bend;
+        }
+        if order < n - 1 {
+            let k = n - 1 - order;
+            let mixed = moment(&losses.curvature[1], &powers);
+            normal.descent[k] -= moment(&losses.slope[0], &powers);
+            normal.curvature[k] -= mixed;
+            normal.curvature[k * n] -= mixed;
+        }
+        for l in 0..LANES {
+            powers[l] *= places[l];
+        }
+    }
 }
 
 impl Objective<'_, '_> {
-    fn column(&mut self, x: usize, offset: f64, size: f64) -> Option<ColumnSums> {
-        let data = self.data;
-        data.column(x, offset, size, self.params.positive_only, &mut self.values);
-        let pixels = &data.pixels[data.starts[x]..data.starts[x + 1]];
-        let (mut dp, mut pp, mut all) = (0.0, 0.0, 0.0);
-        let mut slopes = [0.0; 4];
-        for (pixel, value) in pixels.iter().zip(&self.values) {
-            let w = pixel.weight;
-            all += w;
-            dp += w * pixel.value * value.p;
-            pp += w * value.p * value.p;
-            slopes[0] += w * pixel.value * value.by_y;
-            slopes[1] += w * value.p * value.by_y;
-            slopes[2] += w * pixel.value * value.by_size;
-            slopes[3] += w * value.p * value.by_size;
-        }
-        // Of a profile that the sky's levels take away nothing but rounding is left.
-        if pp <= NOTHING * all {
-            return None;
-        }
-        let a = dp / pp;
-        let a_y = (slopes[0] - 2.0 * a * slopes[1]) / pp;
-        let a_size = (slopes[2] - 2.0 * a * slopes[3]) / pp;
-        let delta = self.params.huber;
-        let mut sums = ColumnSums::default();
-        for (pixel, value) in pixels.iter().zip(&self.values) {
-            let residual = (pixel.value - a * value.p) * pixel.inverse_error;
-            let by_y = (a * value.by_y + a_y * value.p) * pixel.inverse_error;
-            let by_size = (a * value.by_size + a_size * value.p) * pixel.inverse_error;
-            let size = residual.abs();
-            // Half the square near 0, a line beyond delta; weights give the curvature of the parabola above it.
-            let weight = if size <= delta {
-                sums.cost += 0.5 * residual * residual;
-                1.0
-            } else {
-                sums.cost += delta * (size - 0.5 * delta);
-                delta / size
-            };
-            sums.slope[0] += weight * residual * by_y;
-            sums.slope[1] += weight * residual * by_size;
-            sums.curvature[0] += weight * by_y * by_y;
-            sums.curvature[1] += weight * by_y * by_size;
-            sums.curvature[2] += weight * by_size * by_size;
-        }
-        Some(sums)
-    }
-
-    fn place(&self, x: usize) -> f64 {
-        let nx = self.data.shape.1 as f64;
-        (x as f64 - nx / 2.0) / nx
-    }
-
     fn add_priors(&self, at: &[f64], normal: &mut Normal) {
         let n = at.len();
         let priors = &self.params.priors;
@@ -182,41 +206,12 @@ impl Objective<'_, '_> {
 
 impl Problem for Objective<'_, '_> {
     fn evaluate(&mut self, at: &[f64]) -> Option<Normal> {
-        let n = at.len();
-        let mut normal = Normal {
-            cost: 0.0,
-            descent: vec![0.0; n],
-            curvature: vec![0.0; n * n],
-        };
-        let mut by_theta = vec![0.0; n - 1];
-        let mut has_column = false;
-        for x in (0..self.data.shape.1).step_by(self.step) {
-            let place = self.place(x);
-            let offset = at[1..].iter().fold(0.0, |sum, c| sum * place + c);
-            let Some(sums) = self.column(x, offset, at[0]) else {
-                continue;
-            };
-            has_column = true;
-            // The distance falls by the powers of the place when the coefficients grow.
-            let mut power = 1.0;
-            for slope in by_theta.iter_mut().rev() {
-                *slope = -power;
-                power *= place;
-            }
-            normal.cost += 2.0 * sums.cost;
-            normal.descent[0] += sums.slope[1];
-            normal.curvature[0] += sums.curvature[2];
-            for (i, slope) in by_theta.iter().enumerate() {
-                normal.descent[i + 1] += slope * sums.slope[0];
-                normal.curvature[i + 1] += slope * sums.curvature[1];
-                normal.curvature[(i + 1) * n] += slope * sums.curvature[1];
-                for (j, other) in by_theta.iter().enumerate() {
-                    normal.curvature[(i + 1) * n + j + 1] += slope * other * sums.curvature[0];
-                }
-            }
-        }
+        let mut normal = run_widest(AllColumns {
+            objective: self,
+            at,
+        })?;
         self.add_priors(at, &mut normal);
-        if !(has_column && normal.cost.is_finite()) {
+        if !normal.cost.is_finite() {
             return None;
         }
         let first = usize::from(!self.params.fits_size);
@@ -257,7 +252,7 @@ pub fn fit_trace(
         step: 1,
         data,
         params,
-        values: Vec::new(),
+        scratch: Scratch::default(),
         secant: Secant::default(),
     };
     for start in starts {
@@ -313,7 +308,7 @@ pub fn fit_trace(
         n_evaluations,
         columns,
         profile,
-        n_pixels: data.pixels.len(),
+        n_pixels: data.n_pixels,
         theta: found.at,
     })
 }
@@ -323,24 +318,19 @@ fn measure(objective: &mut Objective, at: &[f64]) -> ([Vec<f64>; 3], Array2<f64>
     let (ny, nx) = objective.data.shape;
     let mut columns = [vec![0.0; nx], vec![0.0; nx], vec![0.0; nx]];
     let mut profile = Array2::from_elem((ny, nx), f64::NAN);
-    for x in 0..nx {
-        let place = objective.place(x);
-        let offset = at[1..].iter().fold(0.0, |sum, c| sum * place + c);
-        let data = objective.data;
-        data.column(
-            x,
-            offset,
-            at[0],
-            objective.params.positive_only,
-            &mut objective.values,
-        );
-        let pixels = &data.pixels[data.starts[x]..data.starts[x + 1]];
-        for (pixel, value) in pixels.iter().zip(&objective.values) {
-            let p = value.p;
-            columns[0][x] += pixel.value * p * pixel.weight;
-            columns[1][x] += pixel.variance * p * p * pixel.weight * pixel.weight;
-            columns[2][x] += p * p * pixel.weight;
-            profile[(pixel.row, x)] = p;
+    let data = objective.data;
+    for block in 0..data.n_blocks() {
+        let (_, offset) = offsets(nx, block, &at[1..]);
+        let positive_only = objective.params.positive_only;
+        data.fill_profiles(block, &offset, at[0], positive_only, &mut objective.scratch);
+        for (row, value) in data.rows(block).iter().zip(&objective.scratch.values) {
+            for l in (0..LANES).filter(|&l| row.weight[l] > 0.0) {
+                let (x, p, w) = (block * LANES + l, value.p[l], row.weight[l]);
+                columns[0][x] += row.value[l] * p * w;
+                columns[1][x] += row.variance[l] * p * p * w * w;
+                columns[2][x] += p * p * w;
+                profile[(row.y, x)] = p;
+            }
         }
     }
     (columns, profile)
