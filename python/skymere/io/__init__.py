@@ -3,7 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.background_spectra import BackgroundSpectrum, find_background_spectra, read_background_spectrum
 from skymere.io.bands import read_band
-from skymere.io.beams import beam_wcs, read_beam_file, write_beam_file
+from skymere.io.beams import beam_position, beam_wcs, read_beam_file, write_beam_file
 from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
@@ -69,6 +69,7 @@ __all__ = [
     "SlitEntry",
     "SlitProfileTable",
     "add_pack",
+    "beam_position",
     "beam_wcs",
     "blend_headers",
     "build_pack",
