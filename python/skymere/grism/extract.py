@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from skymere.datamodels import GrismSpectrum
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
+from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, full_model
 from skymere.grism.multibeam import MultiBeam
-from skymere.grism.template_fit import ModelSpectra, full_model
 from skymere.instruments import GRISM_LIMITS
 
 __all__ = ["GRIZLI_EXTRACTION", "ExtractParams", "extract_beam", "extract_images", "oned_spectrum", "wave_bins"]
@@ -115,7 +115,8 @@ def _profile(beam: BeamModel) -> _Array:
     """Return the profile across the trace: the part of its column that each pixel has."""
     light = np.maximum(beam.flat, 0.0)
     total = light.sum(axis=0)
-    return np.divide(light, total, out=np.zeros_like(light), where=total > 0)
+    profile: _Array = np.divide(light, total, out=np.zeros_like(light), where=total > 0)
+    return profile
 
 
 def extract_beam(beam: BeamModel, data: NDArray[Any] | None = None) -> tuple[_Array, _Array, _Array]:
@@ -242,7 +243,7 @@ class _Bins:
 
 
 def oned_spectrum(
-    multibeam: MultiBeam, *, fit: ModelSpectra | None = None, params: ExtractParams | None = None
+    multibeam: MultiBeam, *, fit: ModelSpectra | TemplateFactors | None = None, params: ExtractParams | None = None
 ) -> Mapping[str, GrismSpectrum]:
     """Extract a spectrum of each grism from all of its beams.
 
@@ -250,7 +251,7 @@ def oned_spectrum(
     ----------
     multibeam : MultiBeam
         The beams.
-    fit : ModelSpectra, optional
+    fit : ModelSpectra or TemplateFactors, optional
         A fit, whose backgrounds are subtracted and whose models are extracted, too.
     params : ExtractParams, optional
         Bins, wavelengths, errors.
@@ -276,6 +277,7 @@ def oned_spectrum(
     Horne 1986, PASP 98, 609, equations 8 and 9.
     """
     params = ExtractParams() if params is None else params
+    fit = None if fit is None else as_model(fit)
     backgrounds = _backgrounds(multibeam, fit)
     out = {}
     for grism, members in _by_grism(multibeam).items():

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from skymere.datamodels import ANGSTROM, BEAM_COLUMNS, LINE_UNIT, SKIPPED_COLUMNS, LineMap, LineMaps
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
+from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, within
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.on_sky import BeamOnSky, beams_on_sky, position, segmentation_of
-from skymere.grism.template_fit import ModelSpectra, within
 from skymere.resample import DrizzledImage, Drizzler, Geometry
 from skymere.wcs import Grid
 
@@ -94,7 +94,11 @@ GRIZLI_LINE_MAPS = LineMapParams(min_sensitivity=0.0, contam="detector", weight=
 
 
 def line_maps(
-    multibeam: MultiBeam, fit: ModelSpectra, *, geometry: Geometry, params: LineMapParams | None = None
+    multibeam: MultiBeam,
+    fit: ModelSpectra | TemplateFactors,
+    *,
+    geometry: Geometry,
+    params: LineMapParams | None = None,
 ) -> LineMaps:
     """Drizzle maps of the lines of a fit.
 
@@ -102,8 +106,8 @@ def line_maps(
     ----------
     multibeam : MultiBeam
         Beams with coordinates of the sky.
-    fit : ModelSpectra
-        Redshift, continuum, fluxes of lines and backgrounds: a `TemplateFit`, or another fit with these attributes.
+    fit : ModelSpectra or TemplateFactors
+        Redshift, continuum, fluxes of lines and backgrounds: of `fit_templates`, or a `FittedModel`.
     geometry : Geometry
         Pixels, kernel and drop: those of thumbnails and PSF of the same object.
     params : LineMapParams, optional
@@ -132,6 +136,7 @@ def line_maps(
     inverse variance also where f is below 1. In blank sky the rms of ``data sqrt(weight)`` is 1 / R.
     """
     params = LineMapParams() if params is None else params
+    fit = as_model(fit)
     if len(fit.backgrounds) not in (0, multibeam.N):
         msg = f"fit: {len(fit.backgrounds)} backgrounds are not allowed, there are {multibeam.N} beams"
         raise InvalidInputError(msg)
@@ -375,11 +380,7 @@ def _finished(found: Mapping[str, DrizzledImage], params: LineMapParams, about: 
     if np.isfinite(params.mask_contam_snr):
         high = np.abs(contam.data) * np.sqrt(inverse) > params.mask_contam_snr
         weight = np.where(high, 0, weight)
-    planes = {
-        "data": image.data,
-        "continuum": continuum.data,
-        "contam": found.get("detector", contam).data,
-    }
+    shown = found.get("detector", contam)
     return LineMap(
         data=np.where(covered, image.data, np.float32(0)),
         continuum=np.where(covered, continuum.data, np.float32(0)),

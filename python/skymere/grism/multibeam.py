@@ -15,8 +15,8 @@ from skymere.wcs import pixels_to_sky
 if TYPE_CHECKING:
     from skymere.datamodels import GrismSpectrum, GrismStack
     from skymere.grism.extract import ExtractParams
+    from skymere.grism.model_spectra import ModelSpectra, TemplateFactors
     from skymere.grism.stacks import StackParams
-    from skymere.grism.template_fit import ModelSpectra
 
 __all__ = ["MultiBeam"]
 
@@ -122,13 +122,13 @@ class MultiBeam:
         return self.oned_spectrum(params=params)
 
     def oned_spectrum(
-        self, *, fit: "ModelSpectra | None" = None, params: "ExtractParams | None" = None
+        self, *, fit: "ModelSpectra | TemplateFactors | None" = None, params: "ExtractParams | None" = None
     ) -> "Mapping[str, GrismSpectrum]":
         """Return `skymere.grism.oned_spectrum` of the beams.
 
         Parameters
         ----------
-        fit : ModelSpectra, optional
+        fit : ModelSpectra or TemplateFactors, optional
             A fit, whose models are extracted, too.
         params : ExtractParams, optional
             Bins, wavelengths, errors.
@@ -138,13 +138,13 @@ class MultiBeam:
         return oned_spectrum(self, fit=fit, params=params)
 
     def drizzle_stacks(
-        self, *, fit: "ModelSpectra | None" = None, params: "StackParams | None" = None
+        self, *, fit: "ModelSpectra | TemplateFactors | None" = None, params: "StackParams | None" = None
     ) -> "tuple[GrismStack, ...]":
         """Return `skymere.grism.drizzle_stacks` of the beams.
 
         Parameters
         ----------
-        fit : ModelSpectra, optional
+        fit : ModelSpectra or TemplateFactors, optional
             A fit, whose model is drizzled.
         params : StackParams, optional
             Pixels, kernel, wavelengths.

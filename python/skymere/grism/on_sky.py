@@ -1,5 +1,6 @@
 """Where the pixels of beams lie on a grid of the sky."""
 
+import math
 from functools import cached_property
 
 import numpy as np
@@ -121,7 +122,8 @@ class BeamOnSky:
         x, y = self.beam.centroid
         step = np.array([0.5, -0.5, 0.0, 0.0])
         u, v = self._to_grid(x + step, y + step[[2, 3, 0, 1]])
-        return float(abs((u[0] - u[1]) * (v[2] - v[3]) - (u[2] - u[3]) * (v[0] - v[1]))) ** -0.5
+        area = float(abs((u[0] - u[1]) * (v[2] - v[3]) - (u[2] - u[3]) * (v[0] - v[1])))
+        return 1.0 / math.sqrt(area)
 
 
 def beams_on_sky(multibeam: MultiBeam, geometry: Geometry) -> tuple[Grid, tuple[BeamOnSky, ...]]:

@@ -12,8 +12,8 @@ from skymere.datamodels import ANGSTROM, GrismStack
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.grism.extract import wave_limits
+from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, full_model
 from skymere.grism.multibeam import MultiBeam
-from skymere.grism.template_fit import ModelSpectra, full_model
 from skymere.resample import DrizzleParams, Drizzler
 from skymere.resample.drizzle import Kernel
 
@@ -108,7 +108,7 @@ def _axes(beams: Sequence[BeamModel], params: StackParams) -> _Axes:
 
 
 def drizzle_stacks(
-    multibeam: MultiBeam, *, fit: ModelSpectra | None = None, params: StackParams | None = None
+    multibeam: MultiBeam, *, fit: ModelSpectra | TemplateFactors | None = None, params: StackParams | None = None
 ) -> tuple[GrismStack, ...]:
     """Drizzle the spectra of each grism to straight wavelengths: for each angle, and all together.
 
@@ -116,7 +116,7 @@ def drizzle_stacks(
     ----------
     multibeam : MultiBeam
         The beams.
-    fit : ModelSpectra, optional
+    fit : ModelSpectra or TemplateFactors, optional
         A fit, whose backgrounds are subtracted and whose model is drizzled; else the model is that of a flat spectrum
         of 1 erg/s/cm2/A.
     params : StackParams, optional
@@ -139,6 +139,7 @@ def drizzle_stacks(
     drop.
     """
     params = StackParams() if params is None else params
+    fit = None if fit is None else as_model(fit)
     backgrounds = tuple(fit.backgrounds) if fit is not None and len(fit.backgrounds) else (0.0,) * multibeam.N
     if len(backgrounds) != multibeam.N:
         msg = f"fit: {len(backgrounds)} backgrounds are not allowed, there are {multibeam.N} beams"

@@ -12,7 +12,7 @@ from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.spectra import IgmTransmission, LineComplex, TabulatedTemplate, TemplateSet
 
-__all__ = ["ModelSpectra", "TemplateFit", "full_model", "within"]
+__all__ = ["FittedModel", "ModelSpectra", "TemplateFactors", "as_model", "full_model", "within"]
 
 _Array = NDArray[np.float64]
 _LIGHT_KM_S = 299792.458
@@ -24,7 +24,7 @@ _MERGED = 1e-9
 
 @runtime_checkable
 class ModelSpectra(Protocol):
-    """What line maps, spectra in one dimension, stacks and figures take of a fit; `TemplateFit` is one."""
+    """What line maps, spectra in one dimension, stacks and figures take of a fit; `FittedModel` is one."""
 
     @property
     def z(self) -> float:
@@ -49,7 +49,7 @@ class ModelSpectra(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TemplateFit:
+class FittedModel:
     """A redshift with the coefficients of templates.
 
     Parameters
@@ -70,7 +70,7 @@ class TemplateFit:
     backgrounds : tuple of float
         Background of every beam [e/s].
     igm : IgmTransmission, optional
-        Absorption between galaxies, of continua and lines alike.
+        Absorption of continua between galaxies.
 
     Raises
     ------
@@ -134,7 +134,9 @@ class TemplateFit:
             return np.array([1e-3, 1e3]), np.zeros(2)
         wave = used[0].wave if all(np.array_equal(one.wave, used[0].wave) for one in used) else _union(used)
         flux = sum(self.coefficients[one.name] * np.interp(wave, one.wave, one.flux, 0, 0) for one in used)
-        return self._observed(wave * (1 + self.z), np.asarray(flux) / (1 + self.z))
+        observed = wave * (1 + self.z)
+        through = 1.0 if self.igm is None or self.z <= 0 else self.igm.transmission(observed, self.z)
+        return observed, np.asarray(flux) / (1 + self.z) * through
 
     def continuum_spectrum(self) -> tuple[_Array, _Array]:
         """Return the observed continuum.
@@ -186,12 +188,9 @@ class TemplateFit:
             wave = wave[np.concatenate([[True], np.diff(wave) > _MERGED])]
         norm = parts / (sigma * 1e4 * np.sqrt(2 * np.pi))
         shape = np.exp(-0.5 * ((wave - middles[:, None]) / sigma[:, None]) ** 2)
-        return self._observed(wave, norm @ shape)
+        return wave, np.asarray(norm @ shape)
 
-    def _observed(self, wave: _Array, flux: _Array) -> tuple[_Array, _Array]:
-        return (wave, flux) if self.igm is None else (wave, flux * self.igm.transmission(wave, self.z))
-
-    def with_fluxes(self, fluxes: Mapping[str, float]) -> "TemplateFit":
+    def with_fluxes(self, fluxes: Mapping[str, float]) -> "FittedModel":
         """Return the fit with other fluxes of lines.
 
         Parameters
@@ -213,6 +212,68 @@ def _union(templates: Sequence[TabulatedTemplate]) -> _Array:
     return np.unique(np.concatenate([one.wave for one in templates]))
 
 
+@runtime_checkable
+class TemplateFactors(Protocol):
+    """A fit of templates at one redshift: what `as_model` takes."""
+
+    @property
+    def z(self) -> float:
+        """Redshift."""
+
+    @property
+    def templates(self) -> TemplateSet:
+        """Continua and lines."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Templates in the order of the coefficients."""
+
+    @property
+    def coefficients(self) -> _Array:
+        """Their factors, float64, shape (n,)."""
+
+    @property
+    def covariance(self) -> _Array:
+        """Covariance of those that are not at a bound, 0 elsewhere, float64, shape (n, n)."""
+
+    @property
+    def backgrounds(self) -> _Array:
+        """Constant of each beam, float64, shape (N,) [e/s]."""
+
+
+def as_model(fit: ModelSpectra | TemplateFactors) -> ModelSpectra:
+    """Return what maps and figures need of a fit.
+
+    Parameters
+    ----------
+    fit : ModelSpectra or TemplateFactors
+        A `FittedModel`, or the factors of templates at a redshift, as `fit_templates` gives them.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is neither.
+    """
+    if isinstance(fit, ModelSpectra):
+        return fit
+    if not isinstance(fit, TemplateFactors) or np.ndim(fit.coefficients) != 1:
+        msg = f"fit: {type(fit).__name__} is not allowed, it must be the factors of templates at one redshift"
+        raise InvalidInputError(msg)
+    variance = np.diag(fit.covariance)
+    at_bound = getattr(fit, "bound_err", np.zeros(variance.size))
+    error = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), at_bound)
+    return FittedModel(
+        z=float(fit.z),
+        templates=fit.templates,
+        coefficients=dict(zip(fit.names, map(float, fit.coefficients), strict=True)),
+        errors=dict(zip(fit.names, map(float, error), strict=True)),
+        covariance=np.asarray(fit.covariance, np.float64),
+        covariance_names=tuple(fit.names),
+        backgrounds=tuple(map(float, fit.backgrounds)),
+        igm=getattr(fit, "igm", None),
+    )
+
+
 def within(spectrum: tuple[_Array, _Array], low: float, high: float) -> tuple[_Array, _Array]:
     """Return the part of a spectrum between two wavelengths [um], with a point to either side."""
     first = max(int(np.searchsorted(spectrum[0], low)) - 1, 0)
@@ -230,3 +291,15 @@ def full_model(beam: BeamModel, fit: ModelSpectra) -> tuple[_Array, _Array]:
         if flux != 0 and wave[-1] >= low and wave[0] <= high:
             lines += beam.compute_model(wave, shape * flux)
     return continuum, lines
+
+
+def merged_spectrum(fit: ModelSpectra) -> tuple[_Array, _Array, _Array]:
+    """Return wavelengths [um] with the continuum, and with the continuum and all lines [erg/s/cm2/A]."""
+    wave, continuum = fit.continuum_spectrum()
+    shapes = {name: (*fit.line_shape(name), flux) for name, (flux, _) in fit.line_fluxes.items() if flux != 0}
+    merged = np.unique(np.concatenate([wave, *(at for at, _, _ in shapes.values())]))
+    below = np.interp(merged, wave, continuum, left=0.0, right=0.0)
+    whole = below.copy()
+    for at, shape, flux in shapes.values():
+        whole += np.interp(merged, at, shape * flux, left=0.0, right=0.0)
+    return merged, below, whole
