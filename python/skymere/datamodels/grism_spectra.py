@@ -84,6 +84,10 @@ class GrismStack:
         Kernel of the drizzle.
     fcontam : float
         Exponent of the weight beside contamination.
+    config : str
+        Name of the configuration of the grism.
+    native_step : float [um]
+        Wavelengths in a pixel of the detector.
 
     Raises
     ------
@@ -107,6 +111,8 @@ class GrismStack:
     pixfrac: float = float("nan")
     drizzle_kernel: str = ""
     fcontam: float = 0.0
+    config: str = ""
+    native_step: float = float("nan")
 
     def __post_init__(self) -> None:
         sci = as_image(self.sci, "sci")

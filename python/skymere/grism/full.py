@@ -52,8 +52,8 @@ def redshift_row(redshift: RedshiftCurve) -> dict[str, Any]:
     ----------
     redshift : RedshiftCurve
         The fit. Attributes that it has beyond those (``dof``, ``z_risk``, ``min_risk``, ``chi2_poly``,
-        ``chi2_spline``, ``bic_poly``, ``bic_spline``, ``bic_template``, ``n_parameters``, ``n_spline``) give the columns
-        of quality; without them these are None.
+        ``chi2_spline``, ``bic_poly``, ``bic_spline``, ``bic_template``, ``n_parameters``, ``n_spline``) give the
+        columns of quality; without them these are None.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from skymere.grism.beam import BeamModel
 from skymere.grism.extract import wave_limits
 from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, full_model
 from skymere.grism.multibeam import MultiBeam
+from skymere.instruments import config_names
 from skymere.resample import DrizzleParams, Drizzler
 from skymere.resample.drizzle import Kernel
 
@@ -274,7 +276,19 @@ def _stack(
         pixfrac=params.pixfrac,
         drizzle_kernel=params.kernel,
         fcontam=float(fcontam),
+        config=_config_name(beams[0].beam),
+        native_step=float(np.median(np.abs(np.diff(beams[0].beam.wave)))),
     )
+
+
+def _config_name(one: BeamModel) -> str:
+    """Return the configuration that the file names, or the first one of the instrument."""
+    beam = one.beam
+    if beam.config_name:
+        return PurePosixPath(beam.config_name).name
+    grism, blocking = (beam.grism, beam.direct_filter) if beam.instrument == "WFC3" else (beam.grism, beam.pupil)
+    names = config_names(beam.instrument, grism, blocking, module=beam.module or "A", chip=beam.chip)
+    return names[0] if names else ""
 
 
 def _window(image: NDArray[np.float32], first: int, n: int) -> NDArray[np.float32]:

@@ -222,7 +222,9 @@ def _stack_extensions(one: GrismStack, source_id: int) -> list[fits.ImageHDU]:
                 "NINPUT": len(one.files),
                 "GRISM": one.grism,
                 "ISFLAM": False,
+                "CONF": one.config,
             }
+            cards |= {"DLAM0": one.native_step / ANGSTROM} if np.isfinite(one.native_step) else {}
             cards |= {f"FILE{k:04d}": file for k, file in enumerate(one.files, start=1)}
             cards |= {} if one.angle is None else {"PA": one.angle}
             cards |= {"EXPTIME": one.exptime} if np.isfinite(one.exptime) else {}
@@ -287,4 +289,6 @@ def _read_stack(version: str, there: Mapping[str, Any]) -> GrismStack:
         pixfrac=float(header.get("PIXFRAC", "nan")),
         drizzle_kernel=str(header.get("DRIZKRNL", "")).strip(),
         fcontam=float(header.get("FCONTAM", 0.0)),
+        config=str(header.get("CONF", "")).strip(),
+        native_step=float(header.get("DLAM0", "nan")) * ANGSTROM,
     )
