@@ -42,7 +42,8 @@ def redshift_cdf(z: ArrayLike, pdf: ArrayLike, *, sigmas: ArrayLike = _SIGMAS) -
     if not below[-1] > 0:
         return np.full(wanted.size, np.nan)
     rising = np.concatenate([[True], np.diff(below) > 0])
-    return np.interp(wanted, below[rising] / below[-1], at[rising])
+    found: _Array = np.interp(wanted, below[rising] / below[-1], at[rising])
+    return found
 
 
 def _full(one: FullFile | str | Path) -> FullFile:

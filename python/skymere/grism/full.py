@@ -198,7 +198,9 @@ def _template(model: ModelSpectra) -> pl.DataFrame:
 
 def _coefficients(model: FittedModel) -> pl.DataFrame:
     lines = {one.name for one in model.templates.lines}
-    rows = [(f"bg {i:03d}", level, None) for i, level in enumerate(model.backgrounds)]
+    rows: list[tuple[str, float, float | None]] = [
+        (f"bg {i:03d}", level, None) for i, level in enumerate(model.backgrounds)
+    ]
     rows += [
         (f"line {name}" if name in lines else name, value, model.errors.get(name))
         for name, value in model.coefficients.items()

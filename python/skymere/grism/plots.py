@@ -67,7 +67,7 @@ def plot_summary(
     stacks = [one for one in drizzle_stacks(multibeam, fit=model, params=StackParams()) if one.angle is None]
     shown = _chosen(model) if lines is None else list(lines)
     n = len(stacks)
-    figure = plt.figure(figsize=(11.0, 1.5 * 2 * n + 6.0), layout="constrained")
+    figure: Figure = plt.figure(figsize=(11.0, 1.5 * 2 * n + 6.0), layout="constrained")
     heights = [1.0] * (2 * n) + [2.4, 2.0]
     rows = figure.subfigures(2 * n + 2, 1, height_ratios=heights)
     for i, stack in enumerate(stacks):

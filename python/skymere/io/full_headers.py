@@ -53,7 +53,15 @@ def primary_columns(header: fits.Header) -> dict[str, Any]:
 
 
 def redshift_columns(header: fits.Header | None = None, *, prefix: str = "") -> dict[str, Any]:
-    """Return columns of a redshift fit, None where there is no such keyword."""
+    """Return columns of a redshift fit, None where there is no such keyword.
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header, optional
+        That of ZFIT_STACK or ZFIT_BEAM; all columns are None when not given.
+    prefix : str, optional
+        Begin of their names.
+    """
     out: dict[str, Any] = {}
     for name in _FIT:
         value = None if header is None else known(header.get(name.upper()))
