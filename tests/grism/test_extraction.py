@@ -129,7 +129,7 @@ def test_a_beam_is_extracted_column_by_column():
 
 
 def test_stacks_have_lines_at_their_wavelength_and_light_on_the_middle_row():
-    mb = beams((0.0, 75.0, 75.2), line(1.4, 3e-16), noise=0.0)
+    mb = beams((0.0, 75.0, 75.0), line(1.4, 3e-16), noise=0.0)
     line_template = LineComplex(name="Ha", wave=(0.7,), fwhm_km_s=400.0)
     fit = FittedModel(
         z=1.0,

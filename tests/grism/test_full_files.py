@@ -110,7 +110,9 @@ def test_a_full_file_is_read_back_the_same(written):
     np.testing.assert_array_equal(found.maps.segmentation, full.maps.segmentation)
     cards, wanted = found.maps.grid.cards(), full.maps.grid.cards()
     # A number of a FITS header has 20 characters.
-    assert all(cards[key] == pytest.approx(value, rel=1e-12) for key, value in wanted.items())
+    numbers = {key: value for key, value in wanted.items() if not isinstance(value, str)}
+    assert {key: cards[key] for key in numbers} == pytest.approx(numbers, rel=1e-12)
+    assert all(cards[key] == value for key, value in wanted.items() if isinstance(value, str))
     assert (found.maps.geometry_sha256, found.maps.z) == (GEOMETRY.digest, 1.0)
     assert found.thumbnail["f140w"].weight_kind == "coverage"
     assert found.thumbnail["f140w"].psf[20, 20] == 1.0
@@ -141,7 +143,8 @@ def test_all_planes_share_size_and_coordinates(written):
         one = hdus["LINE", "Ha"].header
         assert one["BUNIT"] == "10**-17 erg/(s cm2)"
         assert one["WAVELEN"] == pytest.approx(14000.0)
-        assert (one["RESTWAVE"], one["REDSHIFT"], one["DRIZKRNL"], one["PIXFRAC"]) == (7000.0, 1.0, "square", 0.8)
+        assert one["RESTWAVE"] == pytest.approx(7000.0)
+        assert (one["REDSHIFT"], one["DRIZKRNL"], one["PIXFRAC"]) == (1.0, "square", 0.8)
         assert one["PIXASEC"] * one["NAXIS1"] == pytest.approx(4.1)
         assert hdus["CONTAM", "Ha"].header["BUNIT"] == one["BUNIT"]
         assert hdus["LINEWHT", "Ha"].header["WHTTYPE"] == "inverse_variance"
@@ -162,7 +165,9 @@ def test_lines_of_a_catalogue_belong_to_their_names(written, mb, fit, redshift, 
         maps=replace(line_maps(mb, other, geometry=GEOMETRY), source_id=2),
         fit=other,
     )
-    table = catalogue_wide([second, written[0]])
+    from_file = catalogue_wide([second, written[0]])
+    assert from_file["flux_Ha"].to_list() == [None, pytest.approx(3e-16)]
+    table = catalogue_wide([second, written[1]])
     assert table["id"].to_list() == [2, 1]
     assert table["flux_Ha"].to_list() == [None, pytest.approx(3e-16)]
     assert table["flux_OIII"].to_list() == [pytest.approx(1.3e-16), pytest.approx(1.3e-16)]
@@ -173,7 +178,7 @@ def test_lines_of_a_catalogue_belong_to_their_names(written, mb, fit, redshift, 
     assert table["zq"].to_list()[1] == pytest.approx(-4 - np.log10(1 / (0.002 * np.sqrt(2 * np.pi))), abs=1e-6)
     assert table["cdf_z"].to_list()[1][25] == pytest.approx(1.0, abs=1e-6)
     assert table["cdf_z"].to_list()[1][30] - 1 == pytest.approx(0.002, rel=0.02)
-    long = catalogue_lines([second, written[0]])
+    long = catalogue_lines([second, written[1]])
     assert long.filter(pl.col("source_id") == 2)["line"].to_list() == ["OIII"]
     assert long.height == 4
     with pytest.raises(InvalidInputError, match="twice"):

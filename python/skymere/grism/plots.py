@@ -69,7 +69,7 @@ def plot_summary(
     n = len(stacks)
     figure: Figure = plt.figure(figsize=(11.0, 1.5 * 2 * n + 6.0), layout="constrained")
     heights = [1.0] * (2 * n) + [2.4, 2.0]
-    rows = figure.subfigures(2 * n + 2, 1, height_ratios=heights)
+    rows: Any = figure.subfigures(2 * n + 2, 1, height_ratios=heights)
     for i, stack in enumerate(stacks):
         _draw_stack(rows[2 * i].subplots(), stack, model, shown, residual=False)
         _draw_stack(rows[2 * i + 1].subplots(), stack, model, shown, residual=True)
