@@ -2,7 +2,9 @@
 
 from skymere.datamodels.beams import Beam
 from skymere.datamodels.exposure import FLAG_BITS, Exposure
+from skymere.datamodels.grism_spectra import GrismSpectrum, GrismStack
 from skymere.datamodels.grisms import ANGSTROM, GrismConfig, GrismOrder
+from skymere.datamodels.line_maps import BEAM_COLUMNS, LINE_UNIT, SKIPPED_COLUMNS, LineMap, LineMaps, LineMapWeight
 from skymere.datamodels.mosaic import Mosaic, WeightKind
 from skymere.datamodels.noise import NO_CLASS, NoiseCovariance
 from skymere.datamodels.segmentation import SegmentationMap
@@ -22,10 +24,13 @@ from skymere.datamodels.thumbnails import EXPOSURE_COLUMNS, FLAM, BandThumbnail,
 
 __all__ = [
     "ANGSTROM",
+    "BEAM_COLUMNS",
     "EXPOSURE_COLUMNS",
     "FLAG_BITS",
     "FLAM",
+    "LINE_UNIT",
     "NO_CLASS",
+    "SKIPPED_COLUMNS",
     "BadPixelTable",
     "BandThumbnail",
     "BarShadowTable",
@@ -33,6 +38,11 @@ __all__ = [
     "Exposure",
     "GrismConfig",
     "GrismOrder",
+    "GrismSpectrum",
+    "GrismStack",
+    "LineMap",
+    "LineMapWeight",
+    "LineMaps",
     "Mosaic",
     "NoiseCovariance",
     "NormalizationTable",

@@ -13,6 +13,7 @@ from skymere._rust import grism as _grism
 from skymere.datamodels import ANGSTROM, Beam, GrismOrder
 from skymere.errors import InvalidInputError
 from skymere.grism.params import BeamParams, Operator
+from skymere.io import beam_position, beam_wcs
 from skymere.spectra import milky_way_extinction
 
 __all__ = ["BeamModel", "ColumnOperator"]
@@ -125,6 +126,12 @@ class BeamModel:
         return _grism.Disperser(self.order.compiled, self.place, image, beam.segmentation, beam.source_id, operator)
 
     @property
+    def grism_name(self) -> str:
+        """Name by which beams are grouped: the grism, of NIRISS the blocking filter."""
+        beam = self.beam
+        return beam.pupil if beam.instrument == "NIRISS" and beam.pupil.startswith("G") else beam.grism
+
+    @property
     def sci(self) -> NDArray[np.float32]:
         """Data [e/s]."""
         return self.beam.sci
@@ -143,6 +150,45 @@ class BeamModel:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the spectrum."""
         return self.beam.sci.shape[0], self.beam.sci.shape[1]
+
+    @cached_property
+    def wcs(self) -> Any:
+        """Coordinate system of the direct image, astropy.wcs.WCS; None when its file has none."""
+        return beam_wcs(self.beam)
+
+    @cached_property
+    def sky_position(self) -> tuple[float, float] | None:
+        """Right ascension and declination [deg] that the file states; None when it does not."""
+        return beam_position(self.beam)
+
+    @cached_property
+    def centroid(self) -> tuple[float, float]:
+        """Column and row of the middle of the source's light in the direct image, 0-based [pix]."""
+        labels = self.beam.segmentation == self.beam.source_id
+        light = np.where(labels, np.maximum(self.beam.direct, 0), 0).astype(np.float64)
+        light = light if light.sum() > 0 else labels.astype(np.float64)
+        y, x = np.indices(light.shape)
+        return float((light * x).sum() / light.sum()), float((light * y).sum() / light.sum())
+
+    @cached_property
+    def _columns_of_light(self) -> tuple[_Array, _Array]:
+        dx = np.arange(self.shape[1]) + self.order.first - self.centroid[0]
+        dy, wave = self.order.compiled.trace(self.place, dx)
+        return dy, wave
+
+    @property
+    def wave_of_light(self) -> _Array:
+        """Mean wavelength of the source's light in every column, float64, shape (nx,) [um].
+
+        ``wave`` of grizli takes the middle of the cutout less XCENTER for the place of the source, where grizli 1.14
+        writes XCENTER such that it is plus: it is up to a pixel off. This one takes the middle of the light.
+        """
+        return self._columns_of_light[1] * ANGSTROM
+
+    @property
+    def trace_of_light(self) -> _Array:
+        """Row of the middle of the source's light in every column, 0-based, float64, shape (nx,) [pix]."""
+        return self._columns_of_light[0] + self.centroid[1]
 
     @cached_property
     def _columns(self) -> tuple[_Array, _Array]:
@@ -333,6 +379,32 @@ class BeamModel:
         ny, nx = bad.shape
         steps = range(2 * _GROWTH + 1)
         return np.asarray(np.any([grown[j : j + ny, i : i + nx] for j in steps for i in steps], axis=0), bool)
+
+    def optimal_extract(self, data: ArrayLike | None = None) -> tuple[_Array, _Array, _Array]:
+        """Return the optimally weighted sum of each column.
+
+        Parameters
+        ----------
+        data : array_like, float, shape (ny, nx) [e/s], optional
+            What is extracted; the data without contamination when not given.
+
+        Returns
+        -------
+        ndarray, float64, shape (nx,) [um]
+            Mean wavelength of the source's light in each column.
+        ndarray, float64, shape (nx,) [e/s]
+            Light of the column; NaN where no pixel counts.
+        ndarray, float64, shape (nx,) [e/s]
+            1 sigma.
+
+        Raises
+        ------
+        InvalidInputError
+            When the shape of the data is another.
+        """
+        from skymere.grism.extract import extract_beam
+
+        return extract_beam(self, None if data is None else np.asarray(data))
 
     def header(self) -> Mapping[str, Any]:
         """Return what the model was made of: operator, order, whether the file's TRACE stood in."""

@@ -1,7 +1,8 @@
 """All beams of a source."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,12 @@ from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.io import beam_wcs
 from skymere.wcs import pixels_to_sky
+
+if TYPE_CHECKING:
+    from skymere.datamodels import GrismSpectrum, GrismStack
+    from skymere.grism.extract import ExtractParams
+    from skymere.grism.model_spectra import ModelSpectra, TemplateFactors
+    from skymere.grism.stacks import StackParams
 
 __all__ = ["MultiBeam"]
 
@@ -61,7 +68,7 @@ class MultiBeam:
     @property
     def Ngrism(self) -> dict[str, int]:  # noqa: N802
         """Number of beams of each grism."""
-        names = [_grism_name(one) for one in self.beams]
+        names = [one.grism_name for one in self.beams]
         return {name: names.count(name) for name in dict.fromkeys(names)}
 
     @property
@@ -79,13 +86,13 @@ class MultiBeam:
         """Indices of beams by grism and position angle, rounded to a degree."""
         out: dict[str, dict[float, list[int]]] = {name: {} for name in self.Ngrism}
         for i, one in enumerate(self.beams):
-            out[_grism_name(one)].setdefault(float(np.round(self.angles[i])), []).append(i)
+            out[one.grism_name].setdefault(float(np.round(self.angles[i])), []).append(i)
         return out
 
     def split(self) -> "dict[str, MultiBeam]":
         """Return the beams of each grism."""
         return {
-            name: MultiBeam([one for one in self.beams if _grism_name(one) == name], records=self.records)
+            name: MultiBeam([one for one in self.beams if one.grism_name == name], records=self.records)
             for name in self.grisms
         }
 
@@ -103,6 +110,48 @@ class MultiBeam:
             When they are of another source.
         """
         return MultiBeam([*self.beams, *other.beams], records=[*self.records, *other.records])
+
+    def optimal_extract(self, *, params: "ExtractParams | None" = None) -> "Mapping[str, GrismSpectrum]":
+        """Return `oned_spectrum` of the data alone, without a fit.
+
+        Parameters
+        ----------
+        params : ExtractParams, optional
+            Bins, wavelengths, errors.
+        """
+        return self.oned_spectrum(params=params)
+
+    def oned_spectrum(
+        self, *, fit: "ModelSpectra | TemplateFactors | None" = None, params: "ExtractParams | None" = None
+    ) -> "Mapping[str, GrismSpectrum]":
+        """Return `skymere.grism.oned_spectrum` of the beams.
+
+        Parameters
+        ----------
+        fit : ModelSpectra or TemplateFactors, optional
+            A fit, whose models are extracted, too.
+        params : ExtractParams, optional
+            Bins, wavelengths, errors.
+        """
+        from skymere.grism.extract import oned_spectrum
+
+        return oned_spectrum(self, fit=fit, params=params)
+
+    def drizzle_stacks(
+        self, *, fit: "ModelSpectra | TemplateFactors | None" = None, params: "StackParams | None" = None
+    ) -> "tuple[GrismStack, ...]":
+        """Return `skymere.grism.drizzle_stacks` of the beams.
+
+        Parameters
+        ----------
+        fit : ModelSpectra or TemplateFactors, optional
+            A fit, whose model is drizzled.
+        params : StackParams, optional
+            Pixels, kernel, wavelengths.
+        """
+        from skymere.grism.stacks import drizzle_stacks
+
+        return drizzle_stacks(self, fit=fit, params=params)
 
     def _flat(self, name: str) -> NDArray[np.generic]:
         return np.concatenate([np.asarray(getattr(one, name)).ravel() for one in self.beams])
@@ -153,11 +202,6 @@ class MultiBeam:
         sizes = [one.beam.sci.size for one in self.beams]
         owner = np.repeat(np.arange(self.N), sizes)
         return np.asarray(owner == np.arange(self.N)[:, None], np.float64)
-
-
-def _grism_name(one: BeamModel) -> str:
-    beam = one.beam
-    return beam.pupil if beam.instrument == "NIRISS" and beam.pupil.startswith("G") else beam.grism
 
 
 def _dispersion_angle(one: BeamModel) -> float:

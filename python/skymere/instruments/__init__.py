@@ -4,6 +4,7 @@ from skymere.instruments.detectors import DETECTORS, Detector, find_detector, re
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
 from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point, is_dispersed
 from skymere.instruments.gratings import NIRSPEC_GRIDS
+from skymere.instruments.grism_limits import GRISM_LIMITS
 from skymere.instruments.grisms import (
     ORDER_LETTERS,
     ConfigCorrections,
@@ -33,6 +34,7 @@ __all__ = [
     "FILTERS",
     "FIRST_SHUTTER",
     "FIXED_SLIT_MODES",
+    "GRISM_LIMITS",
     "JWST",
     "NIRSPEC_BAD_BITS",
     "NIRSPEC_GRIDS",

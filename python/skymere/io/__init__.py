@@ -3,7 +3,7 @@
 from skymere.io._open import open_fits
 from skymere.io.background_spectra import BackgroundSpectrum, find_background_spectra, read_background_spectrum
 from skymere.io.bands import read_band
-from skymere.io.beams import beam_wcs, read_beam_file, write_beam_file
+from skymere.io.beams import beam_position, beam_wcs, read_beam_file, write_beam_file
 from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
@@ -17,7 +17,10 @@ from skymere.io.exposures import (
     read_exposures,
 )
 from skymere.io.extensions import read_extensions, write_extensions
+from skymere.io.full_files import FullFile, read_full_file, write_full_file
+from skymere.io.full_headers import LINE_COLUMNS, redshift_columns
 from skymere.io.grism_configs import read_config
+from skymere.io.grism_spectra import read_grism_spectra, read_grism_stacks, write_grism_spectra, write_grism_stacks
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
@@ -57,9 +60,11 @@ from skymere.io.tables import read_table, write_table, write_tables
 from skymere.io.thumbnails import GeometryCards, read_geometry_cards, read_thumbnail, thumbnail_inputs, write_thumbnail
 
 __all__ = [
+    "LINE_COLUMNS",
     "BackgroundSpectrum",
     "BlendRule",
     "DistortionFiles",
+    "FullFile",
     "GeometryCards",
     "InputHeader",
     "MsaMetafile",
@@ -69,6 +74,7 @@ __all__ = [
     "SlitEntry",
     "SlitProfileTable",
     "add_pack",
+    "beam_position",
     "beam_wcs",
     "blend_headers",
     "build_pack",
@@ -98,8 +104,11 @@ __all__ = [
     "read_exposure",
     "read_exposures",
     "read_extensions",
+    "read_full_file",
     "read_geometry_cards",
     "read_grid",
+    "read_grism_spectra",
+    "read_grism_stacks",
     "read_gwcs",
     "read_headerlet",
     "read_image",
@@ -122,12 +131,16 @@ __all__ = [
     "read_table",
     "read_thumbnail",
     "read_transmission",
+    "redshift_columns",
     "thumbnail_inputs",
     "write_beam_file",
     "write_detection",
     "write_detection_rows",
     "write_extensions",
     "write_fast",
+    "write_full_file",
+    "write_grism_spectra",
+    "write_grism_stacks",
     "write_headerlet",
     "write_image",
     "write_image_rows",

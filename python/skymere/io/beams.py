@@ -15,7 +15,7 @@ from skymere.datamodels import ANGSTROM, Beam
 from skymere.errors import FormatError, InvalidInputError
 from skymere.io._open import open_fits, write_whole
 
-__all__ = ["beam_wcs", "read_beam_file", "write_beam_file"]
+__all__ = ["beam_position", "beam_wcs", "read_beam_file", "write_beam_file"]
 
 # A file of an early version has no NEXT: these many extensions per beam.
 _N_EXTENSIONS = 6
@@ -290,3 +290,20 @@ def beam_wcs(beam: Beam) -> WCS | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
         return WCS(header, relax=True)
+
+
+def beam_position(beam: Beam) -> tuple[float, float] | None:
+    """Return right ascension and declination of the source [deg] as the file states them.
+
+    Parameters
+    ----------
+    beam : Beam
+        A beam that was read from a file.
+
+    Returns
+    -------
+    tuple of float or None
+        None when the file does not say it.
+    """
+    header = fits.Header.fromstring(beam.headers.get("primary", ""), sep="\n")
+    return (float(header["RA"]), float(header["DEC"])) if "RA" in header and "DEC" in header else None

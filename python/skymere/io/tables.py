@@ -111,5 +111,6 @@ def _hdu(table: pl.DataFrame, name: str, units: Mapping[str, str]) -> fits.BinTa
         is_text = series.dtype == pl.String
         values = series.fill_null("").to_numpy().astype(str) if is_text else series.to_numpy()
         kind = fits.ColDefs(np.zeros(0, dtype=[("column", values.dtype)]))[0].format
+        kind = f"{values.shape[1]}{kind}" if values.ndim == 2 else kind
         columns.append(fits.Column(name=series.name, array=values, format=kind, unit=units.get(series.name) or None))
     return fits.BinTableHDU.from_columns(columns, name=name)

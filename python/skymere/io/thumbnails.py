@@ -19,7 +19,14 @@ from skymere.io._open import open_fits, write_whole
 from skymere.io.coordinates import is_singular
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
 
-__all__ = ["GeometryCards", "read_geometry_cards", "read_thumbnail", "thumbnail_inputs", "write_thumbnail"]
+__all__ = [
+    "GeometryCards",
+    "band_extensions",
+    "read_geometry_cards",
+    "read_thumbnail",
+    "thumbnail_inputs",
+    "write_thumbnail",
+]
 
 _UNITS = {"electron / s": "ELECTRONS/S", FLAM: "10**-20 erg/(s cm2 Angstrom)"}
 # 2-D spectra of grizli have coordinates that claim to be of the sky.
@@ -207,6 +214,26 @@ def read_thumbnail(path: str | Path) -> Thumbnail:
             exposures=exposures,
             status=str(primary.get("STATUS", "ok")),
         )
+
+
+def band_extensions(thumbnail: Thumbnail) -> list[fits.ImageHDU]:
+    """Return DSCI, DWHT, DVAR and DPSF of each filter, the extensions of a ``full.fits``.
+
+    Parameters
+    ----------
+    thumbnail : Thumbnail
+        Direct images.
+    """
+    out = []
+    for one in thumbnail.bands:
+        for short, name in zip(*_PLANES, strict=True):
+            plane = {"SCI": one.data, "WHT": one.weight, "VAR": one.variance, "PSF": one.psf}[short]
+            if plane is not None:
+                hdu = _plane(plane, short, one, thumbnail)
+                hdu.name = name
+                hdu.header["EXTVER"] = one.band.upper()
+                out.append(hdu)
+    return out
 
 
 def thumbnail_inputs(path: str | Path) -> str:
