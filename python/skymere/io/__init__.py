@@ -18,6 +18,7 @@ from skymere.io.exposures import (
 )
 from skymere.io.extensions import read_extensions, write_extensions
 from skymere.io.grism_configs import read_config
+from skymere.io.grism_setups import GrismSetup, read_grism_setup
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
     image_shape,
@@ -61,6 +62,7 @@ __all__ = [
     "BlendRule",
     "DistortionFiles",
     "GeometryCards",
+    "GrismSetup",
     "InputHeader",
     "MsaMetafile",
     "Pack",
@@ -100,6 +102,7 @@ __all__ = [
     "read_extensions",
     "read_geometry_cards",
     "read_grid",
+    "read_grism_setup",
     "read_gwcs",
     "read_headerlet",
     "read_image",
