@@ -214,6 +214,7 @@ def make_frame(
     setup: GrismSetup,
     masters: Sequence[ArrayLike] = (),
     wcs: Any = None,
+    around: Mosaic | None = None,
     params: FrameParams | None = None,
 ) -> GrismFrame:
     """Return an exposure of a grism without its sky, with a flat model of all sources.
@@ -236,6 +237,8 @@ def make_frame(
         Images of the sky; see `fit_grism_sky`.
     wcs : astropy.wcs.WCS or APE-14 object, optional
         Coordinates instead of those of the exposure; see `wcs_from_partner`.
+    around : Mosaic, optional
+        What is seen where a direct exposure ends or is bad; its flux is brought to that of the exposure.
     params : FrameParams, optional
         Pad, sky and operator.
 
@@ -264,6 +267,11 @@ def make_frame(
         msg = f"exposure {exposure.exposure_id}: no source of the segmentation and the catalogue falls on it"
         raise NoOverlapError(msg)
     photflam, photplam = _photometry(direct)
+    image = geometry.blotted(direct, scale_arcsec=exposure.native_scale_arcsec)
+    if around is not None and isinstance(direct, Exposure):
+        filled = geometry.blotted(around, scale_arcsec=exposure.native_scale_arcsec)
+        factor = np.float32(_photometry(around)[0] / photflam)
+        image = np.where(geometry.covered(direct), image, factor * filled)
     bad = exposure.mask()
     zero = np.float32(0)
     frame = GrismFrame(
@@ -273,7 +281,7 @@ def make_frame(
         sci=geometry.turned(np.where(bad, zero, exposure.data - np.float32(exposure.sky))),
         err=geometry.turned(np.where(bad, zero, exposure.error)),
         dq=geometry.turned(np.where(bad, np.maximum(exposure.dq, _MASKED), np.uint32(0))),
-        direct=geometry.blotted(direct, scale_arcsec=exposure.native_scale_arcsec),
+        direct=image,
         segmentation=labels,
         model=np.zeros(geometry.padded_shape, np.float32),
         catalog=table,
@@ -393,7 +401,8 @@ def make_frames(
     segmentation : SegmentationMap
         Labels with their grid.
     direct : Mosaic, Exposure or a sequence of them
-        Direct images: the partner of each exposure is used where there is one, else the mosaic in the best filter.
+        Direct images: the partner of each exposure is used where there is one, and around it or instead of it the
+        mosaic in the best filter.
     configs : path-like, GrismConfig or mapping of str to GrismConfig
         A folder or a file, one configuration, or those of grisms.
     masters : mapping of str to sequence of array_like, optional
@@ -423,7 +432,11 @@ def make_frames(
         wcs = None
         if partner is not None and params.use_partner_wcs:
             wcs = wcs_from_partner(exposure, partner, nominal=(nominal or {}).get(partner.exposure_id))
-        image = partner or _best_mosaic(exposure, given, setup)
+        mosaic = _best_mosaic(given, setup)
+        image = partner or mosaic
+        if image is None:
+            msg = f"exposure {exposure.exposure_id}: no direct exposure looks there, and there is no mosaic"
+            raise NoOverlapError(msg)
         config = _config_of(configs, setup, image.band)
         frame = make_frame(
             exposure,
@@ -434,6 +447,7 @@ def make_frames(
             setup=setup,
             masters=(masters or {}).get(setup.grism.lower(), ()),
             wcs=wcs,
+            around=mosaic,
             params=params,
         )
         found = "" if partner is None else partner.exposure_id
@@ -448,13 +462,10 @@ def _setup_of(exposure: Exposure) -> GrismSetup:
     return GrismSetup(instrument=exposure.instrument, grism=exposure.band.upper())
 
 
-def _best_mosaic(exposure: Exposure, given: Sequence[Mosaic | Exposure], setup: GrismSetup) -> Mosaic:
-    mosaics = [image for image in given if isinstance(image, Mosaic)]
-    if not mosaics:
-        msg = f"exposure {exposure.exposure_id}: no direct exposure looks there, and there is no mosaic"
-        raise NoOverlapError(msg)
+def _best_mosaic(given: Sequence[Mosaic | Exposure], setup: GrismSetup) -> Mosaic | None:
     rank = {band: k for k, band in enumerate(direct_filters(setup.grism, setup.blocking))}
-    return min(mosaics, key=lambda mosaic: rank.get(mosaic.band.lower(), len(rank)))
+    mosaics = [image for image in given if isinstance(image, Mosaic)]
+    return min(mosaics, key=lambda mosaic: rank.get(mosaic.band.lower(), len(rank)), default=None)
 
 
 def write_frame(frame: GrismFrame, folder: str | Path) -> Path:

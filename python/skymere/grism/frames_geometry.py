@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skymere.align import LinearMap, TangentPlane, corrected_wcs
 from skymere.datamodels import Exposure, Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError
-from skymere.resample import blot
+from skymere.resample import BlotParams, blot
 from skymere.wcs import Grid, pixel_transform, pixels_to_sky, sample_pixel_map
 
 __all__ = ["FrameGeometry", "wcs_from_partner"]
@@ -101,6 +101,12 @@ class FrameGeometry:
             data = np.where(direct.mask(), np.float32(0), data - np.float32(direct.sky))
         factor = (scale_arcsec / own) ** 2 if np.isfinite(scale_arcsec / own) else 1.0
         return np.asarray(blot(np.nan_to_num(data), self.pixmap(wcs)) * np.float32(factor), np.float32)
+
+    def covered(self, direct: Exposure) -> NDArray[np.bool_]:
+        """Return the pixels of the frame at which a direct exposure has a good pixel."""
+        good = (~direct.mask()).astype(np.float32)
+        nearest = BlotParams(interpolation="nearest")
+        return np.asarray(blot(good, self.pixmap(direct.wcs), params=nearest) > 0, bool)
 
     def labels(self, segmentation: SegmentationMap) -> NDArray[np.int32]:
         """Return labels at the middle of every pixel of the frame; 0 outside of the segmentation."""
