@@ -122,7 +122,6 @@ def fit_grism_sky(
         n = used.sum(axis=0)
         sums = np.where(used, residual, 0.0).sum(axis=0)
         columns = np.where(n >= params.min_column_pix, sums / np.maximum(n, 1), 0.0)
-        columns -= np.median(columns)
     background = np.tensordot(coefficients, basis, axes=1) + columns
     n_used = int(used.sum())
     return GrismSky(

@@ -22,6 +22,7 @@ __all__ = ["GrismSurvey", "GrismSurveyParams", "simulate_grism_survey"]
 _SCALE_ARCSEC = 0.13
 _FINE_ARCSEC = 0.065
 _LIGHT = 2.99792458e5
+_TRIES = 100
 # Grism, direct filter, wavelengths [Angstrom] where the sensitivity rises and falls, first offset, last one, DLDP.
 _GRISMS: Mapping[str, tuple[str, tuple[float, float], tuple[int, int], tuple[float, float]]] = {
     "g102": ("f105w", (8000.0, 11500.0), (41, 248), (6344.0, 24.4)),
@@ -50,6 +51,8 @@ class GrismSurveyParams:
         Sources in the field.
     n_points : int
         How many of them are points.
+    min_separation_arcsec : float
+        Sources are not closer together, as long as there is room [arcsec].
     flux_range : tuple of float
         Least and largest flux of a source in F140W [e/s]; uniform in the logarithm.
     radius_arcsec : tuple of float
@@ -77,6 +80,7 @@ class GrismSurveyParams:
     n_dithers: int = 3
     n_sources: int = 30
     n_points: int = 3
+    min_separation_arcsec: float = 1.2
     flux_range: tuple[float, float] = (1.0, 100.0)
     radius_arcsec: tuple[float, float] = (0.13, 0.5)
     ew_range: tuple[float, float] = (10.0, 200.0)
@@ -255,7 +259,7 @@ def _dither(i: int, rng: np.random.Generator) -> tuple[float, float]:
 def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFrame:
     n = params.n_sources
     half = 0.5 * min(params.scene.shape) * _SCALE_ARCSEC / 3600
-    radius, angle = half * np.sqrt(rng.uniform(0, 1, n)), rng.uniform(0, 2 * np.pi, n)
+    radius, angle = _apart(n, half, params.min_separation_arcsec / 3600, rng)
     low, high = np.log(params.flux_range)
     sizes = np.exp(rng.uniform(*np.log(params.radius_arcsec), n))
     sizes[: params.n_points] = 0.0
@@ -274,6 +278,20 @@ def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFram
             "slope": rng.uniform(-1.5, 1.0, n),
         }
     )
+
+
+def _apart(
+    n: int, half: float, separation: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places in a disc that are not too close together: of some tries the first, else the last."""
+    found: list[complex] = []
+    for _ in range(n):
+        for _ in range(_TRIES):
+            one = complex(half * np.sqrt(rng.uniform()) * np.exp(2j * np.pi * rng.uniform()))
+            if all(abs(one - other) > separation for other in found):
+                break
+        found.append(one)
+    return np.abs(found), np.angle(found)
 
 
 def _spectrum(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
