@@ -307,9 +307,14 @@ class _Problem:
         return np.concatenate(out)
 
     def seen(self, spectra: Sequence[Spectrum], columns: _Array) -> NDArray[np.bool_]:
-        """Return the spectra whose light falls on fitted pixels for the most part; others bend at the edge of a grism."""
-        light = sum(np.array([one.light(*spectrum).sum() for spectrum in spectra]) for one in self.beams)
-        return np.asarray(columns.sum(axis=0) > _LEAST_SEEN * np.maximum(light, 1e-12 * np.max(light)), bool)
+        """Return the spectra whose light falls on fitted pixels for the most part, in a beam; others bend at an edge."""
+        found = np.zeros(len(spectra), bool)
+        for k, one in enumerate(self.beams):
+            light = np.array([one.light(*spectrum).sum() for spectrum in spectra])
+            found |= (light > 0) & (columns[self.owner == k].sum(axis=0) > _LEAST_SEEN * light)
+        # Beyond its ends a spectrum goes on as the polynomial does.
+        found[[0, -1]] = False
+        return found
 
     def _ground(self, params: RefineParams) -> tuple[_Array, _Array]:
         """Return a column for the background of each beam, and 1 sigma of each."""
