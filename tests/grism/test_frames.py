@@ -91,7 +91,9 @@ def test_the_sky_is_right_to_a_hundredth_of_its_level(field, frames):
         truth = field.survey.sky(frame.name)
         found = read_exposure(path).data - frame.sci[frame.core]
         level = float(np.median(truth))
-        print(f"{frame.name}: sky off by {np.median(found - truth) / level:+.2%}, rms {np.std(found - truth) / level:.2%}")
+        print(
+            f"{frame.name}: sky off by {np.median(found - truth) / level:+.2%}, rms {np.std(found - truth) / level:.2%}"
+        )
         assert np.abs(np.median(found - truth)) < 0.01 * level
         assert np.std(found - truth) < 0.01 * level
 

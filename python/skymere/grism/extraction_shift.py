@@ -145,7 +145,9 @@ def apply_trace_shift(multibeam: MultiBeam, shifts: TraceShift | Sequence[float]
         raise InvalidInputError(msg)
     models = [
         BeamModel(
-            replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None), one.order, params=one.params
+            replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None),
+            one.order,
+            params=one.params,
         )
         for one, shift in zip(multibeam.beams, given, strict=True)
     ]

@@ -501,7 +501,9 @@ def write_frame(frame: GrismFrame, folder: str | Path) -> Path:
             )
         },
     }  # fmt: skip
-    spectra = {f"{kind}{one}": part for one, pair in frame.spectra.items() for kind, part in zip("wf", pair, strict=True)}
+    spectra = {
+        f"{kind}{one}": part for one, pair in frame.spectra.items() for kind, part in zip("wf", pair, strict=True)
+    }
     try:
         place.mkdir(parents=True, exist_ok=True)
         for name in _PLANES:
@@ -518,7 +520,9 @@ def write_frame(frame: GrismFrame, folder: str | Path) -> Path:
     return place
 
 
-def read_frame(place: str | Path, *, config: GrismConfig | None = None, params: FrameParams | None = None) -> GrismFrame:
+def read_frame(
+    place: str | Path, *, config: GrismConfig | None = None, params: FrameParams | None = None
+) -> GrismFrame:
     """Read a frame of `write_frame`; its planes stay in their files until they are looked at.
 
     Parameters

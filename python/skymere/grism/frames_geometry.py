@@ -178,5 +178,5 @@ def wcs_from_partner(exposure: Exposure, partner: Exposure, *, nominal: Any = No
     after = pixels_to_sky(partner.wcs, *pixel_transform(exposure.wcs, nominal)(x, y))
     old, new = plane.of_sky(*before), plane.of_sky(*after)
     terms, *_ = np.linalg.lstsq(np.column_stack([old, np.ones(len(old))]), new, rcond=None)
-    correction = LinearMap(matrix=terms[:2].T, centre=np.zeros(2), shift=terms[2])
+    correction = LinearMap(matrix=np.asarray(terms[:2].T, np.float64), centre=np.zeros(2), shift=terms[2])
     return corrected_wcs(exposure.wcs, plane, correction)

@@ -96,5 +96,3 @@ class FrameParams:
         if not self.max_partner_arcsec > 0:
             msg = f"max_partner_arcsec: {self.max_partner_arcsec} is not allowed, it must be positive"
             raise InvalidInputError(msg)
-
-

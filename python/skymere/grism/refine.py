@@ -164,10 +164,10 @@ def refine_contamination(
     Notes
     -----
     In every pass each source is fitted in turn to what is left of all its beams after the models of all others:
-    ``d = A f + b``, with f a sum of Legendre polynomials of the wavelength and values at nodes where lines stand out, one background for
-    each beam, and a Gaussian prior around the direct image, ``min |d - A f - b|^2 / s^2 + |c - c_0|^2 / s_p^2``. Then its
-    part of all frames is drawn anew. Sources whose light cannot meet are fitted at the same time; the result has the
-    same bits as if they were fitted one after the other, for any number of threads.
+    ``d = A f + b``, with f a sum of Legendre polynomials of the wavelength and values at nodes where lines stand out,
+    one background for each beam, and a Gaussian prior around the direct image, ``min |d - A f - b|^2 / s^2 + |c -
+    c_0|^2 / s_p^2``. Then its part of all frames is drawn anew. Sources whose light cannot meet are fitted at the same
+    time; the result has the same bits as if they were fitted one after the other, for any number of threads.
 
     References
     ----------
@@ -198,13 +198,15 @@ class _Work:
             self.spectra.update(frame.spectra)
         self.scenes = [FrameScene(frame) for frame in frames]
         self.frames = [
-            replace(frame, model=scene.drawn(list(scene.sources), self.spectra).astype(np.float32), spectra=self.spectra)
+            replace(
+                frame, model=scene.drawn(list(scene.sources), self.spectra).astype(np.float32), spectra=self.spectra
+            )
             for frame, scene in zip(frames, self.scenes, strict=True)
         ]
         self.steps = self._steps()
 
     def _steps(self) -> list[list[int]]:
-        """Return the sources, bright to faint, in steps: those of one step do not meet, and what meets keeps its order."""
+        """Return the sources in steps: those of one step do not meet, and of those that meet the brighter is first."""
         light: dict[int, float] = {}
         for frame, scene in zip(self.frames, self.scenes, strict=True):
             for one in scene.sources:
@@ -307,7 +309,7 @@ class _Problem:
         return np.concatenate(out)
 
     def seen(self, spectra: Sequence[Spectrum], columns: _Array) -> NDArray[np.bool_]:
-        """Return the spectra whose light falls on fitted pixels for the most part, in a beam; others bend at an edge."""
+        """Return the spectra whose light falls on fitted pixels of a beam for the most part; others bend at an edge."""
         found = np.zeros(len(spectra), bool)
         for k, one in enumerate(self.beams):
             light = np.array([one.light(*spectrum).sum() for spectrum in spectra])
@@ -433,7 +435,7 @@ def _fit(beams: list[BeamModel], kind: str, params: RefineParams) -> _Result:
     except np.linalg.LinAlgError:
         return _Result(source_id=source_id, status="failed", n_beams=len(beams))
     facts = {"chi2": chi2, "n_pixels": n_pixels, "n_beams": len(beams), "snr": snr}
-    if not _is_sane(wave, flux, problem, params):
+    if not _is_sane(flux, problem, params):
         return _Result(source_id=source_id, status="rejected", **facts)  # type: ignore[arg-type]
     return _Result(source_id=source_id, status="ok", spectrum=_held(wave, np.maximum(flux, 0.0)), **facts)  # type: ignore[arg-type]
 
@@ -447,7 +449,7 @@ def _given(beams: list[BeamModel], spectrum_of: SpectrumOf, params: RefineParams
     if problem is None:
         return _Result(source_id=source_id, status="no_beam", n_beams=len(beams))
     wave, flux = (np.asarray(part, np.float64) for part in found)
-    if not _is_sane(wave, flux, problem, params):
+    if not _is_sane(flux, problem, params):
         return _Result(source_id=source_id, status="rejected", n_beams=len(beams))
     model = problem.columns([(wave, flux)])[:, 0]
     chi2 = float(np.sum((problem.data - model) ** 2 * problem.weight))
@@ -482,7 +484,7 @@ def _nodes(spans: Sequence[tuple[float, float, float]], pixels: float) -> _Array
     return np.array(nodes)
 
 
-def _is_sane(wave: _Array, flux: _Array, problem: _Problem, params: RefineParams) -> bool:
+def _is_sane(flux: _Array, problem: _Problem, params: RefineParams) -> bool:
     """Whether a spectrum is finite, and neither negative nor much brighter than the direct image on the whole."""
     if not np.isfinite(flux).all():
         return False

@@ -88,7 +88,9 @@ def score_beams(multibeam: MultiBeam, *, params: ScoreParams | None = None) -> p
         edges = _edges([multibeam.beams[i] for i in numbers], params.bin_pixels)
         if edges.size < 2:
             continue
-        flux, err = (np.stack(part) for part in zip(*(_binned(multibeam.beams[i], edges) for i in numbers), strict=True))
+        flux, err = (
+            np.stack(part) for part in zip(*(_binned(multibeam.beams[i], edges) for i in numbers), strict=True)
+        )
         for k, i in enumerate(numbers):
             others, others_err = _others(flux, err, k)
             with np.errstate(invalid="ignore"):
@@ -209,7 +211,7 @@ def suggest_masks(
         bad = (score if n_beams == 2 else np.abs(score)) > params.max_score
         if bad.mean() * 100 >= params.min_bins:
             reason = f"{bad.mean():.0%} of its bins are off the other beams"
-            actions.append(_action(multibeam, int(i), "omit", None, reason, author))  # type: ignore[call-overload]
+            actions.append(_action(multibeam, int(i), "omit", None, reason, author))
             continue
         low, high = table["wavelength_min"].to_numpy(), table["wavelength_max"].to_numpy()
         for first, last in _runs(bad):
@@ -219,7 +221,7 @@ def suggest_masks(
                 continue
             reason = f"{most:+.1f} sigma off the other beams"
             span = float(low[first]), float(high[last])
-            actions.append(_action(multibeam, int(i), "mask", span, reason, author))  # type: ignore[call-overload]
+            actions.append(_action(multibeam, int(i), "mask", span, reason, author))
     return actions
 
 

@@ -1,4 +1,4 @@
-"""The sky of exposures of a grism: images of the sky scaled to an exposure, or a smooth model, and levels of columns."""
+"""The sky of exposures of a grism: scaled images of the sky or a smooth model, and levels of columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-__all__ = ["ORDER_LETTERS", "ConfigCorrections", "GrismTurn", "config_corrections", "config_names", "direct_filters", "frame_turn", "grism_turn"]
+__all__ = [
+    "ORDER_LETTERS",
+    "ConfigCorrections",
+    "GrismTurn",
+    "config_corrections",
+    "config_names",
+    "direct_filters",
+    "frame_turn",
+    "grism_turn",
+]
 
 #: Letters of orders in the convention of aXe.
 ORDER_LETTERS = MappingProxyType({"+1": "A", "0": "B", "+2": "C", "+3": "D", "-1": "E", "+4": "F"})

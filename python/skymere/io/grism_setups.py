@@ -71,7 +71,7 @@ def read_grism_setup(path: str | Path, *, chip: int | None = None) -> GrismSetup
         instrument, module, number = text("INSTRUME"), text("MODULE"), second.get("CCDCHIP", 1)
     grisms = [name for name in elements.values() if is_dispersed(name)]
     if not grisms:
-        msg = f"{path}: {({k: v for k, v in elements.items() if v})} name no grism"
+        msg = f"{path}: { ({k: v for k, v in elements.items() if v}) } name no grism"
         raise FormatError(msg)
     others = [elements[key] for key in ("FILTER", "PUPIL") if elements[key] and not is_dispersed(elements[key])]
     return GrismSetup(

@@ -260,24 +260,29 @@ def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFram
     n = params.n_sources
     half = 0.5 * min(params.scene.shape) * _SCALE_ARCSEC / 3600
     radius, angle = _apart(n, half, params.min_separation_arcsec / 3600, rng)
-    low, high = np.log(params.flux_range)
-    sizes = np.exp(rng.uniform(*np.log(params.radius_arcsec), n))
+    sizes = _between(params.radius_arcsec, n, rng)
     sizes[: params.n_points] = 0.0
     return pl.DataFrame(
         {
             "id": np.arange(1, n + 1),
             "ra": params.ra + radius * np.cos(angle) / np.cos(np.deg2rad(params.dec)),
             "dec": params.dec + radius * np.sin(angle),
-            "flux": np.exp(rng.uniform(low, high, n)),
+            "flux": _between(params.flux_range, n, rng),
             "radius_arcsec": sizes,
             "sersic_n": rng.uniform(0.8, 2.0, n),
             "q": rng.uniform(0.4, 1.0, n),
             "pa_deg": rng.uniform(0, 180, n),
             "z": rng.uniform(0.7, 2.3, n),
-            "ew_ha": np.exp(rng.uniform(*np.log(params.ew_range), n)),
+            "ew_ha": _between(params.ew_range, n, rng),
             "slope": rng.uniform(-1.5, 1.0, n),
         }
     )
+
+
+def _between(limits: tuple[float, float], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return numbers that are uniform in the logarithm."""
+    low, high = np.log(limits[0]), np.log(limits[1])
+    return np.asarray(np.exp(rng.uniform(low, high, n)), np.float64)
 
 
 def _apart(
