@@ -11,6 +11,7 @@ from skymere.grism import (
     BeamParams,
     ContaminationParams,
     ExtractParams,
+    FrameGeometry,
     FrameParams,
     GrismSkyParams,
     RefineParams,
@@ -150,6 +151,27 @@ def test_what_became_of_the_partner_becomes_of_the_grism(field):
     for one, other in zip(pixels_to_sky(wcs, *places), pixels_to_sky(wanted, *places), strict=True):
         # A hundredth of a pixel.
         np.testing.assert_allclose(one, other, rtol=0, atol=0.0013 / 3600)
+
+
+@pytest.mark.parametrize("quarters", [-1, 0, 1, 2])
+def test_turned_frames_know_where_their_pixels_are(quarters):
+    plane = np.arange(12.0 * 17).reshape(12, 17)
+    grid = Grid.tangent(150.0, 2.0, shape=plane.shape, scale_arcsec=0.1, rotation_deg=20.0)
+    geometry = FrameGeometry(wcs=grid.wcs, shape=plane.shape, quarters=quarters, pad=(3, 5))
+    turned = geometry.turned(plane, fill=-1.0)
+    assert turned.shape == geometry.padded_shape
+    y, x = np.nonzero(turned >= 0)
+    column, line = geometry.to_exposure(x, y)
+    np.testing.assert_array_equal(turned[y, x], plane[line.astype(int), column.astype(int)])
+    again = geometry.from_exposure(column, line)
+    np.testing.assert_array_equal(again, (x - 5, y - 3))
+    places = geometry.places(*grid.sky(column, line))
+    # Iterations of the inverse end at 1e-6 pixels.
+    np.testing.assert_allclose(places["x"], x - 5, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(places["y"], y - 3, rtol=0, atol=1e-5)
+    steps = np.array([[places["cd1_1"][0], places["cd1_2"][0]], [places["cd2_1"][0], places["cd2_2"][0]]])
+    # A turn keeps the handedness of the sky, and its scale.
+    assert np.linalg.det(steps) == pytest.approx(-((0.1 / 3600) ** 2), rel=1e-6)
 
 
 @pytest.fixture(scope="module")

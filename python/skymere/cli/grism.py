@@ -115,7 +115,7 @@ def extract(
     some = _read_frames(frames, params) if frames is not None else None
     if some is None:
         given = {"--catalogue": catalogue, "--segmentation": segmentation, "--direct": direct, "--conf": conf}
-        some = _frames(exposures or [], *_all_given(exposures, given), master, params)
+        some = _frames(*_all_given(exposures, given), master, params)
     wanted = _ids(ids) or sorted({one for frame in some for one in frame.places})
     done = [] if actions is None else read_beam_actions(actions)
     how = ExtractParams(
@@ -145,8 +145,10 @@ def extract(
         raise typer.Exit(1)
 
 
-def _all_given(exposures: list[Path] | None, given: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the options that exposures need.
+def _all_given(
+    exposures: list[Path] | None, given: Mapping[str, Any]
+) -> tuple[list[Path], Path, Path, list[Path], Path]:
+    """Return exposures with the options that they need.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def _all_given(exposures: list[Path] | None, given: Mapping[str, Any]) -> tuple[
     if not exposures or missing:
         msg = f"{', '.join(missing) or 'FILES'}: missing; exposures need them, or --frames a folder of contam"
         raise InvalidInputError(msg)
-    return tuple(given.values())
+    return (exposures, *given.values())  # type: ignore[return-value]
 
 
 def _cut(

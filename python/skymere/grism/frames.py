@@ -426,7 +426,9 @@ def make_frames(
     given = [direct] if isinstance(direct, Mosaic | Exposure) else list(direct)
     for one in exposures:
         exposure = one if isinstance(one, Exposure) else read_exposure(one)
-        setup = read_grism_setup(exposure.path) if exposure.path else _setup_of(exposure)
+        # Chips of one file end their detector's name.
+        chip = int(exposure.detector[-1]) if exposure.group else None
+        setup = read_grism_setup(exposure.path, chip=chip) if exposure.path else _setup_of(exposure)
         candidates = [image for image in given if isinstance(image, Exposure)]
         partner = direct_partner(exposure, candidates, setup, max_arcsec=params.max_partner_arcsec)
         wcs = None
