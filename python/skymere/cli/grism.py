@@ -159,7 +159,7 @@ def _all_given(
     if not exposures or missing:
         msg = f"{', '.join(missing) or 'FILES'}: missing; exposures need them, or --frames a folder of contam"
         raise InvalidInputError(msg)
-    return (exposures, *given.values())  # type: ignore[return-value]
+    return (exposures, *given.values())
 
 
 def _cut(

@@ -122,6 +122,7 @@ def fit_grism_sky(
         n = used.sum(axis=0)
         sums = np.where(used, residual, 0.0).sum(axis=0)
         columns = np.where(n >= params.min_column_pix, sums / np.maximum(n, 1), 0.0)
+        scatter = _TO_SIGMA * float(np.median(np.abs((residual - columns)[used])))
     background = np.tensordot(coefficients, basis, axes=1) + columns
     n_used = int(used.sum())
     return GrismSky(
