@@ -9,7 +9,6 @@ from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NoOverlapError, NotFoundError
 from skymere.grism import (
     BeamParams,
-    ContaminationParams,
     ExtractParams,
     FrameGeometry,
     FrameParams,
@@ -191,16 +190,6 @@ def test_a_refined_model_of_a_crowded_field_is_near_the_truth(field, frames, ref
     # WFC3/IR undersamples points; the spline through their pixels is 9 % off with their own spectrum.
     assert max(one["points"] for one in found) < 0.16
     assert set(refined.table["status"]) <= {"ok", "faint", "no_beam"}
-
-
-def test_a_refined_model_with_the_operator_of_grizli(field):
-    frames = field.frames(contamination=ContaminationParams(operator="grizli"))
-    params = replace(RefineParams().extract, beam=replace(RefineParams().extract.beam, operator="grizli"))
-    refined = refine_contamination(frames, params=RefineParams(extract=params))
-    for frame in refined.frames:
-        after, _ = _scores(field, frame)
-        print(f"{frame.name}, grizli: " + ", ".join(f"{k} {v:.1%}" for k, v in after.items()))
-        assert after["r_e >= 2"] < 0.07
 
 
 def test_refinement_has_the_same_bits_for_any_number_of_threads(frames):
