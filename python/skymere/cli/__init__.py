@@ -13,6 +13,7 @@ from skymere.cli.demo import demo
 from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
 from skymere.cli.edit import edit_app
+from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
@@ -45,6 +46,7 @@ app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
 app.add_typer(data_app, name="data")
 app.add_typer(slit_app, name="slit")
+app.add_typer(grism_app, name="grism")
 
 
 def main() -> None:

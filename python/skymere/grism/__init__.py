@@ -6,8 +6,21 @@ from skymere.grism.breaks import BreakStrength, fit_break
 from skymere.grism.catalogue import catalogue_lines, catalogue_wide, redshift_cdf, write_row
 from skymere.grism.contamination import contamination_model
 from skymere.grism.extract import GRIZLI_EXTRACTION, ExtractParams, extract_images, oned_spectrum
+from skymere.grism.extraction import (
+    ExtractParams,
+    cut_beam,
+    cut_beams,
+    extract_beams,
+    replace_direct_cutouts,
+    replace_segmentation_cutouts,
+)
+from skymere.grism.extraction_flags import DrizzledFlagParams, flag_with_drizzled
+from skymere.grism.extraction_shift import TraceShift, apply_trace_shift, fit_trace_shift
 from skymere.grism.fit_params import GRIZLI_LINES, GRIZLI_REDSHIFT, FitParams
 from skymere.grism.forward import Component, ComponentFit, fit_components, forward_images, forward_spectrum
+from skymere.grism.frames import GrismFrame, direct_partner, make_frame, make_frames, read_frame, write_frame
+from skymere.grism.frames_geometry import FrameGeometry, wcs_from_partner
+from skymere.grism.frames_params import FrameParams, GrismSkyParams
 from skymere.grism.full import RedshiftCurve, redshift_row, write_full
 from skymere.grism.line_maps import GRIZLI_LINE_MAPS, LineMapParams, line_maps
 from skymere.grism.lines import fit_lines, line_deviations, line_table
@@ -18,8 +31,18 @@ from skymere.grism.orientations import drop_bad_angles
 from skymere.grism.params import GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
 from skymere.grism.photometry import PhotometryInput
 from skymere.grism.plots import plot_summary
-from skymere.grism.reading import read_beams
+from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
+from skymere.grism.refine import Refinement, RefineParams, refine_contamination
+from skymere.grism.scores import ScoreParams, score_beams, suggest_masks
+from skymere.grism.scores_actions import (
+    BEAM_ACTION_BIT,
+    BeamAction,
+    actions_table,
+    apply_beam_actions,
+    read_beam_actions,
+)
+from skymere.grism.sky import GrismSky, fit_grism_sky
 from skymere.grism.stacks import GRIZLI_STACKS, StackParams, drizzle_stacks
 from skymere.grism.template_fit import TemplateFit, fit_templates
 from skymere.io import (
@@ -35,6 +58,7 @@ from skymere.io import (
 )
 
 __all__ = [
+    "BEAM_ACTION_BIT",
     "GRIZLI_CONTAMINATION",
     "GRIZLI_EXTRACTION",
     "GRIZLI_LINES",
@@ -42,6 +66,7 @@ __all__ = [
     "GRIZLI_REDSHIFT",
     "GRIZLI_STACKS",
     "Beam",
+    "BeamAction",
     "BeamModel",
     "BeamParams",
     "BreakStrength",
@@ -49,51 +74,83 @@ __all__ = [
     "Component",
     "ComponentFit",
     "ContaminationParams",
+    "DrizzledFlagParams",
     "ExtractParams",
     "FitParams",
     "FittedModel",
+    "FrameGeometry",
+    "FrameParams",
     "FullFile",
     "GrismConfig",
+    "GrismFrame",
     "GrismOrder",
+    "GrismSky",
+    "GrismSkyParams",
     "LineMapParams",
     "ModelSpectra",
     "MultiBeam",
     "PhotometryInput",
     "RedshiftCurve",
     "RedshiftFit",
+    "RefineParams",
+    "Refinement",
+    "ScoreParams",
     "StackParams",
     "TemplateFactors",
     "TemplateFit",
+    "TraceShift",
+    "actions_table",
+    "apply_beam_actions",
+    "apply_trace_shift",
     "as_model",
     "catalogue_lines",
     "catalogue_wide",
     "contamination_model",
+    "cut_beam",
+    "cut_beams",
+    "direct_partner",
     "drizzle_direct",
     "drizzle_segmentation",
     "drizzle_stacks",
     "drop_bad_angles",
+    "extract_beams",
     "extract_images",
+    "find_config",
     "fit_break",
     "fit_components",
+    "fit_grism_sky",
     "fit_lines",
     "fit_redshift",
     "fit_templates",
+    "fit_trace_shift",
+    "flag_with_drizzled",
     "forward_images",
     "forward_spectrum",
     "line_deviations",
     "line_maps",
     "line_table",
+    "make_frame",
+    "make_frames",
     "oned_spectrum",
     "plot_summary",
+    "read_beam_actions",
     "read_beam_file",
     "read_beams",
     "read_config",
+    "read_frame",
     "read_full_file",
     "read_grism_spectra",
     "read_grism_stacks",
     "redshift_cdf",
     "redshift_row",
+    "refine_contamination",
+    "replace_direct_cutouts",
+    "replace_segmentation_cutouts",
+    "score_beams",
+    "suggest_masks",
+    "wcs_from_partner",
     "write_beam_file",
+    "write_frame",
     "write_full",
     "write_grism_spectra",
     "write_grism_stacks",

@@ -13,7 +13,7 @@ from skymere.datamodels import ANGSTROM, GrismConfig
 from skymere.errors import InvalidInputError
 from skymere.grism.params import ContaminationParams
 
-__all__ = ["contamination_model"]
+__all__ = ["contamination_model", "frame_sources"]
 
 # Segments that reach no more than this into the frame's rows from above or below are left out.
 _BORDER = 5
@@ -92,7 +92,7 @@ def contamination_model(
         around = ((pad[0], pad[0]), (pad[1], pad[1]))
         image, labels = np.pad(image, around), np.pad(labels, around)
     names = [name for name in config.orders if not params.orders or name in params.orders]
-    sources = _sources(image, labels, catalog, config, names, pad=pad, spectra=spectra or {}, params=params)
+    sources = frame_sources(image, labels, catalog, config, names, pad=pad, spectra=spectra or {}, params=params)
     compiled = [config.orders[name].compiled for name in names]
     frame = _grism.render_frame(image, labels, compiled, sources, params.operator).astype(np.float32)
     if params.is_padded:
@@ -101,7 +101,7 @@ def contamination_model(
     return np.ascontiguousarray(frame[pad[0] : ny - pad[0], pad[1] : nx - pad[1]])
 
 
-def _sources(
+def frame_sources(
     image: NDArray[np.float32],
     labels: NDArray[np.int32],
     catalog: pl.DataFrame,
@@ -112,7 +112,7 @@ def _sources(
     spectra: Mapping[int, tuple[ArrayLike, ArrayLike]],
     params: ContaminationParams,
 ) -> list[dict[str, Any]]:
-    """Return every source as the kernel takes it."""
+    """Return every source that is drawn as the kernel takes it, in the order of the catalogue."""
     has_place = {"x", "y"} <= set(catalog.columns)
     segments = _segments(image, labels)
     out = []

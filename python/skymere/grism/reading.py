@@ -15,7 +15,7 @@ from skymere.grism.params import BeamParams
 from skymere.instruments import config_names
 from skymere.io import read_beam_file, read_config
 
-__all__ = ["read_beams"]
+__all__ = ["find_config", "read_beams"]
 
 _TRACE_DEGREE = 3
 
@@ -58,7 +58,7 @@ def read_beams(
     """
     paths = [path] if isinstance(path, str | Path) else list(path)
     records: list[str] = []
-    configs = cache(_config)
+    configs = cache(find_config)
     models = []
     for beam in (beam for one in paths for beam in read_beam_file(one)):
         folder = "" if conf_path is None else str(conf_path)
@@ -88,8 +88,23 @@ def _elements(beam: Beam) -> tuple[str, str]:
     return beam.grism, beam.direct_filter
 
 
-def _config(folder: str, names: tuple[str, ...]) -> GrismConfig:
-    """Return the first configuration of these names that there is."""
+def find_config(folder: str | Path, names: tuple[str, ...]) -> GrismConfig:
+    """Return the first configuration of these names that there is.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where it is looked for before the reference packs; a file is read itself.
+    names : tuple of str
+        Its possible names, the best first.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none, or it lacks a sensitivity; the message says where they were looked for.
+    FormatError
+        When a file is not what it should be.
+    """
     if folder and Path(folder).is_file():
         return read_config(folder)
     missing = []

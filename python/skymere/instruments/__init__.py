@@ -11,6 +11,8 @@ from skymere.instruments.grisms import (
     GrismTurn,
     config_corrections,
     config_names,
+    direct_filters,
+    frame_turn,
     grism_turn,
 )
 from skymere.instruments.nirspec import (
@@ -51,9 +53,11 @@ __all__ = [
     "GrismTurn",
     "config_corrections",
     "config_names",
+    "direct_filters",
     "find_detector",
     "find_filter",
     "flam_of_zero_point",
+    "frame_turn",
     "grism_turn",
     "is_dispersed",
     "read_detectors",

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
-__all__ = ["ORDER_LETTERS", "ConfigCorrections", "GrismTurn", "config_corrections", "config_names", "grism_turn"]
+__all__ = [
+    "ORDER_LETTERS",
+    "ConfigCorrections",
+    "GrismTurn",
+    "config_corrections",
+    "config_names",
+    "direct_filters",
+    "frame_turn",
+    "grism_turn",
+]
 
 #: Letters of orders in the convention of aXe.
 ORDER_LETTERS = MappingProxyType({"+1": "A", "0": "B", "+2": "C", "+3": "D", "-1": "E", "+4": "F"})
@@ -33,6 +42,20 @@ _FRESCO = MappingProxyType(
     }
 )
 _OLD_NIRCAM = MappingProxyType({"NIRCAM_F444W_modA_R.conf": (-2.5,), "NIRCAM_F444W_modA_C.conf": (-0.1,)})
+
+# As grizli 1.14.3 orders them; for JWST the filter before the grism, then these.
+_IR = ("f127m", "f139m", "f153m", "f132n", "f130n", "f128n", "f126n", "f164n", "f167n")
+_DIRECT_FILTERS = MappingProxyType(
+    {
+        "G141": ("f140w", "f160w", "f125w", "f105w", "f110w", "f098m", *_IR),
+        "G102": ("f105w", "f098m", "f110w", "f125w", "f140w", "f160w", *_IR),
+        "G800L": ("f814w", "f850lp", "f606w", "f435w", "f775w", "f555w"),
+        "GR150C": ("f115w", "f150w", "f200w", "f090w"),
+        "GR150R": ("f115w", "f150w", "f200w", "f090w"),
+        "GRISMR": ("f277w", "f356w", "f410m", "f444w"),
+        "GRISMC": ("f277w", "f356w", "f410m", "f444w"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +149,48 @@ def grism_turn(path: str) -> GrismTurn:
             return GrismTurn(quarters=1, centre=centre)
         return GrismTurn(quarters=0 if module == "A" else 2, centre=centre)
     return GrismTurn()
+
+
+def frame_turn(instrument: str, grism: str, *, module: str = "") -> int:
+    """Return by how many quarters frames are turned so that wavelengths rise with x; counter-clockwise, -1 to 2.
+
+    Parameters
+    ----------
+    instrument : str
+        As in the header.
+    grism : str
+        As ``G141``, ``GR150C`` or ``GRISMR``.
+    module : str, optional
+        Module of NIRCam.
+
+    Examples
+    --------
+    >>> from skymere.instruments import frame_turn
+    >>> frame_turn("WFC3", "G141"), frame_turn("NIRISS", "GR150R"), frame_turn("NIRCAM", "GRISMR", module="B")
+    (0, -1, 2)
+    """
+    name = instrument.upper()
+    if name == "NIRISS":
+        return 2 if grism.upper() == "GR150C" else -1
+    if name == "NIRCAM":
+        if grism.upper().endswith("C"):
+            return 1
+        return 2 if module.upper() == "B" else 0
+    return 0
+
+
+def direct_filters(grism: str, blocking: str = "") -> tuple[str, ...]:
+    """Return filters of direct images that go with a grism, the best first, lower case.
+
+    Parameters
+    ----------
+    grism : str
+        As ``G141`` or ``GR150C``.
+    blocking : str, optional
+        The filter before the grism, which comes first.
+    """
+    first = (blocking.lower(),) if blocking else ()
+    return first + _DIRECT_FILTERS.get(grism.upper(), ())
 
 
 def config_names(instrument: str, grism: str, blocking: str, *, module: str = "A", chip: int = 1) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from skymere.io.extensions import read_extensions, write_extensions
 from skymere.io.full_files import FullFile, read_full_file, write_full_file
 from skymere.io.full_headers import LINE_COLUMNS, redshift_columns
 from skymere.io.grism_configs import read_config
+from skymere.io.grism_setups import GrismSetup, read_grism_setup
 from skymere.io.grism_spectra import read_grism_spectra, read_grism_stacks, write_grism_spectra, write_grism_stacks
 from skymere.io.headers import BlendRule, InputHeader, blend_headers, input_header, read_blend_rules
 from skymere.io.images import (
@@ -66,6 +67,7 @@ __all__ = [
     "DistortionFiles",
     "FullFile",
     "GeometryCards",
+    "GrismSetup",
     "InputHeader",
     "MsaMetafile",
     "Pack",
@@ -107,6 +109,7 @@ __all__ = [
     "read_full_file",
     "read_geometry_cards",
     "read_grid",
+    "read_grism_setup",
     "read_grism_spectra",
     "read_grism_stacks",
     "read_gwcs",

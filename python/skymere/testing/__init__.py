@@ -5,6 +5,7 @@ from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.deep_field import DeepField, DeepFieldParams, draw_deep_field
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
 from skymere.testing.grism import GrismScene, GrismSceneParams, simulate_grism
+from skymere.testing.grism_survey import GrismSurvey, GrismSurveyParams, simulate_grism_survey
 from skymere.testing.limits import shift_limit
 from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -24,6 +25,8 @@ __all__ = [
     "DeepFieldParams",
     "GrismScene",
     "GrismSceneParams",
+    "GrismSurvey",
+    "GrismSurveyParams",
     "LowResolutionParams",
     "Pointing",
     "SceneParams",
@@ -47,6 +50,7 @@ __all__ = [
     "shift_limit",
     "simulate_acs",
     "simulate_grism",
+    "simulate_grism_survey",
     "simulate_low_resolution",
     "simulate_slit_files",
     "simulate_slitlets",

@@ -178,7 +178,8 @@ def simulate_grism(
     ----------
     sources : DataFrame
         Columns ``id``, ``x``, ``y`` (0-based [pix]), ``flux`` in the direct image [e/s], ``radius_pix`` (half light; 0
-        for a point), ``sersic_n``, ``q`` and ``pa_deg`` (from x to y).
+        for a point), ``sersic_n``, ``q`` and ``pa_deg`` (from x to y); perhaps ``stamp_pix``, instead of that of the
+        parameters.
     spectra : mapping of int to (array_like, array_like)
         Wavelengths [um] and flux densities [erg/s/cm2/A] of every source by id.
     config : GrismConfig
@@ -258,10 +259,11 @@ def _drawn(
 ) -> tuple[_Array, int, int]:
     """Return the image of a source of flux 1, ``dy`` rows higher, on fine pixels; the pixel in which it begins."""
     column, line = math.floor(row["x"] + 0.5), math.floor(row["y"] + dy + 0.5)
-    n = (2 * params.stamp_pix + 1) * fine
+    half = int(row.get("stamp_pix") or params.stamp_pix)
+    n = (2 * half + 1) * fine
     offset = ((row["x"] - column) * fine, (row["y"] + dy - line) * fine)
     image = profile.drawImage(nx=n, ny=n, scale=1 / fine, offset=offset, dtype=float).array
-    return image, line - params.stamp_pix, column - params.stamp_pix
+    return image, line - half, column - half
 
 
 def _onto(shape: tuple[int, int], image: _Array, line: int, column: int) -> _Array:

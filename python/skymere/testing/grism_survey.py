@@ -1,0 +1,486 @@
+"""A small survey of grism exposures on disk: direct images, catalogue, segmentation, configurations and the truth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from skymere.datamodels import GrismConfig
+from skymere.errors import InvalidInputError, StorageError
+from skymere.instruments import find_filter
+from skymere.io import read_config
+from skymere.testing.grism import GrismSceneParams, simulate_grism
+from skymere.wcs import Grid, fits_cards
+
+__all__ = ["GrismSurvey", "GrismSurveyParams", "simulate_grism_survey"]
+
+_SCALE_ARCSEC = 0.13
+_FINE_ARCSEC = 0.065
+_LIGHT = 2.99792458e5
+_TRIES = 100
+# Grism, direct filter, wavelengths [Angstrom] where the sensitivity rises and falls, first offset, last one, DLDP.
+_GRISMS: Mapping[str, tuple[str, tuple[float, float], tuple[int, int], tuple[float, float]]] = {
+    "g102": ("f105w", (8000.0, 11500.0), (41, 248), (6344.0, 24.4)),
+    "g141": ("f140w", (10700.0, 16900.0), (15, 196), (8951.0, 44.97)),
+}
+# Rest wavelengths [um] and fluxes over that of Ha.
+_LINES = {"OII": (0.3729, 0.6), "Hb": (0.48627, 0.35), "OIII-4959": (0.49603, 0.25), "OIII-5007": (0.50082, 0.75)}
+_HA = 0.65646
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrismSurveyParams:
+    """What `simulate_grism_survey` makes.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Centre of the field [deg].
+    grisms : tuple of str
+        ``g102``, ``g141``.
+    angles_deg : tuple of float
+        Position angles of the detector's y axis [deg].
+    n_dithers : int
+        Exposures at each angle.
+    n_sources : int
+        Sources in the field.
+    n_points : int
+        How many of them are points.
+    min_separation_arcsec : float
+        Sources are not closer together, as long as there is room [arcsec].
+    flux_range : tuple of float
+        Least and largest flux of a source in F140W [e/s]; uniform in the logarithm.
+    radius_arcsec : tuple of float
+        Least and largest half-light radius [arcsec].
+    ew_range : tuple of float
+        Least and largest equivalent width of Ha, at rest [Angstrom].
+    wcs_error_arcsec : tuple of float
+        By how much the coordinates of the exposures of a grism are off, east and north; those of their direct partners
+        are right, with nominal ones beside them that are off by the same [arcsec].
+    column_sigma : float
+        Scatter of the columns' levels [e/s].
+    scene : GrismSceneParams
+        Frame, PSF, noise and orders.
+
+    Raises
+    ------
+    InvalidInputError
+        When a value is not allowed.
+    """
+
+    ra: float = 150.1
+    dec: float = 2.2
+    grisms: tuple[str, ...] = ("g102", "g141")
+    angles_deg: tuple[float, ...] = (0.0, 70.0)
+    n_dithers: int = 3
+    n_sources: int = 30
+    n_points: int = 3
+    min_separation_arcsec: float = 1.2
+    flux_range: tuple[float, float] = (1.0, 100.0)
+    radius_arcsec: tuple[float, float] = (0.13, 0.5)
+    ew_range: tuple[float, float] = (10.0, 200.0)
+    wcs_error_arcsec: tuple[float, float] = (0.2, -0.15)
+    column_sigma: float = 0.005
+    scene: GrismSceneParams = field(
+        default_factory=lambda: GrismSceneParams(
+            shape=(300, 400), oversampling=5, orders=("A", "B"), segment_level=0.004, direct_noise=0.01
+        )
+    )
+
+    def __post_init__(self) -> None:
+        unknown = set(self.grisms) - set(_GRISMS)
+        if unknown or not self.grisms:
+            msg = f"grisms: {self.grisms} are not allowed, they must be of {sorted(_GRISMS)}"
+            raise InvalidInputError(msg)
+        for name in ("n_dithers", "n_sources"):
+            if getattr(self, name) < 1:
+                msg = f"{name}: {getattr(self, name)} is not allowed, it must be 1 or more"
+                raise InvalidInputError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GrismSurvey:
+    """Where the files of a survey are, and what they were made of.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    grism, direct : tuple of Path
+        Exposures through the grisms, and without them; those of one place in the list belong together.
+    catalogue, segmentation, mosaic, nominal : Path
+        ``id, ra, dec, mag``; labels; direct image of the last grism's filter on their pixels; the coordinates of the
+        direct exposures before they were aligned.
+    conf : Path
+        Folder of configurations, and of the image of the sky of each grism.
+    sources : DataFrame
+        The truth: ``id, ra, dec, flux, radius_arcsec, sersic_n, q, pa_deg, z, ew_ha, slope``.
+    spectra : mapping of int to (ndarray, ndarray)
+        Wavelengths [um] and flux densities [erg/s/cm2/A] by id.
+    """
+
+    folder: Path
+    grism: tuple[Path, ...]
+    direct: tuple[Path, ...]
+    catalogue: Path
+    segmentation: Path
+    mosaic: Path
+    nominal: Path
+    conf: Path
+    sources: pl.DataFrame
+    spectra: Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+    def truth(self, exposure_id: str) -> dict[int, NDArray[np.float32]]:
+        """Return what every source gives in an exposure, by id [e/s].
+
+        Parameters
+        ----------
+        exposure_id : str
+            The exposure.
+        """
+        with np.load(self.folder / "truth" / f"{exposure_id}.npz") as planes:
+            return {int(name[1:]): planes[name] for name in planes.files if name.startswith("s")}
+
+    def sky(self, exposure_id: str) -> NDArray[np.float32]:
+        """Return the sky of an exposure with its columns [e/s].
+
+        Parameters
+        ----------
+        exposure_id : str
+            The exposure.
+        """
+        with np.load(self.folder / "truth" / f"{exposure_id}.npz") as planes:
+            return np.asarray(planes["background"])
+
+
+def simulate_grism_survey(
+    folder: str | Path,
+    *,
+    params: GrismSurveyParams | None = None,
+    seed: int = 1,
+    sources: pl.DataFrame | None = None,
+) -> GrismSurvey:
+    """Write a small survey: exposures of grisms with their direct images, catalogue, segmentation and truth.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where to; files that are there are replaced.
+    params : GrismSurveyParams, optional
+        The survey.
+    seed : int, optional
+        Seed of all random numbers.
+    sources : DataFrame, optional
+        Instead of drawn ones; columns as `GrismSurvey.sources`.
+
+    Returns
+    -------
+    GrismSurvey
+        Paths and truth.
+
+    Raises
+    ------
+    StorageError
+        When the folder cannot be written.
+
+    Notes
+    -----
+    Each exposure is made by `simulate_grism`, with GalSim on fine pixels. The frames are square pixels of a tangent
+    plane of 0.13 arcsec; configurations are made, like those of G102 and G141.
+    """
+    params = GrismSurveyParams() if params is None else params
+    folder = Path(folder)
+    try:
+        for name in ("exposures", "truth", "CONF"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder}: cannot be written: {error.strerror}"
+        raise StorageError(msg) from error
+    rng = np.random.default_rng([seed, 3])
+    if sources is None:
+        sources = _sources(params, rng)
+    spectra = {row["id"]: _spectrum(row) for row in sources.iter_rows(named=True)}
+    configs = {name: _write_config(folder / "CONF", name, params.scene.shape) for name in params.grisms}
+    mosaic, segmentation = _write_mosaic(folder, params, sources, spectra, configs[params.grisms[-1]])
+    paths: dict[str, list[Path]] = {"grism": [], "direct": []}
+    nominal: list[dict[str, Any]] = []
+    number = 0
+    for angle in params.angles_deg:
+        for dither in range(params.n_dithers):
+            east, north = _dither(dither, rng)
+            for grism in params.grisms:
+                number += 1
+                ra = params.ra + east / 3600 / np.cos(np.deg2rad(params.dec))
+                grid = Grid.tangent(
+                    ra,
+                    params.dec + north / 3600,
+                    shape=params.scene.shape,
+                    scale_arcsec=_SCALE_ARCSEC,
+                    rotation_deg=angle,
+                )
+                made = _expose(folder, f"gsim{number:03d}", grism, grid, params, sources, spectra, configs[grism])
+                for kind, path in made.items():
+                    paths[kind].append(path)
+                nominal.append({"exposure_id": f"gsim{number:03d}d", **_off(grid, params).cards()})
+    pl.DataFrame(nominal).write_csv(folder / "nominal.csv")
+    mag = _zero_point("f140w") - 2.5 * np.log10(sources["flux"].to_numpy())
+    catalogue = folder / "catalogue.csv"
+    sources.select("id", "ra", "dec").with_columns(mag=pl.Series(mag)).write_csv(catalogue)
+    sources.write_parquet(folder / "truth" / "sources.parquet")
+    return GrismSurvey(
+        folder=folder,
+        grism=tuple(paths["grism"]),
+        direct=tuple(paths["direct"]),
+        catalogue=catalogue,
+        segmentation=segmentation,
+        mosaic=mosaic,
+        nominal=folder / "nominal.csv",
+        conf=folder / "CONF",
+        sources=sources,
+        spectra=spectra,
+    )
+
+
+def _zero_point(band: str) -> float:
+    found = find_filter(band, camera="WFC3/IR")
+    return float(-2.5 * np.log10(found.photflam) - 5 * np.log10(found.photplam) - 2.408)
+
+
+def _dither(i: int, rng: np.random.Generator) -> tuple[float, float]:
+    """Return an offset with a sub-pixel phase of its own [arcsec]."""
+    return (1.3 * i + 0.13 * rng.uniform(), -0.9 * i + 0.13 * rng.uniform())
+
+
+def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFrame:
+    n = params.n_sources
+    half = 0.5 * min(params.scene.shape) * _SCALE_ARCSEC / 3600
+    radius, angle = _apart(n, half, params.min_separation_arcsec / 3600, rng)
+    sizes = _between(params.radius_arcsec, n, rng)
+    sizes[: params.n_points] = 0.0
+    return pl.DataFrame(
+        {
+            "id": np.arange(1, n + 1),
+            "ra": params.ra + radius * np.cos(angle) / np.cos(np.deg2rad(params.dec)),
+            "dec": params.dec + radius * np.sin(angle),
+            "flux": _between(params.flux_range, n, rng),
+            "radius_arcsec": sizes,
+            "sersic_n": rng.uniform(0.8, 2.0, n),
+            "q": rng.uniform(0.4, 1.0, n),
+            "pa_deg": rng.uniform(0, 180, n),
+            "z": rng.uniform(0.7, 2.3, n),
+            "ew_ha": _between(params.ew_range, n, rng),
+            "slope": rng.uniform(-1.5, 1.0, n),
+        }
+    )
+
+
+def _between(limits: tuple[float, float], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return numbers that are uniform in the logarithm."""
+    low, high = np.log(limits[0]), np.log(limits[1])
+    return np.asarray(np.exp(rng.uniform(low, high, n)), np.float64)
+
+
+def _apart(
+    n: int, half: float, separation: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return places in a disc that are not too close together: of some tries the first, else the last."""
+    found: list[complex] = []
+    for _ in range(n):
+        for _ in range(_TRIES):
+            one = complex(half * np.sqrt(rng.uniform()) * np.exp(2j * np.pi * rng.uniform()))
+            if all(abs(one - other) > separation for other in found):
+                break
+        found.append(one)
+    return np.abs(found), np.angle(found)
+
+
+def _spectrum(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a power law whose flux in F140W is the source's, with lines of 400 km/s."""
+    band = find_filter("f140w", camera="WFC3/IR")
+    wave = np.linspace(0.7, 1.9, 12001)
+    scale = row["flux"] * band.photflam
+    flux = scale * (wave / (band.photplam * 1e-4)) ** row["slope"]
+    z = row["z"]
+    at_ha = scale * (_HA * (1 + z) / (band.photplam * 1e-4)) ** row["slope"]
+    total = row["ew_ha"] * (1 + z) * at_ha
+    for rest, ratio in ((_HA, 1.0), *_LINES.values()):
+        middle = rest * (1 + z)
+        sigma = middle * 400.0 / _LIGHT / 2.3548
+        flux += total * ratio * np.exp(-0.5 * ((wave - middle) / sigma) ** 2) / (sigma * 1e4 * np.sqrt(2 * np.pi))
+    return wave, flux
+
+
+def _write_config(folder: Path, grism: str, shape: tuple[int, int]) -> GrismConfig:
+    """Write a configuration of two orders like that of the real grism, its sensitivities and the image of its sky."""
+    band, (blue, red), (first, end), (zero, step) = _GRISMS[grism]
+    wave = np.linspace(blue - 300, red + 300, 500)
+    shape_a = np.clip((wave - blue + 200) / 400, 0, 1) * np.clip((red + 200 - wave) / 400, 0, 1)
+    for order, scale in (("A", 2e16), ("B", 2e15)):
+        columns = {"WAVELENGTH": wave, "SENSITIVITY": scale * shape_a, "ERROR": 0.01 * scale * shape_a}
+        table = fits.BinTableHDU.from_columns(
+            [fits.Column(name=name, format="D", array=values) for name, values in columns.items()]
+        )
+        table.writeto(folder / f"sim.{grism}.{order}.sens.fits", overwrite=True)
+    name = grism.upper()
+    words = [
+        "INSTRUMENT WFC3",
+        "CAMERA IR",
+        f"BEAMA {first} {end}",
+        "MMAG_EXTRACT_A 30",
+        "DYDX_ORDER_A 1",
+        "DYDX_A_0 2.08 -2e-4 -2.2e-3",
+        "DYDX_A_1 0.0102 -6e-6 -3e-6",
+        "XOFF_A 0.0",
+        "YOFF_A 0.0",
+        "DISP_ORDER_A 1",
+        f"DLDP_A_0 {zero} 0.08 -0.009",
+        f"DLDP_A_1 {step} 5e-4 3.6e-3",
+        f"SENSITIVITY_A sim.{grism}.A.sens.fits",
+        "BEAMB -207 -177",
+        "MMAG_EXTRACT_B 30",
+        "DYDX_ORDER_B 0",
+        "DYDX_B_0 -1.0",
+        "XOFF_B -190.0",
+        "YOFF_B 0.0",
+        "DISP_ORDER_B 1",
+        f"DLDP_B_0 {0.5 * (blue + red)}",
+        f"DLDP_B_1 {(red - blue) / 10.0}",
+        f"SENSITIVITY_B sim.{grism}.B.sens.fits",
+    ]
+    path = folder / f"{name}.{band.upper()}.V4.32.conf"
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    fits.writeto(folder / f"{grism}_sky.fits", _sky_shape(shape).astype(np.float32), overwrite=True)
+    return read_config(path)
+
+
+def _sky_shape(shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the image of the sky through a grism, 1 on average: lower where an order is missing."""
+    y, x = np.mgrid[: shape[0], : shape[1]] / np.array(shape)[:, None, None]
+    image = 1 - 0.08 * np.exp(-x / 0.15) + 0.05 * (y - 0.5) - 0.04 * (x - 0.5) ** 2
+    return np.asarray(image / image.mean())
+
+
+def _on_frame(sources: pl.DataFrame, grid: Grid, *, flux: NDArray[np.float64], half: float) -> pl.DataFrame:
+    """Return sources with their places and shapes on the pixels of a grid; those far from it are left out."""
+    x, y = grid.pixels(sources["ra"].to_numpy(), sources["dec"].to_numpy())
+    (a, b), (c, d) = grid.wcs.wcs.cd
+    pa = np.deg2rad(sources["pa_deg"].to_numpy())
+    # East and north of the major axis, in pixels.
+    u, v = np.linalg.inv([[a, b], [c, d]]) @ np.stack([np.sin(pa), np.cos(pa)])
+    radius = sources["radius_arcsec"].to_numpy() / grid.scale_arcsec
+    stamp = np.where(radius > 0, np.ceil(np.maximum(6 * radius, 5 * half / grid.scale_arcsec)), 0)
+    made = sources.with_columns(
+        x=pl.Series(x),
+        y=pl.Series(y),
+        flux=pl.Series(flux),
+        radius_pix=pl.Series(radius),
+        pa_deg=pl.Series(np.rad2deg(np.arctan2(v, u))),
+        stamp_pix=pl.Series(np.where(stamp > 0, stamp, np.ceil(9 * half / grid.scale_arcsec)).astype(int)),
+    )
+    ny, nx = grid.shape
+    inside = (x > -260) & (x < nx + 260) & (y > -40) & (y < ny + 40)
+    return made.filter(pl.Series(inside))
+
+
+def _fluxes(sources: pl.DataFrame, band: str) -> NDArray[np.float64]:
+    """Return fluxes through a filter, of the continuum at its pivot wavelength [e/s]."""
+    found, own = find_filter(band, camera="WFC3/IR"), find_filter("f140w", camera="WFC3/IR")
+    ratio = (found.photplam / own.photplam) ** sources["slope"].to_numpy()
+    return np.asarray(sources["flux"].to_numpy() * ratio * own.photflam / found.photflam)
+
+
+def _write_mosaic(
+    folder: Path, params: GrismSurveyParams, sources: pl.DataFrame, spectra: Any, config: GrismConfig
+) -> tuple[Path, Path]:
+    """Write the direct image and its segmentation on fine pixels, north up."""
+    side = int(np.hypot(*params.scene.shape) * _SCALE_ARCSEC / _FINE_ARCSEC) + 40
+    grid = Grid.tangent(params.ra, params.dec, shape=(side, side), scale_arcsec=_FINE_ARCSEC)
+    fwhm = params.scene.psf_fwhm_pix * _SCALE_ARCSEC
+    here = _on_frame(sources, grid, flux=sources["flux"].to_numpy(), half=fwhm)
+    scene = replace(
+        params.scene,
+        shape=grid.shape,
+        orders=(),
+        psf_fwhm_pix=fwhm / _FINE_ARCSEC,
+        direct_noise=params.scene.direct_noise * (_FINE_ARCSEC / _SCALE_ARCSEC),
+    )
+    made = simulate_grism(here, spectra, config, params=scene, seed=7)
+    cards = fits.Header(fits_cards(grid.wcs))
+    band = find_filter("f140w", camera="WFC3/IR")
+    cards.update({"FILTER": "F140W", "PHOTFLAM": band.photflam, "PHOTPLAM": band.photplam, "BUNIT": "ELECTRONS/S"})
+    weight = np.full(grid.shape, 1 / max(scene.direct_noise, 1e-6) ** 2, np.float32)
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(made.direct, cards, "SCI"), fits.ImageHDU(weight, cards, "WHT")]
+    fits.HDUList(hdus).writeto(folder / "mosaic_f140w_drz.fits", overwrite=True)
+    fits.writeto(folder / "segmentation.fits", made.segmentation, fits.Header(fits_cards(grid.wcs)), overwrite=True)
+    return folder / "mosaic_f140w_drz.fits", folder / "segmentation.fits"
+
+
+def _off(grid: Grid, params: GrismSurveyParams) -> Grid:
+    """Return a grid whose coordinates are off."""
+    wcs = grid.wcs.deepcopy()
+    east, north = params.wcs_error_arcsec
+    ra, dec = wcs.wcs.crval
+    wcs.wcs.crval = [ra + east / 3600 / np.cos(np.deg2rad(dec)), dec + north / 3600]
+    wcs.wcs.set()
+    return Grid(wcs=wcs, shape=grid.shape)
+
+
+def _expose(
+    folder: Path,
+    name: str,
+    grism: str,
+    grid: Grid,
+    params: GrismSurveyParams,
+    sources: pl.DataFrame,
+    spectra: Any,
+    config: GrismConfig,
+) -> dict[str, Path]:
+    band = _GRISMS[grism][0]
+    here = _on_frame(sources, grid, flux=_fluxes(sources, band), half=params.scene.psf_fwhm_pix * _SCALE_ARCSEC)
+    seed = int.from_bytes(name.encode()[-3:], "big")
+    made = simulate_grism(here, spectra, config, params=params.scene, seed=seed)
+    rng = np.random.default_rng([seed, 5])
+    columns = params.column_sigma * rng.standard_normal(grid.shape[1])
+    background = params.scene.sky * _sky_shape(grid.shape) + columns
+    direct_error = np.full(grid.shape, max(params.scene.direct_noise, 1e-4), np.float32)
+    found = find_filter(band, camera="WFC3/IR")
+    paths = {
+        "grism": folder / "exposures" / f"{name}g_flt.fits",
+        "direct": folder / "exposures" / f"{name}d_flt.fits",
+    }
+    facts = {"PHOTFLAM": found.photflam, "PHOTPLAM": found.photplam}
+    exptime = params.scene.exptime
+    _write_flt(paths["grism"], grism, made.sci + background, made.err, _off(grid, params), exptime, {})
+    _write_flt(paths["direct"], band, made.direct, direct_error, grid, exptime, facts)
+    planes = {f"s{one}": frame.astype(np.float32) for one, frame in made.truth.items()}
+    np.savez_compressed(
+        folder / "truth" / f"{name}g.npz",
+        allow_pickle=False,
+        background=np.asarray(background, np.float32),
+        **planes,
+    )
+    return paths
+
+
+def _write_flt(
+    path: Path, band: str, sci: Any, err: Any, grid: Grid, exptime: float, facts: Mapping[str, float]
+) -> None:
+    primary = fits.PrimaryHDU()
+    primary.header.update({"TELESCOP": "HST", "INSTRUME": "WFC3", "DETECTOR": "IR", "FILTER": band.upper()})
+    primary.header.update({"ROOTNAME": path.name.split("_")[0], "EXPTIME": exptime, **facts, "SIMULATE": True})
+    cards = fits.Header(fits_cards(grid.wcs))
+    cards.update({"BUNIT": "ELECTRONS/S", "IDCSCALE": _SCALE_ARCSEC})
+    hdus = fits.HDUList(
+        [
+            primary,
+            fits.ImageHDU(np.asarray(sci, np.float32), cards, "SCI"),
+            fits.ImageHDU(np.asarray(err, np.float32), cards, "ERR"),
+            fits.ImageHDU(np.zeros(grid.shape, np.int16), cards, "DQ"),
+        ]
+    )
+    hdus.writeto(path, overwrite=True)
