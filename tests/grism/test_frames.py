@@ -8,8 +8,8 @@ import pytest
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NoOverlapError, NotFoundError
 from skymere.grism import (
+    BeamCutParams,
     BeamParams,
-    ExtractParams,
     FrameGeometry,
     FrameParams,
     GrismSkyParams,
@@ -211,7 +211,7 @@ def test_a_given_fit_replaces_the_spectra(field, frames):
 
 
 def test_beams_are_the_truth_of_their_source(field, frames):
-    params = ExtractParams(frame=FrameParams(pad=PAD))
+    params = BeamCutParams(frame=FrameParams(pad=PAD))
     found = dict(cut_beams([frame.with_spectra(field.survey.spectra) for frame in frames], params=params))
     assert len(found) >= 28
     n = 0
@@ -238,7 +238,7 @@ def test_beams_are_the_truth_of_their_source(field, frames):
 
 
 def test_extracted_beams_need_nothing_but_files(field, tmp_path):
-    params = ExtractParams(frame=FrameParams(pad=PAD))
+    params = BeamCutParams(frame=FrameParams(pad=PAD))
     found = list(
         extract_beams(
             field.survey.grism,
@@ -277,7 +277,7 @@ def test_frames_are_read_back_from_files(field, frames, tmp_path):
 
 
 def test_other_cutouts_change_the_model_and_not_the_contamination(field, frames):
-    (_, multibeam), *_ = cut_beams(frames, ids=[9], params=ExtractParams(frame=FrameParams(pad=PAD)))
+    (_, multibeam), *_ = cut_beams(frames, ids=[9], params=BeamCutParams(frame=FrameParams(pad=PAD)))
     other = replace_direct_cutouts(multibeam, field.mosaic)
     np.testing.assert_array_equal(other.contamf, multibeam.contamf)
     assert np.abs(other.flat_flam - multibeam.flat_flam).max() > 0.005 * multibeam.flat_flam.max()
@@ -308,7 +308,7 @@ def test_bad_input_is_named(field):
         list(make_frames(args[0], field.catalogue.head(0), *args[2:], configs=field.survey.conf))
     with pytest.raises(InvalidInputError, match="frames"):
         refine_contamination([])
-    for params, name in ((FrameParams, "pad"), (ExtractParams, "size"), (RefineParams, "prior")):
+    for params, name in ((FrameParams, "pad"), (BeamCutParams, "size"), (RefineParams, "prior")):
         value = (-1, 0) if name == "pad" else 0
         with pytest.raises(InvalidInputError, match=name):
             params(**{name: value})
@@ -319,5 +319,5 @@ def test_a_source_with_too_little_data_has_no_beam(field, frames):
     empty = replace(frame, err=np.zeros_like(frame.err))
     assert list(cut_beams([empty])) == []
     assert list(cut_beams([frame], ids=[12345])) == []
-    whole = ExtractParams(min_overlap=1.0, beam=BeamParams())
+    whole = BeamCutParams(min_overlap=1.0, beam=BeamParams())
     assert len(list(cut_beams([frame], params=whole))) < len(list(cut_beams([frame])))

@@ -10,7 +10,7 @@ from skymere.cli._print import console, print_frame
 from skymere.errors import InvalidInputError, NotFoundError, SkymereError
 
 if TYPE_CHECKING:
-    from skymere.grism import BeamAction, ExtractParams, FrameParams, GrismFrame, MultiBeam
+    from skymere.grism import BeamAction, BeamCutParams, FrameParams, GrismFrame, MultiBeam
 
 __all__ = ["grism_app"]
 
@@ -103,8 +103,8 @@ def extract(
     import polars as pl
 
     from skymere.grism import (
+        BeamCutParams,
         BeamParams,
-        ExtractParams,
         actions_table,
         read_beam_actions,
         score_beams,
@@ -118,9 +118,9 @@ def extract(
         some = _frames(*_all_given(exposures, given), master, params)
     wanted = _ids(ids) or sorted({one for frame in some for one in frame.places})
     done = [] if actions is None else read_beam_actions(actions)
-    how = ExtractParams(
+    how = BeamCutParams(
         size=size,
-        max_size=max(size, ExtractParams().max_size),
+        max_size=max(size, BeamCutParams().max_size),
         frame=params,
         beam=BeamParams(operator=operator),  # type: ignore[arg-type]
     )
@@ -163,7 +163,7 @@ def _all_given(
 
 
 def _cut(
-    frames: list["GrismFrame"], one: int, path: Path, actions: list["BeamAction"], params: "ExtractParams"
+    frames: list["GrismFrame"], one: int, path: Path, actions: list["BeamAction"], params: "BeamCutParams"
 ) -> tuple[dict[str, Any], "MultiBeam | None"]:
     """Write the beams of a source; return its row, and them."""
     from skymere.grism import apply_beam_actions, cut_beams, write_beam_file

@@ -7,7 +7,7 @@ from skymere.grism.catalogue import catalogue_lines, catalogue_wide, redshift_cd
 from skymere.grism.contamination import contamination_model
 from skymere.grism.extract import GRIZLI_EXTRACTION, ExtractParams, extract_images, oned_spectrum
 from skymere.grism.extraction import (
-    ExtractParams,
+    BeamCutParams,
     cut_beam,
     cut_beams,
     extract_beams,
@@ -67,6 +67,7 @@ __all__ = [
     "GRIZLI_STACKS",
     "Beam",
     "BeamAction",
+    "BeamCutParams",
     "BeamModel",
     "BeamParams",
     "BreakStrength",

@@ -22,7 +22,7 @@ from skymere.resample import blot
 from skymere.wcs import Grid, sample_pixel_map
 
 __all__ = [
-    "ExtractParams",
+    "BeamCutParams",
     "cut_beam",
     "cut_beams",
     "extract_beams",
@@ -32,7 +32,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExtractParams:
+class BeamCutParams:
     """How beams are cut.
 
     Parameters
@@ -83,7 +83,7 @@ def extract_beams(
     *,
     configs: Configs,
     ids: Sequence[int] | None = None,
-    params: ExtractParams | None = None,
+    params: BeamCutParams | None = None,
 ) -> Iterator[tuple[int, MultiBeam]]:
     """Yield the beams of every source of a set of exposures of grisms.
 
@@ -101,7 +101,7 @@ def extract_beams(
         Where configurations are.
     ids : sequence of int, optional
         The sources; all of the catalogue when not given.
-    params : ExtractParams, optional
+    params : BeamCutParams, optional
         Frames, sizes and orders.
 
     Yields
@@ -120,13 +120,13 @@ def extract_beams(
     -----
     All frames are held; `write_frame` and `read_frame` keep them in files, for `cut_beams`.
     """
-    params = ExtractParams() if params is None else params
+    params = BeamCutParams() if params is None else params
     frames = list(make_frames(exposures, catalogue, segmentation, direct, configs=configs, params=params.frame))
     yield from cut_beams(frames, ids=ids, params=params)
 
 
 def cut_beams(
-    frames: Sequence[GrismFrame], *, ids: Sequence[int] | None = None, params: ExtractParams | None = None
+    frames: Sequence[GrismFrame], *, ids: Sequence[int] | None = None, params: BeamCutParams | None = None
 ) -> Iterator[tuple[int, MultiBeam]]:
     """Yield the beams of sources of frames, one source after the other; those without a beam are left out.
 
@@ -136,7 +136,7 @@ def cut_beams(
         The frames; a source's pixels alone are read from those of `read_frame`.
     ids : sequence of int, optional
         The sources; all when not given, in rising order.
-    params : ExtractParams, optional
+    params : BeamCutParams, optional
         Sizes and orders.
 
     Yields
@@ -146,7 +146,7 @@ def cut_beams(
     MultiBeam
         Its beams.
     """
-    params = ExtractParams() if params is None else params
+    params = BeamCutParams() if params is None else params
     wanted = sorted({one for frame in frames for one in frame.places}) if ids is None else list(ids)
     for one in wanted:
         size = source_size(frames, one, params)
@@ -160,7 +160,7 @@ def cut_beams(
             yield one, MultiBeam(beams)
 
 
-def source_size(frames: Sequence[GrismFrame], source_id: int, params: ExtractParams) -> int:
+def source_size(frames: Sequence[GrismFrame], source_id: int, params: BeamCutParams) -> int:
     """Return the half width that the segment of a source needs in all frames [pix]."""
     size = params.size
     for frame in frames:
@@ -183,7 +183,7 @@ def _frame_place(frame: GrismFrame, place: Any) -> tuple[float, float]:
 
 
 def cut_beam(
-    frame: GrismFrame, source_id: int, *, order: str = "A", size: int = 16, params: ExtractParams | None = None
+    frame: GrismFrame, source_id: int, *, order: str = "A", size: int = 16, params: BeamCutParams | None = None
 ) -> BeamModel | None:
     """Return the beam of a source in a frame.
 
@@ -197,7 +197,7 @@ def cut_beam(
         Its order.
     size : int, optional
         Half width of the direct cutout [pix].
-    params : ExtractParams, optional
+    params : BeamCutParams, optional
         Least overlap, masks and weights.
 
     Returns
@@ -215,7 +215,7 @@ def cut_beam(
     ``contam`` is the model of the frame minus this order of this source, drawn by the same operator with the same
     spectrum; what the segment has beyond the cutout stays in it.
     """
-    params = ExtractParams() if params is None else params
+    params = BeamCutParams() if params is None else params
     place = frame.places.get(source_id)
     if place is None or not (np.isfinite(place["x"]) and np.isfinite(place["y"])):
         return None

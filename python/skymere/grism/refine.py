@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
-from skymere.grism.extraction import ExtractParams, cut_beam, source_size
+from skymere.grism.extraction import BeamCutParams, cut_beam, source_size
 from skymere.grism.frames import GrismFrame, Spectrum
 from skymere.grism.frames_scene import FrameScene
 from skymere.grism.multibeam import MultiBeam
@@ -64,7 +64,7 @@ class RefineParams:
         Pixels farther off do not count.
     n_threads : int
         Sources that are fitted at the same time; 0 = as many as there are cores.
-    extract : ExtractParams
+    extract : BeamCutParams
         Sizes, masks and weights of the beams.
 
     Raises
@@ -86,8 +86,8 @@ class RefineParams:
     min_snr: float = 5.0
     clip_sigma: float = 6.0
     n_threads: int = 0
-    extract: ExtractParams = field(
-        default_factory=lambda: ExtractParams(
+    extract: BeamCutParams = field(
+        default_factory=lambda: BeamCutParams(
             beam=BeamParams(fcontam=0.1, sys_err=0.02, mask_resid=False, contam_sn_mask=(1e6, 3.0))
         )
     )

@@ -1,7 +1,7 @@
 //! Templates and the light that they put into the cells of a beam at a redshift.
 
 use super::GrismError;
-use crate::math::normal::integral_and_density;
+use crate::math::normal::NormalIntegral;
 use crate::spectra::Igm;
 
 /// Half of the width in which a line is drawn [sigma]; 1e-15 of its light is outside.
@@ -404,13 +404,14 @@ fn draw_line(line: &Line, cells: &Cells, z: f64, at: usize, width: usize, out: &
             cells.edges.partition_point(|&e| e >= to)
         };
         let begin = begin.saturating_sub(1);
-        let mut old = integral_and_density((cells.edges[begin] - centre) / sigma);
+        let normal = NormalIntegral::shared();
+        let mut old = normal.with_density((cells.edges[begin] - centre) / sigma);
         for i in begin..n {
             let (a, b) = (cells.edges[i], cells.edges[i + 1]);
             if (is_rising && a > to) || (!is_rising && a < from) {
                 break;
             }
-            let new = integral_and_density((b - centre) / sigma);
+            let new = normal.with_density((b - centre) / sigma);
             let [level, slope] = cells.sensitivity[i];
             // int G = d Phi, int (w - c) G = -sigma d phi.
             let (flux, lever) = (new.0 - old.0, -sigma * (new.1 - old.1));
