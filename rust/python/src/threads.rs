@@ -139,7 +139,13 @@ where
             interrupt::listen(None);
             outcome
         });
-        SIGNAL.take().map_or_else(|| told(py, outcome), Err)
+        match SIGNAL.take() {
+            Some(signal) => {
+                interrupt::clear();
+                Err(signal)
+            }
+            None => told(py, outcome),
+        }
     })
 }
 
@@ -147,7 +153,11 @@ where
 fn signal_came() -> bool {
     let signal = Python::attach(|py| py.check_signals().err());
     let came = signal.is_some();
-    SIGNAL.set(signal);
+    if came {
+        SIGNAL.set(signal);
+        // What rayon has split off already is begun all the same: it has to end at once, too.
+        interrupt::request();
+    }
     came
 }
 
