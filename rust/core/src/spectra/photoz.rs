@@ -5,8 +5,8 @@ use rayon::prelude::*;
 use super::SpectraError;
 use crate::interrupt;
 
-/// Templates that the chosen ones determine to this part of their own square are not added to them.
-const LEAST_PIVOT: f64 = 1e-12;
+/// Templates that the chosen ones determine to this part of their own length are not added to them.
+const LEAST_PART: f64 = 1e-11;
 /// A template is added when that lowers chi square, by more than rounding.
 const LEAST_GAIN: f64 = 1e-12;
 
@@ -278,14 +278,15 @@ impl<'a> Objects<'a> {
             rest: vec![0.0; n_bands],
             x: vec![0.0; n_templates],
             chosen: Vec::with_capacity(n_templates),
-            lower: vec![0.0; n_templates * n_templates],
+            basis: vec![0.0; n_templates * n_bands],
+            upper: vec![0.0; n_templates * n_templates],
             trial: vec![0.0; n_templates],
             has_model: false,
         }
     }
 }
 
-/// One object: its scaled templates, and the ones that were chosen, with the factor of their normal equations.
+/// One object: its scaled templates, and the ones that were chosen, with an orthonormal basis of theirs.
 struct Solver<'a> {
     grid: TemplateGrid<'a>,
     template_error: &'a [f64],
@@ -303,9 +304,12 @@ struct Solver<'a> {
     target: Vec<f64>,
     rest: Vec<f64>,
     x: Vec<f64>,
-    /// Templates above zero, in the order of the rows of `lower`.
+    /// Templates above zero, in the order of the columns of `upper`.
     chosen: Vec<usize>,
-    lower: Vec<f64>,
+    /// Orthonormal vectors of bands; the chosen templates are combinations of them, each of those up to its own.
+    basis: Vec<f64>,
+    /// Column by column: the factors of those combinations.
+    upper: Vec<f64>,
     trial: Vec<f64>,
     has_model: bool,
 }
@@ -448,7 +452,7 @@ impl Solver<'_> {
         }
     }
 
-    /// Factorise the normal equations of some templates; those that depend on the ones before them are left out.
+    /// The basis of some templates; those that depend on the ones before them are left out.
     fn rebuild(&mut self, wanted: &[usize]) {
         self.chosen.clear();
         for &t in wanted {
@@ -458,67 +462,50 @@ impl Solver<'_> {
         }
     }
 
+    /// Add what is new in a template to the basis, by Gram & Schmidt done twice, which loses no digits.
     fn add(&mut self, t: usize) -> bool {
-        let (n, k) = (self.x.len(), self.chosen.len());
-        let mut pivot = self.squares[t];
-        for i in 0..k {
-            let mut value = dot(self.template(t), self.template(self.chosen[i]));
-            for j in 0..i {
-                value -= self.lower[k * n + j] * self.lower[i * n + j];
+        let (n, size, k) = (self.flux.len(), self.x.len(), self.chosen.len());
+        let (earlier, rest) = self.basis.split_at_mut(k * n);
+        let Some(new) = rest.get_mut(..n) else {
+            return false;
+        };
+        new.copy_from_slice(&self.scaled[t * n..(t + 1) * n]);
+        let column = &mut self.upper[k * size..(k + 1) * size];
+        column.fill(0.0);
+        for _ in 0..2 {
+            for (known, total) in earlier.chunks_exact(n).zip(column.iter_mut()) {
+                let part = dot(known, new);
+                subtract(new, part, known);
+                *total += part;
             }
-            value /= self.lower[i * n + i];
-            self.lower[k * n + i] = value;
-            pivot -= value * value;
         }
-        if pivot.is_nan() || pivot <= LEAST_PIVOT * self.squares[t] {
+        let length = dot(new, new).sqrt();
+        if length.is_nan() || length <= LEAST_PART * self.squares[t].sqrt() {
             return false;
         }
-        self.lower[k * n + k] = pivot.sqrt();
+        for value in new.iter_mut() {
+            *value /= length;
+        }
+        column[k] = length;
         self.chosen.push(t);
         true
     }
 
-    /// Best factors of the chosen templates, whatever their sign. What the residual still tells is added, since normal
-    /// equations lose half of the digits.
+    /// Best factors of the chosen templates, whatever their sign.
     fn aim(&mut self) {
+        let (n, size, k) = (self.flux.len(), self.x.len(), self.chosen.len());
         self.trial.fill(0.0);
-        let mut step = vec![0.0; self.chosen.len()];
-        for round in 0..2 {
-            self.rest.copy_from_slice(&self.target);
-            if round > 0 {
-                let n = self.flux.len();
-                for &t in &self.chosen {
-                    let x = self.trial[t];
-                    for (rest, value) in self.rest.iter_mut().zip(&self.scaled[t * n..(t + 1) * n])
-                    {
-                        *rest -= x * value;
-                    }
-                }
-            }
-            for (value, &t) in step.iter_mut().zip(&self.chosen) {
-                *value = dot(self.template(t), &self.rest);
-            }
-            self.substitute(&mut step);
-            for (value, &t) in step.iter().zip(&self.chosen) {
-                self.trial[t] += value;
-            }
-        }
-    }
-
-    /// Solve the normal equations of the chosen templates in place.
-    fn substitute(&self, right: &mut [f64]) {
-        let (n, k) = (self.x.len(), right.len());
-        for i in 0..k {
-            for j in 0..i {
-                right[i] -= self.lower[i * n + j] * right[j];
-            }
-            right[i] /= self.lower[i * n + i];
-        }
+        let mut along: Vec<f64> = self
+            .basis
+            .chunks_exact(n)
+            .take(k)
+            .map(|known| dot(known, &self.target))
+            .collect();
         for i in (0..k).rev() {
-            for j in i + 1..k {
-                right[i] -= self.lower[j * n + i] * right[j];
-            }
-            right[i] /= self.lower[i * n + i];
+            let column = &self.upper[i * size..][..=i];
+            let factor = along[i] / column[i];
+            subtract(&mut along[..i], factor, column);
+            self.trial[self.chosen[i]] = factor;
         }
     }
 
@@ -526,10 +513,7 @@ impl Solver<'_> {
         let n = self.flux.len();
         self.rest.copy_from_slice(&self.target);
         for &t in &self.chosen {
-            let x = self.x[t];
-            for (rest, value) in self.rest.iter_mut().zip(&self.scaled[t * n..(t + 1) * n]) {
-                *rest -= x * value;
-            }
+            subtract(&mut self.rest, self.x[t], &self.scaled[t * n..(t + 1) * n]);
         }
     }
 
@@ -543,15 +527,25 @@ impl Solver<'_> {
 
     /// Variance of a sum of the chosen templates that has these fluxes for factors 1.
     fn variance_of(&self, flux: impl Fn(usize) -> f64) -> f64 {
-        let given: Vec<f64> = self.chosen.iter().map(|&t| flux(t)).collect();
-        let mut solved = given.clone();
-        self.substitute(&mut solved);
-        dot(&given, &solved)
+        let size = self.x.len();
+        let mut along: Vec<f64> = Vec::with_capacity(self.chosen.len());
+        for (i, &t) in self.chosen.iter().enumerate() {
+            let column = &self.upper[i * size..][..=i];
+            along.push((flux(t) - dot(&along, column)) / column[i]);
+        }
+        dot(&along, &along)
     }
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Take a multiple of the first values of `known` off all values.
+fn subtract(values: &mut [f64], factor: f64, known: &[f64]) {
+    for (value, known) in values.iter_mut().zip(known) {
+        *value -= factor * known;
+    }
 }
 
 #[cfg(test)]
