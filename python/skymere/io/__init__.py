@@ -57,7 +57,7 @@ from skymere.io.slit_writing import write_slitlets
 from skymere.io.solutions import read_headerlet, write_headerlet, write_shifts, write_with_wcs
 from skymere.io.spectra import read_spectrum
 from skymere.io.stored import open_band
-from skymere.io.tables import read_table, write_table, write_tables
+from skymere.io.tables import read_numbers, read_table, write_table, write_tables
 from skymere.io.thumbnails import GeometryCards, read_geometry_cards, read_thumbnail, thumbnail_inputs, write_thumbnail
 
 __all__ = [
@@ -119,6 +119,7 @@ __all__ = [
     "read_mask",
     "read_mosaic",
     "read_msa_metafile",
+    "read_numbers",
     "read_psf_fwhm",
     "read_psf_image",
     "read_psf_library",

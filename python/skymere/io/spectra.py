@@ -24,16 +24,17 @@ def read_spectrum(path: str | Path, *, resolution: pl.DataFrame | None = None) -
     ----------
     path : path-like
         A ``.spec.fits`` of `skymere.slit.write_slit_spectrum` or of msaexp: a table SPEC1D with ``wave``, ``flux`` and
-        ``err`` in units that are wavelengths and f_nu (um and uJy when not said), and maybe an extension COVAR with the
-        covariance of each pixel with itself and those after it [uJy2].
+        ``err`` in units that are wavelengths and f_nu (um and uJy when not said), maybe ``wave_mean``, and maybe an
+        extension COVAR with the covariance of each pixel with itself and those after it [uJy2].
     resolution : polars.DataFrame, optional
         Columns ``wavelength`` [um] and ``resolution``, as `read_dispersion` gives them.
 
     Returns
     -------
     Spectrum1D
-        With the covariance where the file has it, whose diagonal then is ``err``; ``source_id`` and ``grating`` are
-        SRCNAME and GRATING. Pixels without flux are masked: NaN, or 0 in files of msaexp.
+        At the mean wavelengths of its pixels, ``wave_mean``, where the file has them; with the covariance where it has
+        that, whose diagonal then is ``err``; ``source_id`` and ``grating`` are SRCNAME and GRATING. Pixels without flux
+        are masked: NaN, or 0 in files of msaexp.
 
     Raises
     ------
@@ -53,6 +54,8 @@ def read_spectrum(path: str | Path, *, resolution: pl.DataFrame | None = None) -
         raise FormatError(msg)
     values = {name: _in_unit(table, name, cards, path) for name in _COLUMNS}
     wave, flux, err = (values[name] for name in _COLUMNS)
+    if "wave_mean" in table.columns:
+        wave = _in_unit(table, "wave_mean", cards, path)
     covariance: Any = found.get("COVAR")
     if covariance is not None:
         covariance = np.asarray(covariance, np.float64)
@@ -86,7 +89,7 @@ def _in_unit(table: pl.DataFrame, name: str, cards: dict[str, Any], path: Path) 
     if not said:
         return values
     try:
-        return np.asarray(values * float(units.Unit(said).to(_COLUMNS[name])), np.float64)
+        return np.asarray(values * float(units.Unit(said).to(_COLUMNS[name.removesuffix("_mean")])), np.float64)
     except (ValueError, units.UnitConversionError) as error:
         msg = f"{path}: the unit {said!r} of {name} is not allowed, it must be one of {_COLUMNS[name].physical_type}"
         raise FormatError(msg) from error

@@ -6,11 +6,48 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from astropy.io import fits
+from numpy.typing import NDArray
 
-from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.io._open import open_fits, write_whole
 
-__all__ = ["read_table", "write_table", "write_tables"]
+__all__ = ["read_numbers", "read_table", "write_table", "write_tables"]
+
+
+def read_numbers(path: str | Path) -> NDArray[np.float64]:
+    """Read columns of numbers from a text file; lines that begin with # do not count.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+
+    Returns
+    -------
+    ndarray, float64, shape (n_rows, n_columns)
+        The numbers.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such file.
+    StorageError
+        When it cannot be read.
+    FormatError
+        When it holds something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"{path}: no such file"
+        raise NotFoundError(msg)
+    try:
+        return np.loadtxt(path, ndmin=2)
+    except OSError as error:
+        msg = f"{path}: cannot be read: {error.strerror or error}"
+        raise StorageError(msg) from error
+    except ValueError as error:
+        msg = f"{path}: not a table of numbers: {error}"
+        raise FormatError(msg) from error
 
 
 def read_table(path: str | Path) -> pl.DataFrame:

@@ -55,6 +55,7 @@ _TABLE = {
     "profile_sum": "profile_sum",
     "var_sum": "var_sum",
     "resolution": "resolution",
+    "wave_mean": "wavelength_mean",
 }
 
 
@@ -208,7 +209,7 @@ def _spectrum(lake: "LakeQueries", row: Mapping[str, Any], arrays: Mapping[str, 
     from skymere.slit import CombinedSpectrum, SlitImage
 
     told = json.loads(row["meta"])
-    known = {name: np.asarray(arrays[plane], np.float64) for name, plane in _TABLE.items()}
+    known = {name: np.asarray(arrays[plane], np.float64) for name, plane in _TABLE.items() if plane in arrays}
     table = pl.DataFrame({name: known[name] for name in told["columns"]})
     ny = arrays["sci"].shape[0]
     image = SlitImage(

@@ -55,6 +55,7 @@ _POINTS: Mapping[str, tuple[str, Any]] = {
     "profile_sum": ("profile_sum", _F4),
     "var_sum": ("var_sum", _F4),
     "resolution": ("resolution", _F4),
+    "wavelength_mean": ("wave_mean", _F8),
 }
 
 

@@ -70,7 +70,8 @@ def pixel_table_to_1d(
     -------
     polars.DataFrame
         ``wave`` [um], ``flux``, ``err`` [uJy], ``path_corr``, ``sky`` [uJy], ``npix``, ``norm_corr`` (with the column
-        ``normalization``), ``flux_sum`` [uJy], ``profile_sum``, ``var_sum`` [uJy2]; NaN without a pixel.
+        ``normalization``), ``flux_sum`` [uJy], ``profile_sum``, ``var_sum`` [uJy2]; NaN without a pixel. ``wave_mean``
+        [um] is the mean wavelength of the light in the bin, that of its middle without a pixel.
 
     Raises
     ------
@@ -81,6 +82,8 @@ def pixel_table_to_1d(
     -----
     With the path loss t, ``flux = sum(d / t w p) / sum(w p^2)`` and its variance ``sum(v / t^2 w^2 p^2) / sum(w
     p^2)^2``: rows count as independent, which the differences of nods are not. `extract_spectrum` has the right errors.
+    Pixels are as wide as bins, so a bin seldom holds light from its middle: ``flux`` is that at ``wave_mean = sum(w p^2
+    wave) / sum(w p^2)``, up to half a bin beside it, and differently so along the spectrum.
 
     References
     ----------
@@ -101,6 +104,7 @@ def pixel_table_to_1d(
         "noise": v / t**2 * w**2 * p**2,
         "count": np.ones_like(d),
         "squares": w * p**2,
+        "wave": has["wave"][chosen] * w * p**2,
     }
     if "normalization" in has:
         planes["without"] = d / has["normalization"][chosen] * w * p
@@ -117,6 +121,8 @@ def pixel_table_to_1d(
     if "without" in s:
         columns["norm_corr"] = _ratio(s["number"], s["without"])
     columns |= {"flux_sum": s["flux"], "profile_sum": s["profile"], "var_sum": s["variance"]}
+    mean = _ratio(s["wave"], s["squares"])
+    columns["wave_mean"] = np.where(np.isfinite(mean), mean, columns["wave"])
     return pl.DataFrame(columns)
 
 

@@ -18,7 +18,7 @@ from skymere.slit.section import cross_section
 __all__ = ["CombinedSpectrum", "read_slit_spectrum", "write_slit_spectrum"]
 
 _UNITS = {
-    **dict.fromkeys(("wave", "dwave_dx"), "um"),
+    **dict.fromkeys(("wave", "wave_mean", "dwave_dx"), "um"),
     **dict.fromkeys(("flux", "err", "sky", "flux_sum", "sci", "profile_flux", "SCI", "BACKGROUND"), "uJy"),
     **dict.fromkeys(("var_sum", "var_total", "var_rnoise"), "uJy2"),
     **dict.fromkeys(("yslit", "pix"), "pix"),
@@ -37,7 +37,7 @@ class CombinedSpectrum(SlitSpectrum):
         See `SlitSpectrum`.
     table : polars.DataFrame
         ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
-        ``profile_sum``, ``var_sum`` [uJy2]; ``resolution`` where the reference files have it.
+        ``profile_sum``, ``var_sum`` [uJy2], ``wave_mean`` [um]; ``resolution`` where the reference files have it.
     image : SlitImage
         Two dimensions.
     section : polars.DataFrame, optional
@@ -76,6 +76,13 @@ class CombinedSpectrum(SlitSpectrum):
     def path_corr(self) -> NDArray[np.float64]:
         """Factor of the path loss in ``flux``, float64, shape (n,)."""
         return np.asarray(self.table["path_corr"].to_numpy(), np.float64)
+
+    @property
+    def wave_mean(self) -> NDArray[np.float64]:
+        """Mean wavelength of the light in each bin, float64, shape (n,) [um]: where ``flux`` is that of the source."""
+        return np.asarray(
+            self.table["wave_mean" if "wave_mean" in self.table.columns else "wave"].to_numpy(), np.float64
+        )
 
     @property
     def resolution(self) -> NDArray[np.float64] | None:

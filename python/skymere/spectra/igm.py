@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_array, as_floats
 from skymere._rust import spectra as _rust
-from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
-from skymere.io import file_digest, find_reference
+from skymere.errors import FormatError, InvalidInputError, NotFoundError
+from skymere.io import file_digest, find_reference, read_numbers
 
 __all__ = ["IgmTransmission"]
 
@@ -144,14 +144,7 @@ class IgmTransmission:
 
 
 def _read(path: Path, n_columns: int) -> _Array:
-    try:
-        table = np.loadtxt(path, ndmin=2)
-    except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror or error}"
-        raise StorageError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: not a table of numbers: {error}"
-        raise FormatError(msg) from error
+    table = read_numbers(path)
     if table.ndim != 2 or table.shape[1] != n_columns or not table.size:
         msg = f"{path}: shape {table.shape} is not allowed, it must have rows of {n_columns} numbers"
         raise FormatError(msg)

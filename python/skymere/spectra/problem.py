@@ -122,10 +122,9 @@ def as_spectrum(spectrum: Spectrum1D | tuple[ArrayLike, ArrayLike, ArrayLike]) -
     if missing:
         msg = f"spectrum: {type(spectrum).__name__} is not allowed, it has no {', '.join(missing)}"
         raise InvalidInputError(msg)
-    found = {
-        name: getattr(spectrum, name, None) for name in ("wave", "flux", "err", "resolution", "mask", "covariance")
-    }
-    return Spectrum1D(**found)
+    names = ("flux", "err", "resolution", "mask", "covariance")
+    found = {name: getattr(spectrum, name, None) for name in names}
+    return Spectrum1D(wave=getattr(spectrum, "wave_mean", spectrum.wave), **found)
 
 
 def usable(spectrum: Spectrum1D, parts: Parts, params: RedshiftParams) -> NDArray[np.bool_]:

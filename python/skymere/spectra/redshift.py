@@ -71,9 +71,10 @@ def fit_redshift(
     Parameters
     ----------
     spectrum : Spectrum1D, or tuple of array_like
-        The spectrum; or anything else with ``wave`` [um], ``flux`` and ``err`` [uJy] and maybe ``resolution``, ``mask``
-        and ``covariance``; or the arrays ``(wave, flux, err)`` or ``(wave, flux, err, resolution)``, float64, shape
-        (n,). Without a resolution lines have the width ``vel_width`` alone.
+        The spectrum; or anything else with ``wave`` [um], ``flux`` and ``err`` [uJy] and maybe ``wave_mean`` [um],
+        where its light was measured, ``resolution``, ``mask`` and ``covariance``; or the arrays ``(wave, flux, err)``
+        or ``(wave, flux, err, resolution)``, float64, shape (n,). Without a resolution lines have the width
+        ``vel_width`` alone.
     templates : sequence of SplineContinuum, LineComplex and TabulatedTemplate, TemplateSet or path-like, optional
         What it may be made of; `prism_templates` when not given. A folder means `TemplateSet.load` of it: complexes of
         lines here, single lines in `fit_lines`. A set of stars is fitted at redshift 0.

@@ -6,10 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-import numpy as np
-
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
-from skymere.io import Pack
+from skymere.io import Pack, read_numbers
 from skymere.spectra.line_list import COMPLEXES, DEFAULT_LINES, LINES
 from skymere.spectra.templates import LineComplex, TabulatedTemplate, Template
 
@@ -252,17 +250,7 @@ def _line_list(place: Path | Pack) -> LineList:
 
 def _read_continuum(place: Path | Pack, file: str) -> TabulatedTemplate:
     path = place.path(PurePosixPath(file).name) if isinstance(place, Pack) else place / file
-    if not path.is_file():
-        msg = f"{path}: no such file"
-        raise NotFoundError(msg)
-    try:
-        table = np.loadtxt(path, ndmin=2)
-    except OSError as error:
-        msg = f"{path}: cannot be read: {error.strerror or error}"
-        raise StorageError(msg) from error
-    except ValueError as error:
-        msg = f"{path}: not a table of numbers: {error}"
-        raise FormatError(msg) from error
+    table = read_numbers(path)
     if table.shape[1] < 2:
         msg = f"{path}: {table.shape[1]} column is not allowed, it must be wavelength and flux"
         raise FormatError(msg)

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Spectrum1D
-from skymere.errors import SkymereError
+from skymere.errors import NotFoundError, SkymereError
 from skymere.io import Pack, read_dispersion
 from skymere.lake import Lake, RaggedSpill, Run
 from skymere.lake.forms import table_dtypes
@@ -34,7 +34,9 @@ __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
 _HALF_DEG = 1e-6
-_PLANES = ("wavelength", "flux", "flux_err")
+_PLANES = {"wavelength": "wave", "flux": "flux", "flux_err": "err"}
+# Since schemas 1.1.0 and 1.2.0.
+_NEWER_PLANES = {"covariance": "covariance", "wavelength_mean": "wave"}
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -171,15 +173,24 @@ def _fits(
     with ThreadPoolExecutor(plan.n_workers or os.cpu_count() or 1) as pool:
         for part in rows.iter_slices(_BATCH):
             some = part.to_dicts()
-            ids = [row["spectrum_id"] for row in some]
-            read = lake.spectra(ids, product="slit_spectrum", planes=_PLANES)
-            arrays = [tuple(read[i][name] for name in _PLANES) for i in range(len(ids))]
+            spectra = _read(lake, [row["spectrum_id"] for row in some])
             jobs = [
                 pool.submit(_fit, plan, row["grating"], one, resolutions[row["grating"]])
-                for row, one in zip(some, arrays, strict=True)
+                for row, one in zip(some, spectra, strict=True)
             ]
-            for row, one, job in zip(some, arrays, jobs, strict=True):
-                yield row, one[0], job.result()
+            for row, one, job in zip(some, spectra, jobs, strict=True):
+                yield row, one["wave"], job.result()
+
+
+def _read(lake: Lake, ids: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
+    """Return what `Spectrum1D` takes of each spectrum."""
+    planes = _PLANES | _NEWER_PLANES
+    try:
+        read = lake.spectra(ids, product="slit_spectrum", planes=list(planes))
+    except NotFoundError:
+        planes = _PLANES
+        read = lake.spectra(ids, product="slit_spectrum", planes=list(planes))
+    return [{name: read[i][plane] for plane, name in planes.items()} for i in range(len(ids))]
 
 
 def _resolution(pack: Pack, grating: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -194,12 +205,12 @@ def _templates(plan: RedshiftsPlan, grating: str) -> tuple[Any, ...]:
 def _fit(
     plan: RedshiftsPlan,
     grating: str,
-    arrays: Sequence[NDArray[Any]],
+    arrays: Mapping[str, NDArray[Any]],
     resolution: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> RedshiftFit | str:
-    wave, flux, err = arrays
     try:
-        spectrum = Spectrum1D(wave=wave, flux=flux, err=err, resolution=np.interp(wave, *resolution))
+        known: Mapping[str, Any] = {**arrays, "resolution": np.interp(arrays["wave"], *resolution)}
+        spectrum = Spectrum1D(**known)
         return fit_redshift(spectrum, templates=_templates(plan, grating), z_range=plan.z_range, params=plan.params)
     except (SkymereError, np.linalg.LinAlgError) as error:
         return f"{type(error).__name__}: {error}"
