@@ -87,9 +87,9 @@ def test_sources_per_second_and_memory() -> None:
             f"{n_workers} workers: {N_SOURCES / one.seconds:.2f} sources / s, {1e3 * cpu / N_SOURCES:.1f} ms CPU each, "
             f"{cpu / one.seconds:.2f} cores; after a tenth, a half, all of them {own} MB here, {its} MB in the workers"
         )
-        # An array that was kept for each source would be 4 MB each.
+        # An array that was kept for each source would be 4 MB each, a table of pixels 1 MB; allocators grow at first.
         for memory in (one.parent_mb, one.workers_mb):
-            assert memory[-1] - memory[0] < 0.05 * N_SOURCES + 20
+            assert memory[-1] - memory[1] < 20
     alone, both = runs[1], runs[2]
     assert alone.total == both.total
     parent = both.parent_cpu / (both.parent_cpu + both.workers_cpu)

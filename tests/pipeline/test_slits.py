@@ -424,3 +424,40 @@ def _die(run) -> None:
     import os
 
     os._exit(9)
+
+
+def test_the_same_slit_in_two_files_counts_once(finished, tmp_path):
+    folder = tmp_path / "survey"
+    shutil.copytree(finished / "slits", folder / "slits")
+    first = min((folder / "slits").glob("*.9998_1.fits"))
+    bad = [folder / "slits" / name / "broken.fits" for name in ("a", "b")]
+    for path in (folder / "slits" / "a" / first.name, *bad):
+        path.parent.mkdir(exist_ok=True)
+    shutil.copy(first, folder / "slits" / "a")
+    for path in bad:
+        path.write_bytes(b"nothing of FITS")
+    (folder / "plan.toml").write_text(PLAN.replace('["slits"]', '["slits", "slits/a", "slits/b"]'))
+    run(folder)
+    lake = Lake.open(folder / "lake")
+    rows = lake.table("slitlet").collect()
+    assert rows["slitlet_id"].is_unique().all()
+    assert rows.filter(pl.col("status") == "failed").height == 3
+    # The first by path counts.
+    (left_out,) = rows.filter(pl.col("message").str.contains("same slit"))["path"]
+    assert left_out == str(first.resolve())
+    here, there = (
+        one.table("slit_spectrum").filter(pl.col("group_id") == "9998_1-prism-clear").collect()
+        for one in (lake, Lake.open(finished / "lake"))
+    )
+    assert here["n_slitlets"].item() == there["n_slitlets"].item() == 3
+    assert here["snr"].item() == there["snr"].item()
+
+
+def test_a_combination_without_a_flux_is_a_row_and_the_others_go_on(finished, tmp_path):
+    folder = tmp_path / "survey"
+    shutil.copytree(finished / "slits", folder / "slits")
+    (folder / "plan.toml").write_text(PLAN.replace("batch = 2", "batch = 2\ncombine.y_range = [20.0, 25.0]"))
+    run(folder)
+    spectra = Lake.open(folder / "lake").table("slit_spectrum").collect()
+    assert spectra["status"].to_list() == ["failed"] * 5
+    assert spectra["message"].str.contains("y_range: no pixel").all()

@@ -360,3 +360,28 @@ def test_the_covariance_with_that_of_the_sky_is_in_the_file(pack, tmp_path):
     c = np.ones(spectrum.wave.size)
     assert back.sum_flux(c) == spectrum.sum_flux(c)
     assert spectrum.sum_flux(c)[1] > 1.1 * np.sqrt((spectrum.err**2).sum())
+
+
+def test_the_offset_is_found_with_the_pipelines_shadow_in_the_data_too(pack):
+    params = replace(PRISM, bar_depth=0.6, sky=0.3)
+    scene = simulate_slitlets(seed=3, continuum=0.1, params=params)
+    words = {"tables": scene_tables(params), "pack": pack, "estimate_sky_kwargs": {"min_bar": 0.5}}
+    words["lookup_prf"] = GaussianProfile(wave=list(params.wavelengths), fwhm_pix=list(params.psf_fwhm))
+    slitlets = scene_slitlets(scene, params=params, shutter_offset=0.03)
+    ours, theirs = (SlitGroup(slitlets, "made", undo_barshadow=undo, **words) for undo in (2, 0))
+    assert not theirs.meta["own_barshadow"]
+    found = [group.fit_shutter_offset() for group in (ours, theirs)]
+    assert [one.status for one in found] == ["ok", "ok"]
+    # The simulated file's shadow is the truth, and so is the light behind it; the tables' is 0.03 pixel beside it.
+    assert abs(found[0].offset - 0.03) < 4 * found[0].offset_err
+    assert abs(found[1].offset - 0.03) < 4 * found[1].offset_err
+    assert theirs.meta["own_barshadow"]
+    np.testing.assert_allclose(theirs.bar[theirs.mask], ours.bar[theirs.mask], atol=0.02)
+    theirs.parse_data()
+    assert (theirs.meta["own_barshadow"], theirs.meta["shutter_offset"], theirs.sky_data) == (False, 0.0, None)
+    assert "fit_shutter_offset" not in theirs.meta["status"]
+    fresh = SlitGroup(slitlets, "made", undo_barshadow=0, **{**words, "estimate_sky_kwargs": None})
+    theirs_bare = SlitGroup(slitlets, "made", undo_barshadow=0, **{**words, "estimate_sky_kwargs": None})
+    theirs_bare.parse_data()
+    np.testing.assert_array_equal(theirs.sci, theirs_bare.sci)
+    assert theirs.meta["num_shutters"] == fresh.meta["num_shutters"]

@@ -417,3 +417,27 @@ def test_correcting_again_changes_nothing_that_was_corrected(nods, made):
     late.apply_bad_shutter_mask()
     assert not late.mask[np.abs(late.slit_frame_y - 1) < 0.5].any()
     assert late.calculate_slices() == [(slice(0, 25), slice(0, 60))] * 3
+
+
+def test_a_file_that_cannot_be_read_and_a_stage_that_fails_are_told_and_the_rest_goes_on(
+    nods, made, tmp_path, monkeypatch
+):
+    broken = tmp_path / "broken.fits"
+    broken.write_bytes(b"nothing of FITS")
+
+    def fail(*args, **kwargs):
+        msg = "no solution"
+        raise np.linalg.LinAlgError(msg)
+
+    monkeypatch.setattr(SlitGroup, "flag_hot_cold_pixels", fail)
+    words = {"tables": made.tables(), **QUIET, "trace_from_yoffset": True, "hot_cold_kwargs": {}}
+    found = extract_spectra([*nods(), broken], drizzle_kws={"wave_grid": GRID}, **words)
+    status = {row["group"]: row for row in found.status.iter_rows(named=True)}
+    assert status[str(broken)]["status"] == "failed"
+    assert "broken.fits" in status[str(broken)]["message"]
+    (other,) = [row for name, row in status.items() if name != str(broken)]
+    assert other["status"] == "ok"
+    assert "no solution" in other["message"]
+    assert len(found.spectra) == 1
+    with pytest.raises(FormatError, match=r"broken\.fits"):
+        extract_spectra([broken], **words)

@@ -24,9 +24,11 @@ from skymere.spectra import (
     LINES,
     LineComplex,
     RedshiftParams,
+    SplineContinuum,
     TabulatedTemplate,
     fit_lines,
     fit_redshift,
+    grating_templates,
 )
 
 
@@ -302,3 +304,34 @@ def test_input_that_is_not_allowed_is_named():
     }.items():
         with pytest.raises(InvalidInputError, match=words):
             call()
+
+
+@pytest.mark.parametrize(("power", "step"), [(1000, 0.00179), (2700, 0.00066)], ids=["medium", "high"])
+def test_lines_of_gratings_are_not_stepped_over(power, step):
+    wave = np.arange(2.9, 5.2, step)
+    resolution = power * wave / 4.0
+    random = np.random.default_rng(4)
+    lines = {"OIII-5007": 1.0, "OIII-4959": 1 / 2.98, "Hb": 0.2, "Ha": 0.5}
+    for z in random.uniform(5.0, 6.5, 6):
+        flux = np.full(wave.size, 0.05)
+        for name, part in lines.items():
+            (rest,) = LINES[name].wave
+            sigma = rest * (1 + z) * np.hypot(100 / 299792.458, 1 / (2.3548 * 1.3 * power * rest * (1 + z) / 4.0))
+            shape = np.exp(-0.5 * ((wave - rest * (1 + z)) / sigma) ** 2)
+            # The strongest has a signal to noise of 15.
+            flux += 15 * part * shape / np.sqrt((shape**2).sum()) if shape.any() else 0.0
+        spectrum = Spectrum1D(
+            wave=wave, flux=flux + random.normal(size=wave.size), err=np.ones(wave.size), resolution=resolution
+        )
+        fit = fit_redshift(spectrum, templates=grating_templates())
+        assert abs(fit.z - z) < 0.003 * (1 + z), z
+
+
+def test_a_narrow_range_is_not_left():
+    wave = np.linspace(1.0, 2.0, 201)
+    flux = 1 + np.exp(-0.5 * ((wave - 0.500824 * 3) / 0.01) ** 2)
+    spectrum = Spectrum1D(wave=wave, flux=flux, err=np.full(201, 0.01), resolution=np.full(201, 100.0))
+    fit = fit_redshift(spectrum, templates=[SplineContinuum(n_functions=6), LINES["OIII-5007"]], z_range=(1.999, 2.002))
+    assert fit.z_grid[0] == pytest.approx(1.999, rel=1e-12)
+    assert fit.z_grid[-1] == pytest.approx(2.002, rel=1e-12)
+    assert fit.z == pytest.approx(2.0, abs=2e-4)

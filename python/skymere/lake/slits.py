@@ -223,6 +223,7 @@ def _spectrum(lake: "LakeQueries", row: Mapping[str, Any], arrays: Mapping[str, 
     )
     return CombinedSpectrum(
         wave=known["wave"],
+        wave_mean=known.get("wave_mean", known["wave"]),
         flux=known["flux"],
         covariance=arrays["covariance"],
         n_pixels=known["npix"],

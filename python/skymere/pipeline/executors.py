@@ -86,8 +86,8 @@ def in_processes(stage: str, tasks: Sequence[Task], lake: Lake, n_workers: int) 
     """
     # All together have the threads that one by itself would have.
     with worker_pool(n_workers, n_threads=max(1, threads.get_num_threads() // n_workers)) as pool:
-        jobs = [pool.submit(_apart, stage, task, Path(str(lake.path))) for task in tasks]
         try:
+            jobs = [pool.submit(_apart, stage, task, Path(str(lake.path))) for task in tasks]
             for job in as_completed(jobs):
                 yield job.result()
         except BrokenProcessPool as error:

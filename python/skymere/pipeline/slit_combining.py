@@ -1,6 +1,7 @@
 """Exposures of slits into a lake without a plan of a survey: what ``skymere slit combine --lake`` does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -45,7 +46,10 @@ def combine_slits(
     ConflictError
         When a plan has published a source; run the plan to change it.
     """
-    units = find_units(plan, folder or Path.cwd(), lake)
+    folder = folder or Path.cwd()
+    units = find_units(plan, folder, lake)
+    if "/" in plan.pack:
+        plan = replace(plan, pack=str((folder / plan.pack).resolve()))
     names = {unit.source_name for unit in units}
     planned = lake.table("slitlet").filter(
         pl.col("source_name").is_in(sorted(names)), pl.col("tile").str.starts_with("slits-")

@@ -123,7 +123,7 @@ def _member_row(unit: SlitUnit, member: SlitMember) -> dict[str, Any]:
     """Return what is known of a slit without its pixels."""
     return {
         "source_id": unit.source_id,
-        "slitlet_id": stable_id("slitlet", member.exposure_id, member.slit_name, unit.source_name),
+        "slitlet_id": stable_id("slitlet", member.exposure_id, member.slit_name, unit.source_name, *member.told_apart),
         "ra": _finite(unit.ra),
         "dec": _finite(unit.dec),
         "exposure_id": member.exposure_id,
@@ -304,16 +304,18 @@ def _spectrum_row(result: UnitResult) -> dict[str, Any]:
     size_err = float(fit["result"].size_err)
     if group.traces is not None and group.traces.joint is not None:
         size_err = float(group.traces.joint.size_err)
-    middle = {
-        "wavelength_min": float(spectrum.wave[known][0]),
-        "wavelength_max": float(spectrum.wave[known][-1]),
-        "snr": float(np.median(spectrum.flux[known] / spectrum.err[known])),
-    }
+    middle = {}
+    if known.any():
+        middle = {
+            "wavelength_min": float(spectrum.wave[known][0]),
+            "wavelength_max": float(spectrum.wave[known][-1]),
+            "snr": float(np.median(spectrum.flux[known] / spectrum.err[known])),
+        }
     return row | {
         "n_slitlets": spectrum.slits.height,
         "exptime": _finite(float(spectrum.meta["EXPTIME"][0])),
         "n_wavelength": spectrum.wave.size,
-        **(middle if known.any() else {}),
+        **middle,
         "profile_sigma": _finite(float(fit["sigma"])),
         "profile_sigma_err": _finite(size_err),
         "trace_offset": _finite(float(fit["trace_coeffs"][-1])),

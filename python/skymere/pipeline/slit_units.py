@@ -35,7 +35,7 @@ class SlitMember:
     sha256 : str
         Digest of the file; empty when it cannot be read.
     message : str
-        Why the file cannot be read; empty when it can.
+        Why it is left out: the file cannot be read, or another has the same slit; empty when it is not.
     """
 
     path: str
@@ -43,6 +43,11 @@ class SlitMember:
     exposure_id: str
     sha256: str
     message: str = ""
+
+    @property
+    def told_apart(self) -> tuple[str, ...]:
+        """What is a part of its identity when it is left out: its file, since what it says may be another's."""
+        return (self.path,) if self.message else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,18 +146,27 @@ def find_units(plan: SlitsPlan, folder: Path, lake: Lake) -> list[SlitUnit]:
     """
     wanted = {one.lower() for one in plan.gratings}
     groups: dict[tuple[str, str, str], list[tuple[SlitEntry, SlitMember]]] = {}
-    faults: list[SlitUnit] = []
+    faults: dict[str, SlitUnit] = {}
+    seen: dict[tuple[str, str, str], Path] = {}
     for path in slit_files(plan.files, folder):
         try:
             entries, digest = list_slits(path), file_digest(path)
         except SkymereError as error:
-            faults.append(_fault(path, str(error)))
+            name = short_name(path.name if path.name not in faults else str(path))
+            faults[name] = _fault(name, path, str(error))
             continue
         for entry in entries:
             key = (entry.source_name, entry.grating.lower(), entry.filter.lower())
             if (wanted and key[1] not in wanted) or entry.exposure_id in plan.exclude:
                 continue
-            member = SlitMember(path=str(path), slit_name=entry.slit_name, exposure_id=entry.exposure_id, sha256=digest)
+            first = seen.setdefault((entry.exposure_id, entry.slit_name, entry.source_name), path)
+            member = SlitMember(
+                path=str(path),
+                slit_name=entry.slit_name,
+                exposure_id=entry.exposure_id,
+                sha256=digest,
+                message="" if first == path else f"the same slit of the same exposure is in {first}",
+            )
             groups.setdefault(key, []).append((entry, member))
     places: dict[str, tuple[float, float]] = {}
     for (name, _, _), found in sorted(groups.items()):
@@ -170,17 +184,16 @@ def find_units(plan: SlitsPlan, folder: Path, lake: Lake) -> list[SlitUnit]:
         )
         for (name, grating, filter_name), found in sorted(groups.items())
     ]
-    return [*units, *faults]
+    return [*units, *faults.values()]
 
 
-def _fault(path: Path, message: str) -> SlitUnit:
+def _fault(name: str, path: Path, message: str) -> SlitUnit:
     nowhere = float("nan")
     try:
         digest = file_digest(path)
     except SkymereError:
         digest = ""
     member = SlitMember(path=str(path), slit_name="", exposure_id=path.name[:64], sha256=digest, message=message)
-    name = short_name(path.name)
     return SlitUnit(
         source_name=name,
         source_id=-stable_id(name),
@@ -234,7 +247,8 @@ def batches(units: Sequence[SlitUnit], size: int) -> dict[str, tuple[SlitUnit, .
     Notes
     -----
     There are 2^k batches, and the name of a source alone says in which it is: sources that come or go change their
-    own batch, and the others are done already. A source with all its gratings is in one batch.
+    own batch, and the others are done already, unless k changes: then all are made anew, from the files, since those of
+    before are taken back first so that no slit is in the lake twice. A source with all its gratings is in one batch.
     """
     n = 1
     names = {unit.source_name for unit in units}

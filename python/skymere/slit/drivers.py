@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_floats
 from skymere.datamodels import Slitlet
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError, SkymereError
+from skymere.io import read_slitlets
 from skymere.slit.combine import CombineParams, SlitImage, combine_pixels
 from skymere.slit.extract import ExtractParams, extract_spectrum, pixel_table_to_1d
 from skymere.slit.grids import resolving_power, slit_edges, standard_grid
@@ -176,7 +177,8 @@ def combine_grating_group(
         ``optimal`` or ``boxcar``.
     share : str
         In one dimension a pixel belongs to the bin of its ``centre``, or is shared by ``overlap``, a drop of
-        ``pixfrac`` of its width. The columns of ``table`` beside flux, error and number of pixels are of the centres.
+        ``pixfrac`` of its width. The columns of ``table`` beside flux, error, number of pixels and ``wave_mean`` are of
+        the centres.
 
     Returns
     -------
@@ -214,14 +216,19 @@ def combine_grating_group(
         noises: list[RawNoise] = [one.raw_noise() for one in has]
         made = extract_spectrum(tables, noises, grid, params=params)
         flux, covariance, n_pixels = made.flux, made.covariance, made.n_pixels
-        table = table.with_columns(flux=flux, err=made.err, npix=n_pixels)
+        table = table.with_columns(flux=flux, err=made.err, npix=n_pixels, wave_mean=made.wave_mean)
     else:
         flux, n_pixels = table["flux"].to_numpy(), table["npix"].to_numpy()
         covariance = np.nan_to_num(table["err"].to_numpy()[:, None]) ** 2
+    if not np.isfinite(flux).any():
+        low, high = y_range
+        msg = f"y_range: no pixel of {first.name} is between {low} and {high} pixels from the trace"
+        raise NoDataError(msg)
     if (power := _resolution(first, grid)) is not None:
         table = table.with_columns(resolution=power)
     return CombinedSpectrum(
         wave=grid,
+        wave_mean=table["wave_mean"].to_numpy(),
         flux=flux,
         covariance=covariance,
         n_pixels=n_pixels,
@@ -404,11 +411,12 @@ def extract_spectra(
     -----
     A group that cannot be read, fitted or combined is a row of ``status``; the others go on.
     """
-    found = split_visit_groups(files, gratings=gratings, exclude=exclude, rules=rules)
+    slits, rows = _read_all(files)
+    found = split_visit_groups(slits, gratings=gratings, exclude=exclude, rules=rules)
     if not found:
-        msg = f"files: none of {len(files)} is of the gratings {list(gratings or ())}"
+        told = "".join(f"; {row['message']}" for row in rows.values())
+        msg = f"files: none of {len(files)} is of the gratings {list(gratings or ())}{told}"
         raise InvalidInputError(msg)
-    rows: dict[str, dict[str, Any]] = {}
     groups: dict[str, SlitGroup] = {}
     for key, slits in found.items():
         rows[key] = {"group": key, "grating": "-".join(key.split("-")[-2:]), "status": "ok", "message": ""}
@@ -422,7 +430,9 @@ def extract_spectra(
         }
         try:
             groups[key] = SlitGroup(slits, key, **words)
-        except (NoDataError, InvalidInputError) as error:
+        except NotFoundError:
+            raise
+        except SkymereError as error:
             rows[key] |= {"status": "failed", "message": str(error)}
             continue
         if mask_cross_dispersion is not None:
@@ -448,17 +458,32 @@ def extract_spectra(
     if fit_params_kwargs is not None and good:
         asked = asked.for_signal(groups[good[0]], fit_params_kwargs)
     fitted = _fit_groups({key: groups[key] for key in good}, asked, rows)
-    spectra, made_of = {}, {}
-    for name in dict.fromkeys(rows[key]["grating"] for key in fitted):
-        members = [key for key in fitted if rows[key]["grating"] == name]
-        try:
-            spectra[name] = combine_grating_group([groups[key] for key in members], **(drizzle_kws or {}))
-            made_of[name] = tuple(members)
-        except (NoDataError, InvalidInputError) as error:
-            for key in members:
-                rows[key] |= {"status": "failed", "message": str(error)}
+    spectra = _combine_gratings({key: groups[key] for key in fitted}, drizzle_kws or {}, rows)
+    made_of = {name: tuple(key for key in fitted if rows[key]["grating"] == name) for name in spectra}
     status = pl.DataFrame(list(rows.values()), schema=STATUS_SCHEMA)
     return SlitExtraction(spectra=spectra, groups=groups, status=status, members=made_of)
+
+
+def _read_all(files: Sequence[str | Path | Slitlet]) -> tuple[list[Slitlet], dict[str, dict[str, Any]]]:
+    """Return the slits of files, and a row for each file that cannot be read.
+
+    Raises
+    ------
+    SkymereError
+        When none can be read.
+    """
+    slits: list[Slitlet] = []
+    rows: dict[str, dict[str, Any]] = {}
+    last: SkymereError | None = None
+    for file in files:
+        try:
+            slits += [file] if isinstance(file, Slitlet) else read_slitlets(file)
+        except SkymereError as error:
+            last = error
+            rows[str(file)] = {"group": str(file), "grating": "", "status": "failed", "message": str(error)}
+    if last is not None and not slits:
+        raise last
+    return slits, rows
 
 
 STATUS_SCHEMA = {
@@ -499,6 +524,21 @@ def _looked_at(group: SlitGroup, least: float) -> dict[str, Any]:
         return row | {"sn": group.fit_params_by_sn()[1]}
     except SkymereError as error:
         return row | {"status": "failed", "message": str(error)}
+
+
+def _combine_gratings(
+    groups: Mapping[str, SlitGroup], words: Mapping[str, Any], rows: dict[str, dict[str, Any]]
+) -> dict[str, CombinedSpectrum]:
+    """Combine the groups of each grating; what cannot be combined is said in their rows."""
+    spectra = {}
+    for name in dict.fromkeys(rows[key]["grating"] for key in groups):
+        members = [key for key in groups if rows[key]["grating"] == name]
+        try:
+            spectra[name] = combine_grating_group([groups[key] for key in members], **words)
+        except SkymereError as error:
+            for key in members:
+                rows[key] |= {"status": "failed", "message": str(error)}
+    return spectra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -547,8 +587,9 @@ def _fit_groups(groups: Mapping[str, SlitGroup], asked: _FitRound, rows: dict[st
         except SkymereError as error:
             rows[key] |= {"status": "failed", "message": str(error)}
             continue
-        if group.flag_2d_kwargs is not None and group.N > 2:
-            group.flag_2d_outliers(fit, **group.flag_2d_kwargs)
+        group.flag_stack(fit)
+        if group.failed_stages:
+            rows[key] |= {"message": "; ".join(f"{name}: {why}" for name, why in group.failed_stages.items())}
         if not fitted:
             first = fit[group.unp.values[0]]
             width = 10 * first["sigma"]

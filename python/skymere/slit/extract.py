@@ -185,12 +185,16 @@ class SlitSpectrum:
         Covariance of every flux with itself and the ``k - 1`` after it; 0 where one has no pixel.
     n_pixels : ndarray, float64, shape (n,)
         Pixels in the bin.
+    wave_mean : ndarray, float64, shape (n,) [um]
+        Mean wavelength of the light in each bin: where ``flux`` is that of the source. It is the middle of the bin
+        without a pixel, and where pixels are shared by overlap, which keeps the middle of their light.
     """
 
     wave: NDArray[np.float64]
     flux: NDArray[np.float64]
     covariance: NDArray[np.float64]
     n_pixels: NDArray[np.float64]
+    wave_mean: NDArray[np.float64]
 
     @property
     def err(self) -> NDArray[np.float64]:
@@ -330,9 +334,10 @@ def extract_spectrum(
             np.ascontiguousarray(np.abs(has["dwave_dx"][chosen]) * asked.pixfrac) if asked.share == "overlap" else None
         )
         wave = has["wave"][chosen]
-        planes = np.stack([c * has["sci"][chosen], c * path * p, np.ones_like(c)])
+        planes = np.stack([c * has["sci"][chosen], c * path * p, np.ones_like(c), c * path * p * wave])
         parts.append((table.filter(chosen), wave, width, c, _rust.bin_sums(wave, width, edges, planes)))
-    number, unit, n_pixels = np.sum([part[-1] for part in parts], axis=0)
+    number, unit, n_pixels, moment = np.sum([part[-1] for part in parts], axis=0)
+    mean = grid if asked.share == "overlap" else _ratio(moment, unit)
     bands = [
         _rust.raw_covariance(
             wave,
@@ -362,4 +367,5 @@ def extract_spectrum(
         flux=_ratio(number, unit),
         covariance=covariance,
         n_pixels=n_pixels,
+        wave_mean=np.where(np.isfinite(mean), mean, grid),
     )

@@ -240,14 +240,13 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         for method, words in asked.items():
             _check_words(method, words)
         self._pack, self.lookup_prf = pack, lookup_prf
-        self.sky_data = None
-        self.figures = {}
         self.sky_arrays = None if sky_arrays is None else _as_sky(sky_arrays)
         slits = [one if isinstance(one, Slitlet) else read_slitlet(one, slit=slit) for one in files]
         self.slits = sorted(slits, key=lambda one: (one.exposure.exposure_id, one.path))
         check_group(self.slits)
         self.files = [one.path or one.exposure.exposure_id for one in self.slits]
         self.shapes = [one.shape for one in self.slits]
+        self._tables_are_given = tables is not None
         self.tables = self._read_tables() if tables is None else tables
         is_grating = self.grating.upper().startswith("G")
         self.meta = {
@@ -256,27 +255,18 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
             "trace_with_xpos": trace_with_xpos,
             "trace_with_ypos": trace_with_ypos,
             "trace_from_yoffset": trace_from_yoffset,
-            "shutter_offset": shutter_offset,
             "stuck_threshold": stuck_threshold,
             "bad_shutter_names": None if bad_shutter_names is None else list(bad_shutter_names),
             "dilate_failed_open": dilate_failed_open,
-            "num_shutters": num_shutters,
-            "undo_barshadow": int(undo_barshadow),
-            "min_bar": min_bar,
             "bar_corr_mode": bar_corr_mode,
             "fix_prism_norm": fix_prism_norm,
-            "wrapped_barshadow": False,
-            "own_barshadow": False,
             "nod_offset": nod_offset,
             "undo_pathloss": int(undo_pathloss),
             "reference_exposure": reference_exposure,
             "pad_border": pad_border,
             "position_key": position_key,
-            "nhot": 0,
-            "ncold": 0,
             "has_sky_arrays": sky_arrays is not None,
             "weight_type": weight_type,
-            "percentile_outliers": 0,
             "sky_file": "N/A",
             "global_sky_df": global_sky_df,
             "with_fs_offset": with_fs_offset,
@@ -321,6 +311,18 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         do("set_background_spectra")
         do("fit_shutter_offset")
 
+    def flag_stack(self, fit: Mapping[Any, Any]) -> None:
+        """Do ``flag_2d_outliers`` as the constructor was asked to, with three exposures or more.
+
+        Parameters
+        ----------
+        fit : mapping
+            What ``fit_all_traces`` returned.
+        """
+        words = self.flag_2d_kwargs
+        if words is not None and self.N > 2:
+            self._stage("flag_2d_outliers", lambda: self.flag_2d_outliers(fit, **words))
+
     def _read_tables(self) -> SlitTables:
         first = self.slits[0]
         parts: tuple[str, ...] = ("bad_pixels",) if self.prepare.with_extra_dq else ()
@@ -349,7 +351,20 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         self._take_arrays(prepare_slitlets(self.slits, tables=self.tables, params=self.prepare))
         self.info = self.parse_metadata()
         self.fit, self.traces = None, None
-        meta = self.meta
+        self.sky_data, self.figures, self.failed_stages = None, {}, {}
+        meta, asked = self.meta, self.prepare
+        meta |= {
+            "shutter_offset": asked.shutter_offset,
+            "num_shutters": asked.num_shutters,
+            "undo_barshadow": asked.undo_barshadow,
+            "min_bar": asked.min_bar,
+            "wrapped_barshadow": False,
+            "own_barshadow": False,
+            "nhot": 0,
+            "ncold": 0,
+            "percentile_outliers": 0,
+            "status": {name: told for name, told in meta["status"].items() if name == "get_global_sky"},
+        }
         if meta["nod_offset"] is None:
             meta["nod_offset"] = NOD_ARCSEC / self.slit_pixel_scale
         if self.is_background:
@@ -370,8 +385,7 @@ set_background_spectra_kwargs, fit_shutter_offset_kwargs : mapping, optional
         if self.IS_FIXED_SLIT:
             meta |= {"num_shutters": 0, "undo_barshadow": 0, "min_bar": None}
         elif done.bar_shadow == "replaced":
-            meta |= {"num_shutters": done.n_shutters, "undo_barshadow": 0, "barshadow_dy": done.bar_offset}
-            meta |= {"own_barshadow": True, "wrapped_barshadow": done.is_wrapped}
+            self._take_shadow(done)
 
 
 def _check_word(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 
 from skymere.datamodels import SlitTables
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.io import read_slit_tables
+from skymere.slit.arrays import AppliedCorrections, SlitArrays
 from skymere.slit.cutouts import common_cutout
 from skymere.slit.group_state import SlitGroupState
 from skymere.slit.normalization import slit_normalization
@@ -21,6 +23,7 @@ class SlitGroupShutters(SlitGroupState):
 
     tables: SlitTables
     prepare: PrepareParams
+    _tables_are_given: bool
 
     def calculate_slices(self) -> list[tuple[slice, slice]]:
         """Return the part of each cutout that all have in common."""
@@ -108,8 +111,7 @@ class SlitGroupShutters(SlitGroupState):
         if self.IS_FIXED_SLIT:
             msg = f"group {self.name}: a fixed slit has no bars"
             raise InvalidInputError(msg)
-        asked = replace(self.prepare, undo_barshadow=2, shutter_offset=float(self.meta["shutter_offset"]))
-        made = prepare_slitlets(self.slits, tables=self.tables, params=asked)
+        made = self._with_shadow_of_tables()
         bar = made.bar.reshape(self.bar.shape)
         with np.errstate(divide="ignore", invalid="ignore"):
             self._scale(self.bar / bar)
@@ -118,7 +120,27 @@ class SlitGroupShutters(SlitGroupState):
             if self.meta["min_bar"] is not None:
                 self.flag_pixels("bar", self.mask & ~(bar > self.meta["min_bar"]))
         self.arrays = replace(self.arrays, applied=made.applied, shutter_y=made.shutter_y)
-        self.meta |= {"undo_barshadow": 0, "own_barshadow": True, "wrapped_barshadow": made.applied[0].is_wrapped}
+        self._take_shadow(made.applied[made.frame])
+
+    def _take_shadow(self, done: AppliedCorrections) -> None:
+        """Say in ``meta`` that the shadow of the bars is that of the tables."""
+        self.meta |= {"num_shutters": done.n_shutters, "undo_barshadow": 0, "barshadow_dy": done.bar_offset}
+        self.meta |= {"own_barshadow": True, "wrapped_barshadow": done.is_wrapped}
+
+    def _with_shadow_of_tables(self) -> SlitArrays:
+        """Return the exposures with the shadow of the tables for ``meta["shutter_offset"]``."""
+        if not (self.tables.bars or self._tables_are_given):
+            exposure = self.slits[0].exposure
+            more = read_slit_tables(
+                self.pack,
+                grating=exposure.grating,
+                filter_name=exposure.filter,
+                detector=exposure.detector,
+                parts=("bars",),
+            )
+            self.tables = replace(self.tables, bars=more.bars, wave_bars=more.wave_bars)
+        asked = replace(self.prepare, undo_barshadow=2, shutter_offset=float(self.meta["shutter_offset"]))
+        return prepare_slitlets(self.slits, tables=self.tables, params=asked)
 
     def _scale(self, factor: np.ndarray) -> None:
         """Multiply the data, and the variances by the square; arrays keep their dtype."""

@@ -139,8 +139,8 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             "df": params.df,
             "result": found,
         }
-        if use and self.params.sky_variance:
-            self.var_sky = np.nan_to_num(found.var_sky)
+        is_noise = use and self.params.sky_variance
+        self.var_sky = np.nan_to_num(found.var_sky) if is_noise else np.zeros_like(self.var_sky)
         if make_plot:
             self.figures["estimate_sky"] = plot_sky(
                 self.sci,
@@ -265,13 +265,21 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         ------
         NoDataError
             When no sky is known.
+        InvalidInputError
+            For a slit without shutters.
         NotFoundError
             When the tables lack the shadow.
         """
         if self.sky_data is None:
             msg = f"fit_shutter_offset: group {self.name} has no fitted sky, call its estimate_sky first"
             raise NoDataError(msg)
-        number, wrap = bar_table_number(int(self.meta["num_shutters"]))
+        if self.IS_FIXED_SLIT:
+            msg = f"fit_shutter_offset: group {self.name} is of a fixed slit, which has no bars"
+            raise InvalidInputError(msg)
+        # With the pipeline's shadow in the data the tables still say where theirs begins.
+        arrays = self.arrays if self.meta["own_barshadow"] else self._with_shadow_of_tables()
+        done = arrays.applied[arrays.frame]
+        number, wrap = bar_table_number(int(done.n_shutters))
         tables = self.tables.wave_bars if self.meta["bar_corr_mode"] == "wave" else self.tables.bars
         if number not in tables:
             msg = f"tables: no bar shadow of {number} shutters, fit_shutter_offset needs it"
@@ -279,13 +287,12 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
         sn = self.get_trace_sn()["sn"]
         known = sn[np.isfinite(sn)]
         places = shutter_coordinate(self.slit_frame_y, shutter_scale=self.slit_shutter_scale)
-        table_offset = self.arrays.applied[self.arrays.frame].bar_offset
         found = fit_shutter_offset(
             self.sci,
             self.var_rnoise + self.var_poisson,
             self.sky_data["sky2d"],
             self.bar,
-            places + table_offset,
+            places + done.bar_offset,
             self.wave,
             table=tables[number],
             valid=self.mask & self.sky_data.get("mask", True),

@@ -119,6 +119,7 @@ class SlitGroupState:
     shapes: list[tuple[int, int]]
     info: pl.DataFrame
     meta: dict[str, Any]
+    failed_stages: dict[str, str]
     meta_comment = META_COMMENTS
     params: SlitGroupParams
     arrays: SlitArrays
@@ -370,7 +371,7 @@ class SlitGroupState:
         """Do a stage; when it fails the status says so, and the group is as it was before."""
         try:
             work()
-        except SkymereError as error:
-            self.meta["status"][name] = f"{type(error).__name__}: {error}"
+        except (SkymereError, np.linalg.LinAlgError) as error:
+            self.meta["status"][name] = self.failed_stages[name] = f"{type(error).__name__}: {error}"
         else:
             self.meta["status"].setdefault(name, "ok")

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from skymere._workers import worker_pool
@@ -101,7 +102,7 @@ def extract_sources(
 def _extract(name: str, files: Any, read: Read | None, kwargs: dict[str, Any]) -> SourceSpectra:
     try:
         found = extract_spectra(files if read is None else read(files), **kwargs)
-    except SkymereError as error:
+    except (SkymereError, np.linalg.LinAlgError) as error:
         row = {"group": name, "status": "failed", "message": f"{type(error).__name__}: {error}"}
         return SourceSpectra(name=name, spectra={}, status=pl.DataFrame([row], schema=STATUS_SCHEMA))
     return SourceSpectra(name=name, spectra=found.spectra, status=found.status)

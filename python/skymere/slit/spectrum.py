@@ -33,7 +33,7 @@ class CombinedSpectrum(SlitSpectrum):
 
     Parameters
     ----------
-    wave, flux, covariance, n_pixels
+    wave, flux, covariance, n_pixels, wave_mean
         See `SlitSpectrum`.
     table : polars.DataFrame
         ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
@@ -76,13 +76,6 @@ class CombinedSpectrum(SlitSpectrum):
     def path_corr(self) -> NDArray[np.float64]:
         """Factor of the path loss in ``flux``, float64, shape (n,)."""
         return np.asarray(self.table["path_corr"].to_numpy(), np.float64)
-
-    @property
-    def wave_mean(self) -> NDArray[np.float64]:
-        """Mean wavelength of the light in each bin, float64, shape (n,) [um]: where ``flux`` is that of the source."""
-        return np.asarray(
-            self.table["wave_mean" if "wave_mean" in self.table.columns else "wave"].to_numpy(), np.float64
-        )
 
     @property
     def resolution(self) -> NDArray[np.float64] | None:
@@ -191,6 +184,7 @@ def read_slit_spectrum(path: str | Path) -> CombinedSpectrum:
     structure = ("XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "EXTNAME")
     return CombinedSpectrum(
         wave=wave,
+        wave_mean=table["wave_mean" if "wave_mean" in table.columns else "wave"].to_numpy(),
         flux=table["flux"].to_numpy(),
         covariance=np.asarray(found["COVAR"]),
         n_pixels=table["npix"].to_numpy(),

@@ -11,12 +11,12 @@ from skymere.spectra.params import RedshiftParams
 from skymere.spectra.problem import UNIT, Parts, flambda_per_ujy
 from skymere.spectra.templates import LineComplex
 
-__all__ = ["LINE_SCHEMA", "line_table"]
+__all__ = ["FWHM_OVER_SIGMA", "LIGHT_KM_S", "LINE_SCHEMA", "line_table"]
 
 _Array = NDArray[np.float64]
 
-_LIGHT_KM_S = 299792.458
-_FWHM_OVER_SIGMA = float(np.sqrt(8 * np.log(2)))
+LIGHT_KM_S = 299792.458
+FWHM_OVER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 LINE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "line": pl.String,
@@ -132,11 +132,11 @@ def line_table(
 def _extents(line: LineComplex, spectrum: Spectrum1D, z: float, params: RedshiftParams) -> tuple[_Array, _Array]:
     """Return observed wavelengths and full widths at half maximum of the lines of a complex [um]."""
     wave = np.array(line.wave) * (1.0 + z)
-    fwhm = line.fwhm_km_s if line.fwhm_km_s is not None else params.vel_width * _FWHM_OVER_SIGMA
+    fwhm = line.fwhm_km_s if line.fwhm_km_s is not None else params.vel_width * FWHM_OVER_SIGMA
     power = np.full(wave.shape, np.inf)
     if spectrum.resolution is not None:
         power = np.interp(wave, spectrum.wave, spectrum.resolution) * params.scale_disp
-    return wave, wave * np.hypot(fwhm / _LIGHT_KM_S, 1.0 / power)
+    return wave, wave * np.hypot(fwhm / LIGHT_KM_S, 1.0 / power)
 
 
 def _overlap(a: tuple[_Array, _Array], b: tuple[_Array, _Array]) -> bool:

@@ -34,7 +34,9 @@ class RedshiftParams:
         1 sigma of the fluxes of lines and complexes around 0 [erg/s/cm2], over which p(z) is then integrated; 0 = p(z)
         is the best likelihood at each redshift. Fluxes themselves are not drawn to 0.
     coarse_step : float
-        Step of the first grid in ln(1 + z).
+        Step of the first grid in ln(1 + z), at most.
+    coarse_per_sigma : float
+        Steps of the first grid in a sigma of the narrowest line, at least, so that none is stepped over; 0 = no limit.
     fine_step : float
         Step around the lowest minima of the first grid.
     fine_half_width : float
@@ -61,6 +63,7 @@ class RedshiftParams:
     non_negative: Bounds = "none"
     line_prior: float = 0.0
     coarse_step: float = 0.002
+    coarse_per_sigma: float = 1.0
     fine_step: float = 0.0001
     fine_half_width: float = 0.004
     n_peaks: int = 5
@@ -73,7 +76,7 @@ class RedshiftParams:
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        for name in ("vel_width", "sys_err", "line_prior"):
+        for name in ("vel_width", "sys_err", "line_prior", "coarse_per_sigma"):
             if not 0 <= getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 0 or positive"
                 raise InvalidInputError(msg)
@@ -98,5 +101,5 @@ class RedshiftParams:
             raise InvalidInputError(msg)
 
 
-MSAEXP_PARAMS = RedshiftParams(sys_err_of="data", fine_half_width=0.005, n_peaks=1, n_per_sigma=0)
+MSAEXP_PARAMS = RedshiftParams(sys_err_of="data", coarse_per_sigma=0.0, fine_half_width=0.005, n_peaks=1, n_per_sigma=0)
 """How msaexp 0.9.19 fits prism spectra."""

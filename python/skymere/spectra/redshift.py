@@ -13,7 +13,7 @@ from skymere.datamodels import Spectrum1D
 from skymere.errors import InvalidInputError
 from skymere.spectra.igm import IgmTransmission
 from skymere.spectra.line_list import prism_templates
-from skymere.spectra.line_table import LINE_SCHEMA, line_table
+from skymere.spectra.line_table import FWHM_OVER_SIGMA, LIGHT_KM_S, LINE_SCHEMA, line_table
 from skymere.spectra.params import RedshiftParams
 from skymere.spectra.problem import Parts, as_spectrum, build_problem, flambda_per_ujy, systematic, usable
 from skymere.spectra.results import RedshiftFit
@@ -127,7 +127,7 @@ def fit_redshift(
     low, high = _check_range(z_range)
     if given.valid.sum() <= given.parts.n_smooth:
         return _no_data(given, (low, high))
-    coarse = _grid(low, high, p.coarse_step)
+    coarse = _grid(low, high, _coarse_step(given))
     level = np.where(given.valid, given.spectrum.flux, 0.0)
     problem, err = given.problem(level)
     trials = _Trials(problem, coarse)
@@ -249,11 +249,24 @@ def _check_range(z_range: tuple[float, float]) -> tuple[float, float]:
     return float(z_range[0]), float(z_range[1])
 
 
+def _coarse_step(given: _Input1D) -> float:
+    """Return the step of the first grid: no minimum of chi square is narrower than the narrowest line."""
+    p, spectrum = given.params, given.spectrum
+    if not (given.parts.lines or given.parts.tables) or p.coarse_per_sigma == 0:
+        return p.coarse_step
+    wave, edges = spectrum.wave[given.valid], spectrum.edges
+    pixel = np.diff(edges)[given.valid] / wave / np.sqrt(12.0)
+    power = np.inf if spectrum.resolution is None else spectrum.resolution[given.valid] * p.scale_disp
+    sigma = np.sqrt((p.vel_width / LIGHT_KM_S) ** 2 + (1 / (FWHM_OVER_SIGMA * power)) ** 2 + pixel**2)
+    return min(p.coarse_step, float(sigma.min()) / p.coarse_per_sigma)
+
+
 def _grid(low: float, high: float, step: float) -> _Array:
-    """Redshifts that are evenly spaced in ln(1 + z), and the last one."""
-    n = int(np.floor(np.log((1 + high) / (1 + low)) / step * (1 + 1e-12))) + 1
-    steps = step * np.arange(max(n, 3), dtype=np.float64)
-    grid = np.asarray(np.exp(np.log1p(low) + steps) - 1.0, np.float64)
+    """Redshifts that are evenly spaced in ln(1 + z), at least three, and the last one."""
+    span = np.log((1 + high) / (1 + low))
+    step = min(step, 0.5 * span)
+    n = int(np.floor(span / step * (1 + 1e-12))) + 1
+    grid = np.asarray(np.exp(np.log1p(low) + step * np.arange(n, dtype=np.float64)) - 1.0, np.float64)
     return np.append(grid, high) if high > grid[-1] + 1e-9 * (1 + high) else grid
 
 

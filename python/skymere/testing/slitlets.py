@@ -157,7 +157,7 @@ class SlitScene:
 def emission_lines(
     wavelength: _Array, dispersion: _Array, *, centres: tuple[float, ...], fluxes: tuple[float, ...], fwhm: float = 2.2
 ) -> _Array:
-    """Return the lines of a spectrum, integrated over pixels.
+    """Return the lines of a spectrum, Gaussians in f_lambda, integrated over pixels.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def emission_lines(
     centres : tuple of float
         Wavelengths of the lines [um].
     fluxes : tuple of float
-        Sum over the pixels along each line [uJy].
+        Sum over the pixels along each line, as if all were at its wavelength [uJy].
     fwhm : float, optional
         Width of unresolved lines [pix].
     """
@@ -175,7 +175,8 @@ def emission_lines(
     for centre, flux in zip(centres, fluxes, strict=True):
         x = (wavelength - centre) / dispersion
         near = np.abs(x) < 6 * fwhm
-        total[near] += 0.5 * flux * (_erf((x[near] + 0.5) / scale) - _erf((x[near] - 0.5) / scale))
+        seen = 0.5 * flux * (_erf((x[near] + 0.5) / scale) - _erf((x[near] - 0.5) / scale))
+        total[near] += seen * (wavelength[near] / centre) ** 2
     return total
 
 

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
 _HALF_DEG = 1e-6
-_PLANES = {"wavelength": "wave", "flux": "flux", "flux_err": "err"}
-# Since schemas 1.1.0 and 1.2.0.
-_NEWER_PLANES = {"covariance": "covariance", "wavelength_mean": "wave"}
+# What `Spectrum1D` takes, as schemas 1.2.0, 1.1.0 and 1.0.0 have it.
+_PLANES: Sequence[Mapping[str, str]] = (
+    {"wavelength_mean": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
+    {"wavelength": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
+    {"wavelength": "wave", "flux": "flux", "flux_err": "err"},
+)
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -170,27 +174,32 @@ def _fits(
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.float64], RedshiftFit | str]]:
     """Yield row, wavelengths and fit of each source; some are read at once, and fitted in threads."""
     resolutions = {grating: _resolution(pack, grating) for grating in sorted(set(rows["grating"].to_list()))}
-    with ThreadPoolExecutor(plan.n_workers or os.cpu_count() or 1) as pool:
-        for part in rows.iter_slices(_BATCH):
-            some = part.to_dicts()
-            spectra = _read(lake, [row["spectrum_id"] for row in some])
-            jobs = [
-                pool.submit(_fit, plan, row["grating"], one, resolutions[row["grating"]])
-                for row, one in zip(some, spectra, strict=True)
-            ]
-            for row, one, job in zip(some, spectra, jobs, strict=True):
-                yield row, one["wave"], job.result()
+    pool = _threads(plan.n_workers or os.cpu_count() or 1)
+    for part in rows.iter_slices(_BATCH):
+        some = part.to_dicts()
+        spectra = _read(lake, [row["spectrum_id"] for row in some])
+        jobs = [
+            pool.submit(_fit, plan, row["grating"], one, resolutions[row["grating"]])
+            for row, one in zip(some, spectra, strict=True)
+        ]
+        for row, one, job in zip(some, spectra, jobs, strict=True):
+            yield row, one["wave"], job.result()
+
+
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    """Return the threads of all tiles: kernels keep something for each thread that ever called one."""
+    return ThreadPoolExecutor(n, thread_name_prefix="redshifts")
 
 
 def _read(lake: Lake, ids: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
     """Return what `Spectrum1D` takes of each spectrum."""
-    planes = _PLANES | _NEWER_PLANES
-    try:
-        read = lake.spectra(ids, product="slit_spectrum", planes=list(planes))
-    except NotFoundError:
-        planes = _PLANES
-        read = lake.spectra(ids, product="slit_spectrum", planes=list(planes))
-    return [{name: read[i][plane] for plane, name in planes.items()} for i in range(len(ids))]
+    for planes in _PLANES:
+        with suppress(NotFoundError):
+            read = lake.spectra(ids, product="slit_spectrum", planes=list(planes))
+            return [{name: one[plane] for plane, name in planes.items()} for one in read]
+    msg = f"slit_spectrum: the arrays of some of {len(ids)} spectra are not there"
+    raise NotFoundError(msg)
 
 
 def _resolution(pack: Pack, grating: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
