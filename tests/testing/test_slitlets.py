@@ -31,7 +31,9 @@ def test_a_column_has_the_flux_of_the_spectrum_and_a_line_its_own():
     spectrum = 0.5 * scene.wavelength[0, 0]
     away = np.abs(scene.wavelength[0, 0] - 3) > 0.2
     np.testing.assert_allclose(columns[away], spectrum[away], rtol=1e-9)
-    assert (columns - spectrum).sum() == pytest.approx(7.0, rel=1e-9)
+    # A line has its flux in f_lambda.
+    line = (columns - spectrum) * (3.0 / scene.wavelength[0, 0]) ** 2
+    assert line.sum() == pytest.approx(7.0, rel=1e-9)
     assert scene.lines.any()
     assert not scene.lines[0][:, away].any()
 
