@@ -16,6 +16,7 @@ from skymere.errors import SkymereError
 from skymere.io import Pack, read_dispersion
 from skymere.lake import Lake, RaggedSpill, Run
 from skymere.lake.forms import table_dtypes
+from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.redshift_rows import (
     FLAGS,
@@ -33,7 +34,6 @@ from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_
 __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
-_HALF_DEG = 1e-6
 _PLANES = ("wavelength", "flux", "flux_err")
 
 
@@ -70,7 +70,7 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
         return []
     pack = plan_pack(plan, folder)
     rows = _chosen(lake, plan)
-    owner = [_tile_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
+    owner = [owner_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
     rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
     # A tile whose last spectrum has gone has no redshift either.
     names = sorted({*rows["owner"].to_list(), *lake.live_runs("redshift")})
@@ -88,17 +88,6 @@ def _chosen(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
         "source_id", "rank", "snr", "spectrum_id", descending=[False, False, True, False]
     )
     return chosen.unique("source_id", keep="first", maintain_order=True).drop("meta").collect()
-
-
-def _tile_of(lake: Lake, ra: float, dec: float) -> str:
-    """Return the tile that owns a place; empty when none does."""
-    x, y = (
-        np.array([-1, 1, 1, -1]) * _HALF_DEG / max(np.cos(np.radians(dec)), 1e-3),
-        np.array([-1, -1, 1, 1]) * _HALF_DEG,
-    )
-    around = np.stack([ra + x, dec + y], axis=1)
-    at = np.array([ra]), np.array([dec])
-    return next((name for name in lake.tiles.touching(around) if lake.tiles[name].owns(*at).all()), "")
 
 
 def _task(tile: str, rows: pl.DataFrame, runs: Mapping[str, str], plan: RedshiftsPlan, pack: Pack, lake: Lake) -> Task:
