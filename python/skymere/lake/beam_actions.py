@@ -60,9 +60,11 @@ def add_beam_actions(
     by_tile: dict[str, list[dict[str, Any]]] = {}
     for one in some:
         by_tile.setdefault(tiles[one.source_id], []).append(_row(one))
+    live = set(lake.table("beam_action").filter(~pl.col("is_retracted")).select("action_id").collect()["action_id"])
     added = [
         change_rows(lake, "beam_action", tile, _Addition(tuple(rows)), beam_action_rows)
         for tile, rows in by_tile.items()
+        if any(row["action_id"] not in live for row in rows)
     ]
     return pl.concat(added) if added else pl.DataFrame(schema=table_dtypes("beam_action"))
 
