@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from skymere.mosaic import ExposureList, ThumbnailParams
     from skymere.resample import Geometry
 
-__all__ = ["thumbnails"]
+__all__ = ["read_geometry", "thumbnails"]
 
 _TABLE = "thumbnails.parquet"
 # Positions whose exposures are shown one by one.
@@ -96,7 +96,7 @@ def thumbnails(
     if not exposures and from_lake is None:
         msg = "EXPOSURES: none is not allowed, name files, folders or a list, or a lake with --from-lake"
         raise InvalidInputError(msg)
-    shape = _geometry(geometry)
+    shape = read_geometry(geometry)
     lake, listed = _exposures(exposures or [], from_lake, masks)
     table = _chosen(_positions(positions, at, lake), ids, where)
     wanted = [name.strip() for name in filters.split(",") if name.strip()] or None
@@ -236,7 +236,8 @@ def _as_positions(table: "pl.DataFrame") -> "pl.DataFrame":
     return table.select([names[name] for name in ("ra", "dec") if name in names] + ([known] if known else []))
 
 
-def _geometry(text: str) -> "Geometry":
+def read_geometry(text: str) -> "Geometry":
+    """Return the geometry that an option names: a preset, a TOML file, or that of a FITS file."""
     from skymere.resample import GEOMETRIES, Geometry
 
     if text in GEOMETRIES:

@@ -29,6 +29,7 @@ from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Stage, Task, as_params, beside
 from skymere.pipeline.thumbnails import lake_exposures
+from skymere.resample import Geometry
 
 __all__ = ["STAGE", "ObjectMaps", "map_tasks", "object_maps"]
 
@@ -130,7 +131,11 @@ class ObjectMaps:
 
 
 def object_maps(
-    multibeam: MultiBeam, model: FittedModel, plan: MapsPlan, exposures: ExposureList | None = None
+    multibeam: MultiBeam,
+    model: FittedModel,
+    plan: MapsPlan,
+    exposures: ExposureList | None = None,
+    geometry: Geometry | None = None,
 ) -> ObjectMaps:
     """Return maps, direct images and spectra of a source.
 
@@ -144,13 +149,15 @@ def object_maps(
         Geometry, lines, extraction.
     exposures : ExposureList, optional
         From which direct images are drizzled; those that beams carry when not given, or when none looks there.
+    geometry : Geometry, optional
+        Another geometry than that of the plan.
 
     Raises
     ------
     InvalidInputError
         When a beam has no coordinates.
     """
-    geometry = plan.geometry
+    geometry = plan.geometry if geometry is None else geometry
     maps = line_maps(multibeam, model, geometry=geometry, params=plan.lines)
     direct = None
     if exposures is not None:
