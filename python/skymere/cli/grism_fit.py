@@ -63,6 +63,7 @@ def fit(
     Example: `skymere grism fit --lake survey/lake --templates templates/`
     """
     how = _fit_plan(templates, z_range, dz)
+    _check_kinds(write or [])
     if lake is None:
         objects = _of_files(beams, how, conf, operator, actions)
         _fit_files(objects, out, write or [], geometry)
@@ -97,7 +98,7 @@ def maps(
 
     Of files it fits and writes `OUT/NAME.full.fits` and what else `--write` asks for, and catalogues of all, `wide.csv`
     and `lines.csv`. With `--lake` the maps of all fitted sources go into the lake, and files are written of those that
-    `--source` names.
+    `--source` names. What was written is listed in `OUT/assets.csv`.
 
     Example: `skymere grism maps beams --templates templates/ --conf CONF -o maps --write full --write stack`
 
@@ -105,6 +106,7 @@ def maps(
     """
     how, shape = _fit_plan(templates, z_range, dz), read_geometry(geometry)
     kinds = write or ["full"]
+    _check_kinds(kinds)
     if lake is None:
         found = _write_all(_of_files(beams, how, conf, operator, actions), out, kinds, shape, None)
     else:
@@ -140,7 +142,7 @@ def plot(
 ) -> None:
     """Draw a page of each object: spectra in two and one dimension, p(z), direct image and line maps.
 
-    Writes `OUT/NAME.png`. Files are fitted; from a lake the fits that it has are drawn.
+    Writes `OUT/NAME.png`, and lists it in `OUT/assets.csv`. Files are fitted; of a lake the fits that it has are drawn.
 
     Example: `skymere grism plot j033216m2743_00152.beams.fits --templates templates/ --conf CONF`
 
@@ -155,7 +157,7 @@ def plot(
         msg = f"--source: is missing, {lake} is a lake; it has {', '.join(map(str, some)) or 'nothing'} and others"
         raise InvalidInputError(msg)
     objects = _of_files(beams, how, conf, operator, actions) if opened is None else _of_lake(opened, source or [], how)
-    n_drawn = 0
+    drawn: list[dict[str, Any]] = []
     for name, one in objects:
         try:
             if isinstance(one, SkymereError):
@@ -165,10 +167,19 @@ def plot(
         except SkymereError as error:
             _tell(name, error)
             continue
-        n_drawn += 1
+        drawn.append({"id": one.source_id, "name": one.name, "kind": "summary", "path": path.name})
         console.print(f"{path}: z = {one.model.z:.5f}", soft_wrap=True)
-    if not n_drawn:
+    if not drawn:
         raise typer.Exit(1)
+    _keep_assets(out, drawn)
+
+
+def _check_kinds(kinds: list[str]) -> None:
+    from skymere.pipeline.grism_objects import PRODUCTS
+
+    if unknown := [kind for kind in kinds if kind not in PRODUCTS]:
+        msg = f"--write: {unknown} are not allowed, they must be of {', '.join(PRODUCTS)}"
+        raise InvalidInputError(msg)
 
 
 def _fit_plan(templates: str, z_range: tuple[float, float], dz: tuple[float, float]) -> "RedshiftsPlan":
@@ -315,6 +326,7 @@ def _write_all(
     from skymere.pipeline import draw_object, write_products
 
     full = []
+    assets: list[dict[str, Any]] = []
     for name, one in objects:
         try:
             if isinstance(one, SkymereError):
@@ -325,14 +337,29 @@ def _write_all(
             _tell(name, error)
             continue
         full.append(made)
-        for path in paths.values():
+        for kind, path in paths.items():
+            assets.append({"id": one.source_id, "name": one.name, "kind": kind, "path": path.name})
             console.print(f"{path}: {', '.join(drawn.maps.names) or 'no line map'}", soft_wrap=True)
+    if assets:
+        _keep_assets(out, assets)
     if full and has_catalogue:
         wide = catalogue_wide(full)
         wide.select(pl.exclude("cdf_z")).write_csv(out / "wide.csv")
         wide.write_parquet(out / "wide.parquet")
         catalogue_lines(full).write_csv(out / "lines.csv")
     return len(full)
+
+
+def _keep_assets(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Add files to the table of a folder, beside the catalogues: which object, what, where, and the digest."""
+    from skymere.io import file_digest
+
+    path = out / "assets.csv"
+    new = pl.DataFrame([{**row, "sha256": file_digest(out / row["path"])} for row in rows])
+    if path.is_file():
+        old = pl.read_csv(path, schema=new.schema)
+        new = pl.concat([old.filter(~pl.col("path").is_in(new["path"].to_list())), new])
+    new.sort("name", "kind").write_csv(path)
 
 
 def _print_redshifts(rows: pl.DataFrame) -> None:
