@@ -1,6 +1,7 @@
 """The stages of slitless spectra: frames, beams, redshifts, maps and spectra of a simulated field."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -213,7 +214,26 @@ def test_every_row_says_what_it_came_from(finished, lake):
     assert sorted(items["item"]) == sorted(str(one) for one in ids(lake).values())
 
 
+def test_lines_and_redshifts_say_why_they_have_no_width(lake):
+    for product, column in (("line", "width"), ("redshift", "line_width")):
+        table = lake.table(product).select(column, f"{column}_reason").collect()
+        assert table.height
+        assert table[column].null_count() == table.height
+        assert set(table[f"{column}_reason"]) == {"not fitted"}
+
+
+def test_every_beam_has_its_quality(lake):
+    rows = lake.table("beam").collect()
+    assert rows["contam_fraction"].is_between(0, 1).all()
+    assert rows["contam_fraction"].n_unique() > 1
+    assert rows["residual_chi2"].min() > 0
+    assert rows["n_valid"].min() > 100
+
+
 def test_a_second_run_does_nothing_and_other_parameters_change_what_follows_alone(fresh):
+    # Times of files do not count, what is in them does.
+    for path in fresh.rglob("*.fits"):
+        os.utime(path, (1, 1))
     assert sum(done(fresh).values()) == 0
     plan = fresh / "plan.toml"
     plan.write_text(PLAN.replace("size = 3.0", "size = 2.0") + '[release]\nname = "DR2"\n')
@@ -318,3 +338,43 @@ def test_a_missing_file_is_an_error_that_names_its_key(tmp_path):
         run(plan('[beams]\nfiles = ["one.fits"]\n'))
     with pytest.raises(InvalidInputError, match="GRISM=FILE"):
         run(plan('[contam]\nmasters = ["g141"]\n'))
+
+
+def test_exposures_alone_become_redshifts_and_maps(finished, tmp_path):
+    """Direct exposures are ingested, combined and searched, and what is found gives labels, images and names."""
+    folder = tmp_path / "survey"
+    shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns("lake", "*.jsonl", "pictures", "catalogue*"))
+    (folder / "plan.toml").write_text(
+        """
+[survey]
+exposures = ["exposures/*d_flt.fits"]
+
+[tile]
+scale_arcsec = 0.1
+
+[contam]
+files = ["exposures/*g_flt.fits"]
+conf = "CONF"
+frame.pad = [20, 256]
+"""
+        + PLAN[PLAN.index("[redshifts.grism]") :].replace("[0.4, 1.6]", "[0.6, 1.4]")
+    )
+    run(folder)
+    lake = Lake.open(folder / "lake", release="DR1")
+    sources = lake.table("source").collect()
+    assert sources.height == finished.sources.height
+    truth = lake.crossmatch("source", finished.sources.select("ra", "dec", "id", "z"), radius_arcsec=0.3).collect()
+    z = dict(lake.table("redshift").select("source_id", "redshift").collect().iter_rows())
+    assert set(z) == set(sources["source_id"])
+    for source_id, label, wanted in truth.select("source_id", "id", "z").iter_rows():
+        if label in (2, 4, 5):
+            print(f"{label}: z {z[source_id]:.4f}, truth {wanted:.4f}")
+            assert abs(z[source_id] - wanted) < 0.002 * (1 + wanted)
+    rows = lake.table("line_map").collect()
+    assert rows.group_by("source_id").agg(pl.col("wcs").n_unique())["wcs"].max() == 1
+    direct = rows.filter(pl.col("kind") == "direct")
+    assert set(direct["weight_kind"]) == {"inverse_variance_with_sources"}
+    assert set(direct["name"]) == {"f140w"}
+    frames = lake.table("grism_frame").collect()
+    assert set(frames["direct_kind"]) == {"exposure"}
+    assert sum(done(folder).values()) == 0
