@@ -315,4 +315,4 @@ def import_actions(plan: Plan, lake: Lake) -> bool:
     return not add_beam_actions(lake, actions, author=section.author, reason=section.reason).is_empty()
 
 
-STAGE = Stage(name="beams", reads=("grism_frame",), writes=("beam",), tasks=tasks, finish=import_actions)
+STAGE = Stage(name="beams", reads=("grism_frame",), writes=("beam", "beam_action"), tasks=tasks, finish=import_actions)
