@@ -4,8 +4,8 @@ from skymere.lake.arrays import ArrayGroup, StoredArray
 from skymere.lake.beam_actions import (
     add_beam_actions,
     beam_action_rows,
+    edited_beams,
     retract_beam_actions,
-    stored_beam_actions,
 )
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
@@ -84,6 +84,7 @@ __all__ = [
     "add_regions",
     "around",
     "beam_action_rows",
+    "edited_beams",
     "examine",
     "in_box",
     "in_cone",
@@ -106,7 +107,6 @@ __all__ = [
     "run_id",
     "separation",
     "spectra_of",
-    "stored_beam_actions",
     "stored_edits",
     "stored_profile_edits",
     "table_dtypes",

@@ -2,23 +2,23 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from skymere.errors import NotFoundError
-from skymere.lake.beams import order_number
+from skymere.errors import NotFoundError, SkymereError
+from skymere.lake.beams import multibeams_of_rows, order_number
 from skymere.lake.changes import change_rows, check_words, retract
 from skymere.lake.forms import table_dtypes
 
 if TYPE_CHECKING:
-    from skymere.grism import BeamAction
+    from skymere.grism import BeamAction, BeamParams, MultiBeam
     from skymere.lake.asking import LakeQueries
     from skymere.lake.lake import Lake
 
-__all__ = ["add_beam_actions", "beam_action_rows", "retract_beam_actions", "stored_beam_actions"]
+__all__ = ["add_beam_actions", "beam_action_rows", "edited_beams", "retract_beam_actions"]
 
 _WORDS = ("source_id", "exposure_id", "grating", "action", "wavelength_min", "wavelength_max", "author", "reason")
 
@@ -107,27 +107,82 @@ def beam_action_rows(lake: "LakeQueries", tile: str | None = None) -> pl.DataFra
     return table.with_columns(pl.col("is_retracted").fill_null(value=False)).collect().sort("action_id")
 
 
-def stored_beam_actions(lake: "LakeQueries", source_id: int, *, label: int) -> "list[BeamAction]":
-    """Return the actions about a source that were not taken back, for beams that call it by its label.
+def edited_beams(
+    lake: "LakeQueries",
+    rows: pl.DataFrame,
+    *,
+    params: "BeamParams | None" = None,
+    has_actions: bool = True,
+    batch: int = 32,
+) -> "Iterator[tuple[int, MultiBeam | SkymereError]]":
+    """Yield the beams of sources with all actions done that were not taken back, some sources at a time.
 
     Parameters
     ----------
     lake : LakeQueries
         The lake.
-    source_id : int
-        The source in the lake.
-    label : int
-        Its label, `skymere.grism.MultiBeam.source_id`.
+    rows : polars.DataFrame
+        Rows of the table ``beam``.
+    params : BeamParams, optional
+        Masks, weights and the operator; those that were stored when not given.
+    has_actions : bool, optional
+        Whether actions are done.
+    batch : int, optional
+        Sources that are read together.
+
+    Yields
+    ------
+    int
+        The source, in rising order.
+    MultiBeam or SkymereError
+        Its beams, or why there are none.
     """
+    parts = rows.sort("source_id").partition_by("source_id", maintain_order=True)
+    for first in range(0, len(parts), batch):
+        some = parts[first : first + batch]
+        ids = [int(part["source_id"][0]) for part in some]
+        actions = _stored_actions(lake, ids) if has_actions else {}
+        found = _read(lake, some, params)
+        for source_id in ids:
+            yield source_id, _edited(found[source_id], actions.get(source_id, []))
+
+
+def _read(
+    lake: "LakeQueries", parts: Sequence[pl.DataFrame], params: "BeamParams | None"
+) -> "dict[int, MultiBeam | SkymereError]":
+    """Return the beams of sources by source; one that cannot be read does not stop the others."""
+    try:
+        return {**multibeams_of_rows(lake, pl.concat(parts), params=params)}
+    except SkymereError as error:
+        if len(parts) == 1:
+            return {int(parts[0]["source_id"][0]): error}
+    found: dict[int, MultiBeam | SkymereError] = {}
+    for part in parts:
+        found |= _read(lake, [part], params)
+    return found
+
+
+def _edited(found: "MultiBeam | SkymereError", rows: "Sequence[BeamAction]") -> "MultiBeam | SkymereError":
+    if isinstance(found, SkymereError) or not rows:
+        return found
+    from skymere.grism import apply_beam_actions
+
+    try:
+        # Beams are called by their label.
+        return apply_beam_actions(found, [replace(one, source_id=found.source_id) for one in rows])
+    except SkymereError as error:
+        return error
+
+
+def _stored_actions(lake: "LakeQueries", sources: Sequence[int]) -> "dict[int, list[BeamAction]]":
     from skymere.grism import BeamAction
 
-    rows = lake.table("beam_action").filter(pl.col("source_id") == source_id).sort("action_id").collect()
-    found = []
+    rows = lake.table("beam_action").filter(pl.col("source_id").is_in(list(sources))).sort("action_id").collect()
+    found: dict[int, list[BeamAction]] = {}
     for row in rows.iter_rows(named=True):
-        if row["is_retracted"]:
-            continue
-        words = {name: row[name] for name in _WORDS}
-        found.append(BeamAction(**words | {"source_id": label, "order": row["order_name"] or ""}))
+        if not row["is_retracted"]:
+            words = {name: row[name] for name in _WORDS}
+            found.setdefault(row["source_id"], []).append(BeamAction(**words | {"order": row["order_name"] or ""}))
     return found
 
 

@@ -24,7 +24,7 @@ __all__ = [
     "beam_planes",
     "describe_beam",
     "describe_order",
-    "multibeam_of_rows",
+    "multibeams_of_rows",
     "order_digest",
     "order_number",
     "order_of_words",
@@ -150,15 +150,17 @@ def beam_planes(model: "BeamModel") -> dict[str, NDArray[Any]]:
     }
 
 
-def multibeam_of_rows(lake: "LakeQueries", rows: pl.DataFrame, *, params: "BeamParams | None" = None) -> "MultiBeam":
-    """Return the beams of rows of the table ``beam``, in the order in which they were stored.
+def multibeams_of_rows(
+    lake: "LakeQueries", rows: pl.DataFrame, *, params: "BeamParams | None" = None
+) -> "dict[int, MultiBeam]":
+    """Return the beams of rows of the table ``beam`` by source, each in the order in which it was stored.
 
     Parameters
     ----------
     lake : LakeQueries
         The lake.
     rows : polars.DataFrame
-        Rows of one source.
+        Rows of some sources.
     params : BeamParams, optional
         Masks, weights and the operator; those that were stored when not given.
 
@@ -169,38 +171,24 @@ def multibeam_of_rows(lake: "LakeQueries", rows: pl.DataFrame, *, params: "BeamP
     """
     from skymere.grism import BeamModel, BeamParams, MultiBeam
 
-    rows = rows.sort("beam_index", "exposure_id", "order")
-    if rows["order_row"].null_count():
-        msg = f"beam {rows['beam_id'][0]}: run {rows['run_id'][0]} has not stored its spectral order"
+    rows = rows.sort("source_id", "beam_index", "exposure_id", "order")
+    old = rows.filter(pl.col("order_row").is_null())
+    if old.height:
+        msg = f"beam {old['beam_id'][0]}: run {old['run_id'][0]} has not stored its spectral order"
         raise NotFoundError(msg)
-    planes = (
-        "sci",
-        "err",
-        "dq",
-        "contam",
-        "model",
-        "direct",
-        "seg",
-        "trace_wavelength",
-        "trace_y",
-        "trace_sensitivity",
-    )
-    read = read_ragged(lake, "beam", rows, row="beam_row", planes=planes)
+    read = read_ragged(lake, "beam", rows, row="beam_row", planes=_PLANES)
     orders = _orders(lake, rows)
-    models, records = [], []
+    models: dict[int, list[BeamModel]] = {}
+    records: dict[int, list[str]] = {}
     for i, row in enumerate(rows.iter_rows(named=True)):
         told = json.loads(row["meta"])
         stored = told["params"] | {"contam_sn_mask": tuple(told["params"]["contam_sn_mask"])}
-        records += told.get("records", [])
-        models.append(
-            BeamModel(
-                _beam(told, row["label"], read[i]),
-                orders[i],
-                params=BeamParams(**stored) if params is None else params,
-                from_trace=told["from_trace"],
-            )
-        )
-    return MultiBeam(models, records=records)
+        used = BeamParams(**stored) if params is None else params
+        beam = _beam(told, row["label"], read[i])
+        one = BeamModel(beam, orders[i], params=used, from_trace=told["from_trace"])
+        models.setdefault(row["source_id"], []).append(one)
+        records.setdefault(row["source_id"], []).extend(told.get("records", []))
+    return {source_id: MultiBeam(some, records=records[source_id]) for source_id, some in models.items()}
 
 
 def _orders(lake: "LakeQueries", rows: pl.DataFrame) -> list[GrismOrder]:

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from skymere.datamodels import Slitlet
-from skymere.errors import InvalidInputError, NotFoundError
+from skymere.errors import InvalidInputError, NotFoundError, SkymereError
 from skymere.lake.arrays import StoredArray
 from skymere.lake.asking import LakeQueries
 from skymere.lake.cutouts import Cutouts, read_cutouts
@@ -176,17 +176,13 @@ class LakePixels(LakeQueries):
     def _multibeam(
         self, source_id: int, where: Mapping[str, Any], *, params: "BeamParams | None", has_actions: bool
     ) -> "MultiBeam":
-        from skymere.lake.beam_actions import stored_beam_actions
-        from skymere.lake.beams import multibeam_of_rows
+        from skymere.lake.beam_actions import edited_beams
 
         rows = find_rows(self, "beam", None, key="beam_id", row="beam_row", source_id=[source_id], where=where)
-        found = multibeam_of_rows(self, rows, params=params)
-        actions = stored_beam_actions(self, source_id, label=found.source_id) if has_actions else []
-        if not actions:
-            return found
-        from skymere.grism import apply_beam_actions
-
-        return apply_beam_actions(found, actions)
+        ((_, found),) = edited_beams(self, rows, params=params, has_actions=has_actions)
+        if isinstance(found, SkymereError):
+            raise found
+        return found
 
     def slitlets(
         self,

@@ -32,6 +32,7 @@ from skymere.spectra import IgmTransmission, TemplateSet
 __all__ = ["FitTemplates", "ObjectFit", "StoredCurve", "fit_object", "fit_sets", "stored_curve", "stored_model"]
 
 BACKGROUND = "bg"
+MODEL_PLANES = ("coefficient", "coefficient_err", "covariance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,11 @@ def stored_model(lake: Lake, source_id: int, sets: FitTemplates) -> FittedModel:
         When it has none.
     """
     row, arrays = _stored(lake, source_id)
+    return model_of_row(row, arrays, sets)
+
+
+def model_of_row(row: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sets: FitTemplates) -> FittedModel:
+    """Return the fit of a row of ``redshift`` from its arrays; see `stored_model`."""
     names = json.loads(row["coefficients"])
     n = sum(name.startswith(f"{BACKGROUND} ") for name in names)
     values, errors = arrays["coefficient"], arrays["coefficient_err"]
@@ -187,8 +193,7 @@ def _stored(lake: Lake, source_id: int) -> tuple[Mapping[str, Any], Mapping[str,
     if rows.is_empty():
         msg = f"source_id: {source_id} has no redshift from beams in {lake.path}"
         raise NotFoundError(msg)
-    planes = ["coefficient", "coefficient_err", "covariance"]
-    read = read_ragged(lake, "redshift", rows, row="redshift_row", planes=planes)
+    read = read_ragged(lake, "redshift", rows, row="redshift_row", planes=MODEL_PLANES)
     return rows.row(0, named=True), read[0]
 
 

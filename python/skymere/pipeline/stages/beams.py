@@ -13,8 +13,7 @@ import polars as pl
 from skymere.errors import InvalidInputError, NoDataError, SkymereError
 from skymere.grism import GrismFrame, MultiBeam, cut_beams, read_beam_actions, read_beams
 from skymere.io import beam_position, file_digest, read_beam_file
-from skymere.lake import Lake, Run, add_beam_actions
-from skymere.lake.beams import multibeam_of_rows
+from skymere.lake import Lake, Run, add_beam_actions, edited_beams
 from skymere.pipeline.beam_rows import BeamWriter
 from skymere.pipeline.grism_frames import known_sources, stored_frames
 from skymere.pipeline.grism_plan import BeamsPlan
@@ -252,8 +251,11 @@ def _work(job: _Job, run: Run) -> None:
 def _keep(lake: Lake, tile: str, done: set[int], writer: BeamWriter) -> None:
     """Add the beams of all other sources that the tile has."""
     rows = lake.table("beam").filter(pl.col("tile") == tile, ~pl.col("source_id").is_in(sorted(done))).collect()
-    for part in rows.partition_by("source_id", maintain_order=True):
-        writer.add(part["source_id"][0], part["ra"][0], part["dec"][0], multibeam_of_rows(lake, part))
+    places = {one: (ra, dec) for one, ra, dec in rows.select("source_id", "ra", "dec").iter_rows()}
+    for source_id, found in edited_beams(lake, rows, has_actions=False):
+        if isinstance(found, SkymereError):
+            raise found
+        writer.add(source_id, *places[source_id], found)
 
 
 def _all(job: _Job, lake: Lake) -> Iterator[_Found]:

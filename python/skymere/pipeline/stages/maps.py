@@ -19,10 +19,11 @@ from skymere.grism import (
     line_maps,
     oned_spectrum,
 )
-from skymere.lake import Lake, Run
+from skymere.lake import Lake, Run, edited_beams
+from skymere.lake.ragged import read_ragged
 from skymere.mosaic import ExposureList, thumbnails
 from skymere.pipeline.grism_fit_rows import METHOD
-from skymere.pipeline.grism_fits import FitTemplates, fit_sets, stored_model
+from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, model_of_row
 from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
 from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
@@ -35,6 +36,7 @@ __all__ = ["STAGE", "ObjectMaps", "map_tasks", "object_maps"]
 
 _READS = ("redshift", "beam", "beam_action")
 _DIRECT = ("exposure", "mask")
+_BATCH = 32
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -231,14 +233,21 @@ def _objects(job: _Job) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
     has_exposures = job.plan.has_direct and bool(lake.live_runs("exposure"))
     exposures = lake_exposures(lake) if has_exposures else None
     mine = pl.col("tile") == job.tile, pl.col("method") == METHOD, pl.col("status") == "ok"
-    rows = lake.table("redshift").filter(*mine).select("source_id", "ra", "dec").sort("source_id").collect()
-    for source in rows.iter_rows(named=True):
-        try:
-            multibeam = lake.beams(source["source_id"])
-            model = stored_model(lake, source["source_id"], job.sets)
-            yield source, object_maps(multibeam, model, job.plan, exposures)
-        except SkymereError as error:
-            yield source, f"{type(error).__name__}: {error}"
+    rows = lake.table("redshift").filter(*mine).sort("source_id").collect()
+    beams = lake.table("beam").filter(pl.col("source_id").is_in(rows["source_id"].to_list())).collect()
+    for part in rows.iter_slices(_BATCH):
+        numbers = read_ragged(lake, "redshift", part, row="redshift_row", planes=MODEL_PLANES)
+        some = beams.filter(pl.col("source_id").is_in(part["source_id"].to_list()))
+        found = dict(edited_beams(lake, some))
+        for row, arrays in zip(part.iter_rows(named=True), numbers, strict=True):
+            source = {name: row[name] for name in ("source_id", "ra", "dec")}
+            multibeam = found[row["source_id"]]
+            try:
+                if isinstance(multibeam, SkymereError):
+                    raise multibeam
+                yield source, object_maps(multibeam, model_of_row(row, arrays, job.sets), job.plan, exposures)
+            except SkymereError as error:
+                yield source, f"{type(error).__name__}: {error}"
 
 
 STAGE = Stage(

@@ -16,7 +16,7 @@ from skymere.datamodels import Spectrum1D
 from skymere.errors import SkymereError
 from skymere.grism import redshift_cdf
 from skymere.io import Pack, read_dispersion
-from skymere.lake import Lake, RaggedSpill, Run
+from skymere.lake import Lake, RaggedSpill, Run, edited_beams
 from skymere.pipeline.grism_fit_rows import grism_rows
 from skymere.pipeline.grism_fits import FitTemplates, fit_sets, try_fit
 from skymere.pipeline.items import item_row, items_frame
@@ -201,17 +201,17 @@ def _grism_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
     sets, plan = job.sets, job.plan.grism
     if not job.beams or sets is None:
         return
-    table = job.lake.table("beam").filter(pl.col("tile") == job.tile).select("source_id", "ra", "dec")
-    sources = table.unique("source_id", keep="first").sort("source_id").collect()
+    rows = job.lake.table("beam").filter(pl.col("tile") == job.tile).collect()
+    sources = rows.select("source_id", "ra", "dec").unique("source_id", keep="first")
+    by_id = {row["source_id"]: row for row in sources.iter_rows(named=True)}
     digest = template_digest(sets.search.templates, plan.params)
-    for source in sources.iter_rows(named=True):
-        try:
-            multibeam = job.lake.beams(source["source_id"])
-        except SkymereError as error:
-            yield grism_rows(source, None, f"{type(error).__name__}: {error}", digest=digest), None
+    for source_id, found in edited_beams(job.lake, rows):
+        if isinstance(found, SkymereError):
+            fault = f"{type(found).__name__}: {found}"
+            yield grism_rows(by_id[source_id], None, fault, digest=digest), None
             continue
-        fit = try_fit(multibeam, sets, plan)
-        yield grism_rows(source, multibeam, fit, digest=digest), None if isinstance(fit, str) else fit.seconds
+        fit = try_fit(found, sets, plan)
+        yield grism_rows(by_id[source_id], found, fit, digest=digest), None if isinstance(fit, str) else fit.seconds
 
 
 def _fits(
