@@ -24,10 +24,12 @@ from skymere.grism import (
 )
 from skymere.io import read_band, read_exposure, read_labels, read_table
 from skymere.lake import Lake
+from skymere.lake.ragged import read_ragged
 from skymere.pipeline import read_plan, run_plan
 from skymere.pipeline.grism_fits import fit_sets, stored_curve, stored_model
 from skymere.pipeline.grism_frames import known_sources, stored_frames
 from skymere.pipeline.stages.maps import object_maps
+from skymere.testing import SlitFilesParams, SlitSceneParams, simulate_slit_files, write_slit_pack
 
 PLAN = """
 [survey]
@@ -377,4 +379,68 @@ frame.pad = [20, 256]
     assert set(direct["name"]) == {"f140w"}
     frames = lake.table("grism_frame").collect()
     assert set(frames["direct_kind"]) == {"exposure"}
+    assert sum(done(folder).values()) == 0
+
+
+def test_slits_and_beams_of_a_tile_are_in_the_same_tables(finished, lake, tmp_path, monkeypatch):
+    folder = tmp_path / "survey"
+    shutil.copytree(finished.folder / "templates", folder / "templates")
+    (folder / "beams").mkdir()
+    for label in (2, 4):
+        path = folder / "beams" / f"sim_{label:05d}.beams.fits"
+        write_beam_file(path, [one.beam for one in lake.beams(ids(lake)[label]).beams])
+    places = lake.table("beam").filter(pl.col("label") == 2).head(1).collect()
+    params = SlitFilesParams(scene=SlitSceneParams(shape=(25, 200)))
+    slits = pl.DataFrame(
+        {
+            "name": ["9998_1", "9998_2"],
+            # The first is the source with beams, the second has none.
+            "ra": [places["ra"][0], places["ra"][0] + 0.001],
+            "dec": [places["dec"][0]] * 2,
+            "redshift": [2.0, 3.0],
+            "continuum": [0.3, 0.3],
+            "line_flux": [2.0, 2.0],
+        }
+    )
+    write_slit_pack(tmp_path / "packs", params=params)
+    monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
+    simulate_slit_files(slits, folder / "slits", seed=1, params=params)
+    (folder / "plan.toml").write_text(
+        f"""
+[survey]
+exposures = []
+[tile]
+kind = "healpix"
+[slits]
+files = ["slits"]
+[beams]
+files = ["beams"]
+conf = "{finished.conf}"
+[redshifts]
+z_range = [1.0, 4.0]
+params.coarse_step = 0.004
+"""
+        + PLAN[PLAN.index("[redshifts.grism]") :]
+    )
+    run(folder)
+    own = Lake.open(folder / "lake")
+    rows = own.table("redshift").sort("method", "source_id").collect()
+    assert rows["method"].to_list() == ["grism"] * 2 + ["slit"] * 2
+    assert rows["status"].to_list() == ["ok"] * 4
+    both = rows.filter(pl.col("source_id") == ids(lake)[2])
+    assert both.height == 2
+    assert own.table("run_item").filter(pl.col("stage") == "redshifts").collect().height == 4
+    for method, truth in (("slit", 2.0), ("grism", 0.876429)):
+        z = both.filter(pl.col("method") == method)["redshift"][0]
+        assert abs(z - truth) < 0.002 * (1 + truth)
+    assert own.table("line").select("method").unique().collect().height == 2
+    # Arrays belong to their rows: what a fit to slits lacks is empty.
+    pz = own.table("pz").collect()
+    assert pz["pdf_sum"].to_numpy() == pytest.approx(1.0, abs=1e-6)
+    read = read_ragged(own, "redshift", rows, row="redshift_row")
+    for i, row in enumerate(rows.iter_rows(named=True)):
+        n = len(json.loads(row["coefficients"]))
+        assert read[i]["coefficient"].shape == (n,)
+        assert (read[i]["covariance"].size == 0) == (row["method"] == "slit")
+    assert own.table("line_map").collect()["source_id"].n_unique() == 2
     assert sum(done(folder).values()) == 0

@@ -62,6 +62,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     section, folder = plan.contam, plan.folder
     if not section.files:
         return []
+    refine = replace(section.refine, n_threads=0)
     job = _Job(
         lake=str(lake.path),
         plan=section,
@@ -76,7 +77,8 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         Task(
             tile=TILE,
             inputs=[*job.inputs(), *(_lake_inputs(lake) if job.catalogue is None else [])],
-            params={"contam": without(as_params(section), *_INPUTS)},
+            # Threads change no result.
+            params={"contam": without(as_params(replace(section, refine=refine)), *_INPUTS)},
             work=partial(_work, job),
         )
     ]
@@ -153,7 +155,8 @@ def _scene(job: _Job, lake: Lake, run: Run) -> _Scene:
     if name is None or "ra" not in table.columns or "dec" not in table.columns:
         msg = f"contam.catalogue: {job.catalogue} has the columns {table.columns}, it must have id, ra and dec"
         raise InvalidInputError(msg)
-    places = {str(one): (ra, dec) for one, ra, dec in table.select(name, "ra", "dec").iter_rows()}
+    rows = table.select(pl.col(name).cast(pl.Int64), "ra", "dec").iter_rows()
+    places = {str(one): (ra, dec) for one, ra, dec in rows}
     ids = source_ids(lake, places, job.plan.match_radius_arcsec)
     return _Scene(
         catalogue=table,

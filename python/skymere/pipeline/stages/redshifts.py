@@ -145,7 +145,9 @@ def _work(job: _Job, run: Run) -> None:
         for one, seconds in (*_slit_fits(job), *_grism_fits(job)):
             row = one.redshift | {"redshift_row": len(numbers) if one.numbers else None}
             redshifts.append(row)
-            items.append(item_row(str(row["source_id"]), row["status"], row["message"], seconds=seconds))
+            # A source may have slits and beams.
+            name = f"{row['source_id']}" if row["method"] == "slit" else f"{row['source_id']}-{row['method']}"
+            items.append(item_row(name, row["status"], row["message"], seconds=seconds))
             if one.numbers:
                 # All objects of a product have the same planes.
                 nothing = {"covariance": np.zeros((0, 0))} if job.beams else {}
