@@ -147,7 +147,7 @@ def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words
 
 
 def test_bad_input_is_one_line(field, words, tmp_path):
-    folder, _ = field
+    folder, survey = field
     file = folder / "beams" / "sim_00002.beams.fits"
     for command, told in (
         (("fit", file), "--templates: is missing"),
@@ -167,6 +167,9 @@ def test_bad_input_is_one_line(field, words, tmp_path):
     made = run("plot", "--lake", tmp_path / "lake", *words[:2])
     assert made.exit_code == 1
     assert "--source: is missing" in made.output
+    made = CliRunner().invoke(app, ["thumbnails", str(survey.direct[0]), "--at", "150.1 2.2", "--with-beams"])
+    assert made.exit_code == 1
+    assert "--with-beams: is not allowed here" in made.output.replace("\n", " ")
     made = run("plot", "--lake", tmp_path / "lake", *words[:2], "--source", 77)
     assert made.exit_code == 1
     assert "77" in made.output

@@ -8,7 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 from tests.pipeline.grism_survey import simulated, write_templates
+from typer.testing import CliRunner
 
+from skymere.cli import app
 from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.grism import (
@@ -22,7 +24,7 @@ from skymere.grism import (
     refine_contamination,
     write_beam_file,
 )
-from skymere.io import read_band, read_exposure, read_labels, read_table
+from skymere.io import read_band, read_exposure, read_labels, read_table, read_thumbnail
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
 from skymere.pipeline import read_plan, run_plan
@@ -384,6 +386,27 @@ frame.pad = [20, 256]
     assert set(direct["name"]) == {"f140w"}
     frames = lake.table("grism_frame").collect()
     assert set(frames["direct_kind"]) == {"exposure"}
+    # Thumbnails of the sources with beams have the very pixels of the maps, when asked for the same geometry.
+    shape = folder / "shape.toml"
+    shape.write_text('[pline]\nkernel = "point"\npixfrac = 0.2\npixscale = 0.1\nsize = 3.0\n')
+    words = [
+        "--from-lake",
+        str(folder / "lake"),
+        "--with-beams",
+        "--geometry",
+        str(shape),
+        "-o",
+        str(folder / "thumbs"),
+    ]
+    made = CliRunner().invoke(app, ["thumbnails", *words])
+    assert made.exit_code == 0, made.output
+    assert len(list((folder / "thumbs").glob("*.thumb.fits"))) == lake.table("beam").collect()["source_id"].n_unique()
+    row = direct.row(0, named=True)
+    group = lake.arrays("line_map", row["tile"])
+    low, high = group["direct/offset"][row["map_row"] : row["map_row"] + 2]
+    thumbnail = read_thumbnail(folder / "thumbs" / f"skymere_{row['source_id']}.thumb.fits")
+    stored = group["direct/sci"][low:high].reshape(row["ny"], row["nx"])
+    np.testing.assert_array_equal(np.nan_to_num(thumbnail.bands[0].data), np.nan_to_num(stored))
     assert sum(done(folder).values()) == 0
 
 

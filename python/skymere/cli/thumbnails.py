@@ -66,6 +66,9 @@ def thumbnails(
     from_lake: Annotated[
         Path | None, typer.Option(help="Lake whose exposures, and if no positions are given sources, are taken.")
     ] = None,
+    with_beams: Annotated[
+        bool, typer.Option("--with-beams", help="Of the sources of a lake, only those with beams of grisms.")
+    ] = False,
     masks: Annotated[Path | None, typer.Option(help="Folder with masks of `skymere crmask`.")] = None,
     sky: Annotated[str, typer.Option(help="auto, given or none; see `skymere.mosaic.ThumbnailParams`.")] = "auto",
     subtract_median: Annotated[
@@ -99,6 +102,8 @@ def thumbnails(
     shape = read_geometry(geometry)
     lake, listed = _exposures(exposures or [], from_lake, masks)
     table = _chosen(_positions(positions, at, lake), ids, where)
+    if with_beams:
+        table = _with_beams(table, lake)
     wanted = [name.strip() for name in filters.split(",") if name.strip()] or None
     params = ThumbnailParams(sky=sky, subtract_median=subtract_median, weight=weight)  # type: ignore[arg-type]
     job = _Job(
@@ -295,6 +300,15 @@ def _positions(path: Path | None, at: Sequence[str] | None, lake: "Lake | None")
         msg = "--positions: a catalogue, or --at, is needed, unless sources of a lake are meant"
         raise InvalidInputError(msg)
     return lake.table("source").sort("source_id").collect()
+
+
+def _with_beams(table: "pl.DataFrame", lake: "Lake | None") -> "pl.DataFrame":
+    """Return the sources of a lake that have beams."""
+    if lake is None or "source_id" not in table.columns:
+        msg = "--with-beams: is not allowed here, it is for sources of a lake, --from-lake"
+        raise InvalidInputError(msg)
+    beams = lake.table("beam").select("source_id").unique().collect()
+    return table.join(beams, on="source_id", how="semi", maintain_order="left")
 
 
 def _chosen(table: "pl.DataFrame", ids: str, where: str) -> "pl.DataFrame":
