@@ -24,12 +24,13 @@ from skymere.grism import (
     refine_contamination,
     write_beam_file,
 )
-from skymere.io import read_band, read_exposure, read_labels, read_table, read_thumbnail
+from skymere.io import add_pack, read_band, read_exposure, read_labels, read_table, read_thumbnail
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
 from skymere.pipeline import read_plan, run_plan
 from skymere.pipeline.grism_fits import fit_sets, stored_curve, stored_model
 from skymere.pipeline.grism_frames import known_sources, stored_frames
+from skymere.pipeline.grism_plan import GrismFitPlan
 from skymere.pipeline.stages.maps import object_maps
 from skymere.testing import SlitFilesParams, SlitSceneParams, simulate_slit_files, write_slit_pack
 
@@ -472,3 +473,16 @@ params.coarse_step = 0.004
         assert (read[i]["covariance"].size == 0) == (row["method"] == "slit")
     assert own.table("line_map").collect()["source_id"].n_unique() == 2
     assert sum(done(folder).values()) == 0
+
+
+def test_templates_come_from_a_folder_or_a_pack(finished, tmp_path, monkeypatch):
+    own = fit_sets(GrismFitPlan(templates="templates/"), finished.folder)
+    add_pack(finished.folder / "templates" / "fsps", name="continua", version="1", into=tmp_path)
+    monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path))
+    packed = fit_sets(GrismFitPlan(templates="continua"), finished.folder)
+    for name in ("search", "lines"):
+        a, b = getattr(own, name), getattr(packed, name)
+        assert a.names == b.names
+        assert all(np.array_equal(x.flux, y.flux) for x, y in zip(a.continua, b.continua, strict=True))
+    with pytest.raises(NotFoundError, match="pack nowhere"):
+        fit_sets(GrismFitPlan(templates="nowhere"), finished.folder)

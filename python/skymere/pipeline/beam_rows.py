@@ -145,9 +145,14 @@ def _row(one: BeamModel, angle: float) -> dict[str, Any]:
     x, y = beam.detector_position
     direct, grism = (fits.Header.fromstring(beam.headers.get(name, ""), sep="\n") for name in ("direct", "grism"))
     mine = one.flat > one.params.min_mask * one.flat.max()
-    light = np.abs(one.contam[mine]).sum() + np.abs(one.total_flux * one.flat[mine]).sum()
     fitted = one.fit_mask
-    left = (one.cleaned - one.total_flux * one.flat)[fitted]
+    # A flat spectrum as bright as the data say: stamps may be in any unit.
+    weight, flat = one.ivar[fitted], one.flat[fitted]
+    norm = float((weight * flat**2).sum())
+    scale = float((weight * flat * one.cleaned[fitted]).sum()) / norm if norm > 0 else 0.0
+    left = one.cleaned[fitted] - scale * flat
+    contam = float(np.abs(one.contam[mine]).sum())
+    light = contam + float(np.abs(scale * one.flat[mine]).sum())
     # Padded frames count from beyond the detector.
     y0, x0 = (origin - pad for origin, pad in zip(beam.grism_origin, beam.pad, strict=True))
     direct_y0, direct_x0 = (origin - pad for origin, pad in zip(beam.origin, beam.pad, strict=True))
@@ -183,8 +188,8 @@ def _row(one: BeamModel, angle: float) -> dict[str, Any]:
         "mw_ebv": one.params.mw_ebv,
         "config": beam.config_name[:128],
         "n_valid": int(fitted.sum()),
-        "contam_fraction": _finite(float(np.abs(one.contam[mine]).sum() / light)) if light > 0 else None,
-        "residual_chi2": _finite(float(np.mean(left**2 * one.ivar[fitted]))) if fitted.any() else None,
+        "contam_fraction": _finite(contam / light) if light > 0 else None,
+        "residual_chi2": _finite(float(np.mean(left**2 * weight))) if fitted.any() else None,
         "wcs": json.dumps({}),
         "direct_wcs": json.dumps({} if wcs is None else wcs_cards(wcs), sort_keys=True),
         "flags": 0,

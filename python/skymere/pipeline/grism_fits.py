@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from skymere.grism import (
     line_deviations,
     line_table,
 )
-from skymere.io import Pack
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
 from skymere.pipeline.grism_plan import GrismFitPlan, place_or_pack
@@ -67,15 +65,11 @@ def fit_sets(plan: GrismFitPlan, folder: Path) -> FitTemplates:
     NotFoundError
         When there is no such folder or pack, or a file is missing.
     """
-    return _sets(place_or_pack(plan.templates, folder), plan.fwhm_km_s, plan.has_igm)
-
-
-@lru_cache(maxsize=4)
-def _sets(place: Path | Pack, fwhm: float, has_igm: bool) -> FitTemplates:  # noqa: FBT001
+    place = place_or_pack(plan.templates, folder)
     return FitTemplates(
-        search=TemplateSet.load(place, fwhm_km_s=fwhm),
-        lines=TemplateSet.load(place, fwhm_km_s=fwhm, line_complexes=False),
-        igm=IgmTransmission.load() if has_igm else None,
+        search=TemplateSet.load(place, fwhm_km_s=plan.fwhm_km_s),
+        lines=TemplateSet.load(place, fwhm_km_s=plan.fwhm_km_s, line_complexes=False),
+        igm=IgmTransmission.load() if plan.has_igm else None,
     )
 
 
