@@ -255,6 +255,26 @@ def test_a_second_run_does_nothing_and_other_parameters_change_what_follows_alon
     lake.fsck()
 
 
+def test_a_run_that_was_stopped_goes_on_to_the_same_lake(finished, lake, tmp_path, monkeypatch):
+    folder = tmp_path / "survey"
+    shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns("lake", "*.jsonl", "pictures"))
+    calls = []
+
+    def stop(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return object_maps(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("skymere.pipeline.stages.maps.object_maps", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder)
+    assert Lake.open(folder / "lake").live_runs("line_map") == {}
+    assert {name for name, n in done(folder).items() if n} == {"maps", "release"}
+    assert Lake.open(folder / "lake").content_hash() == lake.content_hash()
+
+
 def test_actions_of_a_file_are_replayed_by_the_next_fit(fresh):
     before = Lake.open(fresh / "lake")
     one, other = (ids(before)[label] for label in (2, 5))

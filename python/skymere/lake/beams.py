@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,14 +77,14 @@ def describe_beam(model: "BeamModel") -> dict[str, Any]:
 
 
 def describe_order(order: GrismOrder) -> dict[str, Any]:
-    """Return all of a spectral order but its sensitivity, JSON.
+    """Return all of a spectral order but its sensitivity, JSON; of its file the name, wherever it was.
 
     Parameters
     ----------
     order : GrismOrder
         The order, without the dust of the Milky Way.
     """
-    return {name: getattr(order, name) for name in _ORDER}
+    return {name: getattr(order, name) for name in _ORDER} | {"file": Path(order.file).name}
 
 
 def order_digest(order: GrismOrder) -> str:
