@@ -27,7 +27,8 @@ def axes_of(product):
     schema = load_schema(product)
     found = {}
     for spec in schema.arrays:
-        if spec.offset:
+        # Groups inside a product have rows of their own.
+        if spec.offset and "/" not in spec.path:
             axes = schema.array(spec.shape).chunk[1] if spec.shape else 1
             found.setdefault(spec.offset, (axes, []))[1].append(spec)
     return found

@@ -5,8 +5,9 @@ import typer
 import skymere.cli.asking
 import skymere.cli.catalogue
 import skymere.cli.exchange
+import skymere.cli.grism_fit
 import skymere.cli.slit_redshift
-import skymere.cli.upkeep  # noqa: F401  (the commands of these five register themselves)
+import skymere.cli.upkeep  # noqa: F401  (the commands of these six register themselves)
 from skymere.cli._errors import Commands
 from skymere.cli.data import data_app
 from skymere.cli.demo import demo

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["grism_app"]
 
-grism_app = typer.Typer(name="grism", help="Slitless spectra: contamination, beams.", no_args_is_help=True)
+grism_app = typer.Typer(
+    name="grism", help="Slitless spectra: contamination, beams, redshifts, line maps.", no_args_is_help=True
+)
 
 Exposures = Annotated[
     list[Path], typer.Argument(help="Exposures of grisms (`_flt.fits`, `_rate.fits`).", metavar="FILES...")

@@ -224,7 +224,7 @@ def inspect(
             "trace_offset",
         ]
         print_frame(lake.table("slit_spectrum").filter(wanted).select(shown).collect(), f"Spectra of {source_id}")
-        shown = ["redshift", "z16", "z84", "status", "message", "n_lines"]
+        shown = ["method", "redshift", "z16", "z84", "status", "message", "n_lines"]
         print_frame(lake.table("redshift").filter(mine).select(shown).collect(), "Redshift")
         slits = list(lake.raw_slitlets(source_id=[source_id], grating=grating))
     for key, members in split_visit_groups(slits, gratings=None).items():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from skymere.mosaic import ExposureList, ThumbnailParams
     from skymere.resample import Geometry
 
-__all__ = ["thumbnails"]
+__all__ = ["read_geometry", "thumbnails"]
 
 _TABLE = "thumbnails.parquet"
 # Positions whose exposures are shown one by one.
@@ -66,6 +66,9 @@ def thumbnails(
     from_lake: Annotated[
         Path | None, typer.Option(help="Lake whose exposures, and if no positions are given sources, are taken.")
     ] = None,
+    with_beams: Annotated[
+        bool, typer.Option("--with-beams", help="Of the sources of a lake, only those with beams of grisms.")
+    ] = False,
     masks: Annotated[Path | None, typer.Option(help="Folder with masks of `skymere crmask`.")] = None,
     sky: Annotated[str, typer.Option(help="auto, given or none; see `skymere.mosaic.ThumbnailParams`.")] = "auto",
     subtract_median: Annotated[
@@ -96,9 +99,11 @@ def thumbnails(
     if not exposures and from_lake is None:
         msg = "EXPOSURES: none is not allowed, name files, folders or a list, or a lake with --from-lake"
         raise InvalidInputError(msg)
-    shape = _geometry(geometry)
+    shape = read_geometry(geometry)
     lake, listed = _exposures(exposures or [], from_lake, masks)
     table = _chosen(_positions(positions, at, lake), ids, where)
+    if with_beams:
+        table = _with_beams(table, lake)
     wanted = [name.strip() for name in filters.split(",") if name.strip()] or None
     params = ThumbnailParams(sky=sky, subtract_median=subtract_median, weight=weight)  # type: ignore[arg-type]
     job = _Job(
@@ -236,7 +241,8 @@ def _as_positions(table: "pl.DataFrame") -> "pl.DataFrame":
     return table.select([names[name] for name in ("ra", "dec") if name in names] + ([known] if known else []))
 
 
-def _geometry(text: str) -> "Geometry":
+def read_geometry(text: str) -> "Geometry":
+    """Return the geometry that an option names: a preset, a TOML file, or that of a FITS file."""
     from skymere.resample import GEOMETRIES, Geometry
 
     if text in GEOMETRIES:
@@ -294,6 +300,15 @@ def _positions(path: Path | None, at: Sequence[str] | None, lake: "Lake | None")
         msg = "--positions: a catalogue, or --at, is needed, unless sources of a lake are meant"
         raise InvalidInputError(msg)
     return lake.table("source").sort("source_id").collect()
+
+
+def _with_beams(table: "pl.DataFrame", lake: "Lake | None") -> "pl.DataFrame":
+    """Return the sources of a lake that have beams."""
+    if lake is None or "source_id" not in table.columns:
+        msg = "--with-beams: is not allowed here, it is for sources of a lake, --from-lake"
+        raise InvalidInputError(msg)
+    beams = lake.table("beam").select("source_id").unique().collect()
+    return table.join(beams, on="source_id", how="semi", maintain_order="left")
 
 
 def _chosen(table: "pl.DataFrame", ids: str, where: str) -> "pl.DataFrame":

@@ -86,6 +86,11 @@ class BeamModel:
     InvalidInputError
         When the segmentation does not hold the source.
 
+    Attributes
+    ----------
+    order, bare_order : GrismOrder
+        The order behind the dust of the Milky Way, and as it was given.
+
     Notes
     -----
     With T the direct image of the source, divided by its sum, the model is
@@ -101,7 +106,8 @@ class BeamModel:
         self, beam: Beam, order: GrismOrder, *, params: BeamParams | None = None, from_trace: bool = False
     ) -> None:
         self.params = BeamParams() if params is None else params
-        self.beam, self.order, self.from_trace = beam, _behind_dust(order, self.params.mw_ebv), from_trace
+        self.beam, self.bare_order, self.from_trace = beam, order, from_trace
+        self.order = _behind_dust(order, self.params.mw_ebv)
         mine = beam.segmentation == beam.source_id
         if not mine.any():
             msg = f"segmentation: no pixel of {beam.label} has the label {beam.source_id}"
@@ -110,6 +116,16 @@ class BeamModel:
         x, y = beam.detector_position
         self.place = order.place(x, y, fwcpos=beam.fwcpos, x_shift=beam.x_shift, y_shift=beam.y_shift)
         self._disperser = self._dispersed(beam.direct, self.params.operator)
+
+    def with_beam(self, beam: Beam) -> "BeamModel":
+        """Return the model of other cutouts of the same order, with the same parameters.
+
+        Parameters
+        ----------
+        beam : Beam
+            The cutouts.
+        """
+        return BeamModel(beam, self.bare_order, params=self.params, from_trace=self.from_trace)
 
     @property
     def disperser(self) -> Any:

@@ -379,7 +379,7 @@ def replace_direct_cutouts(multibeam: MultiBeam, direct: Mosaic) -> MultiBeam:
         # Flat spectra keep their meaning: the sum over the source is that of before.
         image *= np.float32(one.total_flux / total)
         beam = replace(one.beam, direct=image, direct_planes={}, model=None, direct_parent=f"mosaic_{direct.band}")
-        models.append(BeamModel(beam, one.order, params=one.params, from_trace=one.from_trace))
+        models.append(one.with_beam(beam))
     return MultiBeam(models, records=[*multibeam.records, f"direct cutouts of {direct.band}"])
 
 
@@ -410,5 +410,5 @@ def replace_segmentation_cutouts(multibeam: MultiBeam, segmentation: Segmentatio
         labels: NDArray[np.int32] = np.zeros(pixmap.shape[:2], np.int32)
         labels[inside] = segmentation.labels[iy[inside], ix[inside]]
         beam = replace(one.beam, segmentation=labels, model=None)
-        models.append(BeamModel(beam, one.order, params=one.params, from_trace=one.from_trace))
+        models.append(one.with_beam(beam))
     return MultiBeam(models, records=[*multibeam.records, "segmentation cutouts replaced"])

@@ -84,7 +84,7 @@ def flag_with_drizzled(
             models.append(one)
             continue
         dq = np.where(bad, one.beam.dq | np.uint32(BEAM_ACTION_BIT), one.beam.dq).astype(np.uint32)
-        models.append(BeamModel(replace(one.beam, dq=dq), one.order, params=one.params, from_trace=one.from_trace))
+        models.append(one.with_beam(replace(one.beam, dq=dq)))
     n_bad = sum(int(bad.sum()) for bad in found)
     return MultiBeam(models, records=[*multibeam.records, f"{n_bad} outliers off the stack"]), found
 

@@ -96,7 +96,7 @@ def _chi2(one: BeamModel, shift: float, most: float, degree: int) -> float:
     mask = grown & (one.ivar > 0)
     if mask.sum() <= degree + 2:
         return 0.0
-    moved = BeamModel(replace(one.beam, y_shift=one.beam.y_shift + shift), one.order, params=one.params)
+    moved = one.with_beam(replace(one.beam, y_shift=one.beam.y_shift + shift))
     wave = np.linspace(one.wave.min(), one.wave.max(), 300)
     basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, wave.size), degree).T
     lights = np.stack([moved.light(wave, row) for row in basis], axis=1)
@@ -144,11 +144,7 @@ def apply_trace_shift(multibeam: MultiBeam, shifts: TraceShift | Sequence[float]
         msg = f"shifts: shape {given.shape} is not allowed, it must be ({multibeam.N},)"
         raise InvalidInputError(msg)
     models = [
-        BeamModel(
-            replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None),
-            one.order,
-            params=one.params,
-        )
+        one.with_beam(replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None))
         for one, shift in zip(multibeam.beams, given, strict=True)
     ]
     text = ", ".join(f"{shift:+.3f}" for shift in given)

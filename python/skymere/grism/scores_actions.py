@@ -122,7 +122,7 @@ def apply_beam_actions(multibeam: MultiBeam, actions: Iterable[BeamAction]) -> M
             continue
         columns = np.any([(one.wave >= a.span[0]) & (one.wave <= a.span[1]) for a in mine], axis=0)
         dq = np.where(columns, one.beam.dq | np.uint32(BEAM_ACTION_BIT), one.beam.dq).astype(np.uint32)
-        models.append(BeamModel(replace(one.beam, dq=dq), one.order, params=one.params, from_trace=one.from_trace))
+        models.append(one.with_beam(replace(one.beam, dq=dq)))
     if not models:
         msg = f"actions: all {multibeam.N} beams of source {multibeam.source_id} are left out"
         raise NoDataError(msg)

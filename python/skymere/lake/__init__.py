@@ -1,6 +1,12 @@
 """The lake: every array and every table of a survey in one folder, published atomically, asked with Polars."""
 
 from skymere.lake.arrays import ArrayGroup, StoredArray
+from skymere.lake.beam_actions import (
+    add_beam_actions,
+    beam_action_rows,
+    edited_beams,
+    retract_beam_actions,
+)
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
@@ -73,9 +79,12 @@ __all__ = [
     "Tile",
     "TileSet",
     "Tiles",
+    "add_beam_actions",
     "add_profile_edit",
     "add_regions",
     "around",
+    "beam_action_rows",
+    "edited_beams",
     "examine",
     "in_box",
     "in_cone",
@@ -90,6 +99,7 @@ __all__ = [
     "region_rows",
     "regions_from_rows",
     "replay_outcomes",
+    "retract_beam_actions",
     "retract_edits",
     "retract_profile_edits",
     "round_weights",

@@ -37,6 +37,7 @@ class Retraction:
     edit_ids: tuple[str, ...]
     author: str
     reason: str
+    key: str = "edit_id"
 
     def params(self) -> dict[str, Any]:
         """Return what tells this change from others, JSON."""
@@ -44,7 +45,7 @@ class Retraction:
 
     def change(self, old: pl.DataFrame, run_id: str, now: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return all rows of the tile, and those that have changed."""
-        mine = pl.col("edit_id").is_in(list(self.edit_ids)) & ~pl.col("is_retracted")
+        mine = pl.col(self.key).is_in(list(self.edit_ids)) & ~pl.col("is_retracted")
         words = {
             "is_retracted": pl.lit(value=True),
             "retracted_by": pl.lit(self.author),
@@ -115,6 +116,7 @@ def retract(
     *,
     author: str,
     reason: str,
+    key: str = "edit_id",
 ) -> pl.DataFrame:
     """Take edits back: their rows stay and say so; returns them as they are now.
 
@@ -130,6 +132,8 @@ def retract(
         Gives the rows of a tile, or of all.
     author, reason : str
         Who, and why.
+    key : str, optional
+        Column with the names of edits.
 
     Raises
     ------
@@ -139,12 +143,12 @@ def retract(
         When author or reason are empty, or the lake was opened at a release.
     """
     check_words(author=author, reason=reason)
-    change = Retraction(tuple(edit_ids), author, reason)
-    tiles = _tiles_of(rows_of(lake, None), edit_ids)
+    change = Retraction(tuple(edit_ids), author, reason, key)
+    tiles = _tiles_of(rows_of(lake, None), edit_ids, key)
     return pl.concat([change_rows(lake, product, tile, change, rows_of) for tile in tiles])
 
 
-def _tiles_of(rows: pl.DataFrame, edit_ids: Sequence[str]) -> list[str]:
+def _tiles_of(rows: pl.DataFrame, edit_ids: Sequence[str], key: str) -> list[str]:
     """Return the tiles of edits that can be taken back.
 
     Raises
@@ -154,12 +158,12 @@ def _tiles_of(rows: pl.DataFrame, edit_ids: Sequence[str]) -> list[str]:
     """
     live = rows.filter(~pl.col("is_retracted"))
     for name in edit_ids:
-        if live.filter(pl.col("edit_id") == name).is_empty():
-            gone = not rows.filter(pl.col("edit_id") == name).is_empty()
+        if live.filter(pl.col(key) == name).is_empty():
+            gone = not rows.filter(pl.col(key) == name).is_empty()
             why = "was taken back before" if gone else "is not in the lake"
-            msg = f"edit_id: {name!r} {why}; there are {live['edit_id'].unique(maintain_order=True).to_list()}"
+            msg = f"{key}: {name!r} {why}; there are {live[key].unique(maintain_order=True).to_list()}"
             raise NotFoundError(msg)
-    return live.filter(pl.col("edit_id").is_in(list(edit_ids)))["tile"].unique(maintain_order=True).to_list()
+    return live.filter(pl.col(key).is_in(list(edit_ids)))["tile"].unique(maintain_order=True).to_list()
 
 
 def check_words(**words: str) -> None:

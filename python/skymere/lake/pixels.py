@@ -1,20 +1,21 @@
 """Pixels of sources out of a lake: stamps, beams, slitlets, spectra."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
 
 from skymere.datamodels import Slitlet
-from skymere.errors import InvalidInputError, NotFoundError
+from skymere.errors import InvalidInputError, NotFoundError, SkymereError
 from skymere.lake.arrays import StoredArray
 from skymere.lake.asking import LakeQueries
 from skymere.lake.cutouts import Cutouts, read_cutouts
 from skymere.lake.ragged import Ragged, find_rows, read_ragged
 
 if TYPE_CHECKING:
+    from skymere.grism import BeamParams, MultiBeam
     from skymere.slit import CombinedSpectrum
 
 __all__ = ["LakePixels"]
@@ -102,6 +103,16 @@ class LakePixels(LakeQueries):
             raise NotFoundError(msg)
         return sorted(found)
 
+    @overload
+    def beams(
+        self,
+        ids: int,
+        *,
+        order: int | None = None,
+        params: "BeamParams | None" = None,
+        has_actions: bool = True,
+    ) -> "MultiBeam": ...
+    @overload
     def beams(
         self,
         ids: ArrayLike | None = None,
@@ -109,28 +120,69 @@ class LakePixels(LakeQueries):
         source_id: ArrayLike | None = None,
         order: int | None = None,
         planes: Sequence[str] | None = None,
-    ) -> Ragged:
+    ) -> Ragged: ...
+    def beams(
+        self,
+        ids: ArrayLike | None = None,
+        *,
+        source_id: ArrayLike | None = None,
+        order: int | None = None,
+        planes: Sequence[str] | None = None,
+        params: "BeamParams | None" = None,
+        has_actions: bool = True,
+    ) -> "Ragged | MultiBeam":
         """Return beams: dispersed light of sources, with all that their models need.
 
         Parameters
         ----------
-        ids : array_like, int64, shape (n,), optional
-            Values of ``beam_id``, in any order.
+        ids : int or array_like, int64, shape (n,), optional
+            One number: the source whose `skymere.grism.MultiBeam` is wanted. Several: values of ``beam_id``, in any
+            order, whose planes are wanted.
         source_id : array_like, int64, shape (n,), optional
             Sources whose beams are wanted, instead of ``ids``.
         order : int, optional
             Only this order.
         planes : sequence of str, optional
             Such as ``sci``, ``direct``, ``trace_wavelength``; all that every beam has when not given.
+        params : BeamParams, optional
+            Of a `MultiBeam`: masks, weights and the operator; those that it was stored with when not given.
+        has_actions : bool, optional
+            Of a `MultiBeam`: whether the rows of ``beam_action`` that were not taken back are done to it.
+
+        Returns
+        -------
+        Ragged or MultiBeam
+            A `MultiBeam` of one source, from which every chi square is that of the one that was stored, to the last
+            bit.
 
         Raises
         ------
         NotFoundError
-            When a beam, a beam of one of the sources, or a plane is not there.
+            When a beam, a beam of one of the sources, or a plane is not there; or beams are older than schema 1.1.0,
+            which has all that a `MultiBeam` needs.
+        NoDataError
+            When actions leave no beam of a `MultiBeam`.
+
+        Examples
+        --------
+        >>> fit_redshift(lake.beams(12), templates="templates", z_range=(0.05, 3.4)).z_map  # doctest: +SKIP
         """
         where = {"order": order}
+        if isinstance(ids, int | np.integer):
+            return self._multibeam(int(ids), where, params=params, has_actions=has_actions)
         rows = find_rows(self, "beam", ids, key="beam_id", row="beam_row", source_id=source_id, where=where)
         return read_ragged(self, "beam", rows, row="beam_row", planes=planes)
+
+    def _multibeam(
+        self, source_id: int, where: Mapping[str, Any], *, params: "BeamParams | None", has_actions: bool
+    ) -> "MultiBeam":
+        from skymere.lake.beam_actions import edited_beams
+
+        rows = find_rows(self, "beam", None, key="beam_id", row="beam_row", source_id=[source_id], where=where)
+        ((_, found),) = edited_beams(self, rows, params=params, has_actions=has_actions)
+        if isinstance(found, SkymereError):
+            raise found
+        return found
 
     def slitlets(
         self,

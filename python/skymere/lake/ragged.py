@@ -239,7 +239,9 @@ def read_ragged(
         msg = f"planes: {planes!r} is not allowed, it must be a list of planes"
         raise InvalidInputError(msg)
     schema = load_schema(product)
-    known = {s.path.removeprefix(group): s for s in schema.arrays if s.offset and s.path.startswith(group)}
+    # Planes of a deeper group have rows of their own.
+    inside = {s.path.removeprefix(group): s for s in schema.arrays if s.offset and s.path.startswith(group)}
+    known = {name: spec for name, spec in inside.items() if "/" not in name}
     for plane in planes or ():
         if plane not in known:
             msg = f"planes: {plane!r} is not a plane of {product}, it must be one of {list(known)}"

@@ -25,6 +25,8 @@ class RaggedSpill:
     ----------
     product : str
         The product, whose schema says of what dtype the planes are and on which axes they lie.
+    units : mapping of str to str, optional
+        FITS unit of the planes for which the schema leaves it open, by path.
 
     Examples
     --------
@@ -37,8 +39,9 @@ class RaggedSpill:
     2
     """
 
-    def __init__(self, product: str) -> None:
+    def __init__(self, product: str, *, units: Mapping[str, str] | None = None) -> None:
         self._schema = load_schema(product)
+        self._units = dict(units or {})
         self._shapes: dict[str, list[tuple[int, ...]]] = {}
         self._planes: dict[str, str] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="skymere-")
@@ -104,7 +107,8 @@ class RaggedSpill:
             spec = self._schema.array(path)
             names = {"offset": spec.offset} | ({"shape": spec.shape} if spec.shape else {})
             total = sum(int(np.prod(shape)) for shape in self._shapes[offset])
-            run.write(path, self._parts(path, spec.dtype), n_rows=total, attributes={"ragged": names})
+            unit = self._units.get(path) if spec.unit is None else None
+            run.write(path, self._parts(path, spec.dtype), n_rows=total, unit=unit, attributes={"ragged": names})
         done = set()
         for path, offset in self._planes.items():
             if offset in done:

@@ -10,22 +10,43 @@ from skymere.pipeline.band_images import (
 )
 from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
+from skymere.pipeline.grism_fits import FitTemplates, fit_sets
+from skymere.pipeline.grism_objects import (
+    GrismObject,
+    beam_paths,
+    draw_object,
+    fit_beams,
+    map_beams,
+    object_of_file,
+    object_of_lake,
+    plot_object,
+    store_beams,
+    write_products,
+)
+from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
 from skymere.pipeline.slit_combining import combine_slits
-from skymere.pipeline.slit_plan import SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
+from skymere.pipeline.slit_plan import RedshiftsPlan, SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
 from skymere.pipeline.thumbnails import lake_exposures, lake_thumbnails
 
 __all__ = [
     "PROPOSED_ROLES",
     "BandImage",
     "BandRegions",
+    "BeamsPlan",
+    "ContamPlan",
     "DemoReport",
     "Event",
+    "FitTemplates",
+    "GrismFitPlan",
+    "GrismObject",
+    "MapsPlan",
     "Plan",
     "Proposal",
+    "RedshiftsPlan",
     "RunReport",
     "SlitCombinePlan",
     "SlitFitPlan",
@@ -33,10 +54,18 @@ __all__ = [
     "SlitsPlan",
     "StageReport",
     "attempts_of",
+    "beam_paths",
     "combine_slits",
+    "draw_object",
+    "fit_beams",
+    "fit_sets",
     "image_to_measure",
     "lake_exposures",
     "lake_thumbnails",
+    "map_beams",
+    "object_of_file",
+    "object_of_lake",
+    "plot_object",
     "propose_regions",
     "read_band_image",
     "read_band_table",
@@ -45,5 +74,7 @@ __all__ = [
     "regions_beside",
     "run_demo",
     "run_plan",
+    "store_beams",
     "undo_refits",
+    "write_products",
 ]

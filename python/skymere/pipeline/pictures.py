@@ -6,10 +6,13 @@ import numpy as np
 import polars as pl
 
 from skymere.datamodels import FLAG_BITS
+from skymere.errors import ConflictError, InvalidInputError
 from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline.band_images import image_to_measure
 from skymere.pipeline.band_input import band_input
+from skymere.pipeline.grism_fits import fit_sets
+from skymere.pipeline.grism_objects import draw_object, object_of_lake, plot_object
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     falls_on,
@@ -82,7 +85,8 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
             for mosaic in mosaics:
                 drawn.append(folder / f"{tile}_{mosaic.band}_drz.fits")
                 write_mosaic(mosaic, drawn[-1])
-    return drawn + _draw_slits(lake, folder / "slits.png", redraw=redraw)
+    drawn += _draw_slits(lake, folder / "slits.png", redraw=redraw)
+    return drawn + _draw_beams(plan, lake, folder / "grism.png", redraw=redraw)
 
 
 def _draw_slits(lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
@@ -93,11 +97,29 @@ def _draw_slits(lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
         return []
     if redraw or not path.exists():
         mine = pl.col("source_id") == best["source_id"][0]
-        fits = lake.table("redshift").filter(mine, pl.col("status") == "ok").select("redshift").collect()
+        good = pl.col("status") == "ok", pl.col("method") == "slit"
+        fits = lake.table("redshift").filter(mine, *good).select("redshift").collect()
         (spectrum,) = lake.slit_spectra(best["spectrum_id"].to_numpy())
         marked = {name: LINES[name].main for name in _MARKED} if fits.height else {}
         page = plot_summary(spectrum, lines=marked, redshift=fits["redshift"][0] if fits.height else 0.0)
         page.savefig(path, dpi=100)
+    return [path]
+
+
+def _draw_beams(plan: Plan, lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
+    """Draw a page of the source with the most significant line of all beams."""
+    lines = lake.table("line").filter(pl.col("method") == "grism", pl.col("flags") == 0, pl.col("snr").is_not_null())
+    best = lines.sort("snr", "source_id", descending=True).head(1).select("source_id").collect()
+    if best.is_empty() or not plan.redshifts.grism.templates:
+        return []
+    if redraw or not path.exists():
+        sets = fit_sets(plan.redshifts.grism, plan.folder)
+        try:
+            one = object_of_lake(lake, best["source_id"][0], sets)
+        except (ConflictError, InvalidInputError):
+            # A fit of before, to other beams or with other templates, is no picture of today.
+            return []
+        plot_object(one, draw_object(one, plan.maps, lake=lake), path)
     return [path]
 
 

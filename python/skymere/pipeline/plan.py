@@ -12,6 +12,7 @@ from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
+from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, MapsPlan
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitsPlan
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
@@ -351,8 +352,8 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, slits, redshifts, \
-release
+    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, slits, contam, beams, \
+redshifts, maps, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -370,7 +371,10 @@ release
     photometry: PhotometryPlan = field(default_factory=PhotometryPlan)
     cutouts: CutoutPlan = field(default_factory=CutoutPlan)
     slits: SlitsPlan = field(default_factory=SlitsPlan)
+    contam: ContamPlan = field(default_factory=ContamPlan)
+    beams: BeamsPlan = field(default_factory=BeamsPlan)
     redshifts: RedshiftsPlan = field(default_factory=RedshiftsPlan)
+    maps: MapsPlan = field(default_factory=MapsPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
     folder: Path = Path()
 

@@ -150,7 +150,15 @@ def _one_by_one(
         yield task.tile, is_new, time.monotonic() - began
 
 
-_ITEMS = {"exposure": "exposure_id", "mask": "exposure_id", "mosaic": "band", "slit_spectrum": "group_id"}
+_ITEMS = {
+    "exposure": "exposure_id",
+    "mask": "exposure_id",
+    "mosaic": "band",
+    "slit_spectrum": "group_id",
+    "grism_frame": "exposure_id",
+}
+# Stages whose products have no row of an object that failed.
+_BY_ITEM = {"beams": "beam", "maps": "line_map"}
 
 
 def _problems(lake: Lake) -> pl.DataFrame:
@@ -161,4 +169,9 @@ def _problems(lake: Lake) -> pl.DataFrame:
         frames.append(
             rows.select(pl.lit(product).alias("product"), pl.col(item).alias("item"), "status", "message").collect()
         )
+    for stage, product in _BY_ITEM.items():
+        runs = sorted(lake.live_runs(product).values())
+        failed = pl.col("stage") == stage, pl.col("status") == "failed", pl.col("run_id").is_in(runs)
+        rows = lake.table("run_item").filter(*failed)
+        frames.append(rows.select(pl.lit(product).alias("product"), "item", "status", "message").collect())
     return pl.concat(frames).sort("product", "item")

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from skymere.errors import InvalidInputError
 from skymere.io import Pack, build_pack, find_pack
+from skymere.pipeline.grism_plan import GrismFitPlan
 from skymere.spectra import RedshiftParams
 
 __all__ = ["RedshiftsPlan", "SlitCombinePlan", "SlitFitPlan", "SlitGroupPlan", "SlitsPlan", "plan_pack", "without"]
@@ -247,6 +248,8 @@ class RedshiftsPlan:
         Threads that fit sources at the same time; 0 for one on each core.
     params : RedshiftParams
         How to fit.
+    grism : GrismFitPlan
+        How beams of slitless spectra are fitted.
 
     Raises
     ------
@@ -262,6 +265,7 @@ class RedshiftsPlan:
     pack_version: str = ""
     n_workers: int = 1
     params: RedshiftParams = field(default_factory=RedshiftParams)
+    grism: GrismFitPlan = field(default_factory=GrismFitPlan)
 
     def __post_init__(self) -> None:
         if self.n_workers < 0 or self.n_splines < 4:

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,17 @@ from skymere.lake import Lake
 from skymere.lake.sky import healpix29
 from skymere.pipeline.slit_plan import SlitsPlan
 
-__all__ = ["SlitMember", "SlitUnit", "batches", "find_units", "own_tile", "short_name", "slit_files", "stable_id"]
+__all__ = [
+    "SlitMember",
+    "SlitUnit",
+    "batches",
+    "find_units",
+    "own_tile",
+    "short_name",
+    "slit_files",
+    "source_ids",
+    "stable_id",
+]
 
 _NAME_LENGTH = 64
 
@@ -95,7 +105,7 @@ def stable_id(*parts: str) -> int:
     return (int.from_bytes(digest[:8], "big") >> 2) + 1
 
 
-def slit_files(patterns: Sequence[str], folder: Path) -> list[Path]:
+def slit_files(patterns: Sequence[str], folder: Path, *, key: str = "slits.files") -> list[Path]:
     """Return files, those of folders, and those that patterns match, sorted and each once.
 
     Parameters
@@ -104,6 +114,8 @@ def slit_files(patterns: Sequence[str], folder: Path) -> list[Path]:
         Files, folders or glob patterns. A name without wildcard need not exist: that it does not is its status.
     folder : Path
         Where relative ones begin.
+    key : str, optional
+        Key of the plan, for errors.
 
     Raises
     ------
@@ -121,7 +133,7 @@ def slit_files(patterns: Sequence[str], folder: Path) -> list[Path]:
         else:
             found = [path]
         if not found:
-            msg = f"slits.files: {pattern!r} matches no file below {folder.resolve()}"
+            msg = f"{key}: {pattern!r} matches no file below {folder.resolve()}"
             raise NotFoundError(msg)
         files.update(found)
     return sorted(files)
@@ -171,7 +183,7 @@ def find_units(plan: SlitsPlan, folder: Path, lake: Lake) -> list[SlitUnit]:
     places: dict[str, tuple[float, float]] = {}
     for (name, _, _), found in sorted(groups.items()):
         places.setdefault(name, (found[0][0].ra, found[0][0].dec))
-    ids = _source_ids(lake, places, plan.match_radius_arcsec)
+    ids = source_ids(lake, places, plan.match_radius_arcsec)
     units = [
         SlitUnit(
             source_name=name,
@@ -205,10 +217,21 @@ def _fault(name: str, path: Path, message: str) -> SlitUnit:
     )
 
 
-def _source_ids(lake: Lake, places: dict[str, tuple[float, float]], radius_arcsec: float) -> dict[str, int]:
+def source_ids(lake: Lake, places: Mapping[str, tuple[float, float]], radius_arcsec: float) -> dict[str, int]:
     """Return the identifier of each source: that of the lake's nearest, else one that follows from its place.
 
-    Slits of sky have none; their numbers are negative and follow from their names.
+    Parameters
+    ----------
+    lake : Lake
+        Its sources lend their identifiers.
+    places : mapping of str to (float, float)
+        Right ascension and declination by name [deg]; NaN for slits of sky.
+    radius_arcsec : float
+        A source of the lake is not farther away [arcsec].
+
+    Notes
+    -----
+    Slits of sky have no source; their numbers are negative and follow from their names.
     """
     ids = {name: -stable_id(name) for name, (ra, dec) in places.items() if not math.isfinite(ra + dec)}
     seen = {name: place for name, place in places.items() if name not in ids}

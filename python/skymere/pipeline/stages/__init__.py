@@ -1,9 +1,12 @@
 """The stages, one verb per file, in the order in which they run."""
 
 from skymere.pipeline.stages import (
+    beams,
+    contam,
     cutouts,
     detect,
     ingest,
+    maps,
     measure,
     models,
     mosaic,
@@ -31,6 +34,9 @@ STAGES: tuple[Stage, ...] = (
     photometry.STAGE,
     cutouts.STAGE,
     slits.STAGE,
+    contam.STAGE,
+    beams.STAGE,
     redshifts.STAGE,
+    maps.STAGE,
     release.STAGE,
 )

@@ -1,10 +1,12 @@
-"""redshifts: redshift, p(z) and lines of every source of a tile that has a combined spectrum of slits."""
+"""redshifts: redshift, p(z) and lines of every source of a tile with a spectrum of slits or beams of grisms."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,37 +16,33 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Spectrum1D
 from skymere.errors import NotFoundError, SkymereError
+from skymere.grism import redshift_cdf
 from skymere.io import Pack, read_dispersion
-from skymere.lake import Lake, RaggedSpill, Run
-from skymere.lake.forms import table_dtypes
+from skymere.lake import Lake, RaggedSpill, Run, edited_beams
+from skymere.pipeline.grism_fit_rows import grism_rows
+from skymere.pipeline.grism_fits import FitTemplates, fit_sets, try_fit
+from skymere.pipeline.items import item_row, items_frame
+from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.redshift_rows import (
-    FLAGS,
-    line_rows,
-    pz_planes,
-    pz_row,
-    redshift_planes,
-    redshift_row,
-    template_digest,
-)
+from skymere.pipeline.redshift_rows import FLAGS, FittedRows, slit_rows, template_digest
 from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
-from skymere.pipeline.task import Stage, Task, as_params
+from skymere.pipeline.task import Stage, Task, as_params, beside
 from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_templates
 
 __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
-_HALF_DEG = 1e-6
 # What `Spectrum1D` takes, as schemas 1.2.0, 1.1.0 and 1.0.0 have it.
 _PLANES: Sequence[Mapping[str, str]] = (
     {"wavelength_mean": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err"},
 )
+_READS = ("slit_spectrum", "beam", "beam_action")
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for each tile with sources that have a spectrum of slits.
+    """Return one task for each tile with sources that have a spectrum of slits or beams.
 
     Raises
     ------
@@ -55,14 +53,14 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 
 def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
-    """Return one task for each tile with sources that have a spectrum of slits; see `tasks`.
+    """Return one task for each tile with sources that have a spectrum of slits or beams; see `tasks`.
 
     Parameters
     ----------
     plan : RedshiftsPlan
         The section.
     folder : Path
-        Where the folder of a pack begins.
+        Where the folders of packs and templates begin.
     lake : Lake
         The lake.
 
@@ -71,16 +69,27 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     NotFoundError
         When there is no such pack.
     """
-    runs = lake.live_runs("slit_spectrum") if plan.is_on else {}
-    if not runs:
+    runs = {name: lake.live_runs(name) if plan.is_on else {} for name in _READS}
+    has_beams = bool(plan.grism.templates) and bool(runs["beam"])
+    if not runs["slit_spectrum"] and not has_beams:
         return []
-    pack = plan_pack(plan, folder)
-    rows = _chosen(lake, plan)
-    owner = [_tile_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
-    rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
+    jobs: dict[str, dict[str, Any]] = {}
+    pack = None
+    if runs["slit_spectrum"]:
+        pack = plan_pack(plan, folder)
+        rows = _chosen(lake, plan)
+        owner = [owner_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
+        rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
+        for part in rows.partition_by("owner", maintain_order=True):
+            jobs.setdefault(part["owner"][0], {})["slits"] = part
+    sets = fit_sets(plan.grism, folder) if has_beams else None
+    for tile in runs["beam"] if has_beams else ():
+        jobs.setdefault(tile, {})["beams"] = True
     # A tile whose last spectrum has gone has no redshift either.
-    names = sorted({*rows["owner"].to_list(), *lake.live_runs("redshift")})
-    return [_task(name, rows.filter(pl.col("owner") == name), runs, plan, pack, lake) for name in names]
+    names = sorted({*jobs, *lake.live_runs("redshift")})
+    return [
+        _task(_Job(tile=name, lake=lake, plan=plan, pack=pack, sets=sets, **jobs.get(name, {})), runs) for name in names
+    ]
 
 
 def _chosen(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
@@ -96,77 +105,122 @@ def _chosen(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
     return chosen.unique("source_id", keep="first", maintain_order=True).drop("meta").collect()
 
 
-def _tile_of(lake: Lake, ra: float, dec: float) -> str:
-    """Return the tile that owns a place; empty when none does."""
-    x, y = (
-        np.array([-1, 1, 1, -1]) * _HALF_DEG / max(np.cos(np.radians(dec)), 1e-3),
-        np.array([-1, -1, 1, 1]) * _HALF_DEG,
-    )
-    around = np.stack([ra + x, dec + y], axis=1)
-    at = np.array([ra]), np.array([dec])
-    return next((name for name in lake.tiles.touching(around) if lake.tiles[name].owns(*at).all()), "")
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """The sources of a tile: rows of their spectra of slits, and whether there are beams."""
+
+    tile: str
+    lake: Lake
+    plan: RedshiftsPlan
+    pack: Pack | None
+    sets: FitTemplates | None
+    slits: pl.DataFrame | None = None
+    beams: bool = False
 
 
-def _task(tile: str, rows: pl.DataFrame, runs: Mapping[str, str], plan: RedshiftsPlan, pack: Pack, lake: Lake) -> Task:
-    read = [{"uri": f"slit_spectrum/{name}", "run": runs[name]} for name in sorted(set(rows["tile"].to_list()))]
-    how = without(as_params(plan), "n_workers", "is_on", "pack", "pack_version")
-    return Task(
-        tile=tile,
-        inputs=[*read, {"uri": f"pack/{pack.label}", "sha256": pack.digest}],
-        params={"redshifts": how, "flags": dict(FLAGS), "spectra": rows["spectrum_id"].to_list()},
-        work=partial(_work, lake, plan, pack, rows),
-    )
+def _task(job: _Job, runs: Mapping[str, Mapping[str, str]]) -> Task:
+    inputs: list[Any] = []
+    how = without(as_params(job.plan), "n_workers", "is_on", "pack", "pack_version", "grism")
+    params: dict[str, Any] = {"redshifts": how, "flags": dict(FLAGS)}
+    if job.pack is not None:
+        slits = [] if job.slits is None else job.slits["spectrum_id"].to_list()
+        tiles = [] if job.slits is None else sorted(set(job.slits["tile"].to_list()))
+        inputs += [{"uri": f"slit_spectrum/{name}", "run": runs["slit_spectrum"][name]} for name in tiles]
+        inputs.append({"uri": f"pack/{job.pack.label}", "sha256": job.pack.digest})
+        params["spectra"] = slits
+    if job.beams and job.sets is not None:
+        some = ("beam", "beam_action")
+        inputs += [
+            {"uri": f"{name}/{job.tile}", "run": runs[name][job.tile]} for name in some if job.tile in runs[name]
+        ]
+        grism = job.plan.grism
+        params["grism"] = without(as_params(grism), "templates")
+        params["templates"] = [
+            template_digest(one.templates, grism.params) for one in (job.sets.search, job.sets.lines)
+        ]
+    return Task(tile=job.tile, inputs=inputs, params=params, work=partial(_work, job))
 
 
-def _work(lake: Lake, plan: RedshiftsPlan, pack: Pack, rows: pl.DataFrame, run: Run) -> None:
+def _work(job: _Job, run: Run) -> None:
+    lake = job.lake
     redshifts: list[dict[str, Any]] = []
     pzs: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
+    levels: list[NDArray[np.float64]] = []
     with RaggedSpill("redshift") as numbers, RaggedSpill("pz") as densities:
-        for row, wave, fit in _fits(lake, plan, pack, rows):
-            templates = _templates(plan, row["grating"])
-            digest = template_digest(templates, plan.params)
-            has_fit = isinstance(fit, RedshiftFit) and fit.status != "no_data"
-            redshifts.append(redshift_row(row, fit, digest=digest, row=len(numbers) if has_fit else None))
-            items.append(_item(redshifts[-1]))
-            if isinstance(fit, RedshiftFit) and has_fit:
-                numbers.add(redshift_planes(wave, fit))
-                pzs.append(pz_row(row, fit, row=len(densities)))
-                densities.add(pz_planes(fit))
-                lines += line_rows(row, fit)
-        with _beside(lake, run, "pz") as its:
+        for one, seconds in chain(_slit_fits(job), _grism_fits(job)):
+            row = one.redshift | {"redshift_row": len(numbers) if one.numbers else None}
+            redshifts.append(row)
+            # A source may have slits and beams.
+            name = f"{row['source_id']}" if row["method"] == "slit" else f"{row['source_id']}-{row['method']}"
+            items.append(item_row(name, row["status"], row["message"], seconds=seconds))
+            if one.numbers:
+                # All objects of a product have the same planes.
+                nothing = {"covariance": np.zeros((0, 0))} if job.beams else {}
+                numbers.add({**nothing, **one.numbers})
+                pzs.append(one.pz | {"pz_row": len(densities)})
+                unknown = {"risk": np.full(one.density["z"].shape, np.nan)} if job.beams else {}
+                densities.add({**unknown, **one.density})
+                if job.beams:
+                    levels.append(redshift_cdf(one.density["z"], one.density["pdf"]))
+                lines += one.lines
+        with beside(lake, run, "pz") as its:
             if not its.already:
                 its.write("source_id", np.array([row["source_id"] for row in pzs], np.int64))
                 densities.write(its)
+                if levels:
+                    its.write("cdf_z", np.stack(levels))
                 its.publish(its.frame(pzs))
-        with _beside(lake, run, "line") as its:
+        with beside(lake, run, "line") as its:
             if not its.already:
                 its.publish(its.frame(lines))
         kept = [row["source_id"] for row in redshifts if row["redshift_row"] is not None]
         run.write("source_id", np.array(kept, np.int64))
         numbers.write(run)
-        wanted = table_dtypes("run_item")
-        schema = {name: wanted[name] for name in wanted if name not in ("run_id", "stage", "tile")}
         # What the frame does not bring is filled in: the index of the position follows from it.
-        run.publish(run.frame(redshifts).drop("_healpix_29"), items=pl.DataFrame(items, schema=schema))
+        run.publish(_with_bands(run, redshifts), items=items_frame(items))
 
 
-def _beside(lake: Lake, run: Run, product: str) -> Run:
-    """Return the run of another product of the same work: a run makes one product, and its row tells which."""
-    params = run.params | {"product": product}
-    return lake.run(stage=run.stage, tile=run.tile, product=product, inputs=run.inputs, params=params)
+def _with_bands(run: Run, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return rows as a table with the columns of their grisms."""
+    kinds = {"exptime_": pl.Float64, "n_exposures_": pl.Int32, "n_pa_": pl.Int32}
+    bands = sorted({name for row in rows for name in row if name.startswith(tuple(kinds))})
+    plain = [{name: value for name, value in row.items() if name not in bands} for row in rows]
+    columns = [
+        pl.Series(
+            name, [row.get(name) for row in rows], next(kind for start, kind in kinds.items() if name.startswith(start))
+        )
+        for name in bands
+    ]
+    return run.frame(plain).drop("_healpix_29").with_columns(columns)
 
 
-def _item(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "item": str(row["source_id"]),
-        "status": row["status"],
-        "error_class": "" if row["status"] == "ok" else "NoDataError",
-        "message": row["message"],
-        "seconds": None,
-        "peak_memory": None,
-    }
+def _slit_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
+    """Yield what the lake gets of each spectrum of slits."""
+    if job.slits is None or job.pack is None:
+        return
+    for row, wave, fit in _fits(job.lake, job.plan, job.pack, job.slits):
+        digest = template_digest(_templates(job.plan, row["grating"]), job.plan.params)
+        yield slit_rows(row, wave, fit, digest=digest), None
+
+
+def _grism_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
+    """Yield what the lake gets of the beams of each source."""
+    sets, plan = job.sets, job.plan.grism
+    if not job.beams or sets is None:
+        return
+    rows = job.lake.table("beam").filter(pl.col("tile") == job.tile).collect()
+    sources = rows.select("source_id", "ra", "dec").unique("source_id", keep="first")
+    by_id = {row["source_id"]: row for row in sources.iter_rows(named=True)}
+    digest = template_digest(sets.search.templates, plan.params)
+    for source_id, found in edited_beams(job.lake, rows):
+        if isinstance(found, SkymereError):
+            fault = f"{type(found).__name__}: {found}"
+            yield grism_rows(by_id[source_id], None, fault, digest=digest), None
+            continue
+        fit = try_fit(found, sets, plan)
+        yield grism_rows(by_id[source_id], found, fit, digest=digest), None if isinstance(fit, str) else fit.seconds
 
 
 def _fits(
@@ -227,7 +281,7 @@ def _fit(
 
 STAGE = Stage(
     name="redshifts",
-    reads=("slit_spectrum",),
+    reads=_READS,
     writes=("redshift", "pz", "line"),
     tasks=tasks,
 )

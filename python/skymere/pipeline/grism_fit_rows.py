@@ -1,0 +1,168 @@
+"""Rows and arrays of the products ``redshift``, ``pz`` and ``line`` of fits to beams."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skymere.grism import MultiBeam, RedshiftFit, TemplateFit, as_model
+from skymere.grism.model_spectra import merged_spectrum
+from skymere.pipeline.grism_fits import BACKGROUND, ObjectFit
+from skymere.pipeline.redshift_rows import FLAGS, LINE_FLAGS, FittedRows, blank_row, finite, pz_row
+
+__all__ = ["METHOD", "exposure_columns", "grism_rows"]
+
+METHOD = "grism"
+# Template spectra are kept this much beyond the wavelengths of the beams.
+_BEYOND = 0.02
+
+
+def exposure_columns(multibeam: MultiBeam) -> dict[str, Any]:
+    """Return exposure time, exposures and orientations of each grism, with the names of the columns of ``redshift``.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        The beams.
+    """
+    columns: dict[str, Any] = {}
+    for grism, angles in multibeam.PA.items():
+        name = grism.lower()
+        mine = {
+            multibeam.beams[i].beam.parent: multibeam.beams[i].beam.exptime for some in angles.values() for i in some
+        }
+        columns[f"exptime_{name}"] = finite(float(np.nansum(list(mine.values()))))
+        columns[f"n_exposures_{name}"] = len(mine)
+        columns[f"n_pa_{name}"] = len(angles)
+    return columns
+
+
+def grism_rows(
+    source: Mapping[str, Any], multibeam: MultiBeam | None, fit: ObjectFit | str, *, digest: str
+) -> FittedRows:
+    """Return what the lake gets of a fit to beams.
+
+    Parameters
+    ----------
+    source : mapping
+        ``source_id``, ``ra`` and ``dec``.
+    multibeam : MultiBeam or None
+        The beams; None when there are none.
+    fit : ObjectFit or str
+        The fits, or why there are none.
+    digest : str
+        See `skymere.pipeline.redshift_rows.template_digest`.
+    """
+    base = blank_row(source, METHOD, digest=digest, n_beams=0 if multibeam is None else multibeam.N)
+    base |= {"line_width_reason": "not fitted"}
+    if isinstance(fit, str) or multibeam is None:
+        return FittedRows(redshift=base | {"status": "failed", "message": str(fit)})
+    base |= exposure_columns(multibeam) | {"mw_ebv": multibeam.beams[0].params.mw_ebv}
+    found, lines = fit.redshift, fit.lines
+    if fit.fit is None or fit.fit.status == "no_data":
+        return FittedRows(redshift=base | {"status": "rejected", "message": f"{found.status}: no pixel can be fitted"})
+    good = lines.filter(pl.col("status") == "ok")["line"].to_list() if lines.height else []
+    names = [f"{BACKGROUND} {i:03d}" for i in range(multibeam.N)] + list(fit.fit.templates.names)
+    row = (
+        base
+        | _redshift_columns(found)
+        | {
+            "status": "ok",
+            "message": "" if found.status == "ok" else found.status,
+            "flags": FLAGS.get(found.status, 0),
+            "n_lines": len(good),
+            "lines": json.dumps(good),
+            "coefficients": json.dumps(names),
+        }
+    )
+    if fit.deviation is not None:
+        row |= {"deviant_line": fit.deviation[0][:16], "deviant_snr": finite(fit.deviation[1])}
+    return FittedRows(
+        redshift=row,
+        numbers=_numbers(multibeam, fit.fit),
+        pz=pz_row(source, METHOD, found.zgrid, found.pdf, n_coefficients=len(found.names)),
+        density={"z": found.zgrid, "chi2": found.chi2, "pdf": found.pdf, "risk": found.risk},
+        lines=_line_rows(source, multibeam, fit.fit, lines),
+    )
+
+
+def _redshift_columns(found: RedshiftFit) -> dict[str, Any]:
+    low2, low, middle, high, high2 = found.z_percentiles
+    least = float(found.chi2.min())
+    log_risk = float(np.log10(found.min_risk)) if found.min_risk > 0 else None
+    top = float(found.pdf.max())
+    return {
+        "redshift": finite(found.z_map),
+        "z02": finite(low2),
+        "z16": finite(low),
+        "z50": finite(middle),
+        "z84": finite(high),
+        "z97": finite(high2),
+        "z_width1": finite((high - low) / 2),
+        "z_width2": finite((high2 - low2) / 4),
+        "z_map": finite(found.z_map),
+        "z_risk": finite(found.z_risk),
+        "min_risk": finite(found.min_risk),
+        "log_risk": log_risk,
+        "zq": None if log_risk is None or not top > 0 else log_risk - float(np.log10(top)),
+        "chi2": finite(least),
+        "dof": found.dof,
+        "chinu": finite(least / found.dof) if found.dof > 0 else None,
+        "chi2_poly": finite(found.chi2_poly),
+        "chi2_spline": finite(found.chi2_spline),
+        "bic_template": finite(found.bic_template),
+        "bic_poly": finite(found.bic_poly),
+        "bic_spline": finite(found.bic_spline),
+        "bic_diff": finite(found.bic_poly - found.bic_template),
+    }
+
+
+def _numbers(multibeam: MultiBeam, fit: TemplateFit) -> dict[str, NDArray[Any]]:
+    variance = np.diag(fit.covariance)
+    err = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), fit.bound_err)
+    wave, continuum, whole = merged_spectrum(as_model(fit))
+    low = min(float(one.wave.min()) for one in multibeam.beams) * (1 - _BEYOND)
+    high = max(float(one.wave.max()) for one in multibeam.beams) * (1 + _BEYOND)
+    inside = (wave >= low) & (wave <= high)
+    return {
+        "coefficient": np.concatenate([fit.backgrounds, fit.coefficients]),
+        "coefficient_err": np.concatenate([fit.background_err, err]),
+        "covariance": np.ascontiguousarray(fit.covariance),
+        "template_wavelength": wave[inside],
+        "template_continuum": continuum[inside],
+        "template_full": whole[inside],
+    }
+
+
+def _line_rows(
+    source: Mapping[str, Any], multibeam: MultiBeam, fit: TemplateFit, lines: pl.DataFrame
+) -> list[dict[str, Any]]:
+    grisms = multibeam.grisms
+    names = list(fit.templates.names)
+    rows = []
+    for line in lines.iter_rows(named=True):
+        continuum = float(fit.continuum([line["wave"]])[0])
+        rows.append(
+            {
+                "source_id": source["source_id"],
+                "line": line["line"][:16],
+                "method": METHOD,
+                "grating": grisms[0].lower()[:16] if len(grisms) == 1 else "",
+                "redshift": finite(fit.z),
+                "wavelength_rest": line["wave"] / (1 + fit.z),
+                "wavelength": line["wave"],
+                "flux": finite(line["flux"]),
+                "flux_err": finite(line["flux_err"]),
+                "snr": finite(line["snr"]),
+                **{name: finite(line[name]) for name in ("ew16", "ew50", "ew84", "ewhw")},
+                "continuum": finite(continuum),
+                "width_reason": "not fitted",
+                "is_complex": len(line["members"]) > 1,
+                "coefficient": multibeam.N + names.index(line["line"]),
+                "flags": LINE_FLAGS.get(line["status"], 0),
+            }
+        )
+    return rows

@@ -1,0 +1,258 @@
+"""maps: line maps, direct images and labels of one geometry, and extracted spectra, of all fitted sources of a tile."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from skymere.datamodels import GrismSpectrum, GrismStack, LineMaps, Thumbnail
+from skymere.errors import SkymereError
+from skymere.grism import (
+    FittedModel,
+    MultiBeam,
+    drizzle_direct,
+    drizzle_stacks,
+    line_maps,
+    oned_spectrum,
+)
+from skymere.lake import Lake, Run, edited_beams
+from skymere.lake.ragged import read_ragged
+from skymere.mosaic import ExposureList, thumbnails
+from skymere.pipeline.grism_fit_rows import METHOD
+from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, model_of_row
+from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
+from skymere.pipeline.items import item_row, items_frame
+from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
+from skymere.pipeline.plan import Plan
+from skymere.pipeline.task import Stage, Task, as_params, beside
+from skymere.pipeline.thumbnails import lake_exposures
+from skymere.resample import Geometry
+
+__all__ = ["STAGE", "ObjectMaps", "map_tasks", "object_maps"]
+
+_READS = ("redshift", "beam", "beam_action")
+_DIRECT = ("exposure", "mask")
+_BATCH = 32
+
+
+def tasks(plan: Plan, lake: Lake) -> list[Task]:
+    """Return one task for each tile with redshifts from beams.
+
+    Raises
+    ------
+    NotFoundError
+        When there are no such templates.
+    """
+    return map_tasks(plan.maps, plan.redshifts.grism, plan.folder, lake)
+
+
+def map_tasks(plan: MapsPlan, grism: GrismFitPlan, folder: Path, lake: Lake) -> list[Task]:
+    """Return one task for each tile with redshifts from beams, and for those that had some; see `tasks`.
+
+    Parameters
+    ----------
+    plan : MapsPlan
+        The section.
+    grism : GrismFitPlan
+        What was fitted.
+    folder : Path
+        Where the folder of templates begins.
+    lake : Lake
+        The lake.
+
+    Raises
+    ------
+    NotFoundError
+        When there are no such templates.
+    """
+    runs = {name: lake.live_runs(name) for name in (*_READS, *_DIRECT)}
+    if not plan.is_on or not grism.templates or not runs["beam"]:
+        return []
+    sets = fit_sets(grism, folder)
+    rows = lake.table("redshift").filter(pl.col("method") == METHOD).select("tile").unique().collect()
+    names = sorted({*rows["tile"].to_list(), *lake.live_runs("line_map")})
+    exposures = [
+        {"uri": f"{name}/{tile}", "run": run}
+        for name in (_DIRECT if plan.has_direct else ())
+        for tile, run in sorted(runs[name].items())
+    ]
+    return [
+        Task(
+            tile=name,
+            inputs=[
+                *({"uri": f"{one}/{name}", "run": runs[one][name]} for one in _READS if name in runs[one]),
+                *exposures,
+            ],
+            params={"maps": as_params(plan), "geometry": plan.geometry.digest},
+            work=partial(_work, _Job(tile=name, lake=lake, plan=plan, sets=sets)),
+        )
+        for name in names
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """The sources of a tile."""
+
+    tile: str
+    lake: Lake
+    plan: MapsPlan
+    sets: FitTemplates
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ObjectMaps:
+    """Everything that is drawn from the beams of a source and its fit.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        Its beams.
+    model : FittedModel
+        The fit.
+    maps : LineMaps
+        Line maps.
+    thumbnail : Thumbnail
+        Direct images, on the same pixels.
+    spectra : mapping of str to GrismSpectrum
+        By grism.
+    stacks : tuple of GrismStack
+        Of each angle, and all.
+    """
+
+    multibeam: MultiBeam
+    model: FittedModel
+    maps: LineMaps
+    thumbnail: Thumbnail
+    spectra: Mapping[str, GrismSpectrum]
+    stacks: tuple[GrismStack, ...]
+
+
+def object_maps(
+    multibeam: MultiBeam,
+    model: FittedModel,
+    plan: MapsPlan,
+    exposures: ExposureList | None = None,
+    geometry: Geometry | None = None,
+) -> ObjectMaps:
+    """Return maps, direct images and spectra of a source.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        Its beams.
+    model : FittedModel
+        The fit.
+    plan : MapsPlan
+        Geometry, lines, extraction.
+    exposures : ExposureList, optional
+        From which direct images are drizzled; those that beams carry when not given, or when none looks there.
+    geometry : Geometry, optional
+        Another geometry than that of the plan.
+
+    Raises
+    ------
+    InvalidInputError
+        When a beam has no coordinates.
+    """
+    geometry = plan.geometry if geometry is None else geometry
+    maps = line_maps(multibeam, model, geometry=geometry, params=plan.lines)
+    direct = None
+    if exposures is not None:
+        position = pl.DataFrame({"ra": [maps.ra], "dec": [maps.dec]})
+        direct = next(iter(thumbnails(exposures, position, geometry=geometry)), None)
+    if direct is None or direct.status != "ok":
+        direct = drizzle_direct(multibeam, geometry=geometry)
+    return ObjectMaps(
+        multibeam=multibeam,
+        model=model,
+        maps=maps,
+        thumbnail=direct,
+        spectra=oned_spectrum(multibeam, fit=model, params=plan.extract),
+        stacks=drizzle_stacks(multibeam, fit=model, params=plan.stack),
+    )
+
+
+def _work(job: _Job, run: Run) -> None:
+    lake, plan, geometry = job.lake, job.plan, job.plan.geometry
+    items = []
+    beams = lake.table("beam").filter(pl.col("tile") == job.tile)
+    known = beams.select("source_id", "beam_id", "label", "exposure_id", "order_name", "exptime").collect()
+    unit = "electron / s" if plan.lines.contam == "detector" else "10**-17 erg s-1 cm-2"
+    with MapWriter(contam_unit=unit) as maps, SpectrumWriter() as spectra, StackWriter() as stacks:
+        for source, made in _objects(job):
+            name = str(source["source_id"])
+            if isinstance(made, str):
+                kind, _, message = made.partition(": ")
+                maps.fail(source, made, geometry.digest, geometry.pixscale)
+                items.append(item_row(name, "failed", message, error=kind))
+                run.warn(f"{name}: {made}")
+                continue
+            mine = known.filter(pl.col("source_id") == source["source_id"])
+            ids = {(e, o): i for e, o, i in mine.select("exposure_id", "order_name", "beam_id").iter_rows()}
+            near = known.filter(pl.col("exposure_id").is_in(mine["exposure_id"].to_list()))
+            labels = dict(near.select("label", "source_id").iter_rows())
+            exptime = sum(one.beam.exptime for one in made.multibeam.beams)
+            maps.add(
+                source, made.maps, made.thumbnail, labels=labels, exptime=exptime if np.isfinite(exptime) else None
+            )
+            for grism, spectrum in made.spectra.items():
+                spectra.add(source, spectrum, _beam_ids(made.multibeam, grism, ids))
+            for stack in made.stacks:
+                stacks.add(source, stack, _beam_ids(made.multibeam, stack.grism, ids, stack.files, stack.angle))
+            items.append(item_row(name, "ok", "" if made.maps.lines else made.maps.status))
+        for writer in (spectra, stacks):
+            with beside(lake, run, writer.product) as its:
+                if not its.already:
+                    writer.publish(its)
+        maps.publish(run, items=items_frame(items))
+
+
+def _beam_ids(
+    multibeam: MultiBeam,
+    grism: str,
+    ids: Mapping[tuple[str, str], int],
+    files: tuple[str, ...] | None = None,
+    angle: float | None = None,
+) -> list[int]:
+    """Return the beams of a grism, or of those the ones of some exposures."""
+    some = [
+        one
+        for one in multibeam.beams
+        if one.grism_name == grism and (files is None or angle is None or one.beam.parent in files)
+    ]
+    return [ids[key] for one in some if (key := (one.beam.parent, one.beam.order)) in ids]
+
+
+def _objects(job: _Job) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
+    lake = job.lake
+    has_exposures = job.plan.has_direct and bool(lake.live_runs("exposure"))
+    exposures = lake_exposures(lake) if has_exposures else None
+    mine = pl.col("tile") == job.tile, pl.col("method") == METHOD, pl.col("status") == "ok"
+    rows = lake.table("redshift").filter(*mine).sort("source_id").collect()
+    beams = lake.table("beam").filter(pl.col("source_id").is_in(rows["source_id"].to_list())).collect()
+    for part in rows.iter_slices(_BATCH):
+        numbers = read_ragged(lake, "redshift", part, row="redshift_row", planes=MODEL_PLANES)
+        some = beams.filter(pl.col("source_id").is_in(part["source_id"].to_list()))
+        found = dict(edited_beams(lake, some))
+        for row, arrays in zip(part.iter_rows(named=True), numbers, strict=True):
+            source = {name: row[name] for name in ("source_id", "ra", "dec")}
+            multibeam = found[row["source_id"]]
+            try:
+                if isinstance(multibeam, SkymereError):
+                    raise multibeam
+                yield source, object_maps(multibeam, model_of_row(row, arrays, job.sets), job.plan, exposures)
+            except SkymereError as error:
+                yield source, f"{type(error).__name__}: {error}"
+
+
+STAGE = Stage(
+    name="maps",
+    reads=(*_READS, *_DIRECT),
+    writes=("line_map", "spectrum", "stack"),
+    tasks=tasks,
+)

@@ -1,0 +1,175 @@
+"""``skymere grism fit | maps | plot`` of files and of a lake, with simulated beams."""
+
+import hashlib
+
+import polars as pl
+import pytest
+from astropy.io import fits
+from tests.pipeline.grism_survey import multibeams, simulated, write_templates
+from typer.testing import CliRunner
+
+from skymere.cli import app
+from skymere.grism import read_full_file, write_beam_file
+from skymere.lake import Lake
+
+SMALL = ("--z-range", "0.6", "1.4", "--dz", "0.01", "0.001")
+
+
+def run(*words):
+    return CliRunner().invoke(app, ["grism", *map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    """Three files of beams with their configurations and templates, and one that is none."""
+    folder = tmp_path_factory.mktemp("field")
+    survey = simulated(folder)
+    found = multibeams(survey)
+    (folder / "beams").mkdir()
+    for label in (2, 4, 5):
+        beams = [one.beam for one in found[label].beams]
+        write_beam_file(folder / "beams" / f"sim_{label:05d}.beams.fits", beams)
+    (folder / "beams" / "sim_00009.beams.fits").write_bytes(b"nothing of FITS")
+    write_templates(folder / "templates")
+    return folder, survey
+
+
+@pytest.fixture
+def words(field, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    folder, survey = field
+    return ("--templates", f"{folder / 'templates'}/", "--conf", survey.conf)
+
+
+def test_fit_writes_tables_and_the_files_that_are_asked_for(field, words, tmp_path):
+    folder, survey = field
+    (tmp_path / "actions.csv").write_text("source_id,exposure_id,action\n4,gsim001g,omit\n")
+    made = run(
+        "fit", folder / "beams", *words, *SMALL, "-o", tmp_path, "--actions", tmp_path / "actions.csv",
+        "--write", "row", "--write", "1D",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    table = pl.read_csv(tmp_path / "redshifts.csv").sort("file")
+    assert table["status"].to_list() == ["ok", "ok", "ok", "failed"]
+    assert "FormatError" in table["message"][3]
+    n_beams = dict(table.head(3).select("id", "n_beams").iter_rows())
+    truth = dict(survey.sources.select("id", "z").iter_rows())
+    for label, z in table.head(3).select("id", "z_map").iter_rows():
+        assert abs(z - truth[label]) < 0.002 * (1 + truth[label])
+    assert n_beams[4] == 1
+    lines = pl.read_csv(tmp_path / "lines.csv")
+    assert set(lines["id"]) == {2, 4, 5}
+    assert lines.filter(pl.col("id") == 2, pl.col("line") == "Ha")["snr"][0] > 10
+    assert {path.name for path in tmp_path.glob("*.fits")} == {
+        f"sim_{label:05d}.{kind}.fits" for label in (2, 4, 5) for kind in ("row", "1D")
+    }
+    with fits.open(tmp_path / "sim_00002.1D.fits") as hdus:
+        assert "G141" in {hdu.name for hdu in hdus}
+
+
+def test_maps_write_full_files_of_one_geometry_and_catalogues(field, words, tmp_path):
+    folder, _ = field
+    shape = tmp_path / "shape.toml"
+    shape.write_text('[pline]\nkernel = "square"\npixfrac = 0.8\npixscale = 0.13\nsize = 3.0\n')
+    made = run(
+        "maps", folder / "beams", *words, *SMALL, "-o", tmp_path / "maps", "--geometry", shape,
+        "--write", "full", "--write", "stack",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    full = read_full_file(tmp_path / "maps" / "sim_00002.full.fits")
+    assert full.maps.kernel == "square"
+    assert full.maps.grid.shape == (23, 23)
+    assert full.thumbnail.grid.shape == full.maps.grid.shape
+    assert "Ha" in full.maps.names
+    wide = pl.read_csv(tmp_path / "maps" / "wide.csv")
+    assert sorted(wide["id"]) == [2, 4, 5]
+    assert {"flux_Ha", "err_Ha", "ew50_Ha", "ewhw_Ha", "z_map", "chinu", "t_g141"} <= set(wide.columns)
+    long = pl.read_csv(tmp_path / "maps" / "lines.csv")
+    assert long.filter(pl.col("line") == "Ha").height == 3
+    assets = pl.read_csv(tmp_path / "maps" / "assets.csv")
+    assert assets.group_by("kind").len().sort("kind").rows() == [("full", 3), ("stack", 3)]
+    for path, digest in assets.select("path", "sha256").iter_rows():
+        assert hashlib.sha256((tmp_path / "maps" / path).read_bytes()).hexdigest() == digest
+    # Pictures stand in the same table, and none in a cell of the catalogue.
+    drawn = run("plot", folder / "beams" / "sim_00002.beams.fits", *words, *SMALL, "-o", tmp_path / "maps")
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "maps" / "sim_00002.png").stat().st_size > 50_000
+    assert set(pl.read_csv(tmp_path / "maps" / "assets.csv")["kind"]) == {"full", "stack", "summary"}
+    assert not any("<img" in str(value) for value in wide.rows())
+
+
+def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words, tmp_path):
+    folder, _ = field
+    files = [folder / "beams" / f"sim_0000{label}.beams.fits" for label in (2, 4)]
+    made = run("fit", files[0], folder / "beams" / "sim_00009.beams.fits", *words, *SMALL, "--lake", tmp_path / "lake")
+    assert made.exit_code == 0, made.output
+    assert "sim_00009" in made.output
+    made = run("fit", files[1], *words, *SMALL, "--lake", tmp_path / "lake")
+    assert made.exit_code == 0, made.output
+    # The first source is still there.
+    lake = Lake.open(tmp_path / "lake")
+    rows = lake.table("redshift").collect()
+    assert rows["status"].to_list() == ["ok", "ok"]
+    by_label = dict(lake.table("beam").select("label", "source_id").unique().collect().iter_rows())
+    templates = words[:2]
+    made = run(
+        "maps", "--lake", tmp_path / "lake", *templates, "--source", by_label[2], "-o", tmp_path / "maps",
+        "--write", "full", "--write", "stack", "--write", "1D", "--write", "row",
+    )  # fmt: skip
+    assert made.exit_code == 0, made.output
+    assert lake.table("line_map").collect()["source_id"].n_unique() == 2
+    name = f"grism_{by_label[2]}"
+    assert {path.name for path in (tmp_path / "maps").glob("*.fits")} == {
+        f"{name}.{kind}.fits" for kind in ("full", "stack", "1D", "row")
+    }
+    made = run("maps", files[0], *words, *SMALL, "-o", tmp_path / "own")
+    assert made.exit_code == 0, made.output
+    own, stored = (read_full_file(tmp_path / part) for part in ("own/sim_00002.full.fits", f"maps/{name}.full.fits"))
+    assert own.maps["Ha"].data.tobytes() == stored.maps["Ha"].data.tobytes()
+    assert own.maps["Ha"].weight.tobytes() == stored.maps["Ha"].weight.tobytes()
+    assert own.columns["z_map"] == stored.columns["z_map"]
+    assert pl.read_csv(tmp_path / "maps" / "wide.csv")["id"].to_list() == [by_label[2]]
+    drawn = run("plot", "--lake", tmp_path / "lake", *templates, "--source", by_label[4], "-o", tmp_path / "maps")
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "maps" / f"grism_{by_label[4]}.png").stat().st_size > 50_000
+    # What is left out of beams asks for another fit before anything is drawn.
+    parent = lake.beams(by_label[2]).beams[0].beam.parent
+    (tmp_path / "actions.csv").write_text(f"source_id,exposure_id,action\n{by_label[2]},{parent},omit\n")
+    made = run(
+        "maps", "--lake", tmp_path / "lake", *templates, "--source", by_label[2], "--actions", tmp_path / "actions.csv"
+    )
+    assert made.exit_code == 1
+    assert "fit it again" in made.output
+    made = run("fit", "--lake", tmp_path / "lake", *templates, *SMALL)
+    assert made.exit_code == 0, made.output
+    made = run("plot", "--lake", tmp_path / "lake", *templates, "--source", by_label[2], "-o", tmp_path / "maps")
+    assert made.exit_code == 0, made.output
+
+
+def test_bad_input_is_one_line(field, words, tmp_path):
+    folder, survey = field
+    file = folder / "beams" / "sim_00002.beams.fits"
+    for command, told in (
+        (("fit", file), "--templates: is missing"),
+        (("fit", *words), "BEAMS: missing"),
+        (("fit", tmp_path, *words), "no *.beams.fits"),
+        (("fit", "--lake", tmp_path / "none", *words), "is no lake"),
+        (("maps", file, "--templates", "nowhere/"), "no such folder"),
+        (("maps", file, *words, "--geometry", "round"), "--geometry: 'round'"),
+        (("fit", file, *words, *SMALL, "--write", "html", "-o", tmp_path / "o"), "['html'] are not allowed"),
+        (("fit", folder / "beams" / "sim_00009.beams.fits", *words, "-o", tmp_path / "o"), "FormatError"),
+    ):
+        made = run(*command)
+        assert made.exit_code == 1, (command, made.output)
+        assert told in made.output.replace("\n", " "), (command, made.output)
+    made = run("fit", file, *words, *SMALL, "--lake", tmp_path / "lake")
+    assert made.exit_code == 0, made.output
+    made = run("plot", "--lake", tmp_path / "lake", *words[:2])
+    assert made.exit_code == 1
+    assert "--source: is missing" in made.output
+    made = CliRunner().invoke(app, ["thumbnails", str(survey.direct[0]), "--at", "150.1 2.2", "--with-beams"])
+    assert made.exit_code == 1
+    assert "--with-beams: is not allowed here" in made.output.replace("\n", " ")
+    made = run("plot", "--lake", tmp_path / "lake", *words[:2], "--source", 77)
+    assert made.exit_code == 1
+    assert "77" in made.output
