@@ -28,7 +28,7 @@ from skymere.grism.model_spectra import FittedModel, ModelSpectra, TemplateFacto
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.on_sky import drizzle_direct, drizzle_segmentation
 from skymere.grism.orientations import drop_bad_angles
-from skymere.grism.params import GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
+from skymere.grism.params import GRIZLI_BEAMS, GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
 from skymere.grism.photometry import PhotometryInput
 from skymere.grism.plots import plot_summary
 from skymere.grism.reading import find_config, read_beams
@@ -59,6 +59,7 @@ from skymere.io import (
 
 __all__ = [
     "BEAM_ACTION_BIT",
+    "GRIZLI_BEAMS",
     "GRIZLI_CONTAMINATION",
     "GRIZLI_EXTRACTION",
     "GRIZLI_LINES",
