@@ -33,6 +33,7 @@ from skymere.grism.photometry import PhotometryInput
 from skymere.grism.plots import plot_summary
 from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
+from skymere.grism.redshift_refine import refine_redshift
 from skymere.grism.refine import Refinement, RefineParams, refine_contamination
 from skymere.grism.scores import ScoreParams, score_beams, suggest_masks
 from skymere.grism.scores_actions import (
@@ -146,6 +147,7 @@ __all__ = [
     "redshift_cdf",
     "redshift_row",
     "refine_contamination",
+    "refine_redshift",
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
     "score_beams",
