@@ -35,6 +35,7 @@ from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
 from skymere.grism.redshift_refine import refine_redshift
 from skymere.grism.refine import Refinement, RefineParams, refine_contamination
+from skymere.grism.scales import GrismScales, fit_grism_scales, scale_beams
 from skymere.grism.scores import ScoreParams, score_beams, suggest_masks
 from skymere.grism.scores_actions import (
     BEAM_ACTION_BIT,
@@ -87,6 +88,7 @@ __all__ = [
     "GrismConfig",
     "GrismFrame",
     "GrismOrder",
+    "GrismScales",
     "GrismSky",
     "GrismSkyParams",
     "LineMapParams",
@@ -121,6 +123,7 @@ __all__ = [
     "find_config",
     "fit_break",
     "fit_components",
+    "fit_grism_scales",
     "fit_grism_sky",
     "fit_lines",
     "fit_redshift",
@@ -150,6 +153,7 @@ __all__ = [
     "refine_redshift",
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
+    "scale_beams",
     "score_beams",
     "suggest_masks",
     "wcs_from_partner",
