@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from skymere.grism import BeamParams, MultiBeam, read_beams, read_config
+from skymere.grism import GRIZLI_BEAMS, MultiBeam, read_beams, read_config
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def ers_path(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def ers(ers_path: Path, conf: Path) -> MultiBeam:
-    return read_beams(ers_path, conf_path=conf, params=BeamParams(operator="grizli"))
+    return read_beams(ers_path, conf_path=conf, params=GRIZLI_BEAMS)
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,13 @@ import pytest
 from astropy.io import fits
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
-from skymere.grism import BeamParams, read_beam_file, read_beams, write_beam_file
+from skymere.grism import GRIZLI_BEAMS, read_beam_file, read_beams, write_beam_file
 
 ARRAYS = ("direct", "segmentation", "sci", "err", "dq", "contam")
 WORDS = (
     *("source_id", "order", "origin", "grism_origin", "pad", "center_offset", "x_shift", "y_shift", "fwcpos", "mw_ebv"),
     *("instrument", "grism", "pupil", "module", "direct_filter", "chip", "parent", "direct_parent", "exptime"),
 )
-GRIZLI = BeamParams(operator="grizli")
 
 
 @pytest.fixture
@@ -60,7 +59,7 @@ def test_the_layout_is_that_of_grizli(with_trace):
 def test_trace_stands_in_where_the_configuration_is_missing(with_trace, ers, tmp_path, monkeypatch):
     monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
     with pytest.warns(UserWarning, match="TRACE of the file stands in"):
-        found = read_beams(with_trace, params=GRIZLI)
+        found = read_beams(with_trace, params=GRIZLI_BEAMS)
     assert len(found.records) == 2
     assert all("gone.conf" in record and "packs" in record for record in found.records)
     for one, real in zip(found.beams, ers.beams, strict=True):

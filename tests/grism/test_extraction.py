@@ -1,8 +1,10 @@
 """Spectra in one and two dimensions, and forward models, of simulated objects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from tests.grism.sky_scenes import PLAIN, RA, WAVE, beams, line
+from tests.grism.sky_scenes import PLAIN, RA, WAVE, beams, camera, config, line, sources, with_sky
 
 from skymere.errors import FitError, InvalidInputError
 from skymere.grism import (
@@ -16,12 +18,15 @@ from skymere.grism import (
     drizzle_stacks,
     extract_images,
     fit_components,
+    fit_redshift,
     forward_images,
     forward_spectrum,
+    line_maps,
     oned_spectrum,
 )
+from skymere.resample import Geometry
 from skymere.spectra import LineComplex, TabulatedTemplate, TemplateSet
-from skymere.testing import GrismSceneParams
+from skymere.testing import GrismSceneParams, simulate_grism
 
 ANGLES = (0.0, 75.0)
 FLAT = TabulatedTemplate(name="flat", wave=np.array([0.1, 2.0]), flux=np.ones(2))
@@ -59,8 +64,6 @@ def test_errors_of_extracted_spectra_hold():
 
 
 def test_errors_beside_contamination_hold_and_those_of_the_weights_are_too_large():
-    from dataclasses import replace
-
     pulls = {"propagated": [], "weights": []}
     for seed in range(1, 7):
         mb = beams(ANGLES[:1], np.full(WAVE.size, 3e-19), seed=seed)
@@ -84,10 +87,6 @@ def test_errors_beside_contamination_hold_and_those_of_the_weights_are_too_large
 
 @pytest.mark.parametrize("off", [-0.45, 0.0, 0.4])
 def test_lines_are_extracted_at_their_wavelength_wherever_the_source_is_in_its_pixel(off):
-    from tests.grism.sky_scenes import config, sources
-
-    from skymere.testing import simulate_grism
-
     scene = simulate_grism(
         sources(62 + off, 52.0),
         {1: (WAVE, line(1.4, 3e-16))},
@@ -100,10 +99,13 @@ def test_lines_are_extracted_at_their_wavelength_wherever_the_source_is_in_its_p
         beam.origin[0] : beam.origin[0] + 56, beam.grism_origin[1] : beam.grism_origin[1] + beam.sci.shape[1]
     ]
     one = BeamModel(beam, conf.orders["A"], params=PLAIN)
+    as_grizli = BeamModel(beam, conf.orders["A"], params=replace(PLAIN, wavelengths="grizli"))
+    np.testing.assert_array_equal(one.wave, one.wave_of_light)
+    np.testing.assert_array_equal(as_grizli.flat, one.flat)
     light = frame.sum(axis=0)
     found = {
         name: 1e4 * ((light * wave).sum() / light.sum() - 1.4)
-        for name, wave in (("light", one.wave_of_light), ("grizli", one.wave))
+        for name, wave in (("light", one.wave), ("grizli", as_grizli.wave))
     }
     print(f"source {off} from the middle: {found} Angstrom off")
     # A fifteenth of a pixel of 47 Angstrom.
@@ -113,6 +115,31 @@ def test_lines_are_extracted_at_their_wavelength_wherever_the_source_is_in_its_p
     y = np.arange(56) @ frame.sum(axis=1) / frame.sum()
     at = np.interp(1.4, one.wave_of_light, one.trace_of_light)
     assert y == pytest.approx(at, abs=0.05)
+    # What users see: the extracted spectrum, the stack, the map and the fit.
+    clean = replace(beam, sci=frame.astype(np.float32), err=np.full(frame.shape, 1e-3, np.float32))
+    model = BeamModel(with_sky(clean, camera(0.0, 62 + off, 52.0, (110, 330))), conf.orders["A"], params=PLAIN)
+    mb = MultiBeam([model])
+    table = mb.oned_spectrum()["G141"].table.drop_nulls()
+    weighted = table["flux"].to_numpy() * table["npix"].to_numpy()
+    extracted = float((weighted * table["wave"].to_numpy()).sum() / weighted.sum())
+    (stack, _) = drizzle_stacks(mb, params=StackParams(size=20, kernel="square", pixfrac=1.0))
+    stacked = float((stack.sci * stack.wave).sum() / stack.sci.sum())
+    ha = LineComplex(name="Ha", wave=(0.65646,), fwhm_km_s=400.0)
+    lines = TemplateSet(continua=(FLAT,), lines=(ha,))
+    fit = fit_redshift(mb, templates=lines, z_range=(1.0, 1.3), dz=(0.002, 0.00005))
+    model_fit = FittedModel(z=1.4 / 0.65646 - 1, templates=lines, coefficients={"Ha": 3e-16}, errors={"Ha": 1e-18})
+    geometry = Geometry(kernel="square", pixfrac=1.0, pixscale=0.1, size=5.0)
+    image = line_maps(mb, model_fit, geometry=geometry)["Ha"].data.astype(float)
+    middle = float((image * np.arange(image.shape[1])).sum() / image.sum())
+    print(
+        f"extracted {1e4 * (extracted - 1.4):+.1f}, stacked {1e4 * (stacked - 1.4):+.1f}, fitted "
+        f"{1e4 * (0.65646 * (1 + fit.z_map) - 1.4):+.2f} Angstrom; map {middle - 24.5:+.2f} pixels of 0.1 arcsec"
+    )
+    # A pixel counts for the bin in which its middle is, half a bin of 47 Angstrom off at most.
+    assert abs(1e4 * (extracted - 1.4)) < 23.5
+    assert abs(1e4 * (stacked - 1.4)) < 3.0
+    assert abs(1e4 * (0.65646 * (1 + fit.z_map) - 1.4)) < 1.0
+    assert abs(middle - 24.5) < 0.1
 
 
 def test_a_beam_is_extracted_column_by_column():
@@ -176,8 +203,6 @@ def test_factors_of_spectra_have_errors_that_hold(extracted):
     mb = beams(ANGLES, 3e-19 + line(1.4, 1e-16))
     rng = np.random.default_rng(2)
     truth = [a + b for a, b in zip(*(forward_images(mb, one) for one in _components()), strict=True)]
-    from dataclasses import replace
-
     inside, pulls = [], []
     for _ in range(500):
         noisy = [

@@ -10,6 +10,7 @@ from skymere.errors import InvalidInputError, NoDataError, NoOverlapError, NotFo
 from skymere.grism import (
     BeamCutParams,
     BeamParams,
+    ContaminationParams,
     FrameGeometry,
     FrameParams,
     GrismSkyParams,
@@ -35,11 +36,14 @@ PAD = (32, 256)
 SURVEY = GrismSurveyParams(n_dithers=1, n_sources=30, flux_range=(30, 1500), n_points=3)
 
 
+CROWDED = replace(SURVEY, min_separation_arcsec=0.0)
+
+
 class Field:
     """The files of a survey as the functions take them."""
 
-    def __init__(self, folder):
-        self.survey = simulate_grism_survey(folder, params=SURVEY, seed=5)
+    def __init__(self, folder, params=SURVEY, seed=5):
+        self.survey = simulate_grism_survey(folder, params=params, seed=seed)
         labels, grid = read_labels(self.survey.segmentation)
         self.segmentation = SegmentationMap(labels=labels, grid=grid)
         self.catalogue = read_table(self.survey.catalogue)
@@ -190,6 +194,25 @@ def test_a_refined_model_of_a_crowded_field_is_near_the_truth(field, frames, ref
     # WFC3/IR undersamples points; the spline through their pixels is 9 % off with their own spectrum.
     assert max(one["points"] for one in found) < 0.16
     assert set(refined.table["status"]) <= {"ok", "faint", "no_beam"}
+
+
+@pytest.mark.parametrize("seed", [5, *(pytest.param(one, marks=pytest.mark.validate) for one in (6, 7, 8))])
+def test_sources_may_touch_in_a_crowded_field(tmp_path, seed):
+    field = Field(tmp_path, CROWDED, seed)
+    found = {}
+    for operator in ("spline", "grizli"):
+        frames = field.frames(contamination=ContaminationParams(operator=operator))
+        refined = refine_contamination(frames)
+        for what, some in (
+            ("true spectra", [frame.with_spectra(field.survey.spectra) for frame in frames]),
+            ("refined", refined.frames),
+        ):
+            scores = [_scores(field, frame)[0] for frame in some]
+            worst = {key: max(one[key] for one in scores) for key in scores[0]}
+            print(f"seed {seed}, {operator}, {what}: " + ", ".join(f"{k} {v:.1%}" for k, v in worst.items()))
+        found[operator] = worst
+    assert found["grizli"]["r_e >= 2"] < 0.07
+    assert found["spline"]["r_e >= 1"] < 0.05
 
 
 def test_refinement_has_the_same_bits_for_any_number_of_threads(frames):

@@ -97,6 +97,20 @@ def test_the_default_is_the_operator_that_wins(radius):
         assert found[best][1] == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.parametrize("operator", ["grizli", "spline"])
+def test_the_light_of_columns_is_linear_in_the_spectrum_also_below_zero(operator):
+    config = _config()
+    scene = simulate_grism(
+        _source(2.0, np.random.default_rng(4)), {1: (WAVE, np.ones(WAVE.size))}, config, params=PARAMS
+    )
+    beam = BeamModel(scene.beam(1), config.orders["A"], params=BeamParams(operator=operator))
+    slope = np.linspace(-1, 1, WAVE.size)
+    parts = [beam.light(WAVE, np.ones(WAVE.size)), beam.light(WAVE, slope), beam.light(WAVE, 1 + slope)]
+    assert parts[1].min() < -0.2 * parts[0].max()
+    np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=0, atol=1e-12 * parts[0].max())
+    np.testing.assert_allclose(beam.light(WAVE, -slope), -parts[1], rtol=0, atol=1e-12 * parts[0].max())
+
+
 def test_frames_of_both_operators_hold_the_light_of_the_simulation():
     config = _config()
     source = _source(2.0, np.random.default_rng(5))

@@ -1,6 +1,5 @@
 """Fits to beams: exactness, bounds, masks of outliers, and truth that is known."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -324,8 +323,8 @@ def test_errors_beside_contamination_are_those_of_the_weighted_estimator(ers, t1
     assert widths["weights"] == pytest.approx(widths["sandwich"] / np.e, rel=0.05)
 
 
-def test_redshifts_and_fluxes_have_pulls_of_one(ers, t0, t1):
-    n = int(os.environ.get("SKYMERE_GRISM_PULLS", "40"))
+@pytest.mark.parametrize("n", [40, pytest.param(500, marks=[pytest.mark.validate, pytest.mark.timeout(3600)])])
+def test_redshifts_and_fluxes_have_pulls_of_one(ers, t0, t1, n):
     rng = np.random.default_rng(11)
     params = FitParams(profiles="exact")
     t0_lines = {one.name: one for one in t0.lines}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from skymere.grism import (
+    GRIZLI_BEAMS,
     GRIZLI_LINES,
     GRIZLI_REDSHIFT,
-    BeamParams,
     FitParams,
     fit_lines,
     fit_redshift,
@@ -33,7 +33,7 @@ def folder(shared_data: Path) -> Path:
 @pytest.fixture(scope="module")
 def ers(folder):
     path = folder / "wfc3" / "j033216m2743_00152.beams.fits"
-    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=BeamParams(operator="grizli"))
+    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=GRIZLI_BEAMS)
 
 
 @pytest.fixture(scope="module")

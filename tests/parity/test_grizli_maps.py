@@ -7,10 +7,10 @@ import pytest
 from astropy.io import fits
 
 from skymere.grism import (
+    GRIZLI_BEAMS,
     GRIZLI_EXTRACTION,
     GRIZLI_LINE_MAPS,
     GRIZLI_STACKS,
-    BeamParams,
     FittedModel,
     LineMapParams,
     drizzle_direct,
@@ -43,7 +43,7 @@ def folder(shared_data):
 @pytest.fixture(scope="module")
 def ers(folder):
     path = folder / "wfc3" / "j033216m2743_00152.beams.fits"
-    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=BeamParams(operator="grizli"))
+    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=GRIZLI_BEAMS)
 
 
 @pytest.fixture(scope="module")

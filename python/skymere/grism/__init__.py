@@ -28,12 +28,14 @@ from skymere.grism.model_spectra import FittedModel, ModelSpectra, TemplateFacto
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.on_sky import drizzle_direct, drizzle_segmentation
 from skymere.grism.orientations import drop_bad_angles
-from skymere.grism.params import GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
+from skymere.grism.params import GRIZLI_BEAMS, GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
 from skymere.grism.photometry import PhotometryInput
 from skymere.grism.plots import plot_summary
 from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
+from skymere.grism.redshift_refine import refine_redshift
 from skymere.grism.refine import Refinement, RefineParams, refine_contamination
+from skymere.grism.scales import GrismScales, fit_grism_scales, scale_beams
 from skymere.grism.scores import ScoreParams, score_beams, suggest_masks
 from skymere.grism.scores_actions import (
     BEAM_ACTION_BIT,
@@ -59,6 +61,7 @@ from skymere.io import (
 
 __all__ = [
     "BEAM_ACTION_BIT",
+    "GRIZLI_BEAMS",
     "GRIZLI_CONTAMINATION",
     "GRIZLI_EXTRACTION",
     "GRIZLI_LINES",
@@ -85,6 +88,7 @@ __all__ = [
     "GrismConfig",
     "GrismFrame",
     "GrismOrder",
+    "GrismScales",
     "GrismSky",
     "GrismSkyParams",
     "LineMapParams",
@@ -119,6 +123,7 @@ __all__ = [
     "find_config",
     "fit_break",
     "fit_components",
+    "fit_grism_scales",
     "fit_grism_sky",
     "fit_lines",
     "fit_redshift",
@@ -145,8 +150,10 @@ __all__ = [
     "redshift_cdf",
     "redshift_row",
     "refine_contamination",
+    "refine_redshift",
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
+    "scale_beams",
     "score_beams",
     "suggest_masks",
     "wcs_from_partner",

@@ -188,27 +188,14 @@ class BeamModel:
 
     @cached_property
     def _columns_of_light(self) -> tuple[_Array, _Array]:
+        """Rows from the middle of the light and its wavelengths [Angstrom] in every column of the cutout."""
         dx = np.arange(self.shape[1]) + self.order.first - self.centroid[0]
         dy, wave = self.order.compiled.trace(self.place, dx)
         return dy, wave
 
-    @property
-    def wave_of_light(self) -> _Array:
-        """Mean wavelength of the source's light in every column, float64, shape (nx,) [um].
-
-        ``wave`` of grizli takes the middle of the cutout less XCENTER for the place of the source, where grizli 1.14
-        writes XCENTER such that it is plus: it is up to a pixel off. This one takes the middle of the light.
-        """
-        return self._columns_of_light[1] * ANGSTROM
-
-    @property
-    def trace_of_light(self) -> _Array:
-        """Row of the middle of the source's light in every column, 0-based, float64, shape (nx,) [pix]."""
-        return self._columns_of_light[0] + self.centroid[1]
-
     @cached_property
-    def _columns(self) -> tuple[_Array, _Array]:
-        """Rows from the source and wavelengths [Angstrom] of every column of the cutout."""
+    def grizli_columns(self) -> tuple[_Array, _Array]:
+        """The same as grizli has it, which takes the middle of the cutout less XCENTER for the place of the source."""
         beam = self.beam
         first = self.order.first - (beam.direct.shape[1] // 2 - 1)
         dx = np.arange(self.shape[1]) + first + beam.center_offset[0]
@@ -216,8 +203,22 @@ class BeamModel:
         return dy, wave
 
     @property
+    def _columns(self) -> tuple[_Array, _Array]:
+        return self.grizli_columns if self.params.wavelengths == "grizli" else self._columns_of_light
+
+    @property
+    def wave_of_light(self) -> _Array:
+        """Mean wavelength of the source's light in every column, float64, shape (nx,) [um]."""
+        return self._columns_of_light[1] * ANGSTROM
+
+    @property
+    def trace_of_light(self) -> _Array:
+        """Row of the middle of the source's light in every column, 0-based, float64, shape (nx,) [pix]."""
+        return self._columns_of_light[0] + self.centroid[1]
+
+    @property
     def wave(self) -> _Array:
-        """Wavelength of every column, float64, shape (nx,) [um]."""
+        """Wavelength of every column, by `BeamParams.wavelengths`, float64, shape (nx,) [um]."""
         return self._columns[1] * ANGSTROM
 
     @property
@@ -228,7 +229,16 @@ class BeamModel:
     @cached_property
     def sensitivity(self) -> _Array:
         """Sensitivity integrated over every column, float64, shape (nx,) [e/s per erg/s/cm2/A]."""
-        wave = self._columns[1]
+        return self.sensitivity_at(self._columns[1])
+
+    def sensitivity_at(self, wave: _Array) -> _Array:
+        """Return the sensitivity integrated over columns, float64, shape (n,) [e/s per erg/s/cm2/A].
+
+        Parameters
+        ----------
+        wave : ndarray, float64, shape (n,) [Angstrom]
+            Their wavelengths.
+        """
         order = np.argsort(wave)
         out = np.empty_like(wave)
         out[order] = self.order.compiled.integrals(np.ascontiguousarray(wave[order]))

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import GrismSpectrum
+from skymere.datamodels import ANGSTROM, GrismSpectrum
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, full_model
@@ -162,7 +162,7 @@ def extract_beam(beam: BeamModel, data: NDArray[Any] | None = None) -> tuple[_Ar
     with np.errstate(divide="ignore", invalid="ignore"):
         flux = np.where(below > 0, (profile * weight * image).sum(axis=0) / below, np.nan)
         err = np.where(below > 0, np.sqrt((profile**2 * weight * factor).sum(axis=0)) / below, np.nan)
-    return beam.wave_of_light, flux, err
+    return beam.wave, flux, err
 
 
 def extract_images(
@@ -216,7 +216,9 @@ class _Bins:
         self.beams = beams
         self.borders = wave_bins(beams, params)
         n = self.n = self.borders.size - 1
-        waves = [one.wave if params.wavelengths == "grizli" else one.wave_of_light for one in beams]
+        waves = [
+            one.grizli_columns[1] * ANGSTROM if params.wavelengths == "grizli" else one.wave_of_light for one in beams
+        ]
         at = [np.searchsorted(1e4 * self.borders, 1e4 * wave, side="right") - 1 for wave in waves]
         self.used, index, profile, weight, factor = [], [], [], [], []
         for one, column in zip(beams, at, strict=True):

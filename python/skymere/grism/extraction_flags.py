@@ -89,21 +89,16 @@ def flag_with_drizzled(
     return MultiBeam(models, records=[*multibeam.records, f"{n_bad} outliers off the stack"]), found
 
 
-def _row(one: BeamModel) -> float:
-    """Return the row of the source in the cutout."""
-    return one.shape[0] / 2 - 1 + one.beam.center_offset[1]
-
-
 def _outliers(one: BeamModel, others: list[BeamModel], params: DrizzledFlagParams) -> NDArray[np.bool_]:
     ny, nx = one.shape
-    rows = np.arange(ny)[:, None] - _row(one) - one.trace
+    rows = np.arange(ny)[:, None] - one.trace_of_light
     values, errors = [], []
     linear = BlotParams(interpolation="linear", fillval=float("nan"))
     for other in others:
-        order = np.argsort(other.wave)
-        x = np.interp(one.wave, other.wave[order], order.astype(float), left=np.nan, right=np.nan)
-        trace = np.interp(np.nan_to_num(x), np.arange(other.shape[1]), other.trace)
-        y = rows + trace + _row(other)
+        order = np.argsort(other.wave_of_light)
+        x = np.interp(one.wave_of_light, other.wave_of_light[order], order.astype(float), left=np.nan, right=np.nan)
+        trace = np.interp(np.nan_to_num(x), np.arange(other.shape[1]), other.trace_of_light)
+        y = rows + trace
         pixmap = np.stack(np.broadcast_arrays(x, y), axis=-1)
         hidden = np.where(other.mask, np.float32(np.nan), np.float32(1))
         values.append(blot(other.cleaned * hidden, pixmap, params=linear))

@@ -11,6 +11,7 @@ __all__ = ["GRIZLI_LINES", "GRIZLI_REDSHIFT", "FitParams"]
 Fitter = Literal["nnls", "bounded", "lstsq"]
 Profiles = Literal["exact", "grizli"]
 Errors = Literal["sandwich", "weights"]
+Scale = Literal["none", "per_grism"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,9 @@ class FitParams:
         were inverse variances, which they are not beside contamination. They are the same where ``fcontam`` is 0.
     has_covariance : bool
         Whether covariances of all trial redshifts are kept.
+    scale : str
+        ``none``, or ``per_grism``: each grism but the one with the most signal has a factor of its own, see
+        `skymere.grism.fit_grism_scales`; for a redshift that of the best one.
 
     Raises
     ------
@@ -73,9 +77,10 @@ class FitParams:
     risk_gamma: float = 0.15
     errors: Errors = "sandwich"
     has_covariance: bool = True
+    scale: Scale = "none"
 
     def __post_init__(self) -> None:
-        words: tuple[tuple[str, Any], ...] = (("profiles", Profiles), ("errors", Errors))
+        words: tuple[tuple[str, Any], ...] = (("profiles", Profiles), ("errors", Errors), ("scale", Scale))
         if self.fitter is not None:
             words += (("fitter", Fitter),)
         for name, kind in words:

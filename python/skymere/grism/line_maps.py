@@ -279,8 +279,9 @@ def _light_of(beam: BeamModel, shape: tuple[_Image, _Image, float]) -> float:
 
 def _light_of_pixel(beam: BeamModel, wave: float) -> float:
     """Return the light of 1e-17 erg/s/cm2 at a wavelength as grizli takes it: of the pixel of that wavelength."""
-    order = np.argsort(beam.wave)
-    at, integral = beam.wave[order] / ANGSTROM, beam.sensitivity[order]
+    columns = beam.grizli_columns[1]
+    order = np.argsort(columns)
+    at, integral = columns[order], beam.sensitivity_at(columns)[order]
     step = np.interp(wave / ANGSTROM, at[1:], np.diff(at))
     return float(np.interp(wave / ANGSTROM, at, integral, left=0.0, right=0.0) / step * LINE_UNIT)
 

@@ -1,13 +1,14 @@
 """Parameters of beams and of contamination."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["GRIZLI_CONTAMINATION", "BeamParams", "ContaminationParams", "Operator"]
+__all__ = ["GRIZLI_BEAMS", "GRIZLI_CONTAMINATION", "BeamParams", "ContaminationParams", "Operator"]
 
 Operator = Literal["grizli", "spline"]
+Wavelengths = Literal["light", "grizli"]
 _OPERATORS = ("grizli", "spline")
 
 
@@ -43,6 +44,10 @@ class BeamParams:
     mw_ebv : float
         Colour excess of the Milky Way's dust in front of the source [mag]: models are what is left behind it, so that
         spectra and line fluxes are those without it.
+    wavelengths : str
+        Of columns. ``light``: of the middle of the source's light. ``grizli``: of the middle of the cutout less
+        XCENTER, as grizli 1.14.3, whose own files have XCENTER such that it is plus: up to a pixel off. Models and
+        fits do not depend on it, except for the columns that ``min_sens`` leaves out.
 
     Raises
     ------
@@ -58,9 +63,13 @@ class BeamParams:
     mask_resid: bool = True
     contam_sn_mask: tuple[float, float] = (10.0, 3.0)
     mw_ebv: float = 0.0
+    wavelengths: Wavelengths = "light"
 
     def __post_init__(self) -> None:
         _check_operator(self.operator)
+        if self.wavelengths not in get_args(Wavelengths):
+            msg = f"wavelengths: {self.wavelengths!r} is not allowed, it must be one of {get_args(Wavelengths)}"
+            raise InvalidInputError(msg)
         for name in ("fcontam", "sys_err", "min_mask", "min_sens", "mw_ebv"):
             if not getattr(self, name) >= 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 0 or more"
@@ -110,5 +119,7 @@ class ContaminationParams:
                 raise InvalidInputError(msg)
 
 
+#: Beams as grizli 1.14.3 has them: its operator and its wavelengths of columns.
+GRIZLI_BEAMS = BeamParams(operator="grizli", wavelengths="grizli")
 #: As grizli 1.14.3.
 GRIZLI_CONTAMINATION = ContaminationParams(operator="grizli")

@@ -1,9 +1,10 @@
 """Redshifts of beams."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from skymere.grism.multibeam import MultiBeam
 from skymere.grism.photometry import PhotometryInput, photometry_of
 from skymere.grism.problem import BeamProblem, Scan
 from skymere.grism.redshift_pdf import RedshiftPdf, find_peaks, log_grid, make_pdf
+from skymere.grism.scales import fit_grism_scales, scale_beams
 from skymere.grism.template_bank import TemplateBank, as_template_set, polynomials
 from skymere.spectra import IgmTransmission, TemplateSet
 
@@ -26,6 +28,8 @@ _ZOOM = 1.1
 _PEAK_THRESHOLD, _PEAK_DISTANCE = 0.4, 9
 # Where the spline is known, where it is cut, and how finely it is drawn [Angstrom].
 _SPLINE_WAVE, _SPLINE_CLIP, _SPLINE_STEP = (4200.0, 24999.0), 1e-4, 3.0
+# How often scales of grisms are found anew, and what is the same redshift, relative to 1 + z.
+_SCALE_ROUNDS, _SAME_Z = 3, 1e-3
 # Splines that share a list of wavelengths, so that those out of reach are left out.
 _SPLINE_PIECE = 5
 
@@ -85,6 +89,8 @@ class RedshiftFit:
         What was fitted.
     params : FitParams
         How.
+    scales, scale_errors : mapping of str to float
+        Factor of each grism with ``scale="per_grism"``, else empty. `scale_beams` with them gives the beams that fit.
     """
 
     status: str
@@ -117,6 +123,8 @@ class RedshiftFit:
     z_range: tuple[float, ...]
     templates: TemplateSet
     params: FitParams
+    scales: Mapping[str, float] = field(default_factory=dict)
+    scale_errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def fit_redshift(
@@ -186,6 +194,9 @@ def fit_redshift(
     chosen = as_template_set(templates, line_complexes=True)
     grid, has_zoom = _grid(z_range, dz, is_stellar=chosen.is_stellar)
     _check_prior(prior)
+    if p.scale == "per_grism":
+        words = {"dz": dz, "igm": igm, "photometry": photometry, "prior": prior}
+        return _with_scales(multibeam, chosen, z_range, p, words)
     bank = TemplateBank.of(chosen, p.profiles, igm)
     given = tuple(float(z) for z in z_range)
     try:
@@ -233,6 +244,26 @@ def fit_redshift(
             "params": p,
         },
     )  # fmt: skip
+
+
+def _with_scales(
+    multibeam: MultiBeam, templates: TemplateSet, z_range: Sequence[float], params: FitParams, words: dict[str, Any]
+) -> RedshiftFit:
+    """Return the fit with a factor for each grism: that of the best redshift, which is found again with it."""
+    plain = replace(params, scale="none")
+    fit = fit_redshift(multibeam, templates=templates, z_range=z_range, params=plain, **words)
+    same = {"igm": words["igm"], "photometry": words["photometry"]}
+    for _ in range(_SCALE_ROUNDS):
+        if not np.isfinite(fit.z_map):
+            return replace(fit, params=params)
+        z, known = fit.z_map, replace(plain, fitter=params.fitter or "nnls")
+        scales = fit_grism_scales(multibeam, z, templates=templates, params=known, **same)
+        scaled = scale_beams(multibeam, scales.scales)
+        fit = fit_redshift(scaled, templates=templates, z_range=z_range, params=plain, **words)
+        fit = replace(fit, params=params, scales=scales.scales, scale_errors=scales.errors)
+        if abs(fit.z_map - z) < _SAME_Z * (1 + z):
+            break
+    return fit
 
 
 def _result(

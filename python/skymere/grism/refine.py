@@ -24,7 +24,10 @@ _Array = NDArray[np.float64]
 _TRACE_ROWS = 8
 _N_GRID = 400
 _ROUNDS = 3
-_LINE_ROUNDS = 4
+_LINE_ROUNDS, _NARROW_ROUNDS = 4, 8
+_TIP = np.array([0.0, 1.0, 0.0])
+# Nodes of the search around one that stands out in which a line may be.
+_AROUND = 1.5
 _LEAST_KEPT = 0.5
 _LEAST_SEEN = 0.7
 
@@ -45,7 +48,9 @@ class RefineParams:
     n_lines : int
         Passes after them with nodes for lines above the polynomial, straight between.
     node_pixels : float
-        Distance of the nodes, in columns of the detector.
+        Distance of the nodes with which lines are looked for, in columns of the detector.
+    line_node_pixels : float
+        Distance of the nodes of a line that was found: a broader one would spread its light along the trace.
     prior : float
         1 sigma of the coefficients of a polynomial around the flat spectrum of the direct image, relative to it.
     line_prior : float
@@ -65,7 +70,7 @@ class RefineParams:
     n_threads : int
         Sources that are fitted at the same time; 0 = as many as there are cores.
     extract : BeamCutParams
-        Sizes, masks and weights of the beams.
+        Sizes, masks and weights of the beams; their operator is that of the frames.
 
     Raises
     ------
@@ -77,6 +82,7 @@ class RefineParams:
     n_polynomial: int = 2
     n_lines: int = 2
     node_pixels: float = 2.0
+    line_node_pixels: float = 0.5
     prior: float = 1.0
     line_prior: float = 3.0
     line_sigma: float = 5.0
@@ -97,7 +103,10 @@ class RefineParams:
             if getattr(self, name) < 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 0 or more"
                 raise InvalidInputError(msg)
-        for name in ("prior", "line_prior", "line_sigma", "background_sigma", "max_ratio", "clip_sigma", "node_pixels"):
+        if not 0 < self.line_node_pixels <= self.node_pixels:
+            msg = f"line_node_pixels: {self.line_node_pixels} is not allowed, it must be from 0 to node_pixels"
+            raise InvalidInputError(msg)
+        for name in ("prior", "line_prior", "line_sigma", "background_sigma", "max_ratio", "clip_sigma"):
             if not getattr(self, name) > 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
@@ -229,9 +238,13 @@ class _Work:
     def beams(self, source_id: int) -> list[BeamModel]:
         extract = self.params.extract
         size = source_size(self.frames, source_id, extract)
+        # What is fitted is what will be drawn.
+        params = [
+            replace(extract, beam=replace(extract.beam, operator=one.contamination.operator)) for one in self.frames
+        ]
         found = (
-            cut_beam(frame, source_id, order=order, size=size, params=extract)
-            for frame in self.frames
+            cut_beam(frame, source_id, order=order, size=size, params=its)
+            for frame, its in zip(self.frames, params, strict=True)
             for order in extract.orders
         )
         return [one for one in found if one is not None]
@@ -347,25 +360,26 @@ class _Problem:
         return found[:n], *self._quality(columns @ found[:n], pull, used)
 
     def with_lines(
-        self, columns: _Array, hats: _Array, params: RefineParams
+        self, columns: _Array, hats: _Array, params: RefineParams, *, narrow: float = 1.0
     ) -> tuple[_Array, _Array, float, int, float]:
         """Return the same of a polynomial with lines, and the heights of the nodes.
 
         In every round the nodes that would lower chi2 most among their neighbours, by more than ``line_sigma`` squared,
-        join those that are fitted: all at once could stand for the continuum too.
+        join those that are fitted: all at once could stand for the continuum too. Nodes that are ``narrow`` times
+        narrower than those of the search are so many times higher for the same light.
         """
         n, n_nodes = columns.shape[1], hats.shape[1]
         ground, spread = self._ground(params)
         every = np.hstack([columns, ground, hats])
         middle = np.zeros(every.shape[1])
         middle[0] = 1.0
-        sigma = np.concatenate([np.full(n, params.prior), spread, np.full(n_nodes, params.line_prior)])
+        sigma = np.concatenate([np.full(n, params.prior), spread, np.full(n_nodes, narrow * params.line_prior)])
         weighted = every * self.weight[:, None]
         normal = every.T @ weighted + np.diag(sigma**-2.0)
         right = weighted.T @ self.data + middle * sigma**-2.0
         first = n + ground.shape[1]
         active = np.arange(every.shape[1]) < first
-        for _ in range(_LINE_ROUNDS):
+        for _ in range(_LINE_ROUNDS if narrow == 1.0 else _NARROW_ROUNDS):
             inverse = np.linalg.inv(normal[np.ix_(active, active)])
             found = inverse @ right[active]
             across = normal[first:, active]
@@ -375,7 +389,7 @@ class _Problem:
             height = left / np.maximum(power, 1e-12 * np.diag(normal)[first:])
             beside = np.pad(gain, 1)
             peak = (gain > params.line_sigma) & (gain >= beside[:-2]) & (gain > beside[2:])
-            peak &= height > params.min_line
+            peak &= height > narrow * params.min_line
             if not peak.any():
                 break
             active[first:] |= peak
@@ -422,15 +436,17 @@ def _fit(beams: list[BeamModel], kind: str, params: RefineParams) -> _Result:
             facts = {"chi2": chi2, "n_pixels": n_pixels, "n_beams": len(beams), "snr": snr}
             return _Result(source_id=source_id, status="faint", **facts)  # type: ignore[arg-type]
         if kind == "lines":
-            nodes = _nodes(spans, params.node_pixels)
-            hats = [(nodes, problem.scale * row) for row in np.eye(nodes.size)]
-            heights = problem.columns(hats)
-            is_seen = problem.seen(hats, heights)
-            line = np.zeros(nodes.size)
-            found, line[is_seen], chi2, n_pixels, snr = problem.with_lines(columns, heights[:, is_seen], params)
+            hats = _hats(_nodes(spans, params.node_pixels))
+            found, line, chi2, n_pixels, snr = _fit_lines(problem, columns, hats, params)
+            if line.any():
+                narrow = params.node_pixels / params.line_node_pixels
+                hats = _narrow_hats(hats[line > 0], narrow)
+                found, line, chi2, n_pixels, snr = _fit_lines(problem, columns, hats, params, narrow=narrow)
             flux = np.asarray(found @ np.stack(basis))
-            at = np.union1d(wave, nodes)
-            flux = np.interp(at, wave, flux) + problem.scale * np.interp(at, nodes, line)
+            at = np.union1d(wave, hats[line > 0])
+            flux = np.interp(at, wave, flux)
+            for hat, height in zip(hats[line > 0], line[line > 0], strict=True):
+                flux += problem.scale * height * np.interp(at, hat, _TIP)
             wave = at
     except np.linalg.LinAlgError:
         return _Result(source_id=source_id, status="failed", n_beams=len(beams))
@@ -438,6 +454,39 @@ def _fit(beams: list[BeamModel], kind: str, params: RefineParams) -> _Result:
     if not _is_sane(flux, problem, params):
         return _Result(source_id=source_id, status="rejected", **facts)  # type: ignore[arg-type]
     return _Result(source_id=source_id, status="ok", spectrum=_held(wave, np.maximum(flux, 0.0)), **facts)  # type: ignore[arg-type]
+
+
+def _fit_lines(
+    problem: _Problem, columns: _Array, hats: _Array, params: RefineParams, *, narrow: float = 1.0
+) -> tuple[_Array, _Array, float, int, float]:
+    """Return coefficients of the polynomial, heights of hats, 0 for those that are not fitted, and how good that is."""
+    # Zeros around them: columns that a spectrum does not cover wholly have none of its light with grizli's operator.
+    spectra = [(np.array([0.5 * hat[0], *hat, 2 * hat[-1]]), problem.scale * np.pad(_TIP, 1)) for hat in hats]
+    heights = problem.columns(spectra)
+    is_seen = problem.seen(spectra, heights)
+    line = np.zeros(len(hats))
+    found, line[is_seen], chi2, n_pixels, snr = problem.with_lines(columns, heights[:, is_seen], params, narrow=narrow)
+    return found, line, chi2, n_pixels, snr
+
+
+def _hats(nodes: _Array) -> _Array:
+    """Return begin, tip and end of straight rises and falls from node to node, shape (n, 3) [um]."""
+    steps = np.diff(nodes)
+    ends = np.concatenate([[nodes[0] - steps[0]], nodes, [nodes[-1] + steps[-1]]])
+    return np.stack([ends[:-2], ends[1:-1], ends[2:]], axis=1)
+
+
+def _narrow_hats(wide: _Array, narrow: float) -> _Array:
+    """Return hats that are so many times narrower, around wide ones."""
+    made: list[_Array] = []
+    reach = round(_AROUND * narrow)
+    for begin, tip, end in wide:
+        step = 0.5 * (end - begin) / narrow
+        tips = tip + step * np.arange(-reach, reach + 1)
+        if made:
+            tips = tips[tips > made[-1][1] + 0.5 * step]
+        made += [np.array([one - step, one, one + step]) for one in tips]
+    return np.stack(made)
 
 
 def _given(beams: list[BeamModel], spectrum_of: SpectrumOf, params: RefineParams) -> _Result:

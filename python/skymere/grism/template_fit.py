@@ -1,6 +1,7 @@
 """Templates fitted to beams at a redshift that is known."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from skymere.grism.fit_params import FitParams
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.photometry import PhotometryInput, photometry_of
 from skymere.grism.problem import BeamProblem
+from skymere.grism.scales import GrismScales, fit_grism_scales, scale_beams
 from skymere.grism.template_bank import TemplateBank, as_template_set, line_sigma
 from skymere.spectra import IgmTransmission, LineComplex, TemplateSet
 
@@ -57,6 +59,8 @@ class TemplateFit:
         What absorbed continua.
     params : FitParams
         How.
+    scales, scale_errors : mapping of str to float
+        Factor of each grism with ``scale="per_grism"``, else empty. `scale_beams` with them gives the beams that fit.
     """
 
     status: str
@@ -74,6 +78,8 @@ class TemplateFit:
     templates: TemplateSet
     igm: IgmTransmission | None
     params: FitParams
+    scales: Mapping[str, float] = field(default_factory=dict)
+    scale_errors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def n_continua(self) -> int:
@@ -207,7 +213,8 @@ def fit_templates(
 
     Notes
     -----
-    As `skymere.grism.fit_redshift` at one redshift.
+    As `skymere.grism.fit_redshift` at one redshift. With ``scale="per_grism"`` the covariance has what the errors of
+    the scales ``V`` add to it, ``C + J V J'`` with the slopes ``J`` of the factors.
     """
     p = params or FitParams()
     if not -1 < z < np.inf:
@@ -215,6 +222,10 @@ def fit_templates(
         raise InvalidInputError(msg)
     chosen = as_template_set(templates, line_complexes=False)
     bank = TemplateBank.of(chosen, p.profiles, igm)
+    scales: GrismScales | None = None
+    if p.scale == "per_grism" and problem is None:
+        scales = fit_grism_scales(multibeam, z, templates=chosen, params=p, igm=igm, photometry=photometry)
+        multibeam = scale_beams(multibeam, scales.scales)
     common = {"z": float(z), "names": bank.names, "templates": chosen, "igm": igm, "params": p}
     n, k = len(bank.names), multibeam.N
     try:
@@ -242,7 +253,10 @@ def fit_templates(
         photometry=photometry_of(photometry, chosen, np.array([float(z)]), igm),
         has_covariance=True,
     )
-    free = found.is_free[0, k:]
+    free, covariance = found.is_free[0, k:], found.covariance[0]
+    if scales is not None and scales.covariance.size:
+        slopes = np.where(free, scales.slopes, 0.0)
+        covariance = covariance + slopes.T @ scales.covariance @ slopes
     reaches = free | (found.bound_variance[0] > 0)
     return TemplateFit(
         status="ok" if reaches.any() else "no_template",
@@ -253,7 +267,9 @@ def fit_templates(
         background_err=np.sqrt(np.maximum(found.background_variance[0], 0.0)),
         coefficients=found.coefficients[0, k:],
         is_free=free,
-        covariance=found.covariance[0],
+        covariance=covariance,
         bound_err=np.sqrt(found.bound_variance[0]),
+        scales={} if scales is None else scales.scales,
+        scale_errors={} if scales is None else scales.errors,
         **common,  # type: ignore[arg-type]
     )

@@ -15,9 +15,8 @@ from skymere.errors import InvalidInputError
 __all__ = ["GrismScene", "GrismSceneParams", "simulate_grism"]
 
 _Array = NDArray[np.float64]
-# Steps of light within a fine column, and rows of the trace that are drawn apart, in a pixel.
+# Steps of light within a fine column.
 _N_STEPS = 4
-_N_ROWS = 20
 _COLUMNS = ("id", "x", "y", "flux", "radius_pix", "sersic_n", "q", "pa_deg")
 
 
@@ -201,9 +200,9 @@ def simulate_grism(
 
     Notes
     -----
-    Every source is drawn with its PSF by GalSim on fine pixels, for every twentieth of a pixel of the trace anew; its
-    light ``f S dl`` is laid along fine columns, and fine pixels are summed. Nothing is taken from the operators with
-    which beams are modelled but the trace, wavelengths and sensitivity of the configuration.
+    Every source is drawn with its PSF by GalSim on fine pixels; its light ``f S dl`` is laid along the trace on such
+    pixels, both are convolved, and fine pixels are summed. Nothing is taken from the operators with which beams are
+    modelled but the trace, wavelengths and sensitivity of the configuration.
     """
     import galsim
 
@@ -223,7 +222,7 @@ def simulate_grism(
     for row in sources.iter_rows(named=True):
         psf = galsim.Moffat(beta=3.0, fwhm=params.psf_fwhm_pix)
         profile = psf if row["radius_pix"] <= 0 else galsim.Convolve(_galaxy(row), psf)
-        image = _onto(params.shape, *_drawn(profile, row, 0.0, params, fine=1))
+        image = _onto(params.shape, *_drawn(profile, row, params, fine=1))
         direct += row["flux"] * image
         mine = (image > params.segment_level * image.max()) & (row["flux"] * image > brightest)
         labels[mine], brightest[mine] = row["id"], (row["flux"] * image)[mine]
@@ -254,14 +253,12 @@ def _galaxy(row: Mapping[str, Any]) -> Any:
     return profile.shear(q=row["q"], beta=row["pa_deg"] * galsim.degrees)
 
 
-def _drawn(
-    profile: Any, row: Mapping[str, Any], dy: float, params: GrismSceneParams, *, fine: int
-) -> tuple[_Array, int, int]:
-    """Return the image of a source of flux 1, ``dy`` rows higher, on fine pixels; the pixel in which it begins."""
-    column, line = math.floor(row["x"] + 0.5), math.floor(row["y"] + dy + 0.5)
+def _drawn(profile: Any, row: Mapping[str, Any], params: GrismSceneParams, *, fine: int) -> tuple[_Array, int, int]:
+    """Return the image of a source of flux 1 on fine pixels; the pixel in which it begins."""
+    column, line = math.floor(row["x"] + 0.5), math.floor(row["y"] + 0.5)
     half = int(row.get("stamp_pix") or params.stamp_pix)
     n = (2 * half + 1) * fine
-    offset = ((row["x"] - column) * fine, (row["y"] + dy - line) * fine)
+    offset = ((row["x"] - column) * fine, (row["y"] - line) * fine)
     image = profile.drawImage(nx=n, ny=n, scale=1 / fine, offset=offset, dtype=float).array
     return image, line - half, column - half
 
@@ -298,20 +295,34 @@ def _dispersed(
     product = f * np.interp(at, order.wavelength, order.sensitivity, left=0.0, right=0.0)
     below = np.concatenate([[0.0], np.cumsum(0.5 * (product[1:] + product[:-1]) * np.diff(at))])
     light = np.abs(np.diff(np.interp(wave_at, at, below)))
-    frame = np.zeros(params.shape)
-    groups = np.round(dy * _N_ROWS).astype(int)
-    n_fine = (order.end - order.first + 2) * fine
-    for group in np.unique(groups[light != 0]):
-        here = groups == group
-        # Between the middles of two fine columns, light belongs to both.
-        place_x = (middle[here] - (order.first - 1)) * fine
-        left = np.floor(place_x).astype(int)
-        along = np.bincount(left, light[here] * (1 - place_x + left), minlength=n_fine + 1)
-        along += np.bincount(left + 1, light[here] * (place_x - left), minlength=n_fine + 1)
-        image, line, column = _drawn(profile, row, group / _N_ROWS, params, fine=fine)
-        spread = fftconvolve(image, along[None, :], axes=1)
-        width = -(-spread.shape[1] // fine) * fine
-        spread = np.pad(spread, ((0, 0), (0, width - spread.shape[1])))
-        summed = spread.reshape(spread.shape[0] // fine, fine, width // fine, fine).sum(axis=(1, 3))
-        frame += _onto(params.shape, summed, line, column + order.first - 1)
-    return frame
+    lit = light != 0
+    if not lit.any():
+        return np.zeros(params.shape)
+    # Light lies between the middles of fine pixels: it is shared among the four around it, along and across.
+    top = math.floor(dy[lit].min()) - 1
+    x, x_parts = _shared((middle[lit] - (order.first - 1)) * fine)
+    y, y_parts = _shared((dy[lit] - top) * fine)
+    n_x, n_y = (order.end - order.first + 2) * fine, int(y.max() // fine + 1) * fine
+    along = np.zeros(n_y * n_x)
+    for k in range(4):
+        for j in range(4):
+            along += np.bincount(y[k] * n_x + x[j], light[lit] * y_parts[k] * x_parts[j], n_y * n_x)
+    image, line, column = _drawn(profile, row, params, fine=fine)
+    spread = fftconvolve(image, along.reshape(n_y, n_x))
+    ny, nx = (-(-n // fine) for n in spread.shape)
+    spread = np.pad(spread, ((0, ny * fine - spread.shape[0]), (0, nx * fine - spread.shape[1])))
+    summed = spread.reshape(ny, fine, nx, fine).sum(axis=(1, 3))
+    return _onto(params.shape, summed, line + top, column + order.first - 1)
+
+
+def _shared(places: _Array) -> tuple[NDArray[np.int64], _Array]:
+    """Return the four pixels around places and their parts, of Lagrange's cubic through them, both of shape (4, n)."""
+    left = np.floor(places).astype(np.int64)
+    t = places - left
+    parts = [
+        -t * (t - 1) * (t - 2) / 6,
+        (t + 1) * (t - 1) * (t - 2) / 2,
+        -(t + 1) * t * (t - 2) / 2,
+        (t + 1) * t * (t - 1) / 6,
+    ]
+    return left + np.arange(-1, 3)[:, None], np.stack(parts)

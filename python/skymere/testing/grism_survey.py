@@ -1,6 +1,6 @@
 """A small survey of grism exposures on disk: direct images, catalogue, segmentation, configurations and the truth."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from astropy.io import fits
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skymere.datamodels import GrismConfig
 from skymere.errors import InvalidInputError, StorageError
@@ -164,6 +164,7 @@ def simulate_grism_survey(
     params: GrismSurveyParams | None = None,
     seed: int = 1,
     sources: pl.DataFrame | None = None,
+    continua: Sequence[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> GrismSurvey:
     """Write a small survey: exposures of grisms with their direct images, catalogue, segmentation and truth.
 
@@ -177,6 +178,9 @@ def simulate_grism_survey(
         Seed of all random numbers.
     sources : DataFrame, optional
         Instead of drawn ones; columns as `GrismSurvey.sources`.
+    continua : sequence of (array_like, array_like), optional
+        Wavelengths at rest [um] and f_lambda of continua that sources have instead of power laws: that of source ``id``
+        is number ``id % n``.
 
     Returns
     -------
@@ -204,7 +208,7 @@ def simulate_grism_survey(
     rng = np.random.default_rng([seed, 3])
     if sources is None:
         sources = _sources(params, rng)
-    spectra = {row["id"]: _spectrum(row) for row in sources.iter_rows(named=True)}
+    spectra = {row["id"]: _spectrum(row, continua) for row in sources.iter_rows(named=True)}
     configs = {name: _write_config(folder / "CONF", name, params.scene.shape) for name in params.grisms}
     mosaic, segmentation = _write_mosaic(folder, params, sources, spectra, configs[params.grisms[-1]])
     paths: dict[str, list[Path]] = {"grism": [], "direct": []}
@@ -299,14 +303,20 @@ def _apart(
     return np.abs(found), np.angle(found)
 
 
-def _spectrum(row: Mapping[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a power law whose flux in F140W is the source's, with lines of 400 km/s."""
+def _spectrum(
+    row: Mapping[str, Any], continua: Sequence[tuple[ArrayLike, ArrayLike]] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return a continuum whose flux in F140W is the source's, with lines of 400 km/s."""
     band = find_filter("f140w", camera="WFC3/IR")
     wave = np.linspace(0.7, 1.9, 12001)
     scale = row["flux"] * band.photflam
-    flux = scale * (wave / (band.photplam * 1e-4)) ** row["slope"]
-    z = row["z"]
-    at_ha = scale * (_HA * (1 + z) / (band.photplam * 1e-4)) ** row["slope"]
+    z, pivot = row["z"], band.photplam * 1e-4
+    if continua:
+        rest, drawn = (np.asarray(part, np.float64) for part in continua[row["id"] % len(continua)])
+        unit = scale / np.interp(pivot / (1 + z), rest, drawn)
+        flux, at_ha = unit * np.interp(wave / (1 + z), rest, drawn), float(unit * np.interp(_HA, rest, drawn))
+    else:
+        flux, at_ha = scale * (wave / pivot) ** row["slope"], scale * (_HA * (1 + z) / pivot) ** row["slope"]
     total = row["ew_ha"] * (1 + z) * at_ha
     for rest, ratio in ((_HA, 1.0), *_LINES.values()):
         middle = rest * (1 + z)

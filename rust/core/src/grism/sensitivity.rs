@@ -70,7 +70,10 @@ impl Sensitivity {
     #[must_use]
     pub fn integrals(&self, edges: &[f64]) -> Vec<f64> {
         let at: Vec<f64> = edges.iter().map(|&edge| self.integral(edge)).collect();
-        at.windows(2).map(|w| (w[1] - w[0]).abs()).collect()
+        at.windows(2)
+            .zip(edges.windows(2))
+            .map(|(w, edge)| (w[1] - w[0]) * (edge[1] - edge[0]).signum())
+            .collect()
     }
 
     /// The same, zero for a pixel that is not wholly between the first and the last point.
@@ -151,6 +154,11 @@ mod tests {
         let edges = [0.5, 1.25, 2.0, 3.7, 9.0];
         let sums = a.integrals(&edges);
         assert!((sums[1] - (2.0 - 1.25 * 1.25 / 2.0)).abs() < 1e-14);
+        let falling: Vec<f64> = edges.iter().rev().copied().collect();
+        let below = line(31, 0.1, |w| -w);
+        for (found, sum) in below.integrals(&falling).iter().rev().zip(&sums) {
+            assert!((found + sum).abs() < 1e-14, "curves may be negative");
+        }
         assert_eq!(a.whole_integrals(&edges)[0], 0.0);
         assert_eq!(a.whole_integrals(&edges)[3], 0.0);
         let product = |from: f64, to: f64| {
