@@ -120,7 +120,12 @@ def print_machine() -> None:
 
 
 def race_each(
-    peer: Peer, job: str, ours: Mapping[str, Callable[..., object]], *, prepare: Callable[[], object] | None = None
+    peer: Peer,
+    job: str,
+    ours: Mapping[str, Callable[..., object]],
+    *,
+    prepare: Callable[[], object] | None = None,
+    repeat: int = REPEAT,
 ) -> dict[str, float]:
     """Print the best CPU times of each of ours and of the peer, after a warm-up and in turns; return the ratios.
 
@@ -128,7 +133,7 @@ def race_each(
     """
     times: dict[str, list[float]] = {name: [] for name in ours}
     theirs: list[float] = []
-    for _ in range(REPEAT + 1):
+    for _ in range(repeat + 1):
         for name, run in ours.items():
             given = () if prepare is None else (prepare(),)
             gc.collect()
@@ -144,7 +149,12 @@ def race_each(
 
 
 def race_peer(
-    peer: Peer, job: str, ours: Callable[..., object], *, prepare: Callable[[], object] | None = None
+    peer: Peer,
+    job: str,
+    ours: Callable[..., object],
+    *,
+    prepare: Callable[[], object] | None = None,
+    repeat: int = REPEAT,
 ) -> float:
     """Race one of ours, as `race_each`."""
-    return race_each(peer, job, {job: ours}, prepare=prepare)[job]
+    return race_each(peer, job, {job: ours}, prepare=prepare, repeat=repeat)[job]

@@ -259,16 +259,21 @@ def as_model(fit: ModelSpectra | TemplateFactors) -> ModelSpectra:
     if not isinstance(fit, TemplateFactors) or np.ndim(fit.coefficients) != 1:
         msg = f"fit: {type(fit).__name__} is not allowed, it must be the factors of templates at one redshift"
         raise InvalidInputError(msg)
+    # Fits tell lines apart from continua by their names; the order of both is the same.
+    names = fit.templates.names
+    if len(fit.names) != len(names):
+        msg = f"fit: {len(fit.names)} coefficients are not allowed, there are {len(names)} templates"
+        raise InvalidInputError(msg)
     variance = np.diag(fit.covariance)
     at_bound = getattr(fit, "bound_err", np.zeros(variance.size))
     error = np.where(variance > 0, np.sqrt(np.maximum(variance, 0.0)), at_bound)
     return FittedModel(
         z=float(fit.z),
         templates=fit.templates,
-        coefficients=dict(zip(fit.names, map(float, fit.coefficients), strict=True)),
-        errors=dict(zip(fit.names, map(float, error), strict=True)),
+        coefficients=dict(zip(names, map(float, fit.coefficients), strict=True)),
+        errors=dict(zip(names, map(float, error), strict=True)),
         covariance=np.asarray(fit.covariance, np.float64),
-        covariance_names=tuple(fit.names),
+        covariance_names=names,
         backgrounds=tuple(map(float, fit.backgrounds)),
         igm=getattr(fit, "igm", None),
     )
