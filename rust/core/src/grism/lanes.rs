@@ -269,9 +269,11 @@ impl Work for Loss<'_> {
         let mut models = vec![[0.0; LANES]; runs.first.len()];
         let parts = runs.values.chunks_exact(runs.width.max(1));
         for ((&first, values), out) in runs.first.iter().zip(parts).zip(&mut models) {
-            let columns = &self.light[first..];
+            let columns = self.light[first..]
+                .windows(LANES)
+                .filter_map(|c| c.first_chunk::<LANES>());
             let mut model = [self.background; LANES];
-            for (v, c) in values.iter().zip(columns.array_windows::<LANES>()) {
+            for (v, c) in values.iter().zip(columns) {
                 for k in 0..LANES {
                     model[k] += v[k] * c[k];
                 }
