@@ -77,8 +77,7 @@ def test_line_maps_of_a_real_galaxy(peer: Peer, fit: FittedModel, spectra_folder
     assert n == their_n
     # A sum of noise over thousands of pixels, each the same to 1e-4 of its error.
     assert total == pytest.approx(their_total, abs=0.05)
-    # Not yet the tenfold that is wanted: 5.4 on two shared cores.
-    assert race_peer(peer, "line maps", ours, prepare=lambda: beams(spectra_folder)) > 3
+    assert race_peer(peer, "line maps", ours, prepare=lambda: beams(spectra_folder)) > 10
 
 
 @pytest.mark.benchmark
@@ -93,4 +92,4 @@ def test_stacks_and_spectra_of_a_real_galaxy(peer: Peer, fit: FittedModel, spect
     for job, ours in (("stacks", stacks), ("1-D spectra", spectra)):
         assert ours(beams(spectra_folder)) == pytest.approx(peer.run(job)[1], rel=1e-4)
         # New beams, whose masks and models are made in that time, too; those of grizli are there already.
-        assert race_peer(peer, job, ours, prepare=lambda: beams(spectra_folder)) > 0.3
+        assert race_peer(peer, job, ours, prepare=lambda: beams(spectra_folder)) > 1
