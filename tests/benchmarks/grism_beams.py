@@ -9,7 +9,7 @@ from astropy.io import fits
 from tests.grism.emitters import WAVE, spectrum, truth
 
 from skymere.datamodels import Beam
-from skymere.io import read_beam_file, read_config, write_beam_file
+from skymere.io import beam_position, read_beam_file, read_config, write_beam_file
 from skymere.spectra import TemplateSet
 from skymere.testing import GrismSceneParams, simulate_grism
 
@@ -19,8 +19,8 @@ REAL = Path("wfc3") / "j033216m2743_00152.beams.fits"
 X, Y, SIZE = 40.0, 50.0, 20
 
 
-def _turned(header: str, angle: float, at: tuple[float, float]) -> str:
-    """Return a header whose coordinates are turned around a pixel (from 1)."""
+def _turned(header: str, angle: float, at: tuple[float, float], sky: tuple[float, float]) -> str:
+    """Return a header whose coordinates are turned around a pixel (from 1) at a place of the sky [deg]."""
     cards = fits.Header.fromstring(header, sep="\n")
     for key in [key for key in cards if key[:2] in ("A_", "B_") and key[2:3].isdigit()]:
         del cards[key]
@@ -30,7 +30,7 @@ def _turned(header: str, angle: float, at: tuple[float, float]) -> str:
     cos, sin = np.cos(angle), np.sin(angle)
     cd = np.array([[cards[f"CD{i}_{j}"] for j in (1, 2)] for i in (1, 2)]) @ [[cos, -sin], [sin, cos]]
     for i in (1, 2):
-        cards[f"CRPIX{i}"] = at[i - 1]
+        cards[f"CRPIX{i}"], cards[f"CRVAL{i}"] = at[i - 1], sky[i - 1]
         for j in (1, 2):
             cards[f"CD{i}_{j}"] = cd[i - 1, j - 1]
     return cards.tostring(sep="\n", padding=False, endcard=False)
@@ -57,9 +57,10 @@ def simulated_beams(
             scene = simulate_grism(source, {1: (WAVE, flux)}, config, params=params, seed=seed + len(made))
             beam = scene.beam(1, size=SIZE)
             at = (beam.center_offset[0] + SIZE, beam.center_offset[1] + SIZE)
-            headers = dict(like.headers)
+            headers, sky = dict(like.headers), beam_position(like)
+            assert sky is not None
             for kind in ("direct", "grism"):
-                headers[kind] = _turned(headers[kind], turn, at)
+                headers[kind] = _turned(headers[kind], turn, at, sky)
             made.append(
                 replace(
                     like,
