@@ -3,8 +3,9 @@
 import gc
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -55,4 +56,22 @@ def race():
 
     print(f"\n{platform.machine()}, Python {platform.python_version()}")
     yield run
+    set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def spectra_folder(shared_data: Path) -> Path:
+    """The folder of real beams and slitlets."""
+    folder = shared_data / "spectra"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """All tests of a module with one thread."""
+    before = get_num_threads()
+    set_num_threads(1)
+    yield
     set_num_threads(before)

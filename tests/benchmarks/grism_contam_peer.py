@@ -16,6 +16,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+# Collections of cycles now and then wait for ever with these packages.
+gc.disable()
 # What packages print is not an answer.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
@@ -61,7 +63,6 @@ def draw():
 
 
 for _ in sys.stdin:
-    gc.collect()
     start = time.process_time()
     draw()
     spent = time.process_time() - start

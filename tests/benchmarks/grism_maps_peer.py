@@ -15,6 +15,8 @@ import warnings
 import numpy as np
 
 warnings.simplefilter("ignore")
+# Collections of cycles now and then wait for ever with these packages.
+gc.disable()
 # What packages print is not an answer.
 answers = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
@@ -64,7 +66,6 @@ for line in sys.stdin:
     if line.strip() == "fit":
         print("= " + json.dumps([0.0, [coefficients, errors]]), file=answers)
         continue
-    gc.collect()
     start = time.process_time()
     found = jobs[line.strip()]()
     seconds = time.process_time() - start

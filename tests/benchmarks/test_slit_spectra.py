@@ -4,12 +4,9 @@
 ``-s`` prints the differences.
 """
 
-import os
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
+from tests.benchmarks.peers import run_once
 
 from skymere.io import build_pack, read_slitlet
 from skymere.slit import SlitGroup, combine_grating_group, lookup_file
@@ -31,56 +28,25 @@ FIT = {"niter": 4, "degree": 0, "ref_exp": 2, "force_positive": False, "with_bou
 THETA = [5.6404, 0.8078]
 TABLE_THETA = [4.5, 0.8078]
 COLUMNS = ("flux", "err", "sky", "flux_sum", "profile_sum", "var_sum")
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-
-
-def run_msaexp(worker: str, folder: Path, scratch: Path, *words: str) -> None:
-    """Run a worker in the environment of msaexp; the test is skipped where it cannot run."""
-    python = os.environ.get("SKYMERE_BENCH_PYTHON_MSAEXP", "")
-    if not Path(python).is_file():
-        pytest.skip(f"SKYMERE_BENCH_PYTHON_MSAEXP names no Python with msaexp: {python!r}")
-    for name in ("CONF", "templates"):
-        (scratch / name).symlink_to(folder / "grizli" / name)
-    for name in ("iref", "jref"):
-        (scratch / name).mkdir()
-    done = subprocess.run(
-        [python, str(Path(__file__).with_name(worker)), str(folder / "nirspec"), *words],
-        cwd=scratch,
-        env=os.environ | ONE_THREAD | {"GRIZLI": str(scratch), "HOME": str(scratch)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "ModuleNotFoundError" in done.stderr:
-        pytest.skip(f"msaexp cannot run: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
-def folder(shared_data):
-    folder = shared_data / "spectra"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def peer(folder, tmp_path_factory):
+def peer(spectra_folder, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("grizli")
     output = scratch / "spectra.npz"
-    run_msaexp("slit_spectra_peer.py", folder, scratch, str(output))
+    run_once("slit_spectra_peer.py", spectra_folder, scratch, str(spectra_folder / "nirspec"), str(output))
     with np.load(output) as found:
         return dict(found)
 
 
 @pytest.fixture(scope="module")
-def pack(folder):
-    return build_pack(folder / "nirspec" / "calib", name="nirspec", version="0.9.19")
+def pack(spectra_folder):
+    return build_pack(spectra_folder / "nirspec" / "calib", name="nirspec", version="0.9.19")
 
 
 @pytest.fixture(scope="module")
-def slitlets(folder):
-    return [read_slitlet(path) for path in sorted((folder / "nirspec").glob("*_phot.*.fits"))]
+def slitlets(spectra_folder):
+    return [read_slitlet(path) for path in sorted((spectra_folder / "nirspec").glob("*_phot.*.fits"))]
 
 
 def worst(ours: np.ndarray, true: np.ndarray) -> float:

@@ -3,20 +3,14 @@
 ``SKYMERE_BENCH_PYTHON_MSAEXP`` names a Python with msaexp 0.9.19; the race is skipped where there is none.
 """
 
-import gc
-import json
-import os
-import platform
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.benchmarks.peers import Peer, print_machine, race_peer
 
-from skymere import get_num_threads, set_num_threads
 from skymere.io import add_pack, find_pack, read_slitlet, slit_models
 from skymere.slit import (
     SlitGroup,
@@ -30,7 +24,6 @@ from skymere.slit import (
 )
 from skymere.wcs import open_asdf_tree
 
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 INF = (-np.inf, np.inf)
 FREE = TraceParams(degree=0, initial_size=0.7, force_positive=False, size_bounds=INF, trace_bounds=INF)
 FIXED = TraceParams(degree=1, fix_size=0.6)
@@ -47,90 +40,24 @@ BARE = {
     "do_multiple_mask": False,
     "bad_shutter_names": [],
 }
-REPEAT = 7
-
-
-class Peer:
-    """msaexp in a process of its own, which does one job for each line."""
-
-    def __init__(self, folder: Path, scratch: Path) -> None:
-        for name in ("CONF", "templates", "iref", "jref"):
-            (scratch / name).mkdir()
-        python = os.environ.get("SKYMERE_BENCH_PYTHON_MSAEXP", sys.executable)
-        self.log = (scratch / "peer.log").open("w+")
-        self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name("slit_peer.py")), str(folder)],
-            cwd=scratch,
-            env=os.environ | ONE_THREAD | {"GRIZLI": str(scratch), "HOME": str(scratch)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            bufsize=1,
-        )
-
-    def run(self, job: str) -> tuple[float, object]:
-        """Return CPU time [s] and result; the test is skipped where msaexp cannot run."""
-        answer = ""
-        try:
-            self.process.stdin.write(f"{job}\n")
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            pass
-        if not answer.startswith("= "):
-            self.process.wait()
-            self.log.seek(0)
-            pytest.skip(f"msaexp cannot run: {self.log.read().strip().splitlines()[-1:]}")
-        return json.loads(answer[2:])
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-        self.process.stdout.close()
-        self.log.close()
 
 
 @pytest.fixture(scope="module")
-def folder(shared_data: Path) -> Path:
-    folder = shared_data / "spectra"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is not there")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def peer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
-    one = Peer(folder / "nirspec", tmp_path_factory.mktemp("peer"))
+def peer(spectra_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
+    slitlets = str(spectra_folder / "nirspec")
+    one = Peer("slit_peer.py", spectra_folder, tmp_path_factory.mktemp("peer"), slitlets)
     yield one
     one.close()
 
 
 @pytest.fixture(scope="module")
-def files(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
-    """Names of the files; the pack is where it is looked for, and one thread is used."""
+def files(spectra_folder: Path, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Iterator[list[Path]]:
+    """Names of the files; the pack is where it is looked for."""
     packs = tmp_path_factory.mktemp("packs")
-    add_pack(folder / "nirspec" / "calib", name="nirspec", version="0.9.19", into=packs)
-    before = get_num_threads()
-    set_num_threads(1)
+    add_pack(spectra_folder / "nirspec" / "calib", name="nirspec", version="0.9.19", into=packs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SKYMERE_PACKS", str(packs))
-        yield sorted((folder / "nirspec").glob("*_phot.*.fits"))
-    set_num_threads(before)
-
-
-def race(peer: Peer, job: str, ours: Callable[[], object], prepare: Callable[[], object] | None = None) -> float:
-    """Print the best CPU times of both, after a warm-up and in turns; return the ratio."""
-    times: list[tuple[float, float]] = []
-    for _ in range(REPEAT + 1):
-        if prepare is not None:
-            prepare()
-        gc.collect()
-        start = time.process_time()
-        ours()
-        times.append((time.process_time() - start, peer.run(job)[0]))
-    mine, theirs = (min(column) for column in zip(*times[1:], strict=True))
-    print(f"{job}: skymere {1e3 * mine:.2f} ms, msaexp {1e3 * theirs:.1f} ms, ratio {theirs / mine:.1f}")
-    return theirs / mine
+        yield sorted((spectra_folder / "nirspec").glob("*_phot.*.fits"))
 
 
 class Bare:
@@ -164,7 +91,7 @@ class Bare:
 
 @pytest.fixture(scope="module")
 def bare(files: list[Path]) -> Bare:
-    print(f"\n{platform.machine()}, Python {platform.python_version()}, one thread, CPU time, best of {REPEAT}")
+    print_machine()
     return Bare(files)
 
 
@@ -176,8 +103,8 @@ def test_flags_traces_and_combination_of_three_slitlets(bare: Bare, peer: Peer) 
     assert left == theirs_left
     # Powell stops 1e-7 pixel beside the minimum.
     assert flux == pytest.approx(theirs_flux, rel=1e-5)
-    race(peer, "flags", bare.flag, bare.restart)
-    ratio = race(peer, "flags, traces, combination", bare.everything, bare.restart)
+    race_peer(peer, "flags", lambda _: bare.flag(), prepare=bare.restart)
+    ratio = race_peer(peer, "flags, traces, combination", lambda _: bare.everything(), prepare=bare.restart)
     assert ratio > 20
 
 
@@ -194,8 +121,8 @@ def test_a_trace_and_the_combination_by_themselves(bare: Bare, peer: Peer) -> No
     for job, params in (("fit, free width", FREE), ("fit, fixed width", FIXED)):
         # A chi2 of 1e-5 is a thousandth of an error bar.
         assert fit(params) < peer.run(job)[1] + 1e-5
-        ratios[job] = race(peer, job, lambda params=params: fit(params))
-    race(peer, "difference", lambda: make_diff_image(frames, position=2, params=nods))
+        ratios[job] = race_peer(peer, job, lambda params=params: fit(params))
+    race_peer(peer, "difference", lambda: make_diff_image(frames, position=2, params=nods))
     group.fit_all_traces(**FIT_ALL)
 
     def combine() -> None:
@@ -204,7 +131,7 @@ def test_a_trace_and_the_combination_by_themselves(bare: Bare, peer: Peer) -> No
         combine_pixels(table, grid)
         pixel_table_to_1d(table, grid)
 
-    race(peer, "combination", combine)
+    race_peer(peer, "combination", combine)
     assert min(ratios.values()) > 50
 
 
@@ -214,7 +141,7 @@ def test_a_group_from_files_with_their_gwcs(files: list[Path], peer: Peer, monke
         return SlitGroup(files, "cold", compat="msaexp").mask.sum(axis=1).tolist()
 
     assert cold() == peer.run("cold")[1] == [4611, 4583, 4610]
-    ratio = race(peer, "cold", cold)
+    ratio = race_peer(peer, "cold", cold)
     spent = {"asdf": 0.0, "gwcs": 0.0}
     evaluate = slit_models.evaluate_slit_geometry
 

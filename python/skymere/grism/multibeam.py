@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
-from skymere.io import beam_wcs
 from skymere.wcs import pixels_to_sky
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class MultiBeam:
 
 def _dispersion_angle(one: BeamModel) -> float:
     """Return the angle of the trace on the sky at the middle of the detector."""
-    wcs = beam_wcs(one.beam)
+    wcs = one.wcs
     if wcs is None:
         return float("nan")
     middle = 0.5 * (one.order.first + one.order.end)

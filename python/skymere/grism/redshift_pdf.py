@@ -140,8 +140,8 @@ def _fine(z: _Array) -> _Array:
     """Redshifts between those of a grid, at most 1e-4 (1 + z) apart."""
     n = np.maximum(np.ceil(np.diff(np.log1p(z)) / _FINE_STEP).astype(int), _N_BETWEEN)
     first = np.repeat(z[:-1], n)
-    part = np.concatenate([np.arange(k) / k for k in n])
-    return np.append(first + part * np.repeat(np.diff(z), n), z[-1])
+    part = np.arange(first.size) - np.repeat(np.cumsum(n) - n, n)
+    return np.append(first + part / np.repeat(n, n) * np.repeat(np.diff(z), n), z[-1])
 
 
 def _loss(dz: _Array, gamma: float) -> _Array:

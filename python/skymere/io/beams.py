@@ -1,5 +1,6 @@
 """Files of beams as grizli writes them: ``beams.fits``."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ __all__ = ["beam_position", "beam_wcs", "read_beam_file", "write_beam_file"]
 _N_EXTENSIONS = 6
 _DIRECT = ("SCI", "ERR", "DQ", "REF", "MED", "BKG")
 _GRISM = ("SCI", "ERR", "DQ", "CONTAM")
+# Cards of the celestial coordinates; alternate ones have a letter more.
+_COORDINATES = re.compile(
+    r"(?:WCSAXES|NAXIS\d?|(?:CRPIX|CRVAL|CTYPE|CUNIT|CDELT|CROTA)\d|(?:CD|PC|PV|PS)\d_\d+|LONPOLE|LATPOLE|RADE(?:C)?SYS"
+    r"|EQUINOX|EPOCH|MJD-OBS|DATE-OBS|(?:A|B|AP|BP)_(?:ORDER|DMAX|\d+_\d+)|AXISCORR|D2IM[\w.]*|CPDIS\d|CPERR\d|DP\d[\w.]*)\s*="
+)
 _STRUCTURE = ("XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "PCOUNT", "GCOUNT", "BZERO", "BSCALE", "EXTNAME")
 
 
@@ -284,7 +290,9 @@ def beam_wcs(beam: Beam) -> WCS | None:
     astropy.wcs.WCS or None
         None when its header has no sky.
     """
-    header = fits.Header.fromstring(beam.headers.get("direct", ""), sep="\n")
+    # Other cards are most of a header, and of the time to read it.
+    cards = [card for card in beam.headers.get("direct", "").split("\n") if _COORDINATES.match(card)]
+    header = fits.Header.fromstring("\n".join(cards), sep="\n")
     if "CTYPE1" not in header:
         return None
     with warnings.catch_warnings():

@@ -2,10 +2,15 @@
 
 use super::GrismError;
 use crate::math::normal::NormalIntegral;
+use crate::math::widest::{Work, run_widest};
 use crate::spectra::Igm;
 
 /// Half of the width in which a line is drawn [sigma]; 1e-15 of its light is outside.
 const REACH: f64 = 8.0;
+/// Spectra of a table that are treated together.
+const FOUR: usize = 4;
+/// Nodes beside the expected one that are tried before the whole list is searched.
+const NEARBY: usize = 8;
 /// Angstrom per um.
 const ANGSTROM: f64 = 1e4;
 
@@ -15,6 +20,8 @@ const ANGSTROM: f64 = 1e4;
 pub struct Tables {
     wave: Vec<f64>,
     n: usize,
+    /// Numbers of each node: spectra, then zeros up to whole lanes.
+    stride: usize,
     flux: Vec<f64>,
     /// Integral from the first node, and that of the product with the wavelength.
     below: Vec<f64>,
@@ -43,9 +50,13 @@ impl Tables {
             return Err(GrismError::Order("templates"));
         }
         let n = spectra.len() / m;
-        let flux: Vec<f64> = (0..m * n)
-            .map(|at| spectra[(at % n) * m + at / n])
-            .collect();
+        let stride = if n == 1 { 1 } else { n.next_multiple_of(FOUR) };
+        let mut flux = vec![0.0; m * stride];
+        for (t, one) in spectra.chunks_exact(m).enumerate() {
+            for (node, f) in flux.chunks_exact_mut(stride).zip(one) {
+                node[t] = *f;
+            }
+        }
         let support = spectra
             .chunks_exact(m)
             .map(|one| {
@@ -54,12 +65,12 @@ impl Tables {
                 [wave[first.saturating_sub(1)], wave[(last + 1).min(m - 1)]]
             })
             .collect();
-        Ok(Self::filled(wave, n, flux, support, is_fixed))
+        Ok(Self::filled(wave, [n, stride], flux, support, is_fixed))
     }
 
     fn filled(
         wave: Vec<f64>,
-        n: usize,
+        [n, stride]: [usize; 2],
         flux: Vec<f64>,
         support: Vec<[f64; 2]>,
         is_fixed: bool,
@@ -69,7 +80,7 @@ impl Tables {
             let (a, b) = (wave[i - 1], wave[i]);
             let step = b - a;
             for t in 0..n {
-                let (k, last) = (i * n + t, (i - 1) * n + t);
+                let (k, last) = (i * stride + t, (i - 1) * stride + t);
                 let (f, g) = (flux[last], flux[k]);
                 below[k] = below[last] + 0.5 * step * (f + g);
                 moment[k] = moment[last] + step / 6.0 * (f * (2.0 * a + b) + g * (a + 2.0 * b));
@@ -78,6 +89,7 @@ impl Tables {
         Self {
             wave,
             n,
+            stride,
             flux,
             below,
             moment,
@@ -103,8 +115,8 @@ impl Tables {
             return None;
         }
         let wave = self.wave[from..end].to_vec();
-        let mut flux = self.flux[from * self.n..end * self.n].to_vec();
-        for (w, row) in wave.iter().zip(flux.chunks_exact_mut(self.n)) {
+        let mut flux = self.flux[from * self.stride..end * self.stride].to_vec();
+        for (w, row) in wave.iter().zip(flux.chunks_exact_mut(self.stride)) {
             if *w < reddest {
                 let passed = igm.transmission(w * (1.0 + z) / ANGSTROM, z);
                 for f in row {
@@ -114,87 +126,121 @@ impl Tables {
         }
         Some(Self::filled(
             wave,
-            self.n,
+            [self.n, self.stride],
             flux,
             self.support.clone(),
             false,
         ))
     }
 
+    /// First and last wavelength at which any spectrum may not be zero.
+    fn reach(&self) -> [f64; 2] {
+        let (low, high) = (
+            self.support.iter().map(|s| s[0]),
+            self.support.iter().map(|s| s[1]),
+        );
+        [
+            low.fold(f64::INFINITY, f64::min),
+            high.fold(f64::NEG_INFINITY, f64::max),
+        ]
+    }
+
     /// Integral of all spectra up to a wavelength at rest, and of their product with it; `near` is where the last
     /// search ended.
-    fn integrals(
+    #[inline(always)]
+    fn integrals<const L: usize>(
         &self,
         wave: f64,
-        near: &mut usize,
-        below: &mut [f64],
-        moment: Option<&mut [f64]>,
+        near: &mut Near,
+        below: &mut [[f64; L]],
+        moment: Option<&mut [[f64; L]]>,
     ) {
-        let (n, last) = (self.n, self.wave.len() - 1);
+        let (n, last) = (self.stride / L, self.wave.len() - 1);
         if wave <= self.wave[0] {
-            below.fill(0.0);
+            below.fill([0.0; L]);
             if let Some(moment) = moment {
-                moment.fill(0.0);
+                moment.fill([0.0; L]);
             }
             return;
         }
         if wave >= self.wave[last] {
-            below.copy_from_slice(&self.below[last * n..]);
+            below.copy_from_slice(node(&self.below, n, last));
             if let Some(moment) = moment {
-                moment.copy_from_slice(&self.moment[last * n..]);
+                moment.copy_from_slice(node(&self.moment, n, last));
             }
             return;
         }
         let i = find(&self.wave, wave, near);
         let (a, into) = (self.wave[i], wave - self.wave[i]);
         let part = into / (self.wave[i + 1] - a);
-        let (f, g) = (&self.flux[i * n..][..n], &self.flux[(i + 1) * n..][..n]);
-        let base = &self.below[i * n..][..n];
+        let (f, g, base) = (
+            node::<L>(&self.flux, n, i),
+            node::<L>(&self.flux, n, i + 1),
+            node::<L>(&self.below, n, i),
+        );
         // Of a straight line: into (f + (g - f) part / 2).
         let (left, right) = (into * (1.0 - 0.5 * part), 0.5 * into * part);
-        for t in 0..n {
-            below[t] = base[t] + left * f[t] + right * g[t];
+        for (((sum, base), f), g) in below.iter_mut().zip(base).zip(f).zip(g) {
+            for k in 0..L {
+                sum[k] = base[k] + left * f[k] + right * g[k];
+            }
         }
         if let Some(moment) = moment {
-            let base = &self.moment[i * n..][..n];
+            let base = node::<L>(&self.moment, n, i);
             // The same times (a + x): int x (1 - x / h) dx and int x x / h dx.
             let (l, r) = (
                 a * left + into * into * (0.5 - part / 3.0),
                 a * right + into * into * part / 3.0,
             );
-            for t in 0..n {
-                moment[t] = base[t] + l * f[t] + r * g[t];
+            for (((sum, base), f), g) in moment.iter_mut().zip(base).zip(f).zip(g) {
+                for k in 0..L {
+                    sum[k] = base[k] + l * f[k] + r * g[k];
+                }
             }
         }
     }
 }
 
+/// The numbers of a node.
+#[inline(always)]
+fn node<const L: usize>(all: &[f64], n: usize, i: usize) -> &[[f64; L]] {
+    &all.as_chunks::<L>().0[i * n..][..n]
+}
+
 /// The node at or before a wavelength inside the list, searched from where the last one was.
-fn find(wave: &[f64], at: f64, near: &mut usize) -> usize {
+#[inline(always)]
+fn find(wave: &[f64], at: f64, near: &mut Near) -> usize {
     let last = wave.len() - 1;
-    let start = (*near).min(last - 1);
-    let (mut low, mut high);
-    if wave[start] <= at {
-        let mut step = 1;
-        (low, high) = (start, (start + 1).min(last));
-        while wave[high] <= at && high < last {
-            low = high;
-            high = (high + step).min(last);
-            step *= 2;
-        }
-    } else {
-        let mut step = 1;
-        (low, high) = (start.saturating_sub(1), start);
-        while wave[low] > at && low > 0 {
-            high = low;
-            low = low.saturating_sub(step);
-            step *= 2;
+    let mut i = near.at.saturating_add_signed(near.step).min(last - 1);
+    let is_here = |i: usize| wave[i] <= at && at < wave[i + 1];
+    // Pixels and nodes are both nearly even, so that the next step is about as wide as the last.
+    for _ in 0..NEARBY {
+        if wave[i] > at {
+            i = i.saturating_sub(1);
+        } else if wave[i + 1] <= at {
+            i = (i + 1).min(last - 1);
+        } else {
+            break;
         }
     }
-    let found = low + wave[low..=high].partition_point(|&w| w <= at);
-    let found = found.saturating_sub(1).min(last - 1);
-    *near = found;
-    found
+    if !is_here(i) {
+        i = wave
+            .partition_point(|&w| w <= at)
+            .saturating_sub(1)
+            .min(last - 1);
+    }
+    *near = Near {
+        at: i,
+        step: i as isize - near.at as isize,
+    };
+    i
+}
+
+/// Where the last search ended, and how far that was from the one before it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Near {
+    at: usize,
+    step: isize,
 }
 
 /// Gaussian lines with fixed ratios, of one flux.
@@ -323,14 +369,20 @@ impl Bank {
         })
     }
 
-    /// Light of the templates `present` in each cell, cell after cell with `width` numbers for each.
+    /// Light of the templates `present` in each cell, cell after cell with `width` numbers for each, in a list of zeros.
     pub fn draw(&self, cells: &Cells, z: f64, present: &[usize], width: usize, out: &mut [f64]) {
-        out.fill(0.0);
         let (mut at, mut first) = (0, 0);
         for table in &self.tables {
             let has = present.get(at) == Some(&first);
             if has {
-                draw_tables(table, cells, z, at, width, out);
+                run_widest(DrawTables {
+                    table,
+                    cells,
+                    z,
+                    at,
+                    width,
+                    out: &mut *out,
+                });
                 at += table.n;
             }
             first += table.n;
@@ -341,49 +393,97 @@ impl Bank {
     }
 }
 
-fn draw_tables(table: &Tables, cells: &Cells, z: f64, at: usize, width: usize, out: &mut [f64]) {
-    let stretch = if table.is_fixed { 1.0 } else { 1.0 + z };
-    let (n, shrink) = (table.n, 1.0 / stretch);
-    let [first, last] = table.ends();
-    let is_rising = cells.edges[0] < cells.edges[cells.edges.len() - 1];
-    let sign = if is_rising { 1.0 } else { -1.0 };
-    let has_slope = !cells.is_whole;
-    let mut near = 0;
-    let [mut old, mut new] = [vec![0.0; n], vec![0.0; n]];
-    let [mut old_moment, mut new_moment] = [vec![0.0; n], vec![0.0; n]];
-    table.integrals(
-        cells.edges[0] * shrink,
-        &mut near,
-        &mut old,
-        has_slope.then_some(old_moment.as_mut_slice()),
-    );
-    for (i, [level, slope]) in cells.sensitivity.iter().enumerate() {
-        let (a, b) = (cells.edges[i] * shrink, cells.edges[i + 1] * shrink);
+/// The first cell that ends beyond one of two wavelengths: the lower when borders rise, else the higher.
+fn first_cell(edges: &[f64], low: f64, high: f64) -> usize {
+    let is_rising = edges[0] < edges[edges.len() - 1];
+    let beyond = if is_rising {
+        edges.partition_point(|&e| e <= low)
+    } else {
+        edges.partition_point(|&e| e >= high)
+    };
+    beyond.saturating_sub(1)
+}
+
+/// Light of the spectra of a table, from the number `at` of each cell.
+struct DrawTables<'a> {
+    table: &'a Tables,
+    cells: &'a Cells,
+    z: f64,
+    at: usize,
+    width: usize,
+    out: &'a mut [f64],
+}
+
+impl Work for DrawTables<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        if self.table.stride == 1 {
+            self.draw::<1>();
+        } else {
+            self.draw::<FOUR>();
+        }
+    }
+}
+
+impl DrawTables<'_> {
+    #[inline(always)]
+    fn draw<const L: usize>(self) {
+        let (table, cells) = (self.table, self.cells);
+        let stretch = if table.is_fixed { 1.0 } else { 1.0 + self.z };
+        let (n, shrink) = (table.n, 1.0 / stretch);
+        let [first, last] = table.ends();
+        let is_rising = cells.edges[0] < cells.edges[cells.edges.len() - 1];
+        let sign = if is_rising { 1.0 } else { -1.0 };
+        let has_slope = !cells.is_whole;
+        let [low, high] = table.reach().map(|w| w * stretch);
+        let begin = first_cell(&cells.edges, low, high);
+        let mut near = Near::default();
+        let lanes = table.stride / L;
+        let [mut old, mut new] = [vec![[0.0; L]; lanes], vec![[0.0; L]; lanes]];
+        let [mut old_moment, mut new_moment] = [vec![[0.0; L]; lanes], vec![[0.0; L]; lanes]];
+        let start = cells.edges[begin] * shrink;
         table.integrals(
-            b,
+            start,
             &mut near,
-            &mut new,
-            has_slope.then_some(new_moment.as_mut_slice()),
+            &mut old,
+            has_slope.then_some(old_moment.as_mut_slice()),
         );
-        let is_in = !cells.is_whole || (a.min(b) >= first && a.max(b) <= last);
-        if is_in {
-            let row = &mut out[i * width + at..][..n];
-            if has_slope {
+        for (i, [level, slope]) in cells.sensitivity.iter().enumerate().skip(begin) {
+            if (is_rising && cells.edges[i] > high) || (!is_rising && cells.edges[i] < low) {
+                break;
+            }
+            let (a, b) = (cells.edges[i] * shrink, cells.edges[i + 1] * shrink);
+            table.integrals(
+                b,
+                &mut near,
+                &mut new,
+                has_slope.then_some(new_moment.as_mut_slice()),
+            );
+            let is_in = !cells.is_whole || (a.min(b) >= first && a.max(b) <= last);
+            if is_in {
                 // S = level + slope (w - middle), in observed wavelengths.
                 let middle = 0.5 * (cells.edges[i] + cells.edges[i + 1]);
-                let (level, slope) = (sign * (level - slope * middle), sign * slope * stretch);
-                for t in 0..n {
-                    row[t] = level * (new[t] - old[t]) + slope * (new_moment[t] - old_moment[t]);
+                let (level, slope) = if has_slope {
+                    (sign * (level - slope * middle), sign * slope * stretch)
+                } else {
+                    (sign * level, 0.0)
+                };
+                for ((new, old), (more, less)) in new
+                    .iter()
+                    .zip(&mut old)
+                    .zip(new_moment.iter().zip(&old_moment))
+                {
+                    for k in 0..L {
+                        old[k] = level * (new[k] - old[k]) + slope * (more[k] - less[k]);
+                    }
                 }
-            } else {
-                let level = sign * level;
-                for t in 0..n {
-                    row[t] = level * (new[t] - old[t]);
-                }
+                self.out[i * self.width + self.at..][..n].copy_from_slice(&old.as_flattened()[..n]);
             }
+            std::mem::swap(&mut old, &mut new);
+            std::mem::swap(&mut old_moment, &mut new_moment);
         }
-        std::mem::swap(&mut old, &mut new);
-        std::mem::swap(&mut old_moment, &mut new_moment);
     }
 }
 
@@ -398,12 +498,7 @@ fn draw_line(line: &Line, cells: &Cells, z: f64, at: usize, width: usize, out: &
         if to < low || from > high {
             continue;
         }
-        let begin = if is_rising {
-            cells.edges.partition_point(|&e| e <= from)
-        } else {
-            cells.edges.partition_point(|&e| e >= to)
-        };
-        let begin = begin.saturating_sub(1);
+        let begin = first_cell(&cells.edges, from, to);
         let normal = NormalIntegral::shared();
         let mut old = normal.with_density((cells.edges[begin] - centre) / sigma);
         for i in begin..n {

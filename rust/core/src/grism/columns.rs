@@ -8,6 +8,7 @@ use super::order::{Order, Place, borders};
 use super::sensitivity::Sensitivity;
 use super::spline::weights;
 use super::stamp::Stamp;
+use crate::math::widest::{Work, run_widest};
 
 /// Pixels are cut into this many when light is placed within them.
 pub(super) const N_PARTS: usize = 4;
@@ -39,7 +40,27 @@ pub struct Sparse {
     pub values: Vec<f64>,
 }
 
+/// A stamp that is dispersed into an image.
+struct Draw<'a> {
+    columns: &'a Columns,
+    stamp: &'a Stamp,
+    light: &'a [f64],
+    at: [i64; 2],
+    out: ArrayViewMut2<'a, f64>,
+}
+
+impl Work for Draw<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.columns
+            .draw_plain(self.stamp, self.light, self.at, self.out);
+    }
+}
+
 /// Add the rows of a stamp that meet in one pixel, each times its weights, along the columns `from` to `end`.
+#[inline(always)]
 fn add_taps(target: &mut [f64], taps: &[Vec<f64>], v: [f64; 4], from: usize, end: usize) {
     match taps {
         [a, b] => {
@@ -179,7 +200,18 @@ impl Columns {
 
     /// Add a dispersed stamp to an image, in which the stamp's own first pixel is at `at` (row, column) and columns
     /// are as many pixels further as their offset; what lies outside is lost.
-    pub fn draw(&self, stamp: &Stamp, light: &[f64], at: [i64; 2], mut out: ArrayViewMut2<f64>) {
+    pub fn draw(&self, stamp: &Stamp, light: &[f64], at: [i64; 2], out: ArrayViewMut2<f64>) {
+        run_widest(Draw {
+            columns: self,
+            stamp,
+            light,
+            at,
+            out,
+        });
+    }
+
+    #[inline(always)]
+    fn draw_plain(&self, stamp: &Stamp, light: &[f64], at: [i64; 2], mut out: ArrayViewMut2<f64>) {
         let (ny, nx) = (out.nrows() as i64, out.ncols() as i64);
         let mut begin = 0;
         while begin < self.len() {

@@ -1,5 +1,8 @@
 //! The pixels of beams that share their columns, and what is left of them for fits: a small triangle.
 
+use super::lanes::BandTimesRows;
+use crate::math::widest::run_widest;
+
 /// Pixels of a beam that are fitted: each is a sum over a few columns that follow each other.
 #[derive(Clone, Debug)]
 pub struct Rows {
@@ -28,7 +31,7 @@ pub struct Triangle {
     /// Numbers of each row, from the diagonal.
     pub width: usize,
     band: Vec<f64>,
-    /// Backgrounds and data in each row.
+    /// Each background, then the data, in all rows.
     right: Vec<f64>,
     n_right: usize,
     /// What is left of backgrounds and data.
@@ -77,6 +80,9 @@ impl Triangle {
             right[n_background] = root * r.data[i];
             out.take((first - origin) as usize, &mut line, &mut right);
         }
+        out.right = (0..n_right * n)
+            .map(|at| out.right[(at % n.max(1)) * n_right + at / n.max(1)])
+            .collect();
         out
     }
 
@@ -106,21 +112,21 @@ impl Triangle {
         }
     }
 
-    /// Rows of the triangle times columns of light, row after row; `count` numbers for each column.
-    pub fn apply(&self, light: &[f64], count: usize, out: &mut [f64]) {
-        let w = self.width;
-        for (i, sum) in out.chunks_exact_mut(count).enumerate() {
-            sum.fill(0.0);
-            let row = &self.band[i * w..][..w.min(self.n - i)];
-            let from = &light[i * count..][..row.len() * count];
-            add_rows(row, from, sum);
-        }
+    /// Rows of the triangle times columns of light, `width` numbers for each.
+    pub fn apply(&self, light: &[f64], width: usize, out: &mut [f64]) {
+        run_widest(BandTimesRows {
+            band: &self.band,
+            band_width: self.width,
+            rows: light,
+            width,
+            out,
+        });
     }
 
-    /// Backgrounds and data in a row.
+    /// A background, or the data after all of them, in each row.
     #[must_use]
-    pub fn right(&self, i: usize) -> &[f64] {
-        &self.right[i * self.n_right..][..self.n_right]
+    pub fn right(&self, which: usize) -> &[f64] {
+        &self.right[which * self.n..][..self.n]
     }
 
     /// Sum of the squares that backgrounds `b` leave of the data beyond the columns of light.
@@ -134,29 +140,6 @@ impl Triangle {
             sum += (row[m - 1] - model).powi(2);
         }
         sum
-    }
-}
-
-/// Add rows times their factors, four at a time.
-pub(super) fn add_rows(factors: &[f64], rows: &[f64], sum: &mut [f64]) {
-    let m = sum.len();
-    let (fours, rest) = factors.as_chunks::<4>();
-    let (many, few) = rows.split_at(fours.len() * 4 * m);
-    for (f, block) in fours.iter().zip(many.chunks_exact(4 * m)) {
-        if *f == [0.0; 4] {
-            continue;
-        }
-        let (a, block) = block.split_at(m);
-        let (b, block) = block.split_at(m);
-        let (c, d) = block.split_at(m);
-        for ((((s, a), b), c), d) in sum.iter_mut().zip(a).zip(b).zip(c).zip(d) {
-            *s += (f[0] * a + f[1] * b) + (f[2] * c + f[3] * d);
-        }
-    }
-    for (f, row) in rest.iter().zip(few.chunks_exact(m)) {
-        for (s, r) in sum.iter_mut().zip(row) {
-            *s += f * r;
-        }
     }
 }
 

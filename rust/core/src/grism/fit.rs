@@ -5,11 +5,13 @@ use rayon::prelude::*;
 use super::GrismError;
 use super::bank::{Bank, Cells};
 use super::columns::N_PARTS;
-use super::compress::{Rows, Triangle, dot};
+use super::compress::{Rows, Triangle};
+use super::lanes::{LANES, Loss, Runs, padded};
 use super::pixels::{FitBeam, spread};
 use super::solution::Trial;
-use super::trial::{loss_of, trial};
+use super::trial::trial;
 use crate::interrupt;
+use crate::math::widest::{Work, run_widest};
 
 /// How templates are fitted.
 #[derive(Clone, Debug)]
@@ -65,7 +67,8 @@ pub(super) struct Group {
     pub n: usize,
     pub triangle: Triangle,
     pub noise: Option<Triangle>,
-    rows: Vec<Rows>,
+    /// Pixels of each beam.
+    runs: Vec<Runs>,
     /// Numbers of the beams.
     pub beams: Vec<usize>,
     /// Sums of weights, of weights times data, and of squared weights times variance of each beam.
@@ -132,6 +135,13 @@ impl Group {
                 ]
             })
             .collect();
+        let runs = rows
+            .iter()
+            .map(|r| {
+                let first = r.first.iter().map(|f| (f - origin) as usize);
+                Runs::new(first, r.width, &r.values, &r.data, &r.root)
+            })
+            .collect();
         Self {
             cells,
             first_cell: low,
@@ -140,61 +150,86 @@ impl Group {
             n,
             triangle,
             noise,
-            rows,
+            runs,
             beams: beams.iter().map(|(i, _)| *i).collect(),
             sums,
         }
     }
 
-    /// Light of templates in the columns, column after column.
+    /// Light of templates in the columns, column after column with a whole number of lanes for each.
     pub fn light(&self, bank: &Bank, z: f64, present: &[usize]) -> Vec<f64> {
-        let m = present.len();
+        let width = padded(present.len());
         let n_cells = self.cells.sensitivity.len();
-        let mut light = vec![0.0; self.n * m];
+        let mut light = vec![0.0; self.n * width];
         if self.is_spread {
-            let mut parts = vec![0.0; n_cells * m];
-            bank.draw(&self.cells, z, present, m, &mut parts);
-            for (i, part) in parts.chunks_exact(m).enumerate() {
-                let (first, weights) = spread(self.first_cell + i);
-                for (tap, weight) in weights.iter().enumerate() {
-                    let to = (first + tap) as i64 - self.origin;
-                    if to >= 0 && to < self.n as i64 {
-                        let row = &mut light[to as usize * m..][..m];
-                        for (l, p) in row.iter_mut().zip(part) {
-                            *l += weight * p;
-                        }
-                    }
-                }
-            }
+            let mut parts = vec![0.0; n_cells * width];
+            bank.draw(&self.cells, z, present, width, &mut parts);
+            run_widest(Spread {
+                parts: &parts,
+                width,
+                first_cell: self.first_cell,
+                origin: self.origin,
+                light: &mut light,
+            });
         } else {
-            let lead = self.first_cell as i64 - self.origin;
-            let n_in = n_cells.min((self.n as i64 - lead).max(0) as usize);
-            let from = lead.max(0) as usize * m;
-            let mut drawn = vec![0.0; n_cells * m];
-            bank.draw(&self.cells, z, present, m, &mut drawn);
-            if lead >= 0 {
-                light[from..from + n_in * m].copy_from_slice(&drawn[..n_in * m]);
-            }
+            // The first cell is that of the first column, or of a later one.
+            let lead = (self.first_cell as i64 - self.origin) as usize;
+            let from = &mut light[lead * width..];
+            bank.draw(&self.cells, z, present, width, from);
         }
         light
     }
 
     /// Sum of the loss of residuals of columns with some light.
-    pub fn loss(&self, light: &[f64], backgrounds: &[f64], huber: f64) -> f64 {
-        let mut sum = 0.0;
-        for (rows, &beam) in self.rows.iter().zip(&self.beams) {
-            let b = backgrounds[beam];
-            let w = rows.width;
-            for (i, &first) in rows.first.iter().enumerate() {
-                let from = (first - self.origin) as usize;
-                let columns = &light[from..from + w];
-                let values = &rows.values[i * w..][..w];
-                let model = dot(values, columns);
-                let r = (rows.root[i] * (model + b - rows.data[i])).abs();
-                sum += loss_of(r, huber);
+    pub fn loss(&self, mut light: Vec<f64>, backgrounds: &[f64], huber: f64) -> f64 {
+        light.resize(self.n + LANES, 0.0);
+        self.runs
+            .iter()
+            .zip(&self.beams)
+            .map(|(runs, &beam)| {
+                run_widest(Loss {
+                    runs,
+                    light: &light,
+                    background: backgrounds[beam],
+                    huber,
+                })
+            })
+            .sum()
+    }
+}
+
+/// Light of parts of pixels along the splines of their columns.
+struct Spread<'a> {
+    parts: &'a [f64],
+    width: usize,
+    first_cell: usize,
+    origin: i64,
+    light: &'a mut [f64],
+}
+
+impl Work for Spread<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let blocks = self.width / LANES;
+        let (parts, _) = self.parts.as_chunks::<LANES>();
+        let (light, _) = self.light.as_chunks_mut::<LANES>();
+        let n = (light.len() / blocks.max(1)) as i64;
+        for (i, part) in parts.chunks_exact(blocks.max(1)).enumerate() {
+            let (first, weights) = spread(self.first_cell + i);
+            for (tap, weight) in weights.iter().enumerate() {
+                let to = (first + tap) as i64 - self.origin;
+                if to >= 0 && to < n {
+                    let row = &mut light[to as usize * blocks..][..blocks];
+                    for (l, p) in row.iter_mut().zip(part) {
+                        for k in 0..LANES {
+                            l[k] += weight * p[k];
+                        }
+                    }
+                }
             }
         }
-        sum
     }
 }
 

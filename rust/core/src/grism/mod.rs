@@ -7,6 +7,7 @@ mod compress;
 mod contamination;
 mod field;
 mod fit;
+mod lanes;
 mod law;
 mod operator;
 mod order;

@@ -1,5 +1,6 @@
 //! From the normal equations of templates and backgrounds to a fit at one redshift.
 
+use super::compress::dot;
 use super::fit::Fit;
 use crate::math::bounded::{Bounded, solve_between};
 
@@ -271,26 +272,35 @@ impl Solution {
 
     /// Variance of each template at a bound if it left it, the others free or not as they are.
     pub(super) fn bound_variance(&self, normal: &Normal) -> Vec<f64> {
-        let k = normal.own.len();
+        let (n, k) = (normal.n, normal.own.len());
         let size = self.x.len();
-        let (matrix, _) = normal.full();
-        (0..normal.n)
+        let free: Vec<usize> = (0..size).filter(|&i| self.is_free[i]).collect();
+        let f = free.len();
+        let inverse: Vec<f64> = free
+            .iter()
+            .flat_map(|&i| free.iter().map(move |&j| self.inverse[i * size + j]))
+            .collect();
+        (0..n)
             .map(|t| {
-                let i = k + t;
-                let own = matrix[i * size + i];
-                if self.is_free[i] || own <= 0.0 {
+                let own = normal.templates[t * n + t];
+                if self.is_free[k + t] || own <= 0.0 {
                     return 0.0;
                 }
-                let row = &matrix[i * size..][..size];
-                let mut less = 0.0;
-                for (a, r) in row.iter().enumerate().filter(|(a, _)| self.is_free[*a]) {
-                    let inner: f64 = self.inverse[a * size..][..size]
-                        .iter()
-                        .zip(row)
-                        .map(|(j, r)| j * r)
-                        .sum();
-                    less += r * inner;
-                }
+                let row: Vec<f64> = free
+                    .iter()
+                    .map(|&i| {
+                        if i < k {
+                            normal.cross[i * n + t]
+                        } else {
+                            normal.templates[t * n + i - k]
+                        }
+                    })
+                    .collect();
+                let less: f64 = row
+                    .iter()
+                    .zip(inverse.chunks_exact(f.max(1)))
+                    .map(|(r, inverse)| r * dot(inverse, &row))
+                    .sum();
                 let left = own - less;
                 if left > 1e-12 * own {
                     1.0 / left

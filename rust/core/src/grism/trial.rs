@@ -1,9 +1,11 @@
 //! The fit at one redshift: normal equations from the triangles, the solution, and what it leaves.
 
 use super::bank::Bank;
-use super::compress::{Triangle, add_rows, dot};
+use super::compress::{Triangle, dot};
 use super::fit::{Beside, Fit, FitOptions};
+use super::lanes::{Products, SumOfRows, padded, padded_row, rows_times};
 use super::solution::{Normal, Solution, Trial, solve};
+use crate::math::widest::run_widest;
 
 /// Add the products of rows with each other and with what is beside them.
 fn add_products(
@@ -14,31 +16,26 @@ fn add_products(
     has_data: bool,
 ) {
     let m = normal.n;
-    let n_right = beams.len() + 1;
-    let mut columns = vec![[0.0; 4]; m.max(n_right)];
-    for (four, block) in product.chunks(4 * m).enumerate() {
-        let n = block.len() / m;
-        for (a, column) in columns[..m].iter_mut().enumerate() {
-            *column = std::array::from_fn(|i| if i < n { block[i * m + a] } else { 0.0 });
-        }
-        for (a, factors) in columns[..m].iter().enumerate() {
-            let sum = &mut normal.templates[a * m..(a + 1) * m];
-            add_rows(&factors[..n], block, sum);
-        }
-        for b in 0..n_right {
-            let factors: [f64; 4] = std::array::from_fn(|i| {
-                if i < n {
-                    triangle.right(4 * four + i)[b]
-                } else {
-                    0.0
-                }
-            });
-            if b < beams.len() {
-                add_rows(&factors[..n], block, &mut normal.cross[beams[b] * m..][..m]);
-            } else if has_data {
-                add_rows(&factors[..n], block, &mut normal.data);
-            }
-        }
+    let width = padded(m);
+    run_widest(Products {
+        rows: product,
+        width,
+        n: m,
+        out: &mut normal.templates,
+    });
+    let add = |which: usize, out: &mut [f64]| {
+        run_widest(SumOfRows {
+            factors: triangle.right(which),
+            rows: product,
+            width,
+            out,
+        });
+    };
+    for (which, &beam) in beams.iter().enumerate() {
+        add(which, &mut normal.cross[beam * m..][..m]);
+    }
+    if has_data {
+        add(beams.len(), &mut normal.data);
     }
 }
 
@@ -48,7 +45,7 @@ struct Drawn<'a> {
     /// The templates that reach the beams.
     present: Vec<usize>,
     n_all: usize,
-    /// Their light in the columns of each group, and the triangle times it.
+    /// Their light in the columns of each group, and the triangle times it, in whole lanes.
     light: Vec<Vec<f64>>,
     products: Vec<Vec<f64>>,
     beside: Option<Beside<'a>>,
@@ -80,9 +77,9 @@ impl<'a> Drawn<'a> {
             .iter()
             .zip(&light)
             .map(|(group, light)| {
-                let mut product = vec![0.0; group.n * m];
+                let mut product = vec![0.0; light.len()];
                 if m > 0 {
-                    group.triangle.apply(light, m, &mut product);
+                    group.triangle.apply(light, padded(m), &mut product);
                 }
                 product
             })
@@ -136,19 +133,19 @@ impl<'a> Drawn<'a> {
     }
 
     /// What factors and backgrounds leave of each row of the triangle of a group.
-    fn rest(&self, g: usize, x: &[f64], b: &[f64]) -> impl Iterator<Item = f64> {
-        let (group, m) = (&self.fit.groups[g], self.present.len());
-        (0..group.n).map(move |i| {
-            let right = group.triangle.right(i);
-            let model = dot(&self.products[g][i * m..][..m], x);
-            let back: f64 = group
-                .beams
-                .iter()
-                .zip(right)
-                .map(|(&beam, q)| q * b[beam])
-                .sum();
-            right[group.beams.len()] - model - back
-        })
+    fn rest(&self, g: usize, x: &[f64], b: &[f64]) -> Vec<f64> {
+        let group = &self.fit.groups[g];
+        let mut rest = rows_times(&self.products[g], &padded_row(x), group.n);
+        for (which, &beam) in group.beams.iter().enumerate() {
+            let back = b[beam];
+            for (r, q) in rest.iter_mut().zip(group.triangle.right(which)) {
+                *r += back * q;
+            }
+        }
+        for (r, d) in rest.iter_mut().zip(group.triangle.right(group.beams.len())) {
+            *r = d - *r;
+        }
+        rest
     }
 
     fn pull(&self, x: &[f64], b: &[f64]) -> Vec<f64> {
@@ -158,8 +155,12 @@ impl<'a> Drawn<'a> {
             return out;
         }
         for (g, product) in self.products.iter().enumerate() {
-            let rest: Vec<f64> = self.rest(g, x, b).collect();
-            add_rows(&rest, product, &mut out);
+            run_widest(SumOfRows {
+                factors: &self.rest(g, x, b),
+                rows: product,
+                width: padded(m),
+                out: &mut out,
+            });
         }
         for ((row, _), rest) in self.rows_beside().zip(self.rest_beside(x)) {
             for (o, &t) in out.iter_mut().zip(&self.present) {
@@ -174,21 +175,18 @@ impl<'a> Drawn<'a> {
         let outside = self.rest_beside(x);
         let mut chi2: f64 = outside.iter().map(|r| r * r).sum();
         for (g, group) in self.fit.groups.iter().enumerate() {
-            chi2 += self.rest(g, x, b).map(|r| r * r).sum::<f64>();
+            let rest = self.rest(g, x, b);
+            chi2 += dot(&rest, &rest);
             let own: Vec<f64> = group.beams.iter().map(|&beam| b[beam]).collect();
             chi2 += group.triangle.rest(&own);
         }
         if huber <= 0.0 {
             return [chi2, chi2];
         }
-        let m = self.present.len().max(1);
+        let x = padded_row(x);
         let mut loss: f64 = outside.iter().map(|r| loss_of(r.abs(), huber)).sum();
         for (group, light) in self.fit.groups.iter().zip(&self.light) {
-            let mut sum = vec![0.0; group.n];
-            for (s, row) in sum.iter_mut().zip(light.chunks_exact(m)) {
-                *s = dot(row, x);
-            }
-            loss += group.loss(&sum, b, huber);
+            loss += group.loss(rows_times(light, &x, group.n), b, huber);
         }
         [chi2, loss]
     }
@@ -210,12 +208,17 @@ impl<'a> Drawn<'a> {
             if f == 0 {
                 continue;
             }
-            let mut own = Vec::with_capacity(group.n * f);
-            for row in light.chunks_exact(m) {
-                own.extend(free.iter().map(|&i| row[i]));
+            let mut own = vec![0.0; group.n * padded(f)];
+            for (own, row) in own
+                .chunks_exact_mut(padded(f))
+                .zip(light.chunks_exact(padded(m)))
+            {
+                for (own, &i) in own.iter_mut().zip(free) {
+                    *own = row[i];
+                }
             }
-            let mut product = vec![0.0; group.n * f];
-            triangle.apply(&own, f, &mut product);
+            let mut product = vec![0.0; own.len()];
+            triangle.apply(&own, padded(f), &mut product);
             add_products(&mut few, &product, triangle, &group.beams, false);
         }
         for (row, _) in self.rows_beside() {
