@@ -318,8 +318,8 @@ def _spectrum(
     else:
         flux, at_ha = scale * (wave / pivot) ** row["slope"], scale * (_HA * (1 + z) / pivot) ** row["slope"]
     total = row["ew_ha"] * (1 + z) * at_ha
-    for rest, ratio in ((_HA, 1.0), *_LINES.values()):
-        middle = rest * (1 + z)
+    for line, ratio in ((_HA, 1.0), *_LINES.values()):
+        middle = line * (1 + z)
         sigma = middle * 400.0 / _LIGHT / 2.3548
         flux += total * ratio * np.exp(-0.5 * ((wave - middle) / sigma) ** 2) / (sigma * 1e4 * np.sqrt(2 * np.pi))
     return wave, flux
