@@ -13,7 +13,7 @@ import pytest
 from tests.benchmarks.grism_beams import REAL, simulated_beams
 from tests.benchmarks.peers import Peer, print_machine, race_each
 
-from skymere.grism import GRIZLI_REDSHIFT, BeamParams, MultiBeam, RedshiftFit, fit_redshift, read_beams
+from skymere.grism import GRIZLI_BEAMS, GRIZLI_REDSHIFT, MultiBeam, RedshiftFit, fit_redshift, read_beams
 from skymere.grism.problem import BeamProblem
 from skymere.spectra import TemplateSet
 
@@ -45,7 +45,7 @@ def peer(
 
 
 def beams(path: Path, folder: Path) -> MultiBeam:
-    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=BeamParams(operator="grizli"))
+    return read_beams(path, conf_path=folder / "grizli" / "CONF", params=GRIZLI_BEAMS)
 
 
 def is_same(fit: RedshiftFit, found: list, limit: float) -> None:

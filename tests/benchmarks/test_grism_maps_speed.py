@@ -12,10 +12,10 @@ import pytest
 from tests.benchmarks.peers import Peer, print_machine, race_peer
 
 from skymere.grism import (
+    GRIZLI_BEAMS,
     GRIZLI_EXTRACTION,
     GRIZLI_LINE_MAPS,
     GRIZLI_STACKS,
-    BeamParams,
     FittedModel,
     MultiBeam,
     drizzle_stacks,
@@ -61,7 +61,7 @@ def fit(peer: Peer, spectra_folder: Path) -> FittedModel:
 
 def beams(folder: Path) -> MultiBeam:
     """New beams, which remember no model."""
-    return read_beams(beams_of(folder), conf_path=folder / "grizli" / "CONF", params=BeamParams(operator="grizli"))
+    return read_beams(beams_of(folder), conf_path=folder / "grizli" / "CONF", params=GRIZLI_BEAMS)
 
 
 @pytest.mark.benchmark
