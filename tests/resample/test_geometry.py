@@ -35,11 +35,14 @@ def test_the_position_is_the_middle_of_an_odd_grid_and_a_corner_in_an_even_one(n
 def test_the_preset_is_what_every_entry_point_takes_that_is_told_nothing():
     import inspect
 
-    from skymere.cli.thumbnails import _geometry, thumbnails
+    from skymere.cli.grism_fit import fit, maps, plot
+    from skymere.cli.thumbnails import read_geometry, thumbnails
 
     named = Geometry.preset("lines-1")
-    said_by_the_command = inspect.signature(thumbnails).parameters["geometry"].default
-    assert Geometry() == Geometry.from_pline({}) == _geometry(said_by_the_command) == named
+    assert Geometry() == Geometry.from_pline({}) == named
+    for command in (thumbnails, fit, maps, plot):
+        said_by_the_command = inspect.signature(command).parameters["geometry"].default
+        assert read_geometry(said_by_the_command) == named
     assert (named.kernel, named.pixfrac, named.pixscale, named.size) == ("point", 0.2, 0.1, 8.0)
     # A preset never changes: this is its digest, and a change of meaning needs a new name.
     assert named.digest[:16] == "630923d94c034fad"
