@@ -16,8 +16,8 @@ SCALE = 0.128
 PLAIN = BeamParams(sys_err=0.0, fcontam=0.0, mask_resid=False)
 
 
-def config() -> GrismConfig:
-    """The first order of a grism like G141."""
+def config(slope: float = 0.3) -> GrismConfig:
+    """The first order of a grism like G141, more sensitive to the red by a part of the whole."""
     wave = np.linspace(10500.0, 17000.0, 400)
     edge = np.clip((wave - 10500) / 500, 0, 1) * np.clip((17000 - wave) / 500, 0, 1)
     order = GrismOrder(
@@ -35,7 +35,7 @@ def config() -> GrismConfig:
         first=15,
         end=196,
         wavelength=wave,
-        sensitivity=1e15 * edge * (0.7 + 0.3 * (wave - 10500) / 6500),
+        sensitivity=1e15 * edge * (1 - slope + slope * (wave - 10500) / 6500),
     )
     return GrismConfig(name="G141", orders={"A": order})
 

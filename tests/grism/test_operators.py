@@ -3,36 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from tests.grism.sky_scenes import WAVE, config
 
-from skymere.grism import BeamModel, BeamParams, ContaminationParams, GrismConfig, GrismOrder, contamination_model
+from skymere.grism import BeamModel, BeamParams, ContaminationParams, contamination_model
 from skymere.testing import GrismSceneParams, simulate_grism
 
-WAVE = np.linspace(1.0, 1.8, 16001)
+CONFIG = config(slope=0.0)
 PARAMS = GrismSceneParams(segment_level=0.002, shape=(100, 320))
-
-
-def _config() -> GrismConfig:
-    """The first order of a grism like G141."""
-    wave = np.linspace(10500.0, 17000.0, 400)
-    edge = np.clip((wave - 10500) / 500, 0, 1) * np.clip((17000 - wave) / 500, 0, 1)
-    order = GrismOrder(
-        name="A",
-        form="polynomial",
-        terms={
-            "reference": [0.0, 0.0],
-            "x_offset": [0.0],
-            "y_offset": [0.0],
-            "dydx": [[2.08, -2e-4, -2.2e-3], [0.0102, -6e-6, -3e-6]],
-            "dldp": [[8951.0, 0.08, -0.009], [44.97, 5e-4, 3.6e-3]],
-            "degree": 1,
-            "wheel": None,
-        },
-        first=15,
-        end=196,
-        wavelength=wave,
-        sensitivity=1e15 * edge,
-    )
-    return GrismConfig(name="simulated", orders={"A": order})
 
 
 def _line(middle: float) -> np.ndarray:
@@ -64,16 +41,16 @@ def _window(scene) -> tuple[slice, slice]:
 
 def _measure(radius: float, n: int = 4) -> dict[str, tuple[float, float, float]]:
     """Rms of the continuum over that of the truth, mean and scatter of the flux of a line, by operator."""
-    rng, config = np.random.default_rng(3), _config()
+    rng = np.random.default_rng(3)
     rms, flux = {"grizli": [], "spline": []}, {"grizli": [], "spline": []}
     for _ in range(n):
         source = _source(radius, rng)
         spectra = np.full(WAVE.size, 1e-18), _line(rng.uniform(1.25, 1.55))
-        scenes = [simulate_grism(source, {1: (WAVE, f)}, config, params=PARAMS) for f in spectra]
+        scenes = [simulate_grism(source, {1: (WAVE, f)}, CONFIG, params=PARAMS) for f in spectra]
         truth = [scene.truth[1][_window(scene)] for scene in scenes]
         use = truth[0] > 0.02 * truth[0].max()
         for operator, values in rms.items():
-            beam = BeamModel(scenes[0].beam(1), config.orders["A"], params=BeamParams(operator=operator))
+            beam = BeamModel(scenes[0].beam(1), CONFIG.orders["A"], params=BeamParams(operator=operator))
             models = [beam.compute_model(WAVE, f) for f in spectra]
             values.append(np.sqrt(np.sum((models[0] - truth[0])[use] ** 2) / np.sum(truth[0][use] ** 2)))
             columns = np.stack([model[use] for model in models], axis=1)
@@ -99,11 +76,10 @@ def test_the_default_is_the_operator_that_wins(radius):
 
 @pytest.mark.parametrize("operator", ["grizli", "spline"])
 def test_the_light_of_columns_is_linear_in_the_spectrum_also_below_zero(operator):
-    config = _config()
     scene = simulate_grism(
-        _source(2.0, np.random.default_rng(4)), {1: (WAVE, np.ones(WAVE.size))}, config, params=PARAMS
+        _source(2.0, np.random.default_rng(4)), {1: (WAVE, np.ones(WAVE.size))}, CONFIG, params=PARAMS
     )
-    beam = BeamModel(scene.beam(1), config.orders["A"], params=BeamParams(operator=operator))
+    beam = BeamModel(scene.beam(1), CONFIG.orders["A"], params=BeamParams(operator=operator))
     slope = np.linspace(-1, 1, WAVE.size)
     parts = [beam.light(WAVE, np.ones(WAVE.size)), beam.light(WAVE, slope), beam.light(WAVE, 1 + slope)]
     assert parts[1].min() < -0.2 * parts[0].max()
@@ -112,16 +88,15 @@ def test_the_light_of_columns_is_linear_in_the_spectrum_also_below_zero(operator
 
 
 def test_frames_of_both_operators_hold_the_light_of_the_simulation():
-    config = _config()
     source = _source(2.0, np.random.default_rng(5))
-    scene = simulate_grism(source, {1: (WAVE, np.full(WAVE.size, 1e-18))}, config, params=PARAMS)
+    scene = simulate_grism(source, {1: (WAVE, np.full(WAVE.size, 1e-18))}, CONFIG, params=PARAMS)
     catalog = source.select("id", "x", "y").with_columns(mag=pl.lit(20.0))
     for operator in ("grizli", "spline"):
         model = contamination_model(
             scene.direct,
             scene.segmentation,
             catalog,
-            config,
+            CONFIG,
             photflam=1e-20,
             spectra={1: (WAVE, np.full(WAVE.size, 1e-18))},
             params=ContaminationParams(operator=operator),

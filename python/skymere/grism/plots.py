@@ -94,8 +94,8 @@ def _mark(axes: Any, model: ModelSpectra, lines: Sequence[str], limits: tuple[fl
             axes.axvline(wave, color="tab:red", lw=0.7, ls=":")
             if named:
                 axes.text(
-                    wave, 1.0, name, color="tab:red", fontsize=7, rotation=90, va="top", ha="right",
-                    transform=axes.get_xaxis_transform(),
+                    wave, 0.97, name, color="tab:red", fontsize=7, rotation=90, va="top", ha="right",
+                    transform=axes.get_xaxis_transform(), bbox={"fc": "w", "ec": "none", "alpha": 0.7, "pad": 0.5},
                 )  # fmt: skip
 
 
