@@ -5,12 +5,13 @@ import hashlib
 import polars as pl
 import pytest
 from astropy.io import fits
-from tests.pipeline.grism_survey import multibeams, simulated, write_templates
+from tests.pipeline.grism_survey import multibeams, simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
 from skymere.grism import read_full_file, write_beam_file
 from skymere.lake import Lake
+from skymere.testing import write_grism_templates
 
 SMALL = ("--z-range", "0.6", "1.4", "--dz", "0.01", "0.001")
 
@@ -30,7 +31,7 @@ def field(tmp_path_factory):
         beams = [one.beam for one in found[label].beams]
         write_beam_file(folder / "beams" / f"sim_{label:05d}.beams.fits", beams)
     (folder / "beams" / "sim_00009.beams.fits").write_bytes(b"nothing of FITS")
-    write_templates(folder / "templates")
+    write_grism_templates(folder / "templates")
     return folder, survey
 
 

@@ -1,8 +1,6 @@
-"""A small simulated field of slitless spectra, and templates for it."""
+"""A small simulated field of slitless spectra."""
 
 from pathlib import Path
-
-import numpy as np
 
 from skymere.datamodels import SegmentationMap
 from skymere.grism import FrameParams, cut_beams, make_frames
@@ -16,23 +14,11 @@ SCENE = GrismSceneParams(
 SURVEY = GrismSurveyParams(
     n_dithers=1, angles_deg=(0.0, 70.0), grisms=("g141",), n_sources=6, n_points=1, flux_range=(50, 500), scene=SCENE
 )
-N_CONTINUA = 12
 
 
 def simulated(folder: Path):
     """The files of a field of six sources at two angles."""
     return simulate_grism_survey(folder, params=SURVEY, seed=2)
-
-
-def write_templates(folder: Path) -> Path:
-    """Twelve smooth spectra under the names of those of grizli; lines are those of the package."""
-    wave = np.geomspace(500.0, 60000.0, 800)
-    (folder / "fsps").mkdir(parents=True, exist_ok=True)
-    for k in range(N_CONTINUA):
-        slope, knee = -2.5 + 0.3 * k, 2500 + 400 * k
-        flux = (wave / 5000.0) ** slope / (1 + np.exp(-(wave - knee) / 300.0))
-        np.savetxt(folder / "fsps" / f"fsps_QSF_12_v3_nolines_{k + 1:03d}.dat", np.stack([wave, flux], axis=1))
-    return folder
 
 
 def multibeams(survey):

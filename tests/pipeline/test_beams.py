@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from tests.pipeline.grism_survey import multibeams, simulated, write_templates
+from tests.pipeline.grism_survey import multibeams, simulated
 
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.grism import (
@@ -29,6 +29,7 @@ from skymere.pipeline.beam_rows import BeamWriter
 from skymere.pipeline.owners import owner_of
 from skymere.resample import Geometry
 from skymere.spectra import TemplateSet
+from skymere.testing import write_grism_templates
 
 Z_RANGE = (0.5, 1.5)
 EDIT = {"author": "ada", "reason": "a star next to it"}
@@ -38,7 +39,7 @@ EDIT = {"author": "ada", "reason": "a star next to it"}
 def field(tmp_path_factory):
     folder = tmp_path_factory.mktemp("field")
     survey = simulated(folder)
-    return survey, multibeams(survey), TemplateSet.load(write_templates(folder / "templates"))
+    return survey, multibeams(survey), TemplateSet.load(write_grism_templates(folder / "templates"))
 
 
 def store(lake: Lake, found: dict[int, MultiBeam], places=None, **params) -> None:

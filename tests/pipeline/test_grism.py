@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import polars as pl
 import pytest
-from tests.pipeline.grism_survey import simulated, write_templates
+from tests.pipeline.grism_survey import simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
@@ -32,7 +32,13 @@ from skymere.pipeline.grism_fits import fit_sets, stored_curve, stored_model
 from skymere.pipeline.grism_frames import known_sources, stored_frames
 from skymere.pipeline.grism_plan import GrismFitPlan
 from skymere.pipeline.stages.maps import object_maps
-from skymere.testing import SlitFilesParams, SlitSceneParams, simulate_slit_files, write_slit_pack
+from skymere.testing import (
+    SlitFilesParams,
+    SlitSceneParams,
+    simulate_slit_files,
+    write_grism_templates,
+    write_slit_pack,
+)
 
 PLAN = """
 [survey]
@@ -72,7 +78,7 @@ def field(tmp_path_factory):
     """The files of a field."""
     folder = tmp_path_factory.mktemp("field") / "survey"
     survey = simulated(folder)
-    write_templates(folder / "templates")
+    write_grism_templates(folder / "templates")
     (folder / "plan.toml").write_text(PLAN)
     return survey
 

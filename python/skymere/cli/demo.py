@@ -16,11 +16,11 @@ def demo(
         "skymere-demo"
     ),
 ) -> None:
-    """Simulate a small survey and run everything on it: exposures, mosaics, catalogue, cutouts, slit spectra, lake.
+    """Simulate a small survey and run everything on it: exposures, mosaics, catalogue, cutouts, spectra, lake.
 
-    FOLDER then holds `plan.toml`, `exposures/`, `slits/`, `truth/`, `lake/` and `pictures/`. The command prints Polars
-    queries with their answers, how well the true sources, redshifts and cosmic rays were recovered, and where the
-    pictures are.
+    FOLDER then holds `plan.toml`, `exposures/`, `slits/`, `grism/`, `truth/`, `lake/` and `pictures/`. The command
+    prints Polars queries with their answers, how well the true sources, redshifts and cosmic rays were recovered, and
+    where the pictures are.
     Run it again and it does only what is missing; `skymere run FOLDER/plan.toml` does the same without the simulation.
 
     It needs the extra `skymere[demo]` (GalSim), two cores and about a minute.
@@ -46,5 +46,6 @@ def demo(
     print_frame(report.apertures, "The same for the larger aperture in the reddest band, against the light within it")
     print_frame(report.fluxes, "Forced fluxes of the image of low resolution, with the profiles' shapes")
     print_frame(report.cosmic_rays, "Cosmic-ray pixels found")
-    print_frame(report.redshifts, "Redshifts of the simulated slits against the true ones")
+    print_frame(report.slit_redshifts, "Redshifts of the simulated slits against the true ones")
+    print_frame(report.grism_redshifts, "Redshifts of emitters behind the simulated grism against the true ones")
     console.print(f"Everything is in {report.folder} ({time.monotonic() - start:.0f} s)", soft_wrap=True)

@@ -285,9 +285,10 @@ def _fit_files(objects: _Objects, out: Path, kinds: list[str], geometry: str) ->
             _tell(name, one)
             continue
         row = {"file": name, "id": one.source_id, "status": one.status, "message": "", "n_beams": one.multibeam.N}
-        rows.append(row | redshift_row(one.redshift))
+        low, high = one.z_interval
+        rows.append(row | {"redshift": one.model.z, "redshift_low": low, "redshift_high": high})
+        rows[-1] |= redshift_row(one.redshift)
         lines.append(_flat_lines(one))
-        low, high = one.redshift.z_percentiles[1], one.redshift.z_percentiles[3]
         strong = one.lines.filter(pl.col("snr") > 3).sort("snr", descending=True).head(4)
         told = ", ".join(f"{line} {snr:.1f}" for line, snr in strong.select("line", "snr").iter_rows())
         console.print(

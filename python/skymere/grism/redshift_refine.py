@@ -16,6 +16,8 @@ from skymere.spectra import IgmTransmission, TemplateSet
 __all__ = ["refine_redshift"]
 
 _Array = NDArray[np.float64]
+# p(z) at the ends of its range over its maximum, above which it is not within the range: that 2 sigma away from it.
+_ENDS = 0.135
 
 
 def refine_redshift(
@@ -56,8 +58,8 @@ def refine_redshift(
     Returns
     -------
     RedshiftFit
-        On the redshifts around that of ``fit``; its ``status`` is ``at_edge`` where the best one is the last of them.
-        A fit without a redshift, or of a star, is returned as it is.
+        On the redshifts around that of ``fit``. ``fit`` itself when it has no redshift, is of a star, or when p(z) of
+        single lines is not within that range: their redshift would be anywhere in it, with an error that is too small.
 
     Raises
     ------
@@ -75,7 +77,7 @@ def refine_redshift(
         raise InvalidInputError(msg)
     if not np.isfinite(fit.z_map) or fit.templates.is_stellar:
         return fit
-    return fit_redshift(
+    refined = fit_redshift(
         multibeam,
         templates=as_template_set(templates, line_complexes=False),
         z_range=(fit.z_map, dz, max(round(half_width / dz), 1)),
@@ -84,3 +86,5 @@ def refine_redshift(
         photometry=photometry,
         prior=prior,
     )
+    is_within = refined.status == "ok" and max(refined.pdf[0], refined.pdf[-1]) < _ENDS * refined.pdf.max()
+    return refined if is_within else fit

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from skymere.datamodels import FLAG_BITS
 from skymere.errors import ConflictError, StorageError
 from skymere.lake import Lake
-from skymere.pipeline.demo_slits import PLAN, score_redshifts, simulate_demo_slits
+from skymere.pipeline.demo_grism import GRISM_PLAN, score_grism_redshifts, simulate_demo_grism
+from skymere.pipeline.demo_slits import SLIT_PLAN, score_slit_redshifts, simulate_demo_slits
 from skymere.pipeline.events import Event
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan, read_plan
@@ -68,6 +69,7 @@ photometry.has_shape_errors = true
 photometry.unmodelled_sigma = 5.0
 
 {slits}
+{grism}
 [release]
 name = "DR1"
 """
@@ -118,8 +120,8 @@ class DemoReport:
         Forced fluxes of the image of low resolution against the true ones.
     cosmic_rays : polars.DataFrame
         Completeness and false alarms of each band.
-    redshifts : polars.DataFrame
-        Redshifts of the slits against the true ones.
+    slit_redshifts, grism_redshifts : polars.DataFrame
+        Redshifts of the slits, and of emitters behind the grism, against the true ones.
     """
 
     folder: Path
@@ -130,7 +132,8 @@ class DemoReport:
     apertures: pl.DataFrame
     fluxes: pl.DataFrame
     cosmic_rays: pl.DataFrame
-    redshifts: pl.DataFrame
+    slit_redshifts: pl.DataFrame
+    grism_redshifts: pl.DataFrame
 
 
 def run_demo(
@@ -171,6 +174,7 @@ def run_demo(
     low = LowResolutionParams()
     simulate_low_resolution(truth, folder / "images", ra=params.ra, dec=params.dec, params=low, seed=params.seed)
     simulate_demo_slits(folder, truth, ra=params.ra, dec=params.dec, seed=params.seed)
+    simulate_demo_grism(folder, truth, ra=params.ra, dec=params.dec, seed=params.seed)
     seconds = time.monotonic() - start
     tell(Event(name="stage_done", stage="simulate", done=n_exposures, total=n_exposures, seconds=seconds))
     plan = read_plan(folder / "plan.toml")
@@ -188,7 +192,8 @@ def run_demo(
         apertures=_score_apertures(inside, sources, plan, params),
         fluxes=_score_fluxes(inside, sources, lake, low),
         cosmic_rays=_score_cosmic_rays(folder, lake, params.bands),
-        redshifts=score_redshifts(folder, lake),
+        slit_redshifts=score_slit_redshifts(folder, lake),
+        grism_redshifts=score_grism_redshifts(folder, lake),
     )
 
 
@@ -200,7 +205,7 @@ def _prepare(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not plan.exists():
-            plan.write_text(_PLAN.format(name=folder.name, slits=PLAN), encoding="utf-8")
+            plan.write_text(_PLAN.format(name=folder.name, slits=SLIT_PLAN, grism=GRISM_PLAN), encoding="utf-8")
     except OSError as error:
         msg = f"{folder}: cannot be written: {error.strerror}"
         raise StorageError(msg) from error

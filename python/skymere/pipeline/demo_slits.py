@@ -8,9 +8,9 @@ import polars as pl
 from skymere.lake import Lake
 from skymere.testing import simulate_slit_files, write_slit_pack
 
-__all__ = ["PLAN", "score_redshifts", "simulate_demo_slits"]
+__all__ = ["SLIT_PLAN", "score_slit_redshifts", "simulate_demo_slits"]
 
-PLAN = """\
+SLIT_PLAN = """\
 [slits]
 files = ["slits"]
 pack = "packs/nirspec-simulated"
@@ -67,7 +67,7 @@ def simulate_demo_slits(folder: Path, truth: pl.DataFrame, *, ra: float, dec: fl
     simulate_slit_files(sources, folder / "slits", seed=seed)
 
 
-def score_redshifts(folder: Path, lake: Lake) -> pl.DataFrame:
+def score_slit_redshifts(folder: Path, lake: Lake) -> pl.DataFrame:
     """Compare redshifts of the lake with the true ones.
 
     Parameters
@@ -85,7 +85,10 @@ def score_redshifts(folder: Path, lake: Lake) -> pl.DataFrame:
     """
     true = pl.read_parquet(folder / "truth" / _TRUTH).select("name", true="redshift")
     named = lake.table("slitlet").select("source_id", name="source_name").unique()
-    found = named.join(lake.table("redshift").select("source_id", "redshift", error="z_width1"), on="source_id")
+    found = named.join(
+        lake.table("redshift").filter(pl.col("method") == "slit").select("source_id", "redshift", error="z_width1"),
+        on="source_id",
+    )
     spectra = lake.table("slit_spectrum").select("source_id", "snr")
     table = true.join(found.join(spectra, on="source_id").collect(), on="name", how="left")
     off = (pl.col("redshift") - pl.col("true")).abs() / (1 + pl.col("true"))

@@ -61,7 +61,7 @@ def grism_rows(
     if isinstance(fit, str) or multibeam is None:
         return FittedRows(redshift=base | {"status": "failed", "message": str(fit)})
     base |= exposure_columns(multibeam) | {"mw_ebv": multibeam.beams[0].params.mw_ebv}
-    found, lines = fit.redshift, fit.lines
+    found, lines = fit.search, fit.lines
     if fit.fit is None or fit.fit.status == "no_data":
         return FittedRows(redshift=base | {"status": "rejected", "message": f"{found.status}: no pixel can be fitted"})
     good = lines.filter(pl.col("status") == "ok")["line"].to_list() if lines.height else []
@@ -69,8 +69,10 @@ def grism_rows(
     row = (
         base
         | _redshift_columns(found)
+        | _refined_columns(fit)
         | {
             "status": "ok",
+            "redshift": finite(fit.redshift.z_map),
             "message": "" if found.status == "ok" else found.status,
             "flags": FLAGS.get(found.status, 0),
             "n_lines": len(good),
@@ -95,7 +97,6 @@ def _redshift_columns(found: RedshiftFit) -> dict[str, Any]:
     log_risk = float(np.log10(found.min_risk)) if found.min_risk > 0 else None
     top = float(found.pdf.max())
     return {
-        "redshift": finite(found.z_map),
         "z02": finite(low2),
         "z16": finite(low),
         "z50": finite(middle),
@@ -118,6 +119,15 @@ def _redshift_columns(found: RedshiftFit) -> dict[str, Any]:
         "bic_spline": finite(found.bic_spline),
         "bic_diff": finite(found.bic_poly - found.bic_template),
     }
+
+
+def _refined_columns(fit: ObjectFit) -> dict[str, Any]:
+    """Return the columns of the fit of single lines; none when it is not the one of the redshift."""
+    if fit.redshift is fit.search:
+        return {}
+    names = ("beam_z02", "beam_z16", "beam_z50", "beam_z84", "beam_z97")
+    found = {name: finite(z) for name, z in zip(names, fit.redshift.z_percentiles, strict=True)}
+    return found | {"beam_z_map": finite(fit.redshift.z_map), "beam_z_risk": finite(fit.redshift.z_risk)}
 
 
 def _numbers(multibeam: MultiBeam, fit: TemplateFit) -> dict[str, NDArray[Any]]:

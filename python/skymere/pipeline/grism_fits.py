@@ -21,6 +21,7 @@ from skymere.grism import (
     fit_templates,
     line_deviations,
     line_table,
+    refine_redshift,
 )
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
@@ -79,8 +80,10 @@ class ObjectFit:
 
     Parameters
     ----------
+    search : RedshiftFit
+        That of the redshift.
     redshift : RedshiftFit
-        The search.
+        With single lines at the peak of the search; the search itself where these say nothing.
     fit : TemplateFit or None
         Continua and single lines at its redshift; None when there is no redshift.
     lines : polars.DataFrame
@@ -91,6 +94,7 @@ class ObjectFit:
         Time [s].
     """
 
+    search: RedshiftFit
     redshift: RedshiftFit
     fit: TemplateFit | None
     lines: pl.DataFrame
@@ -120,17 +124,19 @@ def fit_object(multibeam: MultiBeam, sets: FitTemplates, plan: GrismFitPlan) -> 
         multibeam, templates=sets.search, z_range=plan.z_range, dz=plan.dz, params=plan.params, igm=sets.igm
     )
     if not np.isfinite(found.z_map):
-        return ObjectFit(
-            redshift=found, fit=None, lines=pl.DataFrame(), deviation=None, seconds=time.monotonic() - began
-        )
+        seconds = time.monotonic() - began
+        return ObjectFit(search=found, redshift=found, fit=None, lines=pl.DataFrame(), deviation=None, seconds=seconds)
     return lines_at(multibeam, found, sets, plan, began)
 
 
 def lines_at(
     multibeam: MultiBeam, found: RedshiftFit, sets: FitTemplates, plan: GrismFitPlan, began: float
 ) -> ObjectFit:
-    """Fit lines at the redshift of a search; ``began`` is when that began."""
-    z = found.z_map
+    """Fit lines at the redshift of a search, or beside it; ``began`` is when that began."""
+    refined = found
+    if plan.is_refined:
+        refined = refine_redshift(multibeam, found, templates=sets.lines, params=plan.params, igm=sets.igm)
+    z = refined.z_map
     fit = fit_templates(multibeam, z, templates=sets.lines, params=plan.params, igm=sets.igm)
     lines = line_table(fit, source_id=multibeam.source_id, n_draws=plan.n_draws, seed=plan.seed)
     deviation = None
@@ -139,7 +145,8 @@ def lines_at(
         table = table.filter(pl.col("deviation").is_finite())
         if table.height:
             deviation = str(table["line"][0]), float(table["deviation"][0])
-    return ObjectFit(redshift=found, fit=fit, lines=lines, deviation=deviation, seconds=time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return ObjectFit(search=found, redshift=refined, fit=fit, lines=lines, deviation=deviation, seconds=seconds)
 
 
 def stored_model(lake: Lake, source_id: int, sets: FitTemplates) -> FittedModel:

@@ -67,9 +67,11 @@ class GrismObject:
     multibeam : MultiBeam
         Its beams.
     redshift : RedshiftCurve
-        The fit of redshifts.
+        The search of the redshift.
+    z_interval : tuple of float
+        68 per cent of p(z) of the redshift that was found: of single lines where these tell it, else of the search.
     model : FittedModel
-        Continua and lines at that redshift.
+        Continua and lines at that redshift, which is ``model.z``.
     lines : polars.DataFrame
         Its lines, with ``line, flux, flux_err, ew16, ew50, ew84, ewhw``.
     status : str
@@ -80,6 +82,7 @@ class GrismObject:
     source_id: int
     multibeam: MultiBeam
     redshift: RedshiftCurve
+    z_interval: tuple[float, float]
     model: FittedModel
     lines: pl.DataFrame
     status: str = "ok"
@@ -150,10 +153,11 @@ def object_of_file(
         name=path.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".beams"),
         source_id=multibeam.source_id,
         multibeam=multibeam,
-        redshift=made.redshift,
+        redshift=made.search,
+        z_interval=(made.redshift.z_percentiles[1], made.redshift.z_percentiles[3]),
         model=model,
         lines=made.lines,
-        status=made.redshift.status,
+        status=made.search.status,
     )
 
 
@@ -187,12 +191,16 @@ def object_of_lake(lake: Lake, source_id: int, sets: FitTemplates, *, root: str 
             f"source_id: {source_id} was fitted with {len(model.backgrounds)} beams and has {multibeam.N}; fit it again"
         )
         raise ConflictError(msg)
-    lines = lake.table("line").filter(pl.col("source_id") == source_id, pl.col("method") == "grism")
+    mine = pl.col("source_id") == source_id, pl.col("method") == "grism"
+    ends = pl.coalesce("beam_z16", "z16"), pl.coalesce("beam_z84", "z84")
+    low, high = lake.table("redshift").filter(*mine).select(*ends).collect().row(0)
+    lines = lake.table("line").filter(*mine)
     return GrismObject(
         name=f"{root}_{source_id}",
         source_id=source_id,
         multibeam=multibeam,
         redshift=stored_curve(lake, source_id),
+        z_interval=(low, high),
         model=model,
         lines=lines.collect(),
     )

@@ -122,6 +122,9 @@ class GrismFitPlan:
         Least and largest redshift.
     dz : tuple of float
         Steps in ln(1 + z) of the first grid, and of those around its peaks.
+    is_refined : bool
+        Whether single lines find the redshift within the peak of the groups of lines, whose ratios a source may not
+        have; see `skymere.grism.refine_redshift`.
     has_igm : bool
         Whether matter between galaxies absorbs; its coefficients come from a pack.
     has_deviations : bool
@@ -141,6 +144,7 @@ class GrismFitPlan:
     fwhm_km_s: float = 1200.0
     z_range: tuple[float, float] = (0.05, 3.4)
     dz: tuple[float, float] = (0.004, 0.0002)
+    is_refined: bool = True
     has_igm: bool = False
     has_deviations: bool = True
     n_draws: int = 1000

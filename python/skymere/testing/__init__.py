@@ -5,7 +5,12 @@ from skymere.testing.apertures import true_aperture_fluxes
 from skymere.testing.deep_field import DeepField, DeepFieldParams, draw_deep_field
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure
 from skymere.testing.grism import GrismScene, GrismSceneParams, simulate_grism
-from skymere.testing.grism_survey import GrismSurvey, GrismSurveyParams, simulate_grism_survey
+from skymere.testing.grism_survey import (
+    GrismSurvey,
+    GrismSurveyParams,
+    simulate_grism_survey,
+    write_grism_templates,
+)
 from skymere.testing.limits import shift_limit
 from skymere.testing.low_resolution import LowResolutionParams, low_resolution_fluxes, simulate_low_resolution
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -56,5 +61,6 @@ __all__ = [
     "simulate_slitlets",
     "simulate_survey",
     "true_aperture_fluxes",
+    "write_grism_templates",
     "write_slit_pack",
 ]

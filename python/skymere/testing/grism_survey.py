@@ -17,7 +17,7 @@ from skymere.io import read_config
 from skymere.testing.grism import GrismSceneParams, simulate_grism
 from skymere.wcs import Grid, fits_cards
 
-__all__ = ["GrismSurvey", "GrismSurveyParams", "simulate_grism_survey"]
+__all__ = ["GrismSurvey", "GrismSurveyParams", "simulate_grism_survey", "write_grism_templates"]
 
 _SCALE_ARCSEC = 0.13
 _FINE_ARCSEC = 0.065
@@ -31,6 +31,7 @@ _GRISMS: Mapping[str, tuple[str, tuple[float, float], tuple[int, int], tuple[flo
 # Rest wavelengths [um] and fluxes over that of Ha.
 _LINES = {"OII": (0.3729, 0.6), "Hb": (0.48627, 0.35), "OIII-4959": (0.49603, 0.25), "OIII-5007": (0.50082, 0.75)}
 _HA = 0.65646
+_N_TEMPLATES = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +249,33 @@ def simulate_grism_survey(
         sources=sources,
         spectra=spectra,
     )
+
+
+def write_grism_templates(folder: str | Path) -> Path:
+    """Write twelve smooth continua with a break, under the names of those of grizli; returns the folder.
+
+    Parameters
+    ----------
+    folder : path-like
+        Where to; `skymere.spectra.TemplateSet.load` reads it, with the lines of the package.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be written.
+    """
+    target = Path(folder) / "fsps"
+    wave = np.geomspace(500.0, 60000.0, 800)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for k in range(_N_TEMPLATES):
+            slope, knee = -2.5 + 0.3 * k, 2500 + 400 * k
+            flux = (wave / 5000.0) ** slope / (1 + np.exp(-(wave - knee) / 300.0))
+            np.savetxt(target / f"fsps_QSF_12_v3_nolines_{k + 1:03d}.dat", np.stack([wave, flux], axis=1))
+    except OSError as error:
+        msg = f"{target}: cannot be written: {error.strerror}"
+        raise StorageError(msg) from error
+    return target.parent
 
 
 def _zero_point(band: str) -> float:
