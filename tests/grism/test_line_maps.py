@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from tests.grism.sky_scenes import DEC, PLAIN, RA, WAVE, beams, camera, line, sources
 
 from skymere.datamodels import LINE_UNIT
@@ -284,6 +285,27 @@ def test_direct_images_of_beams_have_their_coverage():
     # The middle of the object is the corner of four pixels.
     assert (light * x).sum() / light.sum() == pytest.approx(24.5, abs=0.1)
     assert (light * y).sum() / light.sum() == pytest.approx(24.5, abs=0.1)
+
+
+def test_direct_images_of_cut_beams_are_in_electrons_again():
+    mb = beams(ANGLES, np.full(WAVE.size, 1e-19))
+    flam = 1.5e-20
+    cut = []
+    for one in mb.beams:
+        header = fits.Header.fromstring(one.beam.headers["direct"], sep="\n")
+        header.update({"PHOTFLAM": 1.0, "REFFLAM": flam, "PHOTPLAM": 13922.9})
+        told = {**one.beam.headers, "direct": header.tostring(sep="\n")}
+        direct = one.beam.direct * np.float32(flam)
+        cut.append(BeamModel(replace(one.beam, direct=direct, headers=told), one.order, params=PLAIN))
+    band = drizzle_direct(MultiBeam(cut), geometry=SQUARE)["f140w"]
+    np.testing.assert_allclose(band.data, drizzle_direct(mb, geometry=SQUARE)["f140w"].data, rtol=1e-5)
+    assert (band.unit, band.photflam, band.photplam) == ("electron / s", flam, 13922.9)
+
+
+def test_angles_around_north_are_one():
+    mb = beams(ANGLES[:1] * 3, np.full(WAVE.size, 1e-19))
+    mb.__dict__["angles"] = np.array([359.8, 0.2, np.nan])
+    assert {mb.grisms[0]: {0.0: [0, 1, 2]}} == mb.PA
 
 
 def test_bad_input_is_named():

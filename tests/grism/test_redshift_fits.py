@@ -186,6 +186,23 @@ def test_a_bad_orientation_is_dropped(ers, t0):
     assert table["is_kept"].to_list() == [True, False]
 
 
+def test_an_orientation_of_few_pixels_judges_no_other(ers, t0):
+    flux = spectrum(t0, 1.6, truth(t0, 1.6))
+    good = beams_of(ers, WAVE, flux, rng=np.random.default_rng(4), params=CLEAN).beams[1]
+    few = good.beam.err.copy()
+    few[good.fit_mask.reshape(good.shape).cumsum().reshape(good.shape) > 5] = 0
+    almost = BeamModel(replace(good.beam, err=few), good.order, params=CLEAN)
+
+    class Turned(MultiBeam):
+        @property
+        def PA(self):  # noqa: N802
+            return {"G141": {0.0: [0], 90.0: [1]}} if self.N == 2 else super().PA
+
+    kept, table = drop_bad_angles(Turned([good, almost]))
+    assert kept.N == 2
+    assert table["ratio"].to_list() == [1.0, None]
+
+
 def test_lines_of_orientations_are_compared(ers, t1):
     flux = spectrum(t1, 1.15, truth(t1, 1.15, lines={"OIII": 3e-16}))
     multibeam = beams_of(ers, WAVE, flux, rng=np.random.default_rng(5), params=CLEAN)

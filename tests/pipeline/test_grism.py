@@ -18,10 +18,12 @@ from skymere.grism import (
     FrameParams,
     as_model,
     cut_beams,
+    fit_redshift,
     fit_templates,
     make_frames,
     read_beams,
     refine_contamination,
+    refine_redshift,
     write_beam_file,
 )
 from skymere.io import add_pack, read_band, read_exposure, read_labels, read_table, read_thumbnail
@@ -164,7 +166,14 @@ def test_the_fit_out_of_the_lake_is_that_of_the_functions(finished, lake):
     sets = fit_sets(plan.redshifts.grism, plan.folder)
     source_id = ids(lake)[2]
     model, curve = stored_model(lake, source_id, sets), stored_curve(lake, source_id)
-    made = as_model(fit_templates(lake.beams(source_id), curve.z_map, templates=sets.lines))
+    grism, beams = plan.redshifts.grism, lake.beams(source_id)
+    found = fit_redshift(beams, templates=sets.search, z_range=grism.z_range, dz=grism.dz, params=grism.params)
+    assert curve.z_map == found.z_map
+    refined = refine_redshift(beams, found, templates=sets.lines, params=grism.params)
+    made = as_model(fit_templates(beams, refined.z_map, templates=sets.lines))
+    row = lake.table("redshift").filter(pl.col("source_id") == source_id).collect().row(0, named=True)
+    assert row["redshift"] == row["beam_z_map"] == refined.z_map
+    assert (row["beam_z16"], row["beam_z84"]) == (refined.z_percentiles[1], refined.z_percentiles[3])
     assert model.z == made.z
     assert model.backgrounds == made.backgrounds
     assert dict(model.coefficients) == dict(made.coefficients)

@@ -82,10 +82,10 @@ class MultiBeam:
 
     @property
     def PA(self) -> dict[str, dict[float, list[int]]]:  # noqa: N802
-        """Indices of beams by grism and position angle, rounded to a degree."""
+        """Indices of beams by grism and position angle, rounded to a degree from 0 to 359; 0 without a sky."""
         out: dict[str, dict[float, list[int]]] = {name: {} for name in self.Ngrism}
-        for i, one in enumerate(self.beams):
-            out[one.grism_name].setdefault(float(np.round(self.angles[i])), []).append(i)
+        for i, angle in enumerate(np.round(np.nan_to_num(self.angles)) % 360):
+            out[self.beams[i].grism_name].setdefault(float(angle), []).append(i)
         return out
 
     def split(self) -> "dict[str, MultiBeam]":

@@ -4,9 +4,10 @@ import math
 from functools import cached_property
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
 
-from skymere.datamodels import ANGSTROM, Thumbnail
+from skymere.datamodels import ANGSTROM, Beam, Thumbnail
 from skymere.datamodels.thumbnails import BandThumbnail
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
@@ -214,7 +215,8 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
     Returns
     -------
     Thumbnail
-        One band for each direct filter in the unit of the beams, with the weight ``coverage``, and the segmentation.
+        One band for each direct filter with the weight ``coverage``, and the segmentation. Direct images are in
+        electron / s: those of beams in f_lambda are divided by what their headers say of one electron / s.
 
     Raises
     ------
@@ -224,13 +226,16 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
     grid, placed = beams_on_sky(multibeam, geometry)
     ra, dec = position(multibeam)
     bands: dict[str, Drizzler] = {}
+    photometry: dict[str, tuple[float, float]] = {}
     for one in placed:
-        image = one.beam.beam.direct
+        photflam, photplam, unit = _photometry(one.beam.beam)
+        image = one.beam.beam.direct / np.float32(unit)
         window = one.window((0.0, 0.0), (image.shape[0], image.shape[1]))
         if window is None:
             continue
         name = one.beam.beam.direct_filter.lower()
         drizzler = bands.setdefault(name, Drizzler(grid.shape, params=geometry.drizzle, context=False))
+        photometry.setdefault(name, (photflam, photplam))
         ratio = one.nominal_ratio
         drizzler.add(
             image[window],
@@ -255,6 +260,8 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
                 data=np.where(one.weight > 0, one.data, np.float32(np.nan)),
                 weight=one.weight,
                 weight_kind="coverage",
+                photflam=photometry[name][0],
+                photplam=photometry[name][1],
                 coverage=float(np.mean(one.weight > 0)),
             )
             for name, one in finished.items()
@@ -264,3 +271,15 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
         pixfrac=float(geometry.pixfrac),
         geometry_sha256=geometry.digest,
     )
+
+
+def _photometry(beam: Beam) -> tuple[float, float, float]:
+    """Return the flux of one electron / s, the pivot wavelength [Angstrom], and one electron / s of the direct image.
+
+    A direct image is in f_lambda, in units of ``PHOTFLAM``, or of ``REFFLAM`` where that is said; files with a
+    ``PHOTFLAM`` of 1 are in electron / s and do not say what it is.
+    """
+    header = fits.Header.fromstring(beam.headers.get("direct", ""), sep="\n")
+    unit, pivot = header.get("REFFLAM", header.get("PHOTFLAM", 1.0)), header.get("PHOTPLAM", np.nan)
+    is_known = isinstance(unit, float) and 0 < unit < 1
+    return float(unit) if is_known else np.nan, float(pivot), float(unit) if is_known else 1.0

@@ -11,6 +11,8 @@ from skymere.grism.template_bank import polynomials
 
 __all__ = ["drop_bad_angles"]
 
+# Degrees of freedom that tell a reduced chi square to 0.2, a third of what the usual threshold allows.
+_LEAST_DOF = 50
 _SCHEMA = {
     "grism": pl.String,
     "angle": pl.Float64,
@@ -44,7 +46,7 @@ def drop_bad_angles(
         Beams of the orientations that are kept.
     polars.DataFrame
         ``grism``, ``angle`` [deg], ``n_beams``, ``chi2``, ``dof``, ``ratio``, ``is_kept``; orientations without a pixel
-        to fit have no chi square and are dropped.
+        to fit have no chi square and are dropped, those with fewer than 50 degrees of freedom no ratio and are kept.
 
     Raises
     ------
@@ -64,15 +66,15 @@ def drop_bad_angles(
             part = MultiBeam([multibeam.beams[i] for i in members])
             try:
                 scan = BeamProblem(part, errors=p.errors).scan(polynomials(poly_order), 0.0, params=p, fitter="lstsq")
-                chi2, dof = float(scan.loss[0]), max(part.DoF, 1)
+                chi2, dof = float(scan.loss[0]), part.DoF - part.N - poly_order - 1
             except NoDataError:
-                chi2, dof = np.inf, 1
+                chi2, dof = np.inf, 0
             found.append((angle, members, chi2, dof))
-        best = min(chi2 / dof for _, _, chi2, dof in found)
+        best = min((chi2 / dof for _, _, chi2, dof in found if dof >= _LEAST_DOF), default=np.inf)
         for angle, members, chi2, dof in found:
             has_data = bool(np.isfinite(chi2))
-            ratio = chi2 / dof / best if has_data and best > 0 else 1.0
-            is_kept = has_data and ratio <= threshold
+            ratio = chi2 / dof / best if dof >= _LEAST_DOF else None
+            is_kept = has_data and (ratio is None or ratio <= threshold)
             kept += members if is_kept else []
             rows.append(
                 {
@@ -80,8 +82,8 @@ def drop_bad_angles(
                     "angle": angle,
                     "n_beams": len(members),
                     "chi2": chi2 if has_data else None,
-                    "dof": dof if has_data else 0,
-                    "ratio": ratio if has_data else None,
+                    "dof": max(dof, 0),
+                    "ratio": ratio,
                     "is_kept": is_kept,
                 }
             )

@@ -147,7 +147,7 @@ def drizzle_stacks(
         msg = f"fit: {len(backgrounds)} backgrounds are not allowed, there are {multibeam.N} beams"
         raise InvalidInputError(msg)
     out: list[GrismStack] = []
-    for grism, by_angle in _members(multibeam).items():
+    for grism, by_angle in multibeam.PA.items():
         everything = [i for members in by_angle.values() for i in members]
         axes = _axes([multibeam.beams[i] for i in everything], params)
         prepared = {i: _prepared(multibeam.beams[i], backgrounds[i], fit, axes, params) for i in everything}
@@ -155,15 +155,6 @@ def drizzle_stacks(
             out.append(_stack(grism, angle, [prepared[i] for i in members], axes, fit, replace(params, fcontam=0.0)))
         out.append(_stack(grism, None, [prepared[i] for i in everything], axes, fit, params))
     return tuple(out)
-
-
-def _members(multibeam: MultiBeam) -> dict[str, dict[float, list[int]]]:
-    """Return beams by grism and angle; those without coordinates have the angle 0."""
-    out: dict[str, dict[float, list[int]]] = {}
-    for i, (one, angle) in enumerate(zip(multibeam.beams, multibeam.angles, strict=True)):
-        known = float(np.round(angle)) if np.isfinite(angle) else 0.0
-        out.setdefault(one.grism_name, {}).setdefault(known, []).append(i)
-    return out
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
