@@ -13,7 +13,7 @@ from skymere.lake import Lake, load_schema, write_ragged
 from skymere.wcs import Grid
 
 COMMANDS = (
-    "init ls show schema query get release diff export import gc fsck compact".split()  # noqa: SIM905
+    "init ls show schema query get release diff runs export import gc fsck compact".split()  # noqa: SIM905
 )
 
 
@@ -220,6 +220,20 @@ def test_diff_counts_and_lists_rows_between_versions_and_releases(call, full):
         assert str(expected["source_id"][0]) in done.stdout
     same = call("lake", "diff", full.path, "source", "DR2", "DR2")
     assert "have the same rows" in same.stdout
+
+
+def test_runs_are_listed_and_compared(call, full):
+    runs = full.table("run").filter(product="source").sort("finished").collect()
+    listed = call("lake", "runs", full.path)
+    assert listed.exit_code == 0, listed.output
+    old, new = runs["run_id"][0], runs["run_id"][-1]
+    done = call("lake", "runs", full.path, old, new)
+    assert done.exit_code == 0, done.output
+    assert full.diff_runs(old, new).height
+    for name in full.diff_runs(old, new)["name"]:
+        assert name.split("/")[0] in done.stdout
+    assert "same code" in call("lake", "runs", full.path, old, old).stdout
+    assert "second run" in call("lake", "runs", full.path, old).stderr
 
 
 def test_a_release_with_other_columns_is_not_compared(call, lake, tmp_path):

@@ -121,3 +121,32 @@ def test_versions_that_are_not_there_are_named(full):
         full.diff("nothing", 1, 2)
     assert isinstance(full.history("source")[0]["timestamp"], int)
     assert full.table("source").select(pl.len()).collect().item() == 18
+
+
+def test_two_runs_are_compared_by_parameters_inputs_and_code(lake, survey):
+    def make(inputs, params):
+        frame = survey.frame("source", [row(survey, 1)], ("f125w",))
+        frame = frame.select(name for name in frame.columns if name in table_dtypes("source", ("f125w",)))
+        with lake.run(stage="s", tile="east", product="source", inputs=inputs, params=params) as run:
+            run.publish(frame)
+        return lake.live_run("source", "east")
+
+    old = make(
+        [{"uri": "mosaic/east", "run": "a" * 16}, {"uri": "gone.fits", "sha256": "b" * 64}],
+        {"fit": {"sigma": 3.0, "orders": ["A", "B"]}, "n": 1, "same": True},
+    )
+    new = make(
+        [{"uri": "mosaic/east", "run": "c" * 16}], {"fit": {"sigma": 2.5, "orders": ["A"]}, "n": 1, "same": True}
+    )
+    found = lake.diff_runs(old, new[:9])
+    assert found.rows() == [
+        ("input", "gone.fits", "b" * 64, None),
+        ("input", "mosaic/east", "a" * 16, "c" * 16),
+        ("parameter", "fit.orders", '["A", "B"]', '["A"]'),
+        ("parameter", "fit.sigma", "3.0", "2.5"),
+    ]
+    assert lake.diff_runs(old, old).is_empty()
+    with pytest.raises(NotFoundError, match=r"'zzz'.*none"):
+        lake.diff_runs(old, "zzz")
+    with pytest.raises(NotFoundError, match="one run"):
+        lake.diff_runs(old, "")

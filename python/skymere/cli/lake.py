@@ -218,6 +218,35 @@ def diff(
     console.print(counts or f"{product}: versions {oldest} and {newest} have the same rows", soft_wrap=True)
 
 
+@lake_app.command("runs")
+def runs(
+    lake: LakeArgument,
+    old: Annotated[str | None, typer.Argument(help="Identifier of a run, or how it begins.")] = None,
+    new: Annotated[str | None, typer.Argument(help="The one to compare it with.")] = None,
+) -> None:
+    """List what was run, newest first; or the parameters, inputs and code that two runs do not have in common.
+
+    Example: `skymere lake runs skymere-demo/lake`
+
+    Example: `skymere lake runs skymere-demo/lake 19c7cc00 0d8a2a2c`
+    """
+    from skymere.lake import Lake
+
+    opened = Lake.open(lake)
+    if old is None:
+        shown = ("run_id", "stage", "tile", "product", "n_rows", "code_version", "finished", "seconds")
+        print_frame(opened.table("run").sort("finished", descending=True).select(shown).collect().head(100), "Runs")
+        return
+    if new is None:
+        msg = "new: a second run is needed to compare with"
+        raise InvalidInputError(msg)
+    found = opened.diff_runs(old, new)
+    if found.is_empty():
+        console.print(f"{old} and {new} are runs of the same code, inputs and parameters", soft_wrap=True)
+        return
+    print_frame(found, f"Run {old} to {new}")
+
+
 def _version(opened: "Lake", product: str, text: str | None) -> int:
     """Return the version that a number or the name of a release means."""
     if text is not None and text.isdigit():

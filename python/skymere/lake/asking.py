@@ -11,7 +11,7 @@ from skymere.lake.arrays import ArrayGroup, is_sealed
 from skymere.lake.content import content_hash
 from skymere.lake.externals import external_table, externals
 from skymere.lake.files import storage
-from skymere.lake.history import difference
+from skymere.lake.history import difference, difference_of_runs
 from skymere.lake.layout import Layout, check_name
 from skymere.lake.majors import chosen, filled, stored
 from skymere.lake.matching import crossmatch
@@ -252,6 +252,39 @@ class LakeQueries:
         some = pl.col("tile").is_in(sorted(tiles))
         before, after = (self.table(name, version=version).filter(some) for version in (old, new))
         return difference(before, after, table.schema)
+
+    def diff_runs(self, old: str, new: str) -> pl.DataFrame:
+        """Return what two runs do not have in common: parameters, inputs, code.
+
+        Parameters
+        ----------
+        old, new : str
+            Identifiers of runs, or their first characters; the table ``run`` has those that were replaced, too.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``what`` (``parameter``, ``input`` or ``run``, such as its code), ``name``, ``old`` and ``new``, null
+            where a run has none. Names of parameters have their section in front, inputs the run or digest read.
+
+        Raises
+        ------
+        NotFoundError
+            When there is not exactly one such run.
+
+        Examples
+        --------
+        >>> lake.diff_runs("19c7cc00", "0d8a2a2c")  # doctest: +SKIP
+        """
+        return difference_of_runs(self._run(old), self._run(new))
+
+    def _run(self, name: str) -> Mapping[str, Any]:
+        rows = self.table("run").filter(pl.col("run_id").str.starts_with(name)).collect()
+        if not name or rows["run_id"].n_unique() != 1:
+            found = ", ".join(sorted(set(rows["run_id"]))[:5]) if name and rows.height else "none"
+            msg = f"run {name!r}: there must be one run whose identifier begins so, there is: {found}"
+            raise NotFoundError(msg)
+        return rows.row(0, named=True)
 
     def releases(self) -> list[str]:
         """Return the names of the releases, sorted."""

@@ -1,6 +1,7 @@
-"""Older versions of tables: what two of them do not have in common, and what a run that was replaced had said."""
+"""What changed: between versions of a table, between two runs; and what a run that was replaced had said."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from skymere.lake.schemas import Schema
 if TYPE_CHECKING:
     from skymere.lake.asking import LakeQueries
 
-__all__ = ["difference", "rows_of_run"]
+__all__ = ["difference", "difference_of_runs", "rows_of_run"]
 
 # No column has a space in its name.
 _NEW = " new"
@@ -31,6 +32,35 @@ def difference(old: pl.LazyFrame, new: pl.LazyFrame, schema: Schema) -> pl.DataF
         before.join(after, on=key, how="anti").select(*key, pl.lit(REMOVED).alias("change"), _NOWHERE),
     ]
     return pl.concat(parts).sort("change", *key)
+
+
+def difference_of_runs(old: Mapping[str, Any], new: Mapping[str, Any]) -> pl.DataFrame:
+    """Return what two rows of ``run`` do not have in common; see `Lake.diff_runs`."""
+    rows = []
+    facts = [dict(_facts(row)) for row in (old, new)]
+    for what, name in sorted({*facts[0], *facts[1]}):
+        before, after = (one.get((what, name)) for one in facts)
+        if before != after:
+            rows.append({"what": what, "name": name, "old": before, "new": after})
+    return pl.DataFrame(rows, schema=dict.fromkeys(("what", "name", "old", "new"), pl.String))
+
+
+def _facts(row: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
+    """Yield what a run was: kind and name of a fact, and its value as text."""
+    for name in ("stage", "tile", "product", "schema", "code_version"):
+        yield ("run", name), row[name]
+    yield from ((("parameter", name), text) for name, text in _leaves(json.loads(row["params"]), ""))
+    for one in json.loads(row["inputs"]):
+        yield ("input", one.get("uri", "")), one.get("run") or one.get("sha256") or ""
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Yield the parameters of nested sections with dotted names; lists are one value."""
+    if isinstance(value, Mapping) and value:
+        for key, below in value.items():
+            yield from _leaves(below, f"{name}.{key}" if name else key)
+    else:
+        yield name, json.dumps(value, sort_keys=True)
 
 
 def rows_of_run(lake: "LakeQueries", product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
