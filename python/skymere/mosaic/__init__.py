@@ -26,6 +26,7 @@ from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
 from skymere.mosaic.thumbnail_filters import alike_filters
 from skymere.mosaic.thumbnail_params import ThumbnailParams
+from skymere.mosaic.thumbnail_psf import named_psf, named_psf_file
 from skymere.mosaic.thumbnail_sizes import source_sizes
 from skymere.mosaic.thumbnails import Thumbnails, thumbnails
 from skymere.segmentation import labels_on_grid
@@ -74,6 +75,8 @@ __all__ = [
     "mask_from_files",
     "measure_quality",
     "n_exposures",
+    "named_psf",
+    "named_psf_file",
     "plane_of",
     "preset_values",
     "read_groups",

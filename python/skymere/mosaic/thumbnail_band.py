@@ -20,8 +20,9 @@ __all__ = ["BandStack", "ExposureState", "state_of"]
 # Pixels around the outline on the detector whose drops may reach it; Lanczos reaches 3.
 _MARGIN_PIX = 4
 _RATE = "electron / s"
-# Places of the detector's pixels, along an axis, for each pixel of an oversampled PSF: without gaps for `point`.
-_STEPS_PER_FINE_PIXEL = 1.5
+# Places of the detector's pixels, along an axis, for each pixel of an oversampled PSF: drops that are smaller than it
+# show their own place in it, larger ones overlap.
+_STEPS_OF_SMALL_DROPS, _STEPS_OF_LARGE_DROPS = 4.0, 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,9 @@ class BandStack:
         """Add the star as an exposure would show it that was taken at many parts of a pixel beside itself."""
         x, y = place
         y0, y1, x0, x1 = box
-        n = int(np.ceil(_STEPS_PER_FINE_PIXEL / ratio)) | 1
+        params = drizzler.params
+        is_small = params.kernel == "point" or params.pixfrac < ratio
+        n = int(np.ceil((_STEPS_OF_SMALL_DROPS if is_small else _STEPS_OF_LARGE_DROPS) / ratio)) | 1
         step = (np.arange(n) - (n - 1) / 2) / n
         columns = (np.arange(x0, x1)[:, np.newaxis] + step).ravel()
         rows = (np.arange(y0, y1)[:, np.newaxis] + step).ravel()

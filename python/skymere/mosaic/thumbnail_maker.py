@@ -23,7 +23,7 @@ __all__ = ["NOT_GIVEN", "Places", "PsfChoice", "ThumbnailMaker", "outlines", "ov
 
 NOT_GIVEN = "it was not given"
 
-PsfChoice = PsfSource | Mapping[str, PsfSource] | Callable[[Exposure], PsfSource]
+PsfChoice = PsfSource | Mapping[str, PsfSource | None] | Callable[[Exposure], PsfSource]
 
 _Read = tuple[Exposure, ExposureState, PsfSource | None]
 # Sums of data (mean, weight, variance), of the excess, and pixels that are passed on [bytes].

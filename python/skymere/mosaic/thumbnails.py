@@ -58,7 +58,7 @@ def thumbnails(
     segmentation : SegmentationMap, optional
         On any grid; see `skymere.segmentation.labels_on_grid`.
     psf : Psf, PsfGrid, formula, mapping of str to these, or callable, optional
-        PSF of the exposures; of each band; or what gives it for an exposure.
+        PSF of the exposures; of each filter, None for one without; or what gives it for an exposure.
     params : ThumbnailParams, optional
         Sky, weights, memory.
     known : polars.DataFrame, optional
