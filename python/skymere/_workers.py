@@ -1,14 +1,24 @@
-"""Pools of processes whose threads are told before they import anything."""
+"""Pools of processes whose threads are told before they import anything, and work that they do in order."""
 
+import copyreg
+import io
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ["worker_pool"]
+from skymere.errors import InternalError, InvalidInputError, StorageError
+
+__all__ = ["work_in_order", "worker_pool"]
 
 # What the libraries read when they are imported: afterwards it is too late.
 _VARIABLES = (
@@ -71,3 +81,120 @@ def worker_pool(
     context = SpawnContext()
     context.Process = Process  # type: ignore[misc]
     return ProcessPoolExecutor(n_workers, mp_context=context, initializer=initializer, initargs=initargs)
+
+
+Reducers = Mapping[type, Callable[[Any], tuple[Any, ...]]]
+"""How objects of a type are sent, as `copyreg.pickle` takes it."""
+
+
+def work_in_order(
+    work: Callable[[Any, Any], Any],
+    items: Iterable[Any],
+    *,
+    shared: Any,
+    n_workers: int,
+    most: int,
+    reducers: Reducers | None = None,
+) -> Iterator[Any]:
+    """Yield ``work(shared, item)`` for each item in their order, done in processes of one thread each.
+
+    Parameters
+    ----------
+    work : callable
+        A function of a module.
+    items : iterable
+        Taken one by one as results are taken.
+    shared : object
+        What all items share; it is sent to each process once.
+    n_workers : int
+        Number of processes.
+    most : int
+        Items that are worked on, or done and not taken, at a time.
+    reducers : mapping of type to callable, optional
+        For types that do not pickle, or not to the last bit.
+
+    Yields
+    ------
+    object
+        What `work` returned.
+
+    Raises
+    ------
+    InvalidInputError
+        When what is shared cannot be sent, such as a function that is not of a module.
+    InternalError
+        When a worker died.
+    """
+    ways = dict(reducers or {})
+    with TemporaryDirectory(prefix="skymere-") as folder:
+        try:
+            told = _dumps((work, shared, Path(folder), ways), ways)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            msg = f"n_workers: {n_workers} is not allowed, what is given cannot be sent to processes: {error}"
+            raise InvalidInputError(msg) from error
+        pool = worker_pool(n_workers, initializer=_begin, initargs=(told,))
+        waiting: deque[Future[Path]] = deque()
+
+        def first() -> Any:
+            path = waiting.popleft().result()
+            found = pickle.loads(path.read_bytes())  # noqa: S301  (what a worker wrote)
+            path.unlink()
+            return found
+
+        try:
+            for number, item in enumerate(items):
+                waiting.append(pool.submit(_work, number, _dumps(item, ways)))
+                if len(waiting) >= most:
+                    yield first()
+            while waiting:
+                yield first()
+        except BrokenProcessPool as error:
+            msg = f"a worker of {n_workers} died: {error}"
+            raise InternalError(msg) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Pickler(pickle.Pickler):
+    """Sends mappings that nobody may change, which products hold, and what `reducers` name."""
+
+    def __init__(self, file: io.BytesIO, reducers: Reducers) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self.dispatch_table = copyreg.dispatch_table | {MappingProxyType: _reduced_view} | dict(reducers)
+
+
+def _reduced_view(view: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return _view, (dict(view),)
+
+
+def _view(mapping: dict[Any, Any]) -> Mapping[Any, Any]:
+    return MappingProxyType(mapping)
+
+
+def _dumps(value: object, reducers: Reducers) -> bytes:
+    content = io.BytesIO()
+    _Pickler(content, reducers).dump(value)
+    return content.getvalue()
+
+
+# In a worker: what it does, what all items share, and where it leaves results.
+_told: tuple[Callable[[Any, Any], Any], Any, Path, Reducers] | None = None
+
+
+def _begin(told: bytes) -> None:
+    global _told  # noqa: PLW0603  (a worker has no other place to keep it)
+    _told = pickle.loads(told)  # noqa: S301  (what this program wrote)
+
+
+def _work(number: int, item: bytes) -> Path:
+    assert _told is not None
+    work, shared, folder, reducers = _told
+    # A file is a copy in memory; a pipe would pass megabytes on in pieces of 64 kB.
+    path = folder / str(number)
+    found = _dumps(work(shared, pickle.loads(item)), reducers)  # noqa: S301  (what this program wrote)
+    try:
+        path.write_bytes(found)
+    except OSError as error:
+        msg = f"{path}: cannot be written: {error.strerror}"
+        raise StorageError(msg) from error
+    return path

@@ -152,6 +152,13 @@ def test_lists_and_groups_stand_for_folders(visit, tmp_path, call):
         (["--where", "NUMBER > 99"], "no row is left"),
         (["--psf", "--psf-source", "airy:3"], "--psf-source: 'airy:3'"),
         (["--sky", "mean"], "sky: 'mean'"),
+        (["--merge", "wide"], "--merge: 'wide'"),
+        (["--merge", "ir=f125w,f200w"], "--merge: 'ir=f125w,f200w' is not allowed, .* filters of f125w, f160w"),
+        (["--rgb", "f200w"], "--rgb: 'f200w' is not allowed, it must be one to three of f125w, f160w"),
+        (["--rgb", "f160w", "--rgb-scale", "0"], "--rgb-scale: 0"),
+        (["--psf-oversample", "0"], "psf_oversample: 0"),
+        (["--auto-size"], "positions: no bounding boxes"),
+        (["--workers", "0"], "n_workers: 0"),
         (["--from-lake", "lake"], "--from-lake"),
     ],
 )
@@ -177,3 +184,60 @@ def test_positions_may_be_said_in_degrees_or_sexagesimal_and_name_the_files(visi
     assert names == ["skymere_40.000000+5.000000.thumb.fits", "skymere_40.000208+5.000139.thumb.fits"]
     assert "--at: 'here'" in call(*base, "--at", "here").stderr
     assert "only one of the two" in call(*base, "--at", "40 5", "--positions", visit / "cat.csv").stderr
+
+
+def test_sizes_come_from_boxes_or_segments_within_limits(visit, tmp_path, call):
+    base = ("thumbnails", visit, "--positions", visit / "cat.csv", "--geometry", visit / "g.toml", "--ids", "3,8")
+    sized = ("--auto-size", "--size-limits", "1.0", "3.4", "--segmentation", visit / "seg.fits")
+    done = call(*base, *sized, "-o", tmp_path / "a")
+    assert done.exit_code == 0, done.stderr
+    # The segment of 3 reaches 0.6 arcsec to both sides and, half a pixel more, to the others; that of 8 lies far off.
+    large, small = (read_thumbnail(tmp_path / "a" / f"skymere_{k}.thumb.fits") for k in (8, 3))
+    assert small.grid.shape == (12, 12)
+    assert large.grid.shape == (34, 34)
+    assert (small.kernel, small.pixfrac, small.grid.scale_arcsec) == (
+        large.kernel,
+        large.pixfrac,
+        large.grid.scale_arcsec,
+    )
+    assert small.geometry_sha256 != large.geometry_sha256
+    # Another size is another product, and the same one is not made again.
+    assert "2 unchanged" in call(*base, *sized, "-o", tmp_path / "a").stdout
+    assert "is there already" in call(*base, "-o", tmp_path / "a").stderr
+    table = pl.read_csv(visit / "cat.csv").with_columns(x_min=0, x_max=19, y_min=0, y_max=9)
+    table.write_csv(tmp_path / "boxes.csv")
+    boxes = ("thumbnails", visit, "--positions", tmp_path / "boxes.csv", "--geometry", visit / "g.toml", "--ids", "3")
+    done = call(*boxes, "--auto-size", "--size-limits", "1", "9", "--box-scale", "0.1", "-o", tmp_path / "b")
+    assert done.exit_code == 0, done.stderr
+    assert read_thumbnail(tmp_path / "b" / "skymere_3.thumb.fits").grid.shape == (20, 20)
+
+
+def test_merged_filters_colours_and_an_oversampled_psf_in_two_processes(visit, tmp_path, call):
+    base = ("thumbnails", visit, "--positions", visit / "cat.csv", "--geometry", visit / "g.toml")
+    psf = ("--psf", "--psf-source", "moffat:0.16:3", "--psf-oversample", "2")
+    more = ("--merge", "ir=F125W,f160w", "--rgb", "ir", "--rgb-scale", "2", "--rgb-height", "300")
+    for workers in (1, 2):
+        done = call(*base, *psf, *more, "--workers", workers, "-o", tmp_path / str(workers))
+        assert done.exit_code == 0, done.stderr
+    names = sorted(path.name for path in (tmp_path / "1").glob("*.thumb.*"))
+    assert names == ["skymere_3.thumb.fits", "skymere_3.thumb.png", "skymere_8.thumb.fits", "skymere_8.thumb.png"]
+    for name in names[::2]:
+        one, other = ((tmp_path / folder / name).read_bytes() for folder in ("1", "2"))
+        assert one == other
+    one = read_thumbnail(tmp_path / "1" / "skymere_3.thumb.fits")
+    (band,) = one.bands
+    assert (band.band, band.filters, band.psf_oversample) == ("ir", ("f125w", "f160w"), 2)
+    assert band.fine_psf.sum() == pytest.approx(band.psf.sum(), rel=1e-4)
+    with fits.open(tmp_path / "1" / "skymere_3.thumb.fits") as hdus:
+        assert hdus["SCI", "IR"].header["MERGED"] == "F125W,F160W"
+        assert set(hdus["EXPOSURES"].data["band"]) == {"f125w", "f160w"}
+    from matplotlib.image import imread
+
+    picture = imread(tmp_path / "1" / "skymere_3.thumb.png")
+    assert picture.shape[0] == pytest.approx(300, abs=2)
+    # Twice as bright: no pixel is darker than in the picture without a factor, and most of the star is brighter.
+    done = call(*base, "--merge", "0.3", "--rgb", "f125w+f160w", "--rgb-height", "300", "-o", tmp_path / "dim")
+    assert done.exit_code == 0, done.stderr
+    dim = imread(tmp_path / "dim" / "skymere_3.thumb.png")
+    assert picture.mean() > dim.mean()
+    assert [one.band for one in read_thumbnail(tmp_path / "dim" / "skymere_3.thumb.fits").bands] == ["f125w+f160w"]

@@ -32,6 +32,17 @@ Operator = Annotated[str, typer.Option(help="spline or grizli.")]
 Actions = Annotated[Path | None, typer.Option(help="Table of what is masked or left out.")]
 Write = Annotated[list[str] | None, typer.Option("--write", help="full, stack, 1D or row; more than once for several.")]
 Shape = Annotated[str, typer.Option("--geometry", help="Preset, TOML file, or FITS file whose pixels are taken.")]
+HasPsf = Annotated[
+    bool, typer.Option("--psf", help="Drizzle the PSF of the direct images with the same geometry, too.")
+]
+PsfFrom = Annotated[
+    str,
+    typer.Option(
+        "--psf-source",
+        help="Where it comes from: stars of the exposures of the lake, gaussian:FWHM, moffat:FWHM:BETA [arcsec], "
+        "grid:FILE (STDPSF) or image:FILE; {band} stands for the filter.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of what is written.")]
 
 _Z_RANGE, _DZ = (0.05, 3.4), (0.004, 0.0002)
@@ -93,12 +104,14 @@ def maps(
     actions: Actions = None,
     write: Write = None,
     geometry: Shape = "lines-1",
+    psf: HasPsf = False,
+    psf_source: PsfFrom = "stars",
 ) -> None:
     """Make line maps, direct images and labels on the same pixels.
 
     Of files it fits and writes `OUT/NAME.full.fits` and what else `--write` asks for, and catalogues of all, `wide.csv`
     and `lines.csv`. With `--lake` the maps of all fitted sources go into the lake, and files are written of those that
-    `--source` names. What was written is listed in `OUT/assets.csv`.
+    `--source` names. With `--psf` there is a DPSF for each filter. What was written is listed in `OUT/assets.csv`.
 
     Example: `skymere grism maps beams --templates templates/ --conf CONF -o maps --write full --write stack`
 
@@ -107,20 +120,21 @@ def maps(
     how, shape = _fit_plan(templates, z_range, dz), read_geometry(geometry)
     kinds = write or ["full"]
     _check_kinds(kinds)
+    plan = _maps_plan(shape, psf_source if psf else "none")
     if lake is None:
-        found = _write_all(_of_files(beams, how, conf, operator, actions), out, kinds, shape, None)
+        found = _write_all(_of_files(beams, how, conf, operator, actions), out, kinds, shape, None, plan=plan)
     else:
         opened = _into_lake(lake, beams, conf, operator, actions)
         if shape.wcs is None:
             from skymere.pipeline import map_beams
 
-            print_frame(map_beams(opened, _maps_plan(shape), how.grism), f"Maps in {lake}")
+            print_frame(map_beams(opened, plan, how.grism), f"Maps in {lake}")
         elif not source:
             msg = f"--geometry: {geometry} has pixels of one place; --source names the source they are for"
             raise InvalidInputError(msg)
         if not source:
             return
-        found = _write_all(_of_lake(opened, source, how), out, kinds, shape, opened)
+        found = _write_all(_of_lake(opened, source, how), out, kinds, shape, opened, plan=plan)
     if not found:
         raise typer.Exit(1)
 
@@ -191,13 +205,14 @@ def _fit_plan(templates: str, z_range: tuple[float, float], dz: tuple[float, flo
     return RedshiftsPlan(grism=GrismFitPlan(templates=templates, z_range=z_range, dz=dz))
 
 
-def _maps_plan(geometry: "Geometry") -> "MapsPlan":
+def _maps_plan(geometry: "Geometry", psf: str = "none") -> "MapsPlan":
     from skymere.pipeline import MapsPlan
 
     if geometry.rotation_deg != 0:
         msg = f"--geometry: a rotation of {geometry.rotation_deg} is not allowed, maps of a lake have north up"
         raise InvalidInputError(msg)
-    return MapsPlan(kernel=geometry.kernel, pixfrac=geometry.pixfrac, pixscale=geometry.pixscale, size=geometry.size)
+    shape = {"kernel": geometry.kernel, "pixfrac": geometry.pixfrac, "pixscale": geometry.pixscale}
+    return MapsPlan(**shape, size=geometry.size, psf=psf)  # type: ignore[arg-type]
 
 
 def _sets(plan: "GrismFitPlan") -> "FitTemplates":
@@ -321,18 +336,25 @@ def _write_all(
     lake: "Lake | None",
     *,
     has_catalogue: bool = True,
+    plan: "MapsPlan | None" = None,
 ) -> int:
     """Write the files of objects, and catalogues of all; returns how many have some."""
     from skymere.grism import catalogue_lines, catalogue_wide
-    from skymere.pipeline import draw_object, write_products
+    from skymere.pipeline import MapPsfs, draw_object, map_exposures, write_products
 
+    plan = _maps_plan(geometry) if plan is None else plan
+    psfs = MapPsfs(
+        plan,
+        exposures=map_exposures(plan, lake),
+        on_failure=lambda text: console.print(text, soft_wrap=True, markup=False),
+    )
     full = []
     assets: list[dict[str, Any]] = []
     for name, one in objects:
         try:
             if isinstance(one, SkymereError):
                 raise one
-            drawn = draw_object(one, _maps_plan(geometry), lake=lake, geometry=geometry)
+            drawn = draw_object(one, plan, lake=lake, geometry=geometry, psfs=psfs)
             paths, made = write_products(one, drawn, out, kinds)
         except SkymereError as error:
             _tell(name, error)

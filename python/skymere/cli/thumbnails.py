@@ -3,16 +3,20 @@
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from skymere.cli._print import console, print_frame
 from skymere.cli.edit import _position
 from skymere.cli.imaging import OverwriteOption, _check_outputs, _StoredMasks
+from skymere.cli.thumbnail_options import PictureOptions, draw, read_bands, read_merged, read_sizes
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 
 if TYPE_CHECKING:
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     from skymere.datamodels import SegmentationMap, Thumbnail
     from skymere.lake import Lake
-    from skymere.mosaic import ExposureList, ThumbnailParams
+    from skymere.mosaic import ExposureList, ThumbnailParams, Thumbnails
     from skymere.resample import Geometry
 
 __all__ = ["read_geometry", "thumbnails"]
@@ -61,6 +65,30 @@ def thumbnails(
             "(STDPSF) or image:FILE; {band} stands for the filter."
         ),
     ] = "stars",
+    psf_oversample: Annotated[
+        int, typer.Option(help="Write the PSF on so many times smaller pixels, too, as PSFOVER; 1 for none.")
+    ] = 1,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Filters shown as one band, NAME=FILTER,FILTER; may be repeated. Or a number: filters of one camera "
+            "whose pivot wavelengths differ by no more than this part."
+        ),
+    ] = None,
+    auto_size: Annotated[
+        bool,
+        typer.Option(
+            "--auto-size",
+            help="Size each thumbnail to the bounding box of its source: columns x_min, x_max, y_min, y_max (or those "
+            "of grizli or SExtractor), else its segment.",
+        ),
+    ] = False,
+    size_limits: Annotated[
+        tuple[float, float], typer.Option(help="Least and largest size of --auto-size [arcsec].")
+    ] = (4.0, 15.0),
+    box_scale: Annotated[
+        float | None, typer.Option(help="Side of the pixels of boxes without a --segmentation [arcsec].")
+    ] = None,
     ids: Annotated[str, typer.Option(help="Numbers of sources, with commas between, or a file with one a line.")] = "",
     where: Annotated[str, typer.Option(help="Condition on the columns of the catalogue, in SQL.")] = "",
     from_lake: Annotated[
@@ -79,6 +107,13 @@ def thumbnails(
     ] = "inverse_variance_with_sources",
     flam: Annotated[bool, typer.Option("--flam", help="Write 1e-20 erg/s/cm2/A instead of electron/s.")] = False,
     pictures: Annotated[bool, typer.Option("--pictures", help="Draw each thumbnail in colour, too.")] = False,
+    rgb: Annotated[
+        str,
+        typer.Option(help="One to three bands of the pictures, from red to blue, with commas between; implies them."),
+    ] = "",
+    rgb_scale: Annotated[float, typer.Option(help="Factor of the brightness of pictures.")] = 1.0,
+    rgb_height: Annotated[int, typer.Option(help="Height of pictures [pix].")] = 1240,
+    workers: Annotated[int, typer.Option(help="Processes that make thumbnails.")] = 1,
     overwrite: OverwriteOption = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the exposures that overlap each position; write nothing.")
@@ -105,17 +140,31 @@ def thumbnails(
     if with_beams:
         table = _with_beams(table, lake)
     wanted = [name.strip() for name in filters.split(",") if name.strip()] or None
-    params = ThumbnailParams(sky=sky, subtract_median=subtract_median, weight=weight)  # type: ignore[arg-type]
+    params = ThumbnailParams(
+        sky=sky,  # type: ignore[arg-type]
+        subtract_median=subtract_median,
+        weight=weight,  # type: ignore[arg-type]
+        psf_oversample=psf_oversample,
+    )
+    of_lake = lake if positions is None and not at and segmentation is None else None
+    labels = None if segmentation is None else _segmentation(segmentation)
+    merged = read_merged(merge or [], listed)
+    colours = read_bands(rgb, [*listed.bands, *(merged or {})])
     job = _Job(
-        lake=lake if positions is None and not at and segmentation is None else None,
+        lake=of_lake,
         exposures=listed,
         table=table,
         geometry=shape,
         filters=wanted,
         params=params,
         segmentation=segmentation,
+        labels=labels,
         psf_source=psf_source if psf else "",
+        merged=merged,
+        sizes=read_sizes(table, of_lake, labels, box_scale, size_limits) if auto_size else None,
+        n_workers=workers,
     )
+    look = PictureOptions(bands=colours, scale=rgb_scale, height_pix=rgb_height) if pictures or rgb else None
     planned = job.plan()
     if dry_run:
         _show(planned, table.height)
@@ -130,14 +179,14 @@ def thumbnails(
         made = replace(one, bands=tuple(band.in_flam() for band in one.bands)) if flam else one
         path = ""
         if made.bands:
-            _write(made, paths[one.row], digests[one.row], pictures=pictures)
+            _write(made, paths[one.row], digests[one.row], look)
             path = str(paths[one.row])
         rows += [row | {"path": path} for row in made.rows()]
     rows += [_unchanged(k, job, paths[k]) for k in range(table.height) if k not in set(todo)]
     _finish(rows, output / _TABLE)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class _Job:
     """What is to be made of what."""
 
@@ -148,15 +197,28 @@ class _Job:
     filters: list[str] | None
     params: "ThumbnailParams"
     segmentation: Path | None
+    labels: "SegmentationMap | None"
     psf_source: str
+    merged: "Mapping[str, Sequence[str]] | None"
+    sizes: "NDArray[np.float64] | None"
+    n_workers: int
 
     def _options(self) -> dict[str, Any]:
-        return {"geometry": self.geometry, "filters": self.filters, "params": self.params}
+        return {"geometry": self.geometry, "filters": self.filters, "params": self.params, "merged": self.merged}
 
-    def plan(self) -> "pl.DataFrame":
+    @cached_property
+    def _asked(self) -> "Thumbnails":
         from skymere.mosaic import thumbnails as make
 
-        return make(self.exposures, _as_positions(self.table), **self._options()).plan()
+        return make(self.exposures, _as_positions(self.table), sizes=self.sizes, **self._options())
+
+    def plan(self) -> "pl.DataFrame":
+        return self._asked.plan()
+
+    @cached_property
+    def geometries(self) -> list[str]:
+        """Digests of the geometry of each position."""
+        return [one.digest for one in self._asked.geometries()]
 
     def names(self) -> list[str]:
         """Return a name for each position: its number, or its coordinates where it has none."""
@@ -179,7 +241,7 @@ class _Job:
         content = dict(zip(*(self.exposures.table[name].to_list() for name in ("exposure_id", "sha256")), strict=True))
         common = {
             "version": skymere.__version__,
-            "geometry": self.geometry.digest,
+            "merged": {name: list(some) for name, some in (self.merged or {}).items()},
             "params": asdict(self.params),
             "filters": self.filters,
             "psf": self.psf_source,
@@ -191,7 +253,9 @@ class _Job:
             looking.setdefault(row, []).append((name, content.get(name, ""), reason))
         places = self.table.select("ra", "dec").rows()
         return [
-            hashlib.sha256(json.dumps([common, place, looking.get(k, [])], sort_keys=True).encode()).hexdigest()
+            hashlib.sha256(
+                json.dumps([common, self.geometries[k], place, looking.get(k, [])], sort_keys=True).encode()
+            ).hexdigest()
             for k, place in enumerate(places)
         ]
 
@@ -203,12 +267,12 @@ class _Job:
         part = self.table[list(todo)]
         if part.is_empty():
             return
-        options = self._options() | {"psf": self._psf()}
+        sizes = None if self.sizes is None else self.sizes[list(todo)]
+        options = self._options() | {"psf": self._psf(), "n_workers": self.n_workers, "sizes": sizes}
         if self.lake is not None:
             made: Iterable[Thumbnail] = lake_thumbnails(self.lake, part, exposures=self.exposures, **options)
         else:
-            labels = None if self.segmentation is None else _segmentation(self.segmentation)
-            made = make(self.exposures, _as_positions(part), segmentation=labels, **options)
+            made = make(self.exposures, _as_positions(part), segmentation=self.labels, **options)
         for one in made:
             yield replace(one, row=int(todo[one.row]))
 
@@ -216,10 +280,12 @@ class _Job:
         if not self.psf_source:
             return None
         from skymere.instruments import is_dispersed
+        from skymere.mosaic import named_psf
 
         images = [band for band in self.exposures.bands if not is_dispersed(band)]
         bands = images if self.filters is None else [name.lower() for name in self.filters]
-        return {band: _psf_of(self.psf_source, band, self.exposures) for band in bands}
+        where = "--psf-source"
+        return {band: named_psf(self.psf_source, band, exposures=self.exposures, where=where) for band in bands}
 
 
 def _show(planned: "pl.DataFrame", n_positions: int) -> None:
@@ -353,36 +419,6 @@ def _segmentation(path: Path) -> "SegmentationMap":
     return SegmentationMap(labels=labels, grid=grid)
 
 
-def _psf_of(text: str, band: str, exposures: "ExposureList") -> Any:
-    """Return the PSF of the exposures of a band."""
-    from skymere.psf import GaussianPsf, MoffatPsf, build_psf, read_psf, read_psf_grid, recentred
-
-    kind, _, rest = text.partition(":")
-    rest = rest.replace("{band}", band)
-    if kind == "stars":
-        of_band = exposures.table["band"] == band
-        usable = of_band & (exposures.table["status"] == "ok")
-        return build_psf(exposures[i] for i in usable.arg_true().to_list())[0]
-    # Positions of catalogues are centroids, and libraries have theirs up to a tenth of a pixel beside the middle.
-    if kind == "grid":
-        grid = read_psf_grid(rest, band)
-        return replace(grid, psfs=tuple(recentred(one) for one in grid.psfs))
-    if kind == "image":
-        return recentred(read_psf(rest))
-    numbers = rest.split(":")
-    try:
-        if kind == "gaussian" and len(numbers) == 1:
-            return GaussianPsf(fwhm_arcsec=float(numbers[0]))
-        if kind == "moffat" and len(numbers) == 2:
-            return MoffatPsf(fwhm_arcsec=float(numbers[0]), beta=float(numbers[1]))
-    except ValueError as error:
-        msg = f"--psf-source: {text!r} is not allowed: {error}"
-        raise InvalidInputError(msg) from error
-    allowed = "stars, gaussian:FWHM, moffat:FWHM:BETA, grid:FILE or image:FILE"
-    msg = f"--psf-source: {text!r} is not allowed, it must be {allowed}"
-    raise InvalidInputError(msg)
-
-
 def _to_do(paths: Sequence[Path], digests: Sequence[str], *, overwrite: bool) -> list[int]:
     """Return the rows whose files are to be made; those of the same inputs are there already."""
     from skymere.io import thumbnail_inputs
@@ -392,24 +428,19 @@ def _to_do(paths: Sequence[Path], digests: Sequence[str], *, overwrite: bool) ->
     return todo
 
 
-def _write(made: "Thumbnail", path: Path, digest: str, *, pictures: bool) -> None:
+def _write(made: "Thumbnail", path: Path, digest: str, look: PictureOptions | None) -> None:
     from skymere.io import write_thumbnail
-    from skymere.viewer import plot_rgb
 
     write_thumbnail(made, path, inputs_sha256=digest)
-    if pictures:
-        # Red is the longest wavelength; bands without one come in their order.
-        bands = sorted(made.bands, key=lambda one: -one.photplam if one.photplam > 0 else 0.0)
-        some = bands if len(bands) <= 3 else [bands[0], bands[len(bands) // 2], bands[-1]]
-        title = f"{path.name}: {', '.join(one.band for one in some)}"
-        plot_rgb([one.data for one in some], path.with_suffix(".png"), labels=made.segmentation, title=title)
+    if look is not None:
+        draw(made, path, look)
 
 
 def _unchanged(k: int, job: _Job, path: Path) -> dict[str, Any]:
     row = job.table.row(k, named=True)
     number = next((row[name] for name in ("source_id", *_ID_NAMES) if name in row), None)
     about = {"row": k, "source_id": None if number is None else int(number), "ra": row["ra"], "dec": row["dec"]}
-    return about | {"status": "unchanged", "message": "", "geometry_sha256": job.geometry.digest, "path": str(path)}
+    return about | {"status": "unchanged", "message": "", "geometry_sha256": job.geometries[k], "path": str(path)}
 
 
 def _finish(rows: list[dict[str, Any]], path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere._arrays import as_array, as_image
-from skymere.errors import InvalidInputError, NotFoundError
+from skymere.datamodels.object_images import check_images, check_planes, named_image
+from skymere.errors import InvalidInputError
 from skymere.wcs import Grid
 
 __all__ = ["BEAM_COLUMNS", "LINE_UNIT", "SKIPPED_COLUMNS", "LineMap", "LineMapWeight", "LineMaps"]
@@ -92,11 +92,7 @@ class LineMap:
     subtracted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        data = as_image(self.data, "data")
-        object.__setattr__(self, "data", data)
-        for name in ("continuum", "contam", "weight", "variance"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, as_image(getattr(self, name), name, shape=data.shape))
+        check_planes(self, ("continuum", "contam", "weight", "variance"))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -188,22 +184,11 @@ class LineMaps:
     status: str = "ok"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lines", tuple(self.lines))
-        for one in self.lines:
-            if one.shape != self.grid.shape:
-                msg = f"lines: {one.line} has shape {one.shape}, the grid {self.grid.shape}; they must be equal"
-                raise InvalidInputError(msg)
-        if self.segmentation is not None:
-            labels = as_array(self.segmentation, "segmentation", np.int32, shape=self.grid.shape)
-            object.__setattr__(self, "segmentation", labels)
+        check_images(self, "lines", name="line")
 
     def __getitem__(self, line: str) -> LineMap:
         """Return the map of a line."""
-        for one in self.lines:
-            if one.line == line:
-                return one
-        msg = f"line: {line!r} has no map, there are those of {[one.line for one in self.lines]}"
-        raise NotFoundError(msg)
+        return named_image(self.lines, line, "line")
 
     @property
     def names(self) -> tuple[str, ...]:

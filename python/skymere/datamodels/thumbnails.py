@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere._arrays import as_array, as_image
-from skymere.errors import InvalidInputError, NotFoundError
+from skymere._arrays import as_image
+from skymere.datamodels.object_images import check_images, check_planes, named_image
+from skymere.errors import InvalidInputError
 from skymere.wcs import Grid
 
 __all__ = ["EXPOSURE_COLUMNS", "FLAM", "BandThumbnail", "Thumbnail", "ThumbnailWeight"]
@@ -51,6 +52,12 @@ class BandThumbnail:
         than the inverse of the weight by the square of ``noise_correlation``; NaN where there are no data.
     psf : ndarray, float32, shape (ny, nx), or None
         A star at the object's position, drizzled as the data were; its sum is what the grid holds of its light.
+    fine_psf : ndarray, float32, shape (N ny, N nx), or None
+        The same star on pixels of 1 / N of the side, N = ``psf_oversample``, whose grid is ``grid.rescaled(1 / N)``.
+    psf_oversample : int
+        N, 1 when there is no such image.
+    filters : tuple of str
+        Filters of the exposures that were used; more than one where filters were merged, ``band`` alone when not given.
     unit : str
         ``electron / s``, or `FLAM`.
     weight_kind : str
@@ -82,6 +89,9 @@ class BandThumbnail:
     weight: NDArray[np.float32]
     variance: NDArray[np.float32] | None = None
     psf: NDArray[np.float32] | None = None
+    fine_psf: NDArray[np.float32] | None = None
+    psf_oversample: int = 1
+    filters: tuple[str, ...] = ()
     unit: str = "electron / s"
     weight_kind: ThumbnailWeight = "inverse_variance_with_sources"
     zero_point_ab: float = float("nan")
@@ -93,11 +103,11 @@ class BandThumbnail:
     median: float = 0.0
 
     def __post_init__(self) -> None:
-        data = as_image(self.data, "data")
-        object.__setattr__(self, "data", data)
-        for name in ("weight", "variance", "psf"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, as_image(getattr(self, name), name, shape=data.shape))
+        check_planes(self, ("weight", "variance", "psf"))
+        object.__setattr__(self, "filters", tuple(self.filters) or (self.band,))
+        if self.fine_psf is not None:
+            ny, nx = (n * self.psf_oversample for n in self.shape)
+            object.__setattr__(self, "fine_psf", as_image(self.fine_psf, "fine_psf", shape=(ny, nx)))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -210,22 +220,11 @@ class Thumbnail:
     message: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bands", tuple(self.bands))
-        for one in self.bands:
-            if one.shape != self.grid.shape:
-                msg = f"bands: {one.band} has shape {one.shape}, the grid {self.grid.shape}; they must be equal"
-                raise InvalidInputError(msg)
-        if self.segmentation is not None:
-            labels = as_array(self.segmentation, "segmentation", np.int32, shape=self.grid.shape)
-            object.__setattr__(self, "segmentation", labels)
+        check_images(self, "bands", name="band")
 
     def __getitem__(self, band: str) -> BandThumbnail:
         """Return a band."""
-        for one in self.bands:
-            if one.band == band.lower():
-                return one
-        msg = f"band: {band!r} is not there, only {[one.band for one in self.bands]}"
-        raise NotFoundError(msg)
+        return named_image(self.bands, band.lower(), "band")
 
     @property
     def is_partly_covered(self) -> bool:
@@ -246,7 +245,7 @@ class Thumbnail:
         }
         found = []
         for one in self.bands:
-            mine = self.exposures.filter(pl.col("band") == one.band)
+            mine = self.exposures.filter(pl.col("band").is_in(one.filters))
             used = mine.filter("is_used")
             found.append(
                 about

@@ -1,6 +1,8 @@
 """Where the pixels of beams lie on a grid of the sky."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +14,7 @@ from skymere.datamodels.thumbnails import BandThumbnail
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.grism.multibeam import MultiBeam
+from skymere.psf import PsfSource, render_psf_at
 from skymere.resample import DrizzleParams, Drizzler, Geometry
 from skymere.wcs import Grid, pixel_transform
 
@@ -73,6 +76,17 @@ class BeamOnSky:
         if not self._wave[0] <= wave <= self._wave[-1]:
             return None
         return float(np.interp(wave, self._wave, self._column)), float(np.interp(wave, self._wave, self._row))
+
+    def place(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a place of the grid is on the direct image [pix]."""
+        across, along = self._to_beam(np.array([x]), np.array([y]))
+        return float(across[0]), float(along[0])
+
+    def around(self) -> tuple[slice, slice]:
+        """Return rows and columns of the detector that may reach the grid, whether or not the cutout has them."""
+        low = np.floor(self._outline[0]).astype(int) - _MARGIN
+        high = np.ceil(self._outline[1]).astype(int) + _MARGIN + 1
+        return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
     @cached_property
     def _outline(self) -> _Array:
@@ -199,7 +213,9 @@ def segmentation_of(placed: tuple[BeamOnSky, ...], source_id: int) -> NDArray[np
 _WHOLE = DrizzleParams(kernel="square", pixfrac=1.0, fillval=0.0)
 
 
-def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
+def drizzle_direct(
+    multibeam: MultiBeam, *, geometry: Geometry, psf: Mapping[str, PsfSource] | None = None
+) -> Thumbnail:
     """Return the direct images that beams carry, drizzled to a geometry.
 
     Where the exposures themselves are at hand, `skymere.mosaic.thumbnails` makes better ones: direct images of beams
@@ -211,6 +227,9 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
         The beams.
     geometry : Geometry
         Pixels, kernel and drop.
+    psf : mapping of str to PSF, optional
+        PSF of the exposures behind the direct images of each filter: a star at the source is drawn into each of them
+        and drizzled as they are. A PSF that changes over the detector is taken where the beam lies on it.
 
     Returns
     -------
@@ -246,6 +265,11 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
         )
     finished = {name: drizzler.finish() for name, drizzler in bands.items()}
     x, y = grid.pixels(np.array([ra]), np.array([dec]))
+    stars = {
+        name: drizzle_star(placed, name, source, (float(x[0]), float(y[0])), geometry=geometry)
+        for name, source in (psf or {}).items()
+        if name in finished
+    }
     return Thumbnail(
         source_id=multibeam.source_id,
         label=multibeam.source_id,
@@ -260,6 +284,7 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
                 data=np.where(one.weight > 0, one.data, np.float32(np.nan)),
                 weight=one.weight,
                 weight_kind="coverage",
+                psf=stars.get(name),
                 photflam=photometry[name][0],
                 photplam=photometry[name][1],
                 coverage=float(np.mean(one.weight > 0)),
@@ -271,6 +296,53 @@ def drizzle_direct(multibeam: MultiBeam, *, geometry: Geometry) -> Thumbnail:
         pixfrac=float(geometry.pixfrac),
         geometry_sha256=geometry.digest,
     )
+
+
+def drizzle_star(
+    placed: tuple[BeamOnSky, ...], band: str, source: PsfSource, at: tuple[float, float], *, geometry: Geometry
+) -> NDArray[np.float32] | None:
+    """Return a star of flux 1, drawn into the direct images of a filter and drizzled as they are.
+
+    Parameters
+    ----------
+    placed : tuple of BeamOnSky
+        The beams.
+    band : str
+        Filter, lower case; all its beams count alike.
+    source : Psf, PsfGrid or formula
+        PSF of the exposures.
+    at : tuple of float
+        ``(x, y)`` of the star on the grid [pix].
+    geometry : Geometry
+        Kernel and drop.
+
+    Returns
+    -------
+    ndarray, float32, shape (ny, nx), or None
+        With the sum of the light that falls on the grid; None when no beam has the filter.
+    """
+    mine = [one for one in placed if one.beam.beam.direct_filter.lower() == band]
+    if not mine:
+        return None
+    ny, nx = mine[0].grid.shape
+    drizzler = Drizzler((ny, nx), params=replace(geometry.drizzle, fillval=0.0), context=False)
+    light = []
+    for one in mine:
+        rows, columns = window = one.around()
+        pixmap = one.pixmap(window)
+        x, y = one.place(*at)
+        yy, xx = np.mgrid[rows, columns].astype(np.float64)
+        row, column = one.beam.beam.origin
+        stamp = render_psf_at(source, one.beam.wcs, x, y, xx - x, yy - y, place=(x + column, y + row))
+        inside = (np.abs(pixmap - [(nx - 1) / 2, (ny - 1) / 2]) < [nx / 2, ny / 2]).all(axis=-1)
+        light.append(float(stamp[inside].sum()))
+        # A flat-fielded pixel shows flux x nominal / true area.
+        flat = (one.local_ratio / one.nominal_ratio) ** 2
+        ratio = one.nominal_ratio
+        drizzler.add((stamp * flat).astype(np.float32), pixmap, value_scale=ratio**2, pixel_scale_ratio=ratio)
+    data = np.nan_to_num(drizzler.finish().data, nan=0.0)
+    total = float(data.sum(dtype=float))
+    return data * np.float32(max(light) / total) if total > 0 else None
 
 
 def _photometry(beam: Beam) -> tuple[float, float, float]:

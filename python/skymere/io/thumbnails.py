@@ -31,8 +31,9 @@ __all__ = [
 _UNITS = {"electron / s": "ELECTRONS/S", FLAM: "10**-20 erg/(s cm2 Angstrom)"}
 # 2-D spectra of grizli have coordinates that claim to be of the sky.
 _MOST_ELONGATED = 3.0
-# Names of the planes in files that skymere or grizli's drizzler writes, and in grizli's full.fits.
-_PLANES = (("SCI", "WHT", "VAR", "PSF"), ("DSCI", "DWHT", "DVAR", "DPSF"))
+# Names of the planes in files that skymere or grizli's drizzler writes, and in grizli's full.fits; PSFOVER is the PSF
+# on smaller pixels, OVERSAMP of which are a pixel of the others.
+_PLANES = (("SCI", "WHT", "VAR", "PSF", "PSFOVER"), ("DSCI", "DWHT", "DVAR", "DPSF", "DPSFOVER"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def read_geometry_cards(
 
 
 def write_thumbnail(thumbnail: Thumbnail, path: str | Path, *, inputs_sha256: str = "") -> None:
-    """Write a thumbnail: for each filter SCI, WHT, VAR and PSF, then SEG, and last the table of its exposures.
+    """Write a thumbnail: for each filter SCI, WHT, VAR, PSF and PSFOVER, then SEG, and last the table of its exposures.
 
     The version (EXTVER) of an extension is its filter, so that astropy finds ``hdus["SCI", "F140W"]``. Pixels without
     data are 0 in all planes, as programs that read sigma images need it.
@@ -141,10 +142,8 @@ def write_thumbnail(thumbnail: Thumbnail, path: str | Path, *, inputs_sha256: st
             primary.header[key] = value
     hdus = fits.HDUList([primary])
     for one in thumbnail.bands:
-        for name in _PLANES[0]:
-            plane = {"SCI": one.data, "WHT": one.weight, "VAR": one.variance, "PSF": one.psf}[name]
-            if plane is not None:
-                hdus.append(_plane(plane, name, one, thumbnail))
+        for name, plane in _planes_of(one):
+            hdus.append(_plane(plane, name, one, thumbnail))
     if thumbnail.segmentation is not None:
         seg = fits.ImageHDU(thumbnail.segmentation, name="SEG")
         seg.header.update(fits_cards(thumbnail.grid.wcs))
@@ -162,7 +161,8 @@ def read_thumbnail(path: str | Path) -> Thumbnail:
     Parameters
     ----------
     path : path-like
-        The file; extensions SCI, WHT, VAR, PSF or DSCI, DWHT, DVAR, DPSF with the filter as their version, and SEG.
+        The file; extensions SCI, WHT, VAR, PSF, PSFOVER or DSCI, DWHT, DVAR, DPSF, DPSFOVER with the filter as their
+        version, and SEG.
 
     Returns
     -------
@@ -217,7 +217,7 @@ def read_thumbnail(path: str | Path) -> Thumbnail:
 
 
 def band_extensions(thumbnail: Thumbnail) -> list[fits.ImageHDU]:
-    """Return DSCI, DWHT, DVAR and DPSF of each filter, the extensions of a ``full.fits``.
+    """Return DSCI, DWHT, DVAR, DPSF and DPSFOVER of each filter, the extensions of a ``full.fits``.
 
     Parameters
     ----------
@@ -226,13 +226,11 @@ def band_extensions(thumbnail: Thumbnail) -> list[fits.ImageHDU]:
     """
     out = []
     for one in thumbnail.bands:
-        for short, name in zip(*_PLANES, strict=True):
-            plane = {"SCI": one.data, "WHT": one.weight, "VAR": one.variance, "PSF": one.psf}[short]
-            if plane is not None:
-                hdu = _plane(plane, short, one, thumbnail)
-                hdu.name = name
-                hdu.header["EXTVER"] = one.band.upper()
-                out.append(hdu)
+        for short, plane in _planes_of(one):
+            hdu = _plane(plane, short, one, thumbnail)
+            hdu.name = _PLANES[1][_PLANES[0].index(short)]
+            hdu.header["EXTVER"] = one.band.upper()
+            out.append(hdu)
     return out
 
 
@@ -255,14 +253,22 @@ def thumbnail_inputs(path: str | Path) -> str:
         return str(hdus[0].header.get("INPUTSHA", ""))
 
 
+def _planes_of(one: BandThumbnail) -> list[tuple[str, NDArray[np.float32]]]:
+    """Return the planes that a band has, under their names in a ``thumb.fits``."""
+    planes = (one.data, one.weight, one.variance, one.psf, one.fine_psf)
+    return [(name, plane) for name, plane in zip(_PLANES[0], planes, strict=True) if plane is not None]
+
+
 def _plane(plane: NDArray[np.float32], name: str, one: BandThumbnail, thumbnail: Thumbnail) -> fits.ImageHDU:
     hdu = fits.ImageHDU(np.nan_to_num(plane, nan=0.0), name=name)
     header = hdu.header
     header["EXTVER"] = one.band.upper()
-    header.update(fits_cards(thumbnail.grid.wcs))
+    grid = thumbnail.grid.rescaled(1.0 / one.psf_oversample) if name == "PSFOVER" else thumbnail.grid
+    header.update(fits_cards(grid.wcs))
     said: dict[str, Any] = {
         "FILTER": (one.band.upper(), "Filter"),
-        "PIXASEC": (thumbnail.grid.scale_arcsec, "[arcsec] Side of a pixel"),
+        "MERGED": (",".join(one.filters).upper(), "Filters of the exposures"),
+        "PIXASEC": (grid.scale_arcsec, "[arcsec] Side of a pixel"),
         "PIXFRAC": (thumbnail.pixfrac, "Drizzle PIXFRAC"),
         "DRIZKRNL": (thumbnail.kernel, "Drizzle kernel"),
         "PHOTFLAM": (one.photflam, "[erg/s/cm2/A] of 1 electron/s"),
@@ -275,6 +281,8 @@ def _plane(plane: NDArray[np.float32], name: str, one: BandThumbnail, thumbnail:
     }
     if name in ("SCI", "VAR"):
         header["BUNIT"] = _UNITS[one.unit] if name == "SCI" else f"({_UNITS[one.unit]})2"
+    if name == "PSFOVER":
+        said["OVERSAMP"] = (one.psf_oversample, "Pixels of this plane per pixel of the others")
     if name == "WHT":
         said["WHTTYPE"] = (one.weight_kind, "What this plane is")
     if name == "VAR":
@@ -321,6 +329,9 @@ def _band(hdu: Any, names: tuple[str, ...], found: dict[tuple[str, str], Any], p
         weight=weight,
         variance=None if variance is None else np.where(has_data, variance, np.float32(np.nan)),
         psf=planes[names[3]],
+        fine_psf=planes[names[4]],
+        psf_oversample=1 if planes[names[4]] is None else int(found[names[4], version].header["OVERSAMP"]),
+        filters=tuple(part for part in str(header.get("MERGED", "")).strip().lower().split(",") if part),
         unit=unit,
         weight_kind=kind,
         coverage=float(np.mean(has_data)),

@@ -24,7 +24,11 @@ from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, m
 from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
-from skymere.mosaic.thumbnails import ThumbnailParams, Thumbnails, thumbnails
+from skymere.mosaic.thumbnail_filters import alike_filters
+from skymere.mosaic.thumbnail_params import ThumbnailParams
+from skymere.mosaic.thumbnail_psf import named_psf, named_psf_file
+from skymere.mosaic.thumbnail_sizes import source_sizes
+from skymere.mosaic.thumbnails import Thumbnails, thumbnails
 from skymere.segmentation import labels_on_grid
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "StoredBand",
     "ThumbnailParams",
     "Thumbnails",
+    "alike_filters",
     "band_to_measure",
     "cut_window",
     "cutouts",
@@ -70,12 +75,15 @@ __all__ = [
     "mask_from_files",
     "measure_quality",
     "n_exposures",
+    "named_psf",
+    "named_psf_file",
     "plane_of",
     "preset_values",
     "read_groups",
     "region_files_beside",
     "resolve",
     "solve_sky",
+    "source_sizes",
     "stack_of",
     "stored_band",
     "subtract_background",

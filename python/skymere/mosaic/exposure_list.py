@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -96,7 +96,7 @@ class ExposureList(Sequence[Exposure]):
         held = exposures if isinstance(exposures, Sequence) else list(exposures)
         table = pl.DataFrame([_described(held[i]) for i in range(len(held))], schema=_SCHEMA)
         at = {name: i for i, name in enumerate(table["exposure_id"])}
-        made = cls(table, lambda row: held[at[row["exposure_id"]]])
+        made = cls(table, _Held(held, at))
         if not isinstance(held, list | tuple):
             return made
         made._wcs = {i: one.wcs for i, one in enumerate(held)}
@@ -271,6 +271,16 @@ class ExposureList(Sequence[Exposure]):
         ny, nx = (int(self.table[name][i]) for name in ("ny", "nx"))
         found[found] = outlines_overlap(quads[found], (ny, nx))
         return found
+
+
+class _Held:
+    """Takes the exposure of a row from a sequence."""
+
+    def __init__(self, exposures: Sequence[Exposure], at: Mapping[str, int]) -> None:
+        self.exposures, self.at = exposures, dict(at)
+
+    def __call__(self, row: dict[str, Any]) -> Exposure:
+        return self.exposures[self.at[row["exposure_id"]]]
 
 
 class _Reader:

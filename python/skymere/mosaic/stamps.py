@@ -13,7 +13,7 @@ from skymere.psf import Psf, PsfGrid
 from skymere.segmentation import labels_on_grid
 from skymere.wcs import Grid
 
-__all__ = ["BandCutout", "Cutout", "cut_window", "cutouts", "position_table"]
+__all__ = ["BandCutout", "Cutout", "column_numbers", "cut_window", "cutouts", "position_table"]
 
 # Names under which tables of others have the number of a source.
 _ID_NAMES = ("label", "id", "number", "source_id", "segment_id")
@@ -201,7 +201,7 @@ def cutouts(
     return found
 
 
-def _numbers(column: pl.Series, dtype: type[pl.Float64 | pl.Int64]) -> pl.Series:
+def column_numbers(column: pl.Series, dtype: type[pl.Float64 | pl.Int64]) -> pl.Series:
     """Return the numbers of a column, which may be written as text.
 
     Raises
@@ -235,9 +235,9 @@ def position_table(
         if missing:
             msg = f"positions: columns {missing} are missing from {positions.columns}"
             raise InvalidInputError(msg)
-        ra, dec = (_numbers(positions[names[name]], pl.Float64).to_numpy() for name in ("ra", "dec"))
+        ra, dec = (column_numbers(positions[names[name]], pl.Float64).to_numpy() for name in ("ra", "dec"))
         known = next((names[name] for name in _ID_NAMES if name in names), None)
-        labels = [None] * len(ra) if known is None else _numbers(positions[known], pl.Int64).to_list()
+        labels = [None] * len(ra) if known is None else column_numbers(positions[known], pl.Int64).to_list()
     else:
         try:
             pairs = np.atleast_2d(np.asarray(positions, np.float64))

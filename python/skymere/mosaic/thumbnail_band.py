@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from skymere.background import estimate_pedestal
 from skymere.datamodels import BandThumbnail, Exposure
 from skymere.errors import InvalidInputError, NoDataError
-from skymere.instruments import find_filter, flam_of_zero_point
-from skymere.psf import PsfSource, render_psf
+from skymere.instruments import flam_of_zero_point
+from skymere.mosaic.thumbnail_filters import Photometry, photometry_of
+from skymere.psf import PsfSource, render_psf, render_psf_at
 from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.wcs import Grid, Transform, pixel_transform
 
@@ -19,6 +20,9 @@ __all__ = ["BandStack", "ExposureState", "state_of"]
 # Pixels around the outline on the detector whose drops may reach it; Lanczos reaches 3.
 _MARGIN_PIX = 4
 _RATE = "electron / s"
+# Places of the detector's pixels, along an axis, for each pixel of an oversampled PSF: drops that are smaller than it
+# show their own place in it, larger ones overlap.
+_STEPS_OF_SMALL_DROPS, _STEPS_OF_LARGE_DROPS = 4.0, 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +66,48 @@ def state_of(exposure: Exposure, *, sky: Literal["auto", "given", "none"], ignor
 
 
 class BandStack:
-    """The sums of one band of one thumbnail."""
+    """The sums of one band of one thumbnail.
 
-    def __init__(self, grid: Grid, ra: float, dec: float, *, params: DrizzleParams, has_psf: bool) -> None:
-        self.grid, self.ra, self.dec = grid, ra, dec
+    Parameters
+    ----------
+    grid : Grid
+        Pixels of the thumbnail.
+    ra, dec : float
+        Position [deg].
+    params : DrizzleParams
+        Kernel and drop.
+    has_psf : bool
+        Whether the PSF is drizzled, too.
+    psf_oversample : int
+        Pixels of a second image of the PSF per pixel, along an axis; 1 for none.
+    is_merged : bool
+        Whether exposures of several filters are added, whose zero points must be known then.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        ra: float,
+        dec: float,
+        *,
+        params: DrizzleParams,
+        has_psf: bool,
+        psf_oversample: int = 1,
+        is_merged: bool = False,
+    ) -> None:
+        self.grid, self.ra, self.dec, self.is_merged = grid, ra, dec, is_merged
         self._data = Drizzler(grid.shape, params=replace(params, fillval=float("nan")), context=False)
         # Variance of all noise over that of the background.
         self._excess = Drizzler(grid.shape, params=params, context=False)
-        self._psf = Drizzler(grid.shape, params=replace(params, fillval=0.0), context=False) if has_psf else None
+        empty = replace(params, fillval=0.0)
+        self._psf = Drizzler(grid.shape, params=empty, context=False) if has_psf else None
+        self._n_fine = psf_oversample if has_psf else 1
+        self._fine_grid = grid.rescaled(1.0 / self._n_fine)
+        self._fine = Drizzler(self._fine_grid.shape, params=empty, context=False) if self._n_fine > 1 else None
         self._light: list[float] = []
-        self._about: dict[str, Any] = {}
+        self._photometry: Photometry | None = None
+        # Filters, and of each the sum of weights and its pivot wavelength.
+        self._filters: dict[str, tuple[float, float]] = {}
         self._position = tuple(v for v in grid.pixels(np.array([ra]), np.array([dec])))
 
     def add(
@@ -106,6 +142,9 @@ class BandStack:
         box = _box(exposure.shape, quad)
         if box is None:
             return "it has less than 2 x 2 pixels there"
+        photometry = photometry_of(exposure)
+        if self.is_merged and not np.isfinite(photometry.zero_point_ab):
+            return "its zero point is not known, so that it cannot be merged with other filters"
         y0, y1, x0, x1 = box
         where = slice(y0, y1), slice(x0, x1)
         flags = None if exposure.flags is None else exposure.flags[where]
@@ -120,10 +159,13 @@ class BandStack:
         ratio = self.grid.scale_arcsec / exposure.native_scale_arcsec
         if not np.isfinite(ratio):
             ratio = pixel_scale_ratio(pixmap)
-        self._describe(exposure)
+        if self._photometry is None:
+            self._photometry = photometry
         per_second = 1.0 if exposure.unit == _RATE else 1.0 / exposure.exptime
-        value_scale = ratio**2 * per_second * self._to_common_zero_point(exposure)
+        value_scale = ratio**2 * per_second * self._to_common_zero_point(exposure, photometry)
         per_pixel = 1.0 / (state.variance * value_scale**2)
+        known, _ = self._filters.get(exposure.band, (0.0, 0.0))
+        self._filters[exposure.band] = known + per_pixel * float(np.count_nonzero(good)), photometry.photplam
         weight = good * np.float32(per_pixel)
         variance = part.variance
         self._data.add(
@@ -140,34 +182,13 @@ class BandStack:
             self._add_star(exposure, source, box, pixmap, ratio, per_pixel)
         return ""
 
-    def _describe(self, exposure: Exposure) -> None:
-        """Keep the photometry of the first exposure, to which the others are brought."""
-        if self._about:
-            return
-        zero = exposure.zero_point_ab
-        if np.isfinite(zero) and exposure.unit != _RATE:
-            zero -= 2.5 * np.log10(exposure.exptime)
-        plam, said = exposure.photplam, "header"
-        flam = float("nan")
-        if not (plam > 0 and np.isfinite(zero)):
-            camera = "/".join(part for part in (exposure.instrument, exposure.detector) if part)
-            try:
-                known = find_filter(exposure.band, camera=camera)
-            except InvalidInputError:
-                known, said = None, ""
-            if known is not None:
-                plam, flam, said = (plam if plam > 0 else known.photplam), known.photflam, "table"
-        if np.isfinite(zero) and plam > 0:
-            flam = flam_of_zero_point(zero, plam)
-        elif flam > 0 and plam > 0:
-            zero = float(-2.5 * np.log10(flam) - 5.0 * np.log10(plam) - 2.408)
-        self._about = {"zero_point_ab": zero, "photflam": flam, "photplam": plam, "photometry_from": said}
-
-    def _to_common_zero_point(self, exposure: Exposure) -> float:
-        zero, common = exposure.zero_point_ab, self._about["zero_point_ab"]
-        if np.isfinite(zero) and exposure.unit != _RATE:
-            zero -= 2.5 * np.log10(exposure.exptime)
-        return float(10.0 ** (0.4 * (common - zero))) if np.isfinite(zero) and np.isfinite(common) else 1.0
+    def _to_common_zero_point(self, exposure: Exposure, photometry: Photometry) -> float:
+        """Return the factor that brings an exposure to the zero point of the first one."""
+        assert self._photometry is not None
+        zero, common = photometry.zero_point_ab, self._photometry.zero_point_ab
+        # Of one filter the table says the same of all exposures, and what headers do not say is not compared.
+        is_said = self.is_merged or np.isfinite(exposure.zero_point_ab)
+        return float(10.0 ** (0.4 * (common - zero))) if is_said and np.isfinite(zero) and np.isfinite(common) else 1.0
 
     def _add_star(
         self,
@@ -184,8 +205,9 @@ class BandStack:
         if not (np.isfinite(x) and np.isfinite(y)):
             return
         stamp = render_psf(source, exposure, x, y, box=box)
+        transform = pixel_transform(exposure.wcs, self.grid.wcs)
         # A flat-fielded pixel shows flux x nominal / true area; the truth changes slowly over a star.
-        flat = 1.0 / (ratio**2 * _area(pixel_transform(exposure.wcs, self.grid.wcs), x, y))
+        flat = 1.0 / (ratio**2 * _area(transform, x, y))
         self._psf.add(
             (stamp * flat).astype(np.float32),
             pixmap,
@@ -196,6 +218,36 @@ class BandStack:
         ny, nx = self.grid.shape
         inside = (np.abs(pixmap - [(nx - 1) / 2, (ny - 1) / 2]) < [nx / 2, ny / 2]).all(axis=-1)
         self._light.append(float(stamp[inside].sum()))
+        if self._fine is not None:
+            self._add_fine_star(self._fine, exposure, source, (x, y), box, ratio / self._n_fine, flat, per_pixel)
+
+    def _add_fine_star(
+        self,
+        drizzler: Drizzler,
+        exposure: Exposure,
+        source: PsfSource,
+        place: tuple[float, float],
+        box: tuple[int, int, int, int],
+        ratio: float,
+        flat: float,
+        per_pixel: float,
+    ) -> None:
+        """Add the star as an exposure would show it that was taken at many parts of a pixel beside itself."""
+        x, y = place
+        y0, y1, x0, x1 = box
+        params = drizzler.params
+        is_small = params.kernel == "point" or params.pixfrac < ratio
+        n = int(np.ceil((_STEPS_OF_SMALL_DROPS if is_small else _STEPS_OF_LARGE_DROPS) / ratio)) | 1
+        step = (np.arange(n) - (n - 1) / 2) / n
+        columns = (np.arange(x0, x1)[:, np.newaxis] + step).ravel()
+        rows = (np.arange(y0, y1)[:, np.newaxis] + step).ravel()
+        xx, yy = np.meshgrid(columns, rows)
+        stamp = (flat * render_psf_at(source, exposure.wcs, x, y, xx - x, yy - y)).astype(np.float32)
+        pixmap = np.stack(pixel_transform(exposure.wcs, self._fine_grid.wcs)(xx, yy), axis=-1)
+        weight = np.full((y1 - y0, x1 - x0), np.float32(per_pixel))
+        for i in range(n * n):
+            where = slice(i // n, None, n), slice(i % n, None, n)
+            drizzler.add(stamp[where], pixmap[where], weight=weight, value_scale=ratio**2, pixel_scale_ratio=ratio)
 
     def finish(
         self,
@@ -221,18 +273,39 @@ class BandStack:
             weight=planes[weight],
             weight_kind=weight,
             variance=np.where(covered, image.variance, np.float32(np.nan)),
-            psf=self._star(),
+            psf=self._star(self._psf),
+            fine_psf=self._star(self._fine),
+            psf_oversample=self._n_fine,
+            filters=tuple(self._filters),
             coverage=float(np.mean(covered)),
             noise_correlation=float(np.sqrt(np.median(correlation[covered]))) if covered.any() else float("nan"),
             median=median,
-            **self._about,
+            **self._described(),
         )
 
-    def _star(self) -> NDArray[np.float32] | None:
+    def _described(self) -> dict[str, Any]:
+        """Return the photometry of the band; of merged filters the pivot wavelengths are weighted as the data are."""
+        one = self._photometry
+        if one is None:
+            return {}
+        flam, plam = one.photflam, one.photplam
+        weights, pivots = (np.array(values) for values in zip(*self._filters.values(), strict=True))
+        if self.is_merged and np.unique(pivots).size > 1:
+            known = pivots > 0
+            plam = float((weights[known] * pivots[known]).sum() / weights[known].sum())
+            flam = flam_of_zero_point(one.zero_point_ab, plam)
+        return {
+            "zero_point_ab": one.zero_point_ab,
+            "photflam": flam,
+            "photplam": plam,
+            "photometry_from": one.photometry_from,
+        }
+
+    def _star(self, drizzler: Drizzler | None) -> NDArray[np.float32] | None:
         """Return the drizzled star with the sum of the light that falls on the grid."""
-        if self._psf is None or not self._light:
+        if drizzler is None or not self._light:
             return None
-        data = np.nan_to_num(self._psf.finish().data, nan=0.0)
+        data = np.nan_to_num(drizzler.finish().data, nan=0.0)
         total = float(data.sum(dtype=float))
         return data * np.float32(max(self._light) / total) if total > 0 else None
 

@@ -1,76 +1,31 @@
 """Thumbnails at any positions, drizzled from the original exposures."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
+from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
+from skymere._workers import work_in_order
 from skymere.datamodels import EXPOSURE_COLUMNS, Exposure, SegmentationMap, Thumbnail
-from skymere.errors import InvalidInputError, SkymereError
+from skymere.errors import InvalidInputError
 from skymere.instruments import is_dispersed
 from skymere.mosaic.exposure_list import ExposureList
 from skymere.mosaic.stamps import position_table
-from skymere.mosaic.thumbnail_band import BandStack, ExposureState, state_of
-from skymere.psf import PsfSource
+from skymere.mosaic.thumbnail_filters import check_merged
+from skymere.mosaic.thumbnail_maker import NOT_GIVEN, Places, PsfChoice, ThumbnailMaker, outlines, overlap
+from skymere.mosaic.thumbnail_params import ThumbnailParams
 from skymere.resample import Geometry
-from skymere.segmentation import labels_on_grid
-from skymere.wcs import Grid
+from skymere.wcs import Grid, wcs_cards, wcs_from_cards
 
-__all__ = ["ThumbnailParams", "Thumbnails", "thumbnails"]
+__all__ = ["Thumbnails", "thumbnails"]
 
 # Positions of one strip of the sky come one after the other, so that they share exposures.
 _STRIP_DEG = 2.0 / 60.0
-_BYTES_PER_PIXEL = 24
-
-
-@dataclass(frozen=True, kw_only=True)
-class ThumbnailParams:
-    """How thumbnails are made.
-
-    Parameters
-    ----------
-    ignore_dq : tuple of str
-        Names of DQ bits that count as good.
-    sky : str
-        What is subtracted from an exposure: ``given``, its ``sky``; ``auto``, that where it is not 0, and else the
-        clipped mode of its good pixels; ``none``.
-    subtract_median : bool
-        Subtract the median of the thumbnail, too, which is recorded and can be added again.
-    weight : str
-        What `BandThumbnail.weight` is: ``inverse_variance_with_sources`` or ``inverse_variance`` of the background
-        alone. Exposures are always combined with that of the background.
-    memory_mb : float
-        What the sums of the thumbnails that are being made may take [MB].
-
-    Raises
-    ------
-    InvalidInputError
-        When a value is not allowed.
-    """
-
-    ignore_dq: tuple[str, ...] = ()
-    sky: Literal["auto", "given", "none"] = "auto"
-    subtract_median: bool = False
-    weight: Literal["inverse_variance_with_sources", "inverse_variance"] = "inverse_variance_with_sources"
-    memory_mb: float = 256.0
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("sky", ("auto", "given", "none")),
-            ("weight", ("inverse_variance_with_sources", "inverse_variance")),
-        ):
-            if getattr(self, name) not in allowed:
-                msg = f"{name}: {getattr(self, name)!r} is not allowed, it must be one of {', '.join(allowed)}"
-                raise InvalidInputError(msg)
-        if not 0 < self.memory_mb < np.inf:
-            msg = f"memory_mb: {self.memory_mb} is not allowed, it must be positive"
-            raise InvalidInputError(msg)
-
-
-PsfChoice = PsfSource | Mapping[str, PsfSource] | Callable[[Exposure], PsfSource]
+# Thumbnails on their way between processes, of what the sums may take.
+_PARTS_AHEAD = 1
 
 
 def thumbnails(
@@ -83,6 +38,9 @@ def thumbnails(
     psf: PsfChoice | None = None,
     params: ThumbnailParams | None = None,
     known: pl.DataFrame | None = None,
+    merged: Mapping[str, Iterable[str]] | None = None,
+    sizes: ArrayLike | None = None,
+    n_workers: int = 1,
 ) -> "Thumbnails":
     """Drizzle thumbnails of any positions from the original exposures, which stay as they are.
 
@@ -100,12 +58,21 @@ def thumbnails(
     segmentation : SegmentationMap, optional
         On any grid; see `skymere.segmentation.labels_on_grid`.
     psf : Psf, PsfGrid, formula, mapping of str to these, or callable, optional
-        PSF of the exposures; of each band; or what gives it for an exposure.
+        PSF of the exposures; of each filter, None for one without; or what gives it for an exposure.
     params : ThumbnailParams, optional
         Sky, weights, memory.
     known : polars.DataFrame, optional
         Exposures that are known to exist, with ``exposure_id, band, ny, nx, wcs``, as an `ExposureList` has
         them. Those that overlap but are not in ``exposures`` are listed as left out.
+    merged : mapping of str to iterable of str, optional
+        Filters that are shown as one band, under its name, such as `alike_filters` finds them; names of filters that
+        are not wanted do not count.
+    sizes : array_like, float64, shape (n,) [arcsec], optional
+        Side of each thumbnail in place of that of the geometry, such as of `source_sizes`; the geometry of each, by
+        `Thumbnail.geometry_sha256`, differs in nothing else.
+    n_workers : int, optional
+        Processes, in each of which all libraries use one thread; with 1 all is done here. They are started anew
+        (``spawn``), so a script needs ``if __name__ == "__main__":``. Results have the same bits and order.
 
     Returns
     -------
@@ -116,7 +83,10 @@ def thumbnails(
     ------
     InvalidInputError
         When a position is not on the sky, a column is missing, no exposure is of a wanted filter, or the segmentation
-        has no grid.
+        has no grid; when sizes are not allowed, a filter is to be in two bands, or what is given cannot be sent to
+        processes.
+    InternalError
+        When a worker died.
 
     Notes
     -----
@@ -128,6 +98,13 @@ def thumbnails(
     weighted mean q of ``v_p / v_e``, and the variance of pixel i alone is ``sum_p (a_ip w_p)^2 v_p / W_i^2``. The ratio
     of both is R^2, with R of [2]_ for the kernel ``square`` and many dithers, and 1 for ``point``. So in blank sky the
     rms of ``data sqrt(weight)`` is 1 / R.
+
+    Of merged filters all data are brought to the AB zero point of the first exposure that is used, ``d_p`` and ``v_e``
+    with it: the band shows the mean of f_nu, each filter weighted by its inverse variance. Its pivot wavelength is the
+    mean of theirs with the same weights.
+
+    An oversampled PSF is what infinitely many dithers would show on pixels of ``1 / N`` of the side: the star is
+    drawn as if each exposure was repeated at all parts of a pixel beside itself, and drizzled with the same kernel.
 
     References
     ----------
@@ -157,6 +134,9 @@ def thumbnails(
         psf=psf,
         params=params or ThumbnailParams(),
         known=known,
+        merged=merged,
+        sizes=sizes,
+        n_workers=n_workers,
     )
 
 
@@ -177,13 +157,25 @@ class Thumbnails(Iterable[Thumbnail]):
         psf: PsfChoice | None,
         params: ThumbnailParams,
         known: pl.DataFrame | None,
+        merged: Mapping[str, Iterable[str]] | None,
+        sizes: ArrayLike | None,
+        n_workers: int,
     ) -> None:
         if segmentation is not None and segmentation.grid is None:
             msg = "segmentation: it has no grid, so its pixels cannot be found on another one"
             raise InvalidInputError(msg)
-        self.exposures, self.geometry, self.params = exposures, geometry, params
-        self._segmentation, self._psf = segmentation, psf
+        if n_workers < 1:
+            msg = f"n_workers: {n_workers} is not allowed, it must be at least 1"
+            raise InvalidInputError(msg)
+        self.exposures, self.geometry, self.params, self.n_workers = exposures, geometry, params, n_workers
         self.ra, self.dec, self.source_ids = position_table(positions)
+        self._places = Places(
+            rows=np.arange(len(self.ra)),
+            ra=self.ra,
+            dec=self.dec,
+            source_ids=self.source_ids,
+            sizes=_checked_sizes(sizes, geometry, len(self.ra)),
+        )
         images = tuple(band for band in exposures.bands if not is_dispersed(band))
         self.filters = images if filters is None else tuple(dict.fromkeys(name.lower() for name in filters))
         missing = [name for name in self.filters if name not in exposures.table["band"].to_list() or is_dispersed(name)]
@@ -191,11 +183,22 @@ class Thumbnails(Iterable[Thumbnail]):
             have = sorted(set(exposures.table["band"].to_list()))
             msg = f"filters: {missing or list(self.filters)} are not allowed, images are needed and there are {have}"
             raise InvalidInputError(msg)
-        self._known = None if known is None else _unlisted(known, exposures)
-        self._corners = _outlines(geometry, self.ra, self.dec)
+        self._maker = ThumbnailMaker(
+            exposures=exposures,
+            geometry=geometry,
+            shown=check_merged(merged, self.filters),
+            segmentation=segmentation,
+            psf=psf,
+            params=params,
+            known=None if known is None else _unlisted(known, exposures),
+        )
 
     def __len__(self) -> int:
         return len(self.ra)
+
+    def geometries(self) -> list[Geometry]:
+        """Return the geometry of each position."""
+        return [self._maker.geometry_of(self._places, k) for k in range(len(self))]
 
     def plan(self) -> pl.DataFrame:
         """Return the exposures that overlap each position, without reading a pixel.
@@ -207,12 +210,13 @@ class Thumbnails(Iterable[Thumbnail]):
             share sky with the thumbnail.
         """
         parts = []
-        for found, lists in ((self.exposures, True), (self._known, False)):
+        corners = outlines(self.geometry, self._places)
+        for found, lists in ((self.exposures, True), (self._maker.known, False)):
             for i in range(0 if found is None else len(found)):
                 assert found is not None
-                hit, _ = self._overlap(found, i)
+                hit, _ = overlap(found, i, corners)
                 rows = np.flatnonzero(hit)
-                reason = self._reason(found.table.row(i, named=True)) if lists else "it was not given"
+                reason = self._maker.reason(found.table.row(i, named=True)) if lists else NOT_GIVEN
                 about = {"exposure_id": found.table["exposure_id"][i], "band": found.table["band"][i]}
                 parts += [{"row": int(k), **about, "is_used": not reason, "reason": reason} for k in rows]
         ids = pl.DataFrame({"row": range(len(self)), "source_id": self.source_ids}, schema_overrides={"row": pl.Int64})
@@ -223,178 +227,74 @@ class Thumbnails(Iterable[Thumbnail]):
         )
 
     def __iter__(self) -> Iterator[Thumbnail]:
-        states: dict[int, ExposureState] = {}
-        for rows in self._chunks():
-            yield from self._make(rows, states)
-
-    def _chunks(self) -> Iterator[NDArray[np.intp]]:
-        ny, nx = self.geometry.shape
-        planes = (2 + 1 + 2 * (self._psf is not None)) * len(self.filters)
-        n = max(1, int(self.params.memory_mb * 1e6 / (ny * nx * planes * _BYTES_PER_PIXEL)))
-        strip = np.floor(self.dec / _STRIP_DEG).astype(np.int64)
-        # Back and forth, so that the end of one strip is beside the begin of the next one.
-        along = np.where(strip % 2 == 0, self.ra, -self.ra)
-        order = np.lexsort((along, strip))
-        for first in range(0, len(order), n):
-            yield order[first : first + n]
-
-    def _make(self, rows: NDArray[np.intp], states: dict[int, ExposureState]) -> Iterator[Thumbnail]:
-        """Yield the thumbnails of some positions; each exposure is read once."""
-        grids = {int(k): self.geometry.grid(float(self.ra[k]), float(self.dec[k])) for k in rows}
-        stacks: dict[tuple[int, str], BandStack] = {}
-        listed: dict[int, list[dict[str, Any]]] = {int(k): [] for k in rows}
-        for i in range(len(self.exposures)):
-            hit, quads = self._overlap(self.exposures, i, rows)
-            if not hit.any():
-                continue
-            about = self.exposures.table.row(i, named=True)
-            band, reason = about["band"], self._reason(about)
-            exposure: Exposure | None = None
-            if not reason:
-                try:
-                    exposure = self.exposures[i]
-                    if i not in states:
-                        states[i] = state_of(exposure, sky=self.params.sky, ignore=self.params.ignore_dq)
-                    source = self._source(exposure)
-                except SkymereError as error:
-                    exposure, reason = None, str(error)
-            for k, quad in zip(rows[hit].tolist(), quads[hit], strict=True):
-                why, sky = reason, None
-                if exposure is not None:
-                    stack = stacks.get((k, band)) or self._stack(grids[k], float(self.ra[k]), float(self.dec[k]))
-                    why = stack.add(exposure, states[i], quad, source=source, ignore=self.params.ignore_dq)
-                    sky = states[i].sky
-                    if not why:
-                        stacks[k, band] = stack
-                listed[k].append(
-                    {
-                        "exposure_id": about["exposure_id"],
-                        "band": band,
-                        "is_used": not why,
-                        "reason": why,
-                        "exptime": about.get("exptime"),
-                        "sky": sky,
-                    }
-                )
-        self._list_unknown(rows, listed)
-        for k in rows.tolist():
-            mine = {band: stacks.pop((k, band)) for band in self.filters if (k, band) in stacks}
-            yield self._finish(k, grids[k], mine, listed[k])
-
-    def _list_unknown(self, rows: NDArray[np.intp], listed: dict[int, list[dict[str, Any]]]) -> None:
-        """List exposures that overlap and were not given."""
-        for i in range(0 if self._known is None else len(self._known)):
-            assert self._known is not None
-            hit, _ = self._overlap(self._known, i, rows)
-            about = self._known.table.row(i, named=True)
-            for k in rows[hit].tolist():
-                listed[k].append(
-                    {
-                        "exposure_id": about["exposure_id"],
-                        "band": about["band"],
-                        "is_used": False,
-                        "reason": "it was not given",
-                        "exptime": about.get("exptime"),
-                        "sky": None,
-                    }
-                )
-
-    def _overlap(
-        self, exposures: ExposureList, i: int, rows: NDArray[np.intp] | None = None
-    ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        """Return which positions an exposure looks at, and their outlines on its pixels."""
-        corners = self._corners if rows is None else self._corners[rows]
-        if not exposures.table["wcs"][i]:
-            return np.zeros(len(corners), bool), np.full((len(corners), 4, 2), np.nan)
-        quads = exposures.quads(i, corners[..., 0], corners[..., 1])
-        return exposures.overlapping(i, quads), quads
-
-    def _reason(self, about: Mapping[str, Any]) -> str:
-        """Return why an exposure is not used; empty when it is."""
-        if about["status"] != "ok":
-            return f"{about['status']}: {about.get('message') or ''}".rstrip(": ")
-        if is_dispersed(about["band"]):
-            return "it is no image but shows spectra"
-        if about["band"] not in self.filters:
-            return "its filter was not asked for"
-        return ""
-
-    def _source(self, exposure: Exposure) -> PsfSource | None:
-        chosen = self._psf
-        if isinstance(chosen, Mapping):
-            if exposure.band not in chosen:
-                msg = f"psf: there is none for {exposure.band!r}, only for {sorted(chosen)}"
-                raise InvalidInputError(msg)
-            return chosen[exposure.band]
-        return chosen if chosen is None or isinstance(chosen, get_args(PsfSource)) else _called(chosen, exposure)
-
-    def _stack(self, grid: Grid, ra: float, dec: float) -> BandStack:
-        return BandStack(grid, ra, dec, params=self.geometry.drizzle, has_psf=self._psf is not None)
-
-    def _finish(self, k: int, grid: Grid, stacks: Mapping[str, BandStack], listed: list[dict[str, Any]]) -> Thumbnail:
-        ra, dec = float(self.ra[k]), float(self.dec[k])
-        x, y = grid.pixels(np.array([ra]), np.array([dec]))
-        about: dict[str, Any] = {"status": "ok", "message": ""}
-        bands, labels = [], None
-        try:
-            for band, stack in stacks.items():
-                bands.append(stack.finish(band, weight=self.params.weight, subtract_median=self.params.subtract_median))
-            if self._segmentation is not None:
-                labels = labels_on_grid(self._segmentation, grid, target=self.source_ids[k])
-        except SkymereError as error:
-            about = {"status": "failed", "message": str(error)}
-        if not bands and about["status"] == "ok":
-            n = len(listed)
-            what = f"{n} exposures overlap, none has a good pixel there" if n else "no exposure overlaps"
-            about = {"status": "no_overlap", "message": what}
-        return Thumbnail(
-            row=k,
-            source_id=self.source_ids[k],
-            label=self.source_ids[k],
-            ra=ra,
-            dec=dec,
-            x=float(x[0]),
-            y=float(y[0]),
-            grid=grid,
-            bands=tuple(bands),
-            segmentation=labels,
-            kernel=self.geometry.kernel,
-            pixfrac=float(self.geometry.pixfrac),
-            geometry_sha256=self.geometry.digest,
-            exposures=pl.DataFrame(listed, schema=dict(EXPOSURE_COLUMNS)),
-            **about,
+        if self.n_workers == 1:
+            for part in self._chunks():
+                yield from self._maker.make(part)
+            return
+        made = work_in_order(
+            _make,
+            self._chunks(),
+            shared=self._maker,
+            n_workers=self.n_workers,
+            most=self.n_workers + _PARTS_AHEAD,
+            # astropy pickles fewer digits than a WCS has.
+            reducers={WCS: _reduced_wcs},
         )
+        for part in made:
+            yield from part
+
+    def _chunks(self) -> Iterator[Places]:
+        places = self._places
+        strip = np.floor(places.dec / _STRIP_DEG).astype(np.int64)
+        # Back and forth, so that the end of one strip is beside the begin of the next one.
+        along = np.where(strip % 2 == 0, places.ra, -places.ra)
+        order = np.lexsort((along, strip))
+        # All that wait have their room, too.
+        n_held = 1 if self.n_workers == 1 else self.n_workers + _PARTS_AHEAD
+        most = -(-len(order) // self.n_workers)
+        room = self.params.memory_mb * 1e6 / n_held
+        memory = self._maker.memory(places)[order]
+        first, used = 0, 0.0
+        for k, need in enumerate(memory):
+            if k > first and (used + need > room or k - first >= most):
+                yield places.part(order[first:k])
+                first, used = k, 0.0
+            used += float(need)
+        if first < len(order):
+            yield places.part(order[first:])
 
 
-def _called(choice: Any, exposure: Exposure) -> PsfSource:
-    found: PsfSource = choice(exposure)
+def _make(maker: ThumbnailMaker, places: Places) -> list[Thumbnail]:
+    return list(maker.make(places))
+
+
+def _reduced_wcs(wcs: WCS) -> tuple[Any, ...]:
+    return wcs_from_cards, (wcs_cards(wcs),)
+
+
+def _checked_sizes(sizes: ArrayLike | None, geometry: Geometry, n: int) -> NDArray[np.float64] | None:
+    if sizes is None:
+        return None
+    if isinstance(geometry.wcs, Grid):
+        msg = "sizes: are not allowed with a geometry of given pixels (wcs), which have their size"
+        raise InvalidInputError(msg)
+    found = np.asarray(sizes, np.float64)
+    if found.shape != (n,):
+        msg = f"sizes: shape {found.shape} is not allowed, there are {n} positions"
+        raise InvalidInputError(msg)
+    bad = np.flatnonzero(~(np.isfinite(found) & (found > 0)))
+    if bad.size:
+        msg = f"sizes: {found[bad[0]]} in row {bad[0]} is not allowed, it must be positive [arcsec]"
+        raise InvalidInputError(msg)
     return found
 
 
 def _unlisted(known: pl.DataFrame, exposures: ExposureList) -> ExposureList:
     """Return the known exposures that are not among the given ones."""
     given = exposures.table["exposure_id"].implode()
-
-    def load(row: dict[str, Any]) -> Exposure:
-        msg = f"known: the pixels of {row['exposure_id']} are not at hand"
-        raise InvalidInputError(msg)
-
-    return ExposureList(known.filter(~pl.col("exposure_id").is_in(given)), load)
+    return ExposureList(known.filter(~pl.col("exposure_id").is_in(given)), _not_at_hand)
 
 
-def _outlines(geometry: Geometry, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the outer corners ``(n, 4, 2)`` ``ra, dec`` [deg] of the grids of positions."""
-    if isinstance(geometry.wcs, Grid):
-        return np.broadcast_to(geometry.wcs.corners(), (len(ra), 4, 2))
-    ny, nx = geometry.shape
-    half = 0.5 * np.deg2rad(geometry.pixscale / 3600.0) * np.array([[-nx, -ny], [nx, -ny], [nx, ny], [-nx, ny]])
-    angle = np.deg2rad(geometry.rotation_deg)
-    # x points west where north is up.
-    east = -np.cos(angle) * half[:, 0] + np.sin(angle) * half[:, 1]
-    north = np.sin(angle) * half[:, 0] + np.cos(angle) * half[:, 1]
-    a0, d0 = np.deg2rad(ra)[:, np.newaxis], np.deg2rad(dec)[:, np.newaxis]
-    # Inverse of the gnomonic projection (Calabretta & Greisen 2002, section 5.1.3).
-    below = np.cos(d0) - north * np.sin(d0)
-    a = a0 + np.arctan2(east, below)
-    d = np.arctan2(np.sin(d0) + north * np.cos(d0), np.hypot(east, below))
-    return np.stack([np.rad2deg(a) % 360.0, np.rad2deg(d)], axis=-1)
+def _not_at_hand(row: dict[str, Any]) -> Exposure:
+    msg = f"known: the pixels of {row['exposure_id']} are not at hand"
+    raise InvalidInputError(msg)

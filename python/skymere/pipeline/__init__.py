@@ -17,6 +17,7 @@ from skymere.pipeline.grism_objects import (
     draw_object,
     fit_beams,
     map_beams,
+    map_exposures,
     object_of_file,
     object_of_lake,
     plot_object,
@@ -24,13 +25,14 @@ from skymere.pipeline.grism_objects import (
     write_products,
 )
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
+from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
 from skymere.pipeline.slit_combining import combine_slits
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
-from skymere.pipeline.thumbnails import lake_exposures, lake_thumbnails
+from skymere.pipeline.thumbnails import lake_exposures, lake_sizes, lake_thumbnails
 
 __all__ = [
     "PROPOSED_ROLES",
@@ -43,6 +45,7 @@ __all__ = [
     "FitTemplates",
     "GrismFitPlan",
     "GrismObject",
+    "MapPsfs",
     "MapsPlan",
     "Plan",
     "Proposal",
@@ -61,8 +64,10 @@ __all__ = [
     "fit_sets",
     "image_to_measure",
     "lake_exposures",
+    "lake_sizes",
     "lake_thumbnails",
     "map_beams",
+    "map_exposures",
     "object_of_file",
     "object_of_lake",
     "plot_object",

@@ -26,14 +26,17 @@ from skymere.grism import (
 )
 from skymere.io import FullFile
 from skymere.lake import Lake
+from skymere.mosaic import ExposureList
 from skymere.pipeline.executors import run_task
 from skymere.pipeline.grism_fits import FitTemplates, fit_object, stored_curve, stored_model
 from skymere.pipeline.grism_plan import BeamsPlan, GrismFitPlan, MapsPlan
+from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.slit_plan import RedshiftsPlan
 from skymere.pipeline.stages import beams as beams_stage
 from skymere.pipeline.stages import maps as maps_stage
 from skymere.pipeline.stages import redshifts as redshifts_stage
 from skymere.pipeline.stages.maps import ObjectMaps, object_maps
+from skymere.pipeline.thumbnails import lake_exposures
 from skymere.resample import Geometry
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "draw_object",
     "fit_beams",
     "map_beams",
+    "map_exposures",
     "object_of_file",
     "object_of_lake",
     "plot_object",
@@ -207,7 +211,12 @@ def object_of_lake(lake: Lake, source_id: int, sets: FitTemplates, *, root: str 
 
 
 def draw_object(
-    one: GrismObject, plan: MapsPlan, *, lake: Lake | None = None, geometry: Geometry | None = None
+    one: GrismObject,
+    plan: MapsPlan,
+    *,
+    lake: Lake | None = None,
+    geometry: Geometry | None = None,
+    psfs: MapPsfs | None = None,
 ) -> ObjectMaps:
     """Return maps, direct images and spectra of an object; see `object_maps`.
 
@@ -221,12 +230,27 @@ def draw_object(
         Its exposures give direct images.
     geometry : Geometry, optional
         Another geometry than that of the plan.
+    psfs : MapPsfs, optional
+        PSFs of the direct images; those that the plan names when not given.
     """
-    from skymere.pipeline.thumbnails import lake_exposures
+    exposures = map_exposures(plan, lake)
+    psfs = MapPsfs(plan, exposures=exposures) if psfs is None else psfs
+    return object_maps(one.multibeam, one.model, plan, exposures, geometry, psfs.of(one.multibeam))
 
-    has_exposures = lake is not None and plan.has_direct and bool(lake.live_runs("exposure"))
-    exposures = lake_exposures(lake) if lake is not None and has_exposures else None
-    return object_maps(one.multibeam, one.model, plan, exposures, geometry)
+
+def map_exposures(plan: MapsPlan, lake: Lake | None) -> ExposureList | None:
+    """Return the exposures from which direct images are drizzled; None when they come from the beams.
+
+    Parameters
+    ----------
+    plan : MapsPlan
+        Says whether they do.
+    lake : Lake or None
+        The lake.
+    """
+    if lake is None or not plan.has_direct or not lake.live_runs("exposure"):
+        return None
+    return lake_exposures(lake)
 
 
 def write_products(

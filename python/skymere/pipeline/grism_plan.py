@@ -6,6 +6,7 @@ from pathlib import Path
 from skymere.errors import InvalidInputError
 from skymere.grism import BeamCutParams, ExtractParams, FitParams, FrameParams, LineMapParams, RefineParams, StackParams
 from skymere.io import Pack, find_pack
+from skymere.mosaic import named_psf, named_psf_file
 from skymere.resample import Geometry
 from skymere.resample.drizzle import Kernel
 
@@ -172,6 +173,10 @@ class MapsPlan:
         The geometry that everything around a source shares; see `skymere.resample.Geometry`.
     has_direct : bool
         Whether direct images come from the exposures of the lake; else from the beams.
+    psf : str
+        PSF of the exposures, which is drizzled with the same geometry for each filter: ``none``, or as in
+        `skymere.mosaic.named_psf` ``stars`` of the exposures of the lake, ``gaussian:FWHM``, ``moffat:FWHM:BETA``
+        [arcsec], ``grid:FILE`` or ``image:FILE`` with ``{band}`` for the filter.
     lines : LineMapParams
         Which lines, masks and units.
     extract : ExtractParams
@@ -182,7 +187,7 @@ class MapsPlan:
     Raises
     ------
     InvalidInputError
-        When the geometry is not allowed.
+        When the geometry or the PSF is not allowed.
     """
 
     is_on: bool = True
@@ -191,12 +196,21 @@ class MapsPlan:
     pixscale: float = 0.1
     size: float = 8.0
     has_direct: bool = True
+    psf: str = "none"
     lines: LineMapParams = field(default_factory=LineMapParams)
     extract: ExtractParams = field(default_factory=ExtractParams)
     stack: StackParams = field(default_factory=StackParams)
 
     def __post_init__(self) -> None:
         _ = self.geometry
+        if self.has_psf and self.psf != "stars" and named_psf_file(self.psf, "") is None:
+            # A formula, which is the same for all filters.
+            named_psf(self.psf, "", where="psf")
+
+    @property
+    def has_psf(self) -> bool:
+        """Whether PSFs are drizzled."""
+        return self.psf != "none"
 
     @property
     def geometry(self) -> Geometry:

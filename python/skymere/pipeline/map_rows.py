@@ -73,13 +73,16 @@ class MapWriter(_Writer):
     ----------
     contam_unit : str
         FITS unit of the light of other sources.
+    has_psf : bool
+        Whether direct images may have a PSF.
     """
 
     product = "line_map"
 
-    def __init__(self, *, contam_unit: str = _MAP_UNIT) -> None:
+    def __init__(self, *, contam_unit: str = _MAP_UNIT, has_psf: bool = False) -> None:
+        self._groups = (*_GROUPS, "psf") if has_psf else _GROUPS
         units = {"line/contam": contam_unit, "direct/sci": _LIGHT, "direct/wht": _WEIGHT}
-        super().__init__({name: RaggedSpill("line_map", units=units) for name in _GROUPS})
+        super().__init__({name: RaggedSpill("line_map", units=units) for name in self._groups})
 
     def add(
         self,
@@ -149,6 +152,9 @@ class MapWriter(_Writer):
                 "coverage": finite(band.coverage),
             }
             self._put("direct", common | about, {"sci": band.data, "wht": band.weight})
+            if band.psf is not None and "psf" in self._groups:
+                psf = {"kind": "psf", "unit": "", "weight_kind": "", "photflam": None, "noise_correlation": None}
+                self._put("psf", common | about | psf, {"sci": band.psf})
         if maps.segmentation is not None:
             there = np.unique(maps.segmentation)
             known = np.array([0 if one == 0 else labels.get(int(one), -int(one)) for one in there], np.int64)
@@ -194,7 +200,8 @@ class MapWriter(_Writer):
     def _identifiers(self) -> dict[str, NDArray[np.int64]]:
         drawn = [(row["kind"], row["source_id"]) for row in self._rows if row.get("map_row") is not None]
         return {
-            f"{group}/source_id": np.array([one for kind, one in drawn if kind == group], np.int64) for group in _GROUPS
+            f"{group}/source_id": np.array([one for kind, one in drawn if kind == group], np.int64)
+            for group in self._groups
         }
 
 

@@ -3,7 +3,7 @@
 from skymere.psf.axes import PixelAxes
 from skymere.psf.build import BuildParams, StarFit, build_psf, select_stars
 from skymere.psf.convolution import Kernel, convolve, convolve_error
-from skymere.psf.drizzled import PsfSource, drizzle_psf, render_psf
+from skymere.psf.drizzled import PsfSource, drizzle_psf, render_psf, render_psf_at
 from skymere.psf.fit import PsfFit, fit_gaussian_mixture, fit_moffat
 from skymere.psf.given import PsfCheck, PsfLimits, check_psf, read_psf, require_psf
 from skymere.psf.grid import PsfGrid, read_psf_grid
@@ -45,6 +45,7 @@ __all__ = [
     "read_psf_grid",
     "recentred",
     "render_psf",
+    "render_psf_at",
     "require_psf",
     "resampled",
     "sample_psf",

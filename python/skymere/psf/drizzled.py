@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
 from skymere.resample.weights import exposure_weight
 from skymere.wcs import Grid, pixel_transform
 
-__all__ = ["PsfSource", "drizzle_psf", "render_psf"]
+__all__ = ["PsfSource", "drizzle_psf", "render_psf", "render_psf_at"]
 
 # Further out a formula changes little over a pixel, and fewer nodes give 1e-6 of the light.
 _NEAR_PIX = 8.0
@@ -47,23 +48,56 @@ def render_psf(
     """
     y0, y1, x0, x1 = box
     yy, xx = np.mgrid[y0:y1, x0:x1].astype(np.float64)
+    return render_psf_at(source, exposure.wcs, x, y, xx - x, yy - y)
+
+
+def render_psf_at(
+    source: PsfSource,
+    wcs: Any,
+    x: float,
+    y: float,
+    dx: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    *,
+    place: tuple[float, float] | None = None,
+) -> NDArray[np.float64]:
+    """Return what pixels at any distance from a star of flux 1 would show; see `render_psf`.
+
+    Parameters
+    ----------
+    source : Psf, PsfGrid, GaussianPsf, MoffatPsf or GaussianMixturePsf
+        The PSF.
+    wcs : astropy.wcs.WCS or APE-14 object
+        Coordinates of the pixels.
+    x, y : float
+        Where the star is on them, 0-based [pix].
+    dx, dy : ndarray, float64, shape (...)
+        Middles of pixels minus the star; they need not be whole pixels apart [pix].
+    place : tuple of float, optional
+        Where the star is on the whole detector, for a PSF that changes over it; ``(x, y)`` when not given [pix].
+
+    Returns
+    -------
+    ndarray, float64, shape (...)
+        Light of each pixel.
+    """
     if isinstance(source, PsfGrid):
-        source = source.at(x, y)
+        source = source.at(*((x, y) if place is None else place))
     if isinstance(source, Psf):
-        return source.pixels(xx - x, yy - y)
-    return _draw_formula(source, exposure, xx - x, yy - y, x, y)
+        return source.pixels(dx, dy)
+    return _draw_formula(source, wcs, dx, dy, x, y)
 
 
 def _draw_formula(
     source: PsfFormula,
-    exposure: Exposure,
+    wcs: Any,
     dx: NDArray[np.float64],
     dy: NDArray[np.float64],
     x: float,
     y: float,
 ) -> NDArray[np.float64]:
     """Integrate a formula over pixels, with the coordinates linear around the star."""
-    jacobian = _jacobian(exposure, x, y)
+    jacobian = _jacobian(wcs, x, y)
     area = abs(float(np.linalg.det(jacobian)))
     out = np.empty(dx.shape)
     near = np.hypot(dx, dy) < _NEAR_PIX
@@ -76,12 +110,12 @@ def _draw_formula(
     return out
 
 
-def _jacobian(exposure: Exposure, x: float, y: float) -> NDArray[np.float64]:
+def _jacobian(wcs: Any, x: float, y: float) -> NDArray[np.float64]:
     """East and north offset [arcsec] of one pixel in x and in y."""
-    ra, dec = (float(v) for v in exposure.wcs.pixel_to_world_values(x, y))
+    ra, dec = (float(v) for v in wcs.pixel_to_world_values(x, y))
     around = Grid.tangent(ra, dec, shape=(1, 1), scale_arcsec=1.0)
     step = np.array([0.5, -0.5, 0.0, 0.0])
-    west, north = pixel_transform(exposure.wcs, around.wcs)(x + step, y + step[[2, 3, 0, 1]])
+    west, north = pixel_transform(wcs, around.wcs)(x + step, y + step[[2, 3, 0, 1]])
     return np.array([[west[1] - west[0], west[3] - west[2]], [north[0] - north[1], north[2] - north[3]]])
 
 
@@ -177,7 +211,7 @@ def drizzle_psf(
 
 
 def _pixel_arcsec(exposure: Exposure, x: float, y: float) -> float:
-    return float(np.sqrt(abs(np.linalg.det(_jacobian(exposure, x, y)))))
+    return float(np.sqrt(abs(np.linalg.det(_jacobian(exposure.wcs, x, y)))))
 
 
 def _is_near(shape: tuple[int, int], x: float, y: float) -> bool:

@@ -1,24 +1,16 @@
 """Spectra of many sources: one after the other, or in processes beside each other, in the order they were asked for."""
 
-import copyreg
-import io
-import pickle
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from skymere._workers import worker_pool
+from skymere._workers import work_in_order
 from skymere.datamodels import Slitlet
-from skymere.errors import InternalError, InvalidInputError, SkymereError, StorageError
+from skymere.errors import InvalidInputError, SkymereError
 from skymere.slit.drivers import STATUS_SCHEMA, extract_spectra
 from skymere.slit.spectrum import CombinedSpectrum
 
@@ -96,7 +88,7 @@ def extract_sources(
             raise InvalidInputError(msg)
     if n_workers == 1:
         return (_extract(name, files, read, kwargs) for name, files in sources)
-    return _in_processes(sources, read, kwargs, n_workers, n_workers * (1 + n_ahead))
+    return work_in_order(_work, sources, shared=(read, kwargs), n_workers=n_workers, most=n_workers * (1 + n_ahead))
 
 
 def _extract(name: str, files: Any, read: Read | None, kwargs: dict[str, Any]) -> SourceSpectra:
@@ -108,67 +100,6 @@ def _extract(name: str, files: Any, read: Read | None, kwargs: dict[str, Any]) -
     return SourceSpectra(name=name, spectra=found.spectra, status=found.status)
 
 
-class _Pickler(pickle.Pickler):
-    """Sends mappings that nobody may change, which products hold."""
-
-    dispatch_table = copyreg.dispatch_table | {MappingProxyType: lambda view: (_view, (dict(view),))}
-
-
-def _view(mapping: dict[Any, Any]) -> Mapping[Any, Any]:
-    return MappingProxyType(mapping)
-
-
-def _dumps(value: object) -> bytes:
-    content = io.BytesIO()
-    _Pickler(content, pickle.HIGHEST_PROTOCOL).dump(value)
-    return content.getvalue()
-
-
-# What all sources of a worker share, sent to it once, and where it leaves spectra.
-_shared: tuple[Read | None, dict[str, Any], Path] = (None, {}, Path())
-
-
-def _begin(shared: bytes) -> None:
-    global _shared  # noqa: PLW0603  (a worker has no other place to keep it)
-    _shared = pickle.loads(shared)  # noqa: S301  (what this program wrote)
-
-
-def _work(number: int, source: bytes) -> Path:
-    name, files = pickle.loads(source)  # noqa: S301  (what this program wrote)
-    read, kwargs, folder = _shared
-    # A file is a copy in memory; a pipe would pass the megabytes of a source on in pieces of 64 kB.
-    path = folder / str(number)
-    found = _dumps(_extract(name, files, read, kwargs))
-    try:
-        path.write_bytes(found)
-    except OSError as error:
-        msg = f"{path}: cannot be written: {error.strerror}"
-        raise StorageError(msg) from error
-    return path
-
-
-def _in_processes(
-    sources: Iterable[tuple[str, Any]], read: Read | None, kwargs: dict[str, Any], n_workers: int, most: int
-) -> Iterator[SourceSpectra]:
-    with TemporaryDirectory(prefix="skymere-") as folder:
-        pool = worker_pool(n_workers, initializer=_begin, initargs=(_dumps((read, kwargs, Path(folder))),))
-        waiting: deque[Future[Path]] = deque()
-
-        def first() -> SourceSpectra:
-            path = waiting.popleft().result()
-            found: SourceSpectra = pickle.loads(path.read_bytes())  # noqa: S301  (what a worker wrote)
-            path.unlink()
-            return found
-
-        try:
-            for number, source in enumerate(sources):
-                waiting.append(pool.submit(_work, number, _dumps(source)))
-                if len(waiting) >= most:
-                    yield first()
-            while waiting:
-                yield first()
-        except BrokenProcessPool as error:
-            msg = f"a worker of {n_workers} died: {error}"
-            raise InternalError(msg) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _work(shared: tuple[Read | None, dict[str, Any]], source: tuple[str, Any]) -> SourceSpectra:
+    read, kwargs = shared
+    return _extract(*source, read, kwargs)

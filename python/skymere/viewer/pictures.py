@@ -8,9 +8,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skymere.errors import InvalidInputError
 from skymere.viewer.stretch import rgb_image, to_grey
 
 __all__ = ["plot_mask", "plot_number_counts", "plot_rgb", "plot_sheet", "plot_weight"]
+
+# Room for the text above a picture.
+_TITLE_INCH = 0.4
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -50,6 +54,8 @@ def plot_rgb(
     *,
     labels: NDArray[np.int32] | None = None,
     title: str = "",
+    scale: float = 1.0,
+    height_pix: int = 1240,
 ) -> Path:
     """Write a colour picture of one to three bands, with the outlines of segments; returns its path.
 
@@ -63,18 +69,32 @@ def plot_rgb(
         Segmentation whose outlines are drawn.
     title : str, optional
         Text above it.
+    scale : float, optional
+        Factor of the brightness: the stretch begins and ends at so many times less light.
+    height_pix : int, optional
+        Height of a picture that is as wide as high, with its axes; others have the same width [pix].
+
+    Raises
+    ------
+    InvalidInputError
+        When a number is not positive.
     """
+    if not (0 < scale < np.inf and height_pix > 0):
+        msg = f"scale, height_pix: {scale}, {height_pix} are not allowed, they must be positive"
+        raise InvalidInputError(msg)
+    stretch = {"softening": 3.0 / scale, "top": 300.0 / scale}
     if len(images) == 1:
-        colour = np.repeat(to_grey(images[0])[..., None], 3, axis=-1)
+        colour = np.repeat(to_grey(images[0], **stretch)[..., None], 3, axis=-1)
     elif len(images) == 2:
         middle = np.asarray((images[0] + images[1]) / 2, np.float32)
-        colour = rgb_image([images[0], middle, images[1]])
+        colour = rgb_image([images[0], middle, images[1]], **stretch)
     else:
-        colour = rgb_image(list(images[:3]))
+        colour = rgb_image(list(images[:3]), **stretch)
     if labels is not None:
         colour[_outlines(labels)] = (0.2, 0.9, 0.3)
     ny, nx = colour.shape[:2]
-    figure = new_figure(12.0, 12.0 * ny / nx + 0.4)
+    width = height_pix / 100.0 - _TITLE_INCH
+    figure = new_figure(width, width * ny / nx + _TITLE_INCH)
     axes = figure.add_subplot()
     axes.imshow(colour, origin="lower", interpolation="nearest" if max(ny, nx) < 1200 else "antialiased")
     axes.set(title=title, xlabel="x [pix]", ylabel="y [pix]")

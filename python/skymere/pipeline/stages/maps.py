@@ -19,17 +19,20 @@ from skymere.grism import (
     line_maps,
     oned_spectrum,
 )
+from skymere.io import file_digest
 from skymere.lake import Lake, Run, edited_beams
 from skymere.lake.ragged import read_ragged
-from skymere.mosaic import ExposureList, thumbnails
+from skymere.mosaic import ExposureList, named_psf_file, thumbnails
 from skymere.pipeline.grism_fit_rows import METHOD
 from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, model_of_row
 from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
 from skymere.pipeline.items import item_row, items_frame
+from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Stage, Task, as_params, beside
 from skymere.pipeline.thumbnails import lake_exposures
+from skymere.psf import PsfSource
 from skymere.resample import Geometry
 
 __all__ = ["STAGE", "ObjectMaps", "map_tasks", "object_maps"]
@@ -86,9 +89,10 @@ def map_tasks(plan: MapsPlan, grism: GrismFitPlan, folder: Path, lake: Lake) -> 
             inputs=[
                 *({"uri": f"{one}/{name}", "run": runs[one][name]} for one in _READS if name in runs[one]),
                 *exposures,
+                *_psf_files(plan, lake, folder),
             ],
             params={"maps": as_params(plan), "geometry": plan.geometry.digest},
-            work=partial(_work, _Job(tile=name, lake=lake, plan=plan, sets=sets)),
+            work=partial(_work, _Job(tile=name, lake=lake, plan=plan, sets=sets, folder=folder)),
         )
         for name in names
     ]
@@ -102,6 +106,7 @@ class _Job:
     lake: Lake
     plan: MapsPlan
     sets: FitTemplates
+    folder: Path
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +143,7 @@ def object_maps(
     plan: MapsPlan,
     exposures: ExposureList | None = None,
     geometry: Geometry | None = None,
+    psfs: Mapping[str, PsfSource] | None = None,
 ) -> ObjectMaps:
     """Return maps, direct images and spectra of a source.
 
@@ -153,6 +159,8 @@ def object_maps(
         From which direct images are drizzled; those that beams carry when not given, or when none looks there.
     geometry : Geometry, optional
         Another geometry than that of the plan.
+    psfs : mapping of str to PSF, optional
+        PSF of each filter, which is drizzled with the geometry; images of other filters have none.
 
     Raises
     ------
@@ -164,9 +172,10 @@ def object_maps(
     direct = None
     if exposures is not None:
         position = pl.DataFrame({"ra": [maps.ra], "dec": [maps.dec]})
-        direct = next(iter(thumbnails(exposures, position, geometry=geometry)), None)
+        by_band = {band: (psfs or {}).get(band) for band in exposures.bands} if psfs else None
+        direct = next(iter(thumbnails(exposures, position, geometry=geometry, psf=by_band)), None)
     if direct is None or direct.status != "ok":
-        direct = drizzle_direct(multibeam, geometry=geometry)
+        direct = drizzle_direct(multibeam, geometry=geometry, psf=psfs)
     return ObjectMaps(
         multibeam=multibeam,
         model=model,
@@ -177,14 +186,26 @@ def object_maps(
     )
 
 
+def _psf_files(plan: MapsPlan, lake: Lake, folder: Path) -> list[dict[str, str]]:
+    """Return the files of PSFs that are there, as inputs."""
+    bands = lake.table("exposure").select("band").unique().collect()["band"].to_list() if plan.has_psf else []
+    paths = {named_psf_file(plan.psf, band.lower(), folder=folder) for band in bands}
+    there = sorted(path for path in paths if path is not None and path.is_file())
+    return [{"uri": path.name, "sha256": file_digest(path)} for path in there]
+
+
 def _work(job: _Job, run: Run) -> None:
     lake, plan, geometry = job.lake, job.plan, job.plan.geometry
     items = []
     beams = lake.table("beam").filter(pl.col("tile") == job.tile)
     known = beams.select("source_id", "beam_id", "label", "exposure_id", "order_name", "exptime").collect()
     unit = "electron / s" if plan.lines.contam == "detector" else "10**-17 erg s-1 cm-2"
-    with MapWriter(contam_unit=unit) as maps, SpectrumWriter() as spectra, StackWriter() as stacks:
-        for source, made in _objects(job):
+    with (
+        MapWriter(contam_unit=unit, has_psf=plan.has_psf) as maps,
+        SpectrumWriter() as spectra,
+        StackWriter() as stacks,
+    ):
+        for source, made in _objects(job, run):
             name = str(source["source_id"])
             if isinstance(made, str):
                 kind, _, message = made.partition(": ")
@@ -228,10 +249,11 @@ def _beam_ids(
     return [ids[key] for one in some if (key := (one.beam.parent, one.beam.order)) in ids]
 
 
-def _objects(job: _Job) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
+def _objects(job: _Job, run: Run) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
     lake = job.lake
     has_exposures = job.plan.has_direct and bool(lake.live_runs("exposure"))
     exposures = lake_exposures(lake) if has_exposures else None
+    psfs = MapPsfs(job.plan, exposures=exposures, folder=job.folder, on_failure=run.warn)
     mine = pl.col("tile") == job.tile, pl.col("method") == METHOD, pl.col("status") == "ok"
     rows = lake.table("redshift").filter(*mine).sort("source_id").collect()
     beams = lake.table("beam").filter(pl.col("source_id").is_in(rows["source_id"].to_list())).collect()
@@ -245,7 +267,8 @@ def _objects(job: _Job) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
             try:
                 if isinstance(multibeam, SkymereError):
                     raise multibeam
-                yield source, object_maps(multibeam, model_of_row(row, arrays, job.sets), job.plan, exposures)
+                model = model_of_row(row, arrays, job.sets)
+                yield source, object_maps(multibeam, model, job.plan, exposures, psfs=psfs.of(multibeam))
             except SkymereError as error:
                 yield source, f"{type(error).__name__}: {error}"
 

@@ -1,0 +1,67 @@
+"""PSFs of the direct images of line maps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from skymere.errors import SkymereError
+from skymere.grism import MultiBeam
+from skymere.instruments import is_dispersed
+from skymere.mosaic import ExposureList, named_psf
+from skymere.pipeline.grism_plan import MapsPlan
+from skymere.psf import PsfSource
+
+__all__ = ["MapPsfs"]
+
+
+class MapPsfs:
+    """The PSFs that a plan names, each made when a source first has an image of its filter.
+
+    Parameters
+    ----------
+    plan : MapsPlan
+        Says what they are.
+    exposures : ExposureList, optional
+        From which direct images are drizzled, and in which stars are found.
+    folder : Path, optional
+        Where relative files begin; the working folder when not given.
+    on_failure : callable, optional
+        Called with a message for each filter that has no PSF; its images have none then.
+    """
+
+    def __init__(
+        self,
+        plan: MapsPlan,
+        *,
+        exposures: ExposureList | None = None,
+        folder: Path | None = None,
+        on_failure: Callable[[str], object] | None = None,
+    ) -> None:
+        self._plan, self._exposures, self._folder, self._on_failure = plan, exposures, folder, on_failure
+        self._made: dict[str, PsfSource | None] = {}
+
+    def of(self, multibeam: MultiBeam) -> dict[str, PsfSource]:
+        """Return the PSF of each filter that a source may have direct images in; none when the plan asks for none.
+
+        Parameters
+        ----------
+        multibeam : MultiBeam
+            Its beams.
+        """
+        if not self._plan.has_psf:
+            return {}
+        bands = {one.beam.direct_filter.lower() for one in multibeam.beams}
+        bands |= set() if self._exposures is None else set(self._exposures.bands)
+        found = {band: self._one(band) for band in sorted(bands) if band and not is_dispersed(band)}
+        return {band: psf for band, psf in found.items() if psf is not None}
+
+    def _one(self, band: str) -> PsfSource | None:
+        if band not in self._made:
+            try:
+                self._made[band] = named_psf(
+                    self._plan.psf, band, exposures=self._exposures, folder=self._folder, where="psf"
+                )
+            except SkymereError as error:
+                self._made[band] = None
+                if self._on_failure is not None:
+                    self._on_failure(f"{band}: no PSF: {error}")
+        return self._made[band]
