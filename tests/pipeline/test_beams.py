@@ -13,20 +13,27 @@ from skymere.grism import (
     BeamAction,
     BeamModel,
     BeamParams,
+    FitParams,
     MultiBeam,
     actions_table,
     apply_beam_actions,
+    as_model,
     fit_redshift,
     line_maps,
     read_beam_actions,
     read_beams,
     read_config,
+    scale_beams,
     write_beam_file,
 )
 from skymere.lake import Lake, add_beam_actions, beam_action_rows, retract_beam_actions
 from skymere.lake.beams import describe_order, order_of_words
 from skymere.pipeline.beam_rows import BeamWriter
+from skymere.pipeline.grism_fit_rows import grism_rows
+from skymere.pipeline.grism_fits import fit_object, fit_sets, model_of_row
+from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
 from skymere.pipeline.owners import owner_of
+from skymere.pipeline.stages.maps import object_maps
 from skymere.resample import Geometry
 from skymere.spectra import TemplateSet
 from skymere.testing import write_grism_templates
@@ -236,3 +243,28 @@ def test_the_real_galaxy_has_the_identical_chi_square(shared_data, tmp_path):
     again = read_beams(tmp_path / "out.beams.fits", conf_path=folder / "grizli" / "CONF", params=params)
     assert again.fit_mask.tobytes() == stored.fit_mask.tobytes()
     np.testing.assert_allclose(again.flat_flam, stored.flat_flam, rtol=1e-12)
+
+
+def test_maps_are_of_beams_with_the_scales_of_the_fit(shared_data):
+    folder = shared_data / "spectra"
+    path = folder / "wfc3" / "j033216m2743_00152.beams.fits"
+    if not path.is_file():
+        pytest.skip(f"the beams of the real galaxy are not in {path}")
+    beams = read_beams(path, conf_path=folder / "grizli" / "CONF")
+    params = FitParams(scale="per_grism", has_covariance=False)
+    plan = GrismFitPlan(templates="templates/", z_range=(1.73, 1.75), dz=(0.004, 0.001), n_draws=20, params=params)
+    sets = fit_sets(plan, folder / "grizli")
+    fit = fit_object(beams, sets, plan)
+    rows = grism_rows({"source_id": 7, "ra": 53.07, "dec": -27.71}, beams, fit, digest="")
+    model, wanted = model_of_row(rows.redshift, rows.numbers, sets), as_model(fit.fit)
+    assert model.scales == wanted.scales
+    assert model.scale_errors == wanted.scale_errors
+    assert model.coefficients == wanted.coefficients
+    assert model.scales["G102"] != 1.0
+    made, plain = (object_maps(beams, one, MapsPlan(size=2.0)) for one in (model, replace(model, scales={})))
+    assert made.multibeam.flat_flam.tobytes() == scale_beams(beams, fit.fit.scales).flat_flam.tobytes()
+    # A map holds the flux of its line when the beams have their scales.
+    flux = model.line_fluxes["OII"][0] * 1e17
+    scaled, unscaled = (float(np.nansum(one.maps["OII"].data)) / flux for one in (made, plain))
+    print(f"[OII] of the map over that of the fit: {scaled:.2f}, without scales {unscaled:.2f}")
+    assert abs(scaled - 1) < abs(unscaled - 1)

@@ -275,11 +275,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_lake(finished, lake, tmp_pat
     shutil.copytree(finished.folder, folder, ignore=shutil.ignore_patterns("lake", "*.jsonl", "pictures"))
     calls = []
 
-    def stop(*args):
+    def stop(*args, **words):
         calls.append(args)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return object_maps(*args)
+        return object_maps(*args, **words)
 
     with monkeypatch.context() as patch:
         patch.setattr("skymere.pipeline.stages.maps.object_maps", stop)

@@ -13,7 +13,7 @@ from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
 from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, within
 from skymere.grism.multibeam import MultiBeam
-from skymere.grism.on_sky import BeamOnSky, beams_on_sky, position, segmentation_of
+from skymere.grism.on_sky import BeamOnSky, beams_on_sky, segmentation_of
 from skymere.resample import DrizzledImage, Drizzler, Geometry
 from skymere.wcs import Grid
 
@@ -151,7 +151,7 @@ def line_maps(
             maps.append(made)
         else:
             skipped.append({"line": name, "reason": reason or "no beam covers it with enough sensitivity"})
-    ra, dec = position(multibeam)
+    ra, dec = multibeam.position
     return LineMaps(
         source_id=multibeam.source_id,
         ra=ra,

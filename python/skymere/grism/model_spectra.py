@@ -71,6 +71,8 @@ class FittedModel:
         Background of every beam [e/s].
     igm : IgmTransmission, optional
         Absorption of continua between galaxies.
+    scales, scale_errors : mapping of str to float
+        Factor of each grism that had one of its own; the fit is that of `skymere.grism.scale_beams` with them.
 
     Raises
     ------
@@ -86,6 +88,8 @@ class FittedModel:
     covariance_names: tuple[str, ...] = ()
     backgrounds: tuple[float, ...] = ()
     igm: IgmTransmission | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
+    scale_errors: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not -1 < self.z < np.inf:
@@ -276,6 +280,8 @@ def as_model(fit: ModelSpectra | TemplateFactors) -> ModelSpectra:
         covariance_names=names,
         backgrounds=tuple(map(float, fit.backgrounds)),
         igm=getattr(fit, "igm", None),
+        scales=getattr(fit, "scales", {}),
+        scale_errors=getattr(fit, "scale_errors", {}),
     )
 
 

@@ -55,6 +55,26 @@ class MultiBeam:
         return self.beams[0].beam.source_id
 
     @property
+    def position(self) -> tuple[float, float]:
+        """Right ascension and declination of the source [deg]: those of the file, or of its light in the first beam.
+
+        Raises
+        ------
+        InvalidInputError
+            When no beam has coordinates.
+        """
+        for one in self.beams:
+            if one.sky_position is not None:
+                return one.sky_position
+        for one in self.beams:
+            if one.wcs is not None:
+                x, y = one.centroid
+                ra, dec = pixels_to_sky(one.wcs, np.array([x]), np.array([y]))
+                return float(ra[0]), float(dec[0])
+        msg = "multibeam: no beam has coordinates of the sky, so nothing can be drizzled"
+        raise InvalidInputError(msg)
+
+    @property
     def N(self) -> int:  # noqa: N802
         """Number of beams."""
         return len(self.beams)

@@ -18,37 +18,12 @@ from skymere.psf import PsfSource, render_psf_at
 from skymere.resample import DrizzleParams, Drizzler, Geometry
 from skymere.wcs import Grid, pixel_transform
 
-__all__ = ["BeamOnSky", "beams_on_sky", "drizzle_direct", "drizzle_segmentation", "position"]
+__all__ = ["BeamOnSky", "beams_on_sky", "drizzle_direct", "drizzle_segmentation"]
 
 _Array = NDArray[np.float64]
 # Pixels around what a grid needs of a cutout, whose drops may reach it; Lanczos reaches 3.
 _MARGIN = 4
 _EDGE_POINTS = 16
-
-
-def position(multibeam: MultiBeam) -> tuple[float, float]:
-    """Return right ascension and declination of the source [deg]: those of the file, or of its light in the first beam.
-
-    Parameters
-    ----------
-    multibeam : MultiBeam
-        The beams.
-
-    Raises
-    ------
-    InvalidInputError
-        When no beam has coordinates.
-    """
-    for one in multibeam.beams:
-        if one.sky_position is not None:
-            return one.sky_position
-    for one in multibeam.beams:
-        if one.wcs is not None:
-            x, y = one.centroid
-            ra, dec = one.wcs.all_pix2world([x], [y], 0)
-            return float(ra[0]), float(dec[0])
-    msg = "multibeam: no beam has coordinates of the sky, so nothing can be drizzled"
-    raise InvalidInputError(msg)
 
 
 class BeamOnSky:
@@ -156,7 +131,7 @@ def beams_on_sky(multibeam: MultiBeam, geometry: Geometry) -> tuple[Grid, tuple[
     InvalidInputError
         When a beam has no coordinates.
     """
-    grid = geometry.grid(*position(multibeam))
+    grid = geometry.grid(*multibeam.position)
     return grid, tuple(BeamOnSky(one, grid) for one in multibeam.beams)
 
 
@@ -243,7 +218,7 @@ def drizzle_direct(
         When a beam has no coordinates.
     """
     grid, placed = beams_on_sky(multibeam, geometry)
-    ra, dec = position(multibeam)
+    ra, dec = multibeam.position
     bands: dict[str, Drizzler] = {}
     photometry: dict[str, tuple[float, float]] = {}
     for one in placed:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skymere.grism import MultiBeam, RedshiftFit, TemplateFit, as_model
 from skymere.grism.model_spectra import merged_spectrum
-from skymere.pipeline.grism_fits import BACKGROUND, ObjectFit
+from skymere.pipeline.grism_fits import BACKGROUND, SCALE, ObjectFit
 from skymere.pipeline.redshift_rows import FLAGS, LINE_FLAGS, FittedRows, blank_row, finite, pz_row
 
 __all__ = ["METHOD", "exposure_columns", "grism_rows"]
@@ -66,6 +66,7 @@ def grism_rows(
         return FittedRows(redshift=base | {"status": "rejected", "message": f"{found.status}: no pixel can be fitted"})
     good = lines.filter(pl.col("status") == "ok")["line"].to_list() if lines.height else []
     names = [f"{BACKGROUND} {i:03d}" for i in range(multibeam.N)] + list(fit.fit.templates.names)
+    names += [f"{SCALE} {grism}" for grism in fit.fit.scales]
     row = (
         base
         | _redshift_columns(found)
@@ -138,8 +139,8 @@ def _numbers(multibeam: MultiBeam, fit: TemplateFit) -> dict[str, NDArray[Any]]:
     high = max(float(one.wave.max()) for one in multibeam.beams) * (1 + _BEYOND)
     inside = (wave >= low) & (wave <= high)
     return {
-        "coefficient": np.concatenate([fit.backgrounds, fit.coefficients]),
-        "coefficient_err": np.concatenate([fit.background_err, err]),
+        "coefficient": np.concatenate([fit.backgrounds, fit.coefficients, list(fit.scales.values())]),
+        "coefficient_err": np.concatenate([fit.background_err, err, list(fit.scale_errors.values())]),
         "covariance": np.ascontiguousarray(fit.covariance),
         "template_wavelength": wave[inside],
         "template_continuum": continuum[inside],

@@ -30,7 +30,7 @@ from skymere.spectra import IgmTransmission, TemplateSet
 
 __all__ = ["FitTemplates", "ObjectFit", "StoredCurve", "fit_object", "fit_sets", "stored_curve", "stored_model"]
 
-BACKGROUND = "bg"
+BACKGROUND, SCALE = "bg", "scale"
 MODEL_PLANES = ("coefficient", "coefficient_err", "covariance")
 
 
@@ -174,17 +174,20 @@ def model_of_row(row: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], set
     """Return the fit of a row of ``redshift`` from its arrays; see `stored_model`."""
     names = json.loads(row["coefficients"])
     n = sum(name.startswith(f"{BACKGROUND} ") for name in names)
+    end = len(names) - sum(name.startswith(f"{SCALE} ") for name in names)
     values, errors = arrays["coefficient"], arrays["coefficient_err"]
-    own = tuple(names[n:])
+    own, grisms = tuple(names[n:end]), [name.removeprefix(f"{SCALE} ") for name in names[end:]]
     return FittedModel(
         z=row["redshift"],
         templates=sets.lines,
-        coefficients=dict(zip(own, values[n:].tolist(), strict=True)),
-        errors=dict(zip(own, errors[n:].tolist(), strict=True)),
+        coefficients=dict(zip(own, values[n:end].tolist(), strict=True)),
+        errors=dict(zip(own, errors[n:end].tolist(), strict=True)),
         covariance=arrays["covariance"],
         covariance_names=own,
         backgrounds=tuple(values[:n].tolist()),
         igm=sets.igm,
+        scales=dict(zip(grisms, values[end:].tolist(), strict=True)),
+        scale_errors=dict(zip(grisms, errors[end:].tolist(), strict=True)),
     )
 
 

@@ -26,7 +26,7 @@ from skymere.grism import (
 )
 from skymere.io import FullFile
 from skymere.lake import Lake
-from skymere.mosaic import ExposureList
+from skymere.mosaic import ExposureList, thumbnails
 from skymere.pipeline.executors import run_task
 from skymere.pipeline.grism_fits import FitTemplates, fit_object, stored_curve, stored_model
 from skymere.pipeline.grism_plan import BeamsPlan, GrismFitPlan, MapsPlan
@@ -235,7 +235,14 @@ def draw_object(
     """
     exposures = map_exposures(plan, lake)
     psfs = MapPsfs(plan, exposures=exposures) if psfs is None else psfs
-    return object_maps(one.multibeam, one.model, plan, exposures, geometry, psfs.of(one.multibeam))
+    geometry = plan.geometry if geometry is None else geometry
+    direct = None
+    if exposures is not None:
+        at = [one.multibeam.position]
+        direct = next(iter(thumbnails(exposures, at, geometry=geometry, psf=psfs.of_exposures)))
+    return object_maps(
+        one.multibeam, one.model, plan, direct=direct, geometry=geometry, psfs=psfs.of_beams(one.multibeam)
+    )
 
 
 def map_exposures(plan: MapsPlan, lake: Lake | None) -> ExposureList | None:
@@ -328,7 +335,7 @@ def plot_object(one: GrismObject, drawn: ObjectMaps, path: Path, *, lines: Seque
     import matplotlib.pyplot as plt
 
     figure = plot_summary(
-        one.multibeam,
+        drawn.multibeam,
         fit=one.model,
         maps=drawn.maps,
         redshift=one.redshift,

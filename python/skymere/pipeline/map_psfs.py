@@ -39,18 +39,22 @@ class MapPsfs:
         self._plan, self._exposures, self._folder, self._on_failure = plan, exposures, folder, on_failure
         self._made: dict[str, PsfSource | None] = {}
 
-    def of(self, multibeam: MultiBeam) -> dict[str, PsfSource]:
-        """Return the PSF of each filter that a source may have direct images in; none when the plan asks for none.
+    @property
+    def of_exposures(self) -> dict[str, PsfSource | None] | None:
+        """The PSF of each filter of the exposures; None when the plan asks for none."""
+        if self._exposures is None or not self._plan.has_psf:
+            return None
+        return {band: None if is_dispersed(band) else self._one(band) for band in self._exposures.bands}
+
+    def of_beams(self, multibeam: MultiBeam) -> dict[str, PsfSource]:
+        """Return the PSF of each filter of the direct images of beams; none when the plan asks for none.
 
         Parameters
         ----------
         multibeam : MultiBeam
-            Its beams.
+            The beams.
         """
-        if not self._plan.has_psf:
-            return {}
-        bands = {one.beam.direct_filter.lower() for one in multibeam.beams}
-        bands |= set() if self._exposures is None else set(self._exposures.bands)
+        bands = {one.beam.direct_filter.lower() for one in multibeam.beams} if self._plan.has_psf else set()
         found = {band: self._one(band) for band in sorted(bands) if band and not is_dispersed(band)}
         return {band: psf for band, psf in found.items() if psf is not None}
 

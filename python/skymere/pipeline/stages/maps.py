@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from skymere.datamodels import GrismSpectrum, GrismStack, LineMaps, Thumbnail
-from skymere.errors import SkymereError
+from skymere.errors import ConflictError, SkymereError
 from skymere.grism import (
     FittedModel,
     MultiBeam,
@@ -18,6 +20,7 @@ from skymere.grism import (
     drizzle_stacks,
     line_maps,
     oned_spectrum,
+    scale_beams,
 )
 from skymere.io import file_digest
 from skymere.lake import Lake, Run, edited_beams
@@ -116,7 +119,7 @@ class ObjectMaps:
     Parameters
     ----------
     multibeam : MultiBeam
-        Its beams.
+        Its beams, with the scales of their grisms.
     model : FittedModel
         The fit.
     maps : LineMaps
@@ -141,7 +144,8 @@ def object_maps(
     multibeam: MultiBeam,
     model: FittedModel,
     plan: MapsPlan,
-    exposures: ExposureList | None = None,
+    *,
+    direct: Thumbnail | None = None,
     geometry: Geometry | None = None,
     psfs: Mapping[str, PsfSource] | None = None,
 ) -> ObjectMaps:
@@ -155,12 +159,12 @@ def object_maps(
         The fit.
     plan : MapsPlan
         Geometry, lines, extraction.
-    exposures : ExposureList, optional
-        From which direct images are drizzled; those that beams carry when not given, or when none looks there.
+    direct : Thumbnail, optional
+        Its direct images; those that beams carry when not given, or when no exposure looks there.
     geometry : Geometry, optional
         Another geometry than that of the plan.
     psfs : mapping of str to PSF, optional
-        PSF of each filter, which is drizzled with the geometry; images of other filters have none.
+        PSF of each filter of the images that beams carry; others have none.
 
     Raises
     ------
@@ -168,12 +172,8 @@ def object_maps(
         When a beam has no coordinates.
     """
     geometry = plan.geometry if geometry is None else geometry
+    multibeam = scale_beams(multibeam, model.scales)
     maps = line_maps(multibeam, model, geometry=geometry, params=plan.lines)
-    direct = None
-    if exposures is not None:
-        position = pl.DataFrame({"ra": [maps.ra], "dec": [maps.dec]})
-        by_band = {band: (psfs or {}).get(band) for band in exposures.bands} if psfs else None
-        direct = next(iter(thumbnails(exposures, position, geometry=geometry, psf=by_band)), None)
     if direct is None or direct.status != "ok":
         direct = drizzle_direct(multibeam, geometry=geometry, psf=psfs)
     return ObjectMaps(
@@ -257,20 +257,45 @@ def _objects(job: _Job, run: Run) -> Iterator[tuple[dict[str, Any], ObjectMaps |
     mine = pl.col("tile") == job.tile, pl.col("method") == METHOD, pl.col("status") == "ok"
     rows = lake.table("redshift").filter(*mine).sort("source_id").collect()
     beams = lake.table("beam").filter(pl.col("source_id").is_in(rows["source_id"].to_list())).collect()
-    for part in rows.iter_slices(_BATCH):
+    directs = iter(_directs(rows, exposures, job.plan.geometry, psfs))
+    while some := list(islice(directs, _BATCH)):
+        part = rows[[k for k, _ in some]]
         numbers = read_ragged(lake, "redshift", part, row="redshift_row", planes=MODEL_PLANES)
-        some = beams.filter(pl.col("source_id").is_in(part["source_id"].to_list()))
-        found = dict(edited_beams(lake, some))
-        for row, arrays in zip(part.iter_rows(named=True), numbers, strict=True):
+        found = dict(edited_beams(lake, beams.filter(pl.col("source_id").is_in(part["source_id"].to_list()))))
+        for row, arrays, (_, direct) in zip(part.iter_rows(named=True), numbers, some, strict=True):
             source = {name: row[name] for name in ("source_id", "ra", "dec")}
-            multibeam = found[row["source_id"]]
             try:
-                if isinstance(multibeam, SkymereError):
-                    raise multibeam
-                model = model_of_row(row, arrays, job.sets)
-                yield source, object_maps(multibeam, model, job.plan, exposures, psfs=psfs.of(multibeam))
+                yield source, _drawn(job, row, arrays, found.get(row["source_id"]), direct, psfs)
             except SkymereError as error:
                 yield source, f"{type(error).__name__}: {error}"
+
+
+def _directs(
+    rows: pl.DataFrame, exposures: ExposureList | None, geometry: Geometry, psfs: MapPsfs
+) -> Iterator[tuple[int, Thumbnail | None]]:
+    """Yield each row with its direct images, in an order in which each exposure is read few times."""
+    if exposures is None:
+        yield from ((k, None) for k in range(rows.height))
+        return
+    for one in thumbnails(exposures, rows.select("ra", "dec"), geometry=geometry, psf=psfs.of_exposures):
+        yield one.row, one
+
+
+def _drawn(
+    job: _Job,
+    row: Mapping[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    beams: MultiBeam | SkymereError | None,
+    direct: Thumbnail | None,
+    psfs: MapPsfs,
+) -> ObjectMaps:
+    if beams is None:
+        msg = f"source_id: {row['source_id']} has a redshift and no beams any more; fit the tile again"
+        raise ConflictError(msg)
+    if isinstance(beams, SkymereError):
+        raise beams
+    model = model_of_row(row, arrays, job.sets)
+    return object_maps(beams, model, job.plan, direct=direct, psfs=psfs.of_beams(beams))
 
 
 STAGE = Stage(
