@@ -29,7 +29,7 @@ z_range = [0.5, 2.5]
 size = 4.0
 """
 _BAND = "f160w"
-_HALF_ARCSEC = (45.0, 30.0)
+_HALF_ARCSEC = (50.0, 50.0)
 _Z_RANGE = (0.7, 2.2)
 _EW_RANGE = (50.0, 400.0)
 _SLOPES = (-1.0, 0.5)
@@ -60,7 +60,7 @@ def simulate_demo_grism(folder: Path, truth: pl.DataFrame, *, ra: float, dec: fl
     near = (np.abs(x) < _HALF_ARCSEC[0]) & (np.abs(y) < _HALF_ARCSEC[1])
     sources = _with_spectra(truth.filter(pl.Series(near)), pl.read_parquet(folder / "truth" / "slits.parquet"), seed)
     scene = GrismSceneParams(
-        shape=(140, 340), oversampling=5, orders=("A", "B"), segment_level=0.01, psf_fwhm_pix=1.3, exptime=6000.0
+        shape=(240, 400), oversampling=5, orders=("A", "B"), segment_level=0.01, psf_fwhm_pix=1.3, exptime=6000.0
     )
     params = GrismSurveyParams(
         ra=ra, dec=dec, grisms=("g141",), n_dithers=1, angles_deg=(90.0, 0.0), wcs_error_arcsec=(0.0, 0.0), scene=scene
