@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
@@ -9,6 +10,7 @@ from tests.pipeline.grism_survey import multibeams, simulated, write_templates
 from typer.testing import CliRunner
 
 from skymere.cli import app
+from skymere.errors import InvalidInputError
 from skymere.grism import read_full_file, write_beam_file
 from skymere.lake import Lake
 
@@ -96,6 +98,46 @@ def test_maps_write_full_files_of_one_geometry_and_catalogues(field, words, tmp_
     assert (tmp_path / "maps" / "sim_00002.png").stat().st_size > 50_000
     assert set(pl.read_csv(tmp_path / "maps" / "assets.csv")["kind"]) == {"full", "stack", "summary"}
     assert not any("<img" in str(value) for value in wide.rows())
+
+
+def test_maps_write_the_psf_of_each_filter_on_the_pixels_of_the_lines(field, words, tmp_path):
+    folder, _ = field
+    path = folder / "beams" / "sim_00002.beams.fits"
+    psf = ("--psf", "--psf-source", "moffat:0.15:3")
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path, *psf)
+    assert made.exit_code == 0, made.output
+    with fits.open(tmp_path / "sim_00002.full.fits") as hdus:
+        line = hdus["LINE", "Ha"].header
+        direct = [hdu.header["EXTVER"] for hdu in hdus if hdu.name == "DSCI"]
+        planes = [hdu for hdu in hdus if hdu.name == "DPSF"]
+        assert [hdu.header["EXTVER"] for hdu in planes] == direct == ["F140W"]
+        for hdu in planes:
+            assert hdu.shape == hdus["LINE", "Ha"].shape
+            for key in (
+                "CRPIX1",
+                "CRPIX2",
+                "CRVAL1",
+                "CRVAL2",
+                "CD1_1",
+                "CD2_2",
+                "CTYPE1",
+                "CTYPE2",
+                "DRIZKRNL",
+                "PIXFRAC",
+            ):
+                assert hdu.header[key] == line[key], key
+            y, x = np.indices(hdu.shape)
+            near = np.hypot(x + 1 - line["CRPIX1"], y + 1 - line["CRPIX2"]) * line["PIXASEC"] < 3
+            assert hdu.data[near].sum() == pytest.approx(1.0, abs=0.01)
+    # What has no PSF is said, and the maps are written.
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path / "stars", "--psf")
+    assert made.exit_code == 0, made.output
+    assert "f140w: no PSF: psf: 'stars' is not allowed here" in made.output
+    with fits.open(tmp_path / "stars" / "sim_00002.full.fits") as hdus:
+        assert "DPSF" not in [hdu.name for hdu in hdus]
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path / "bad", "--psf", "--psf-source", "airy:3")
+    assert isinstance(made.exception, InvalidInputError)
+    assert "psf: 'airy:3' is not allowed" in str(made.exception)
 
 
 def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words, tmp_path):

@@ -268,7 +268,7 @@ def _objects(job: _Job, run: Run) -> Iterator[tuple[dict[str, Any], ObjectMaps |
                 if isinstance(multibeam, SkymereError):
                     raise multibeam
                 model = model_of_row(row, arrays, job.sets)
-                yield source, object_maps(multibeam, model, job.plan, exposures, psfs=psfs.of(multibeam))
+                yield source, object_maps(multibeam, model, job.plan, exposures, None, psfs.of(multibeam))
             except SkymereError as error:
                 yield source, f"{type(error).__name__}: {error}"
 
