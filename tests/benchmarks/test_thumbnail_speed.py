@@ -14,7 +14,7 @@ from skymere.testing import CameraParams, Pointing, SceneParams, draw_scene, ren
 from skymere.testing.exposures import write_exposure
 
 RA, DEC = 40.0, 5.0
-N_POSITIONS = 600
+N_POSITIONS = 300
 CAMERA = CameraParams(shape=(500, 500), exptime=600.0, n_cosmic_rays=0, n_bad_pixels=0, n_dead_pixels=0)
 
 
