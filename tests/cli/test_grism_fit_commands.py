@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
@@ -97,6 +98,36 @@ def test_maps_write_full_files_of_one_geometry_and_catalogues(field, words, tmp_
     assert (tmp_path / "maps" / "sim_00002.png").stat().st_size > 50_000
     assert set(pl.read_csv(tmp_path / "maps" / "assets.csv")["kind"]) == {"full", "stack", "summary"}
     assert not any("<img" in str(value) for value in wide.rows())
+
+
+def test_maps_write_the_psf_of_each_filter_on_the_pixels_of_the_lines(field, words, tmp_path):
+    folder, _ = field
+    path = folder / "beams" / "sim_00002.beams.fits"
+    psf = ("--psf", "--psf-source", "moffat:0.15:3")
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path, *psf)
+    assert made.exit_code == 0, made.output
+    with fits.open(tmp_path / "sim_00002.full.fits") as hdus:
+        line = hdus["LINE", "Ha"].header
+        direct = [hdu.header["EXTVER"] for hdu in hdus if hdu.name == "DSCI"]
+        planes = [hdu for hdu in hdus if hdu.name == "DPSF"]
+        assert [hdu.header["EXTVER"] for hdu in planes] == direct == ["F140W"]
+        for hdu in planes:
+            assert hdu.shape == hdus["LINE", "Ha"].shape
+            shared = "CRPIX1 CRPIX2 CRVAL1 CRVAL2 CD1_1 CD2_2 CTYPE1 CTYPE2 DRIZKRNL PIXFRAC"
+            for key in shared.split():
+                assert hdu.header[key] == line[key], key
+            y, x = np.indices(hdu.shape)
+            near = np.hypot(x + 1 - line["CRPIX1"], y + 1 - line["CRPIX2"]) * line["PIXASEC"] < 3
+            assert hdu.data[near].sum() == pytest.approx(1.0, abs=0.01)
+    # What has no PSF is said, and the maps are written.
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path / "stars", "--psf")
+    assert made.exit_code == 0, made.output
+    assert "f140w: no PSF: psf: 'stars' is not allowed here" in made.output
+    with fits.open(tmp_path / "stars" / "sim_00002.full.fits") as hdus:
+        assert "DPSF" not in [hdu.name for hdu in hdus]
+    made = run("maps", path, *words, *SMALL, "-o", tmp_path / "bad", "--psf", "--psf-source", "airy:3")
+    assert made.exit_code == 1
+    assert "psf: 'airy:3' is not allowed" in made.output
 
 
 def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words, tmp_path):

@@ -19,6 +19,7 @@ from skymere.grism import (
     drizzle_segmentation,
     line_maps,
 )
+from skymere.psf import MoffatPsf
 from skymere.resample import Geometry
 from skymere.spectra import LineComplex, TabulatedTemplate, TemplateSet
 from skymere.testing import simulate_grism
@@ -306,6 +307,38 @@ def test_angles_around_north_are_one():
     mb = beams(ANGLES[:1] * 3, np.full(WAVE.size, 1e-19))
     mb.__dict__["angles"] = np.array([359.8, 0.2, np.nan])
     assert {mb.grisms[0]: {0.0: [0, 1, 2]}} == mb.PA
+
+
+@pytest.mark.parametrize("kernel", ["square", "point"])
+def test_the_psf_is_drizzled_on_the_pixels_of_the_maps_and_whole(kernel):
+    mb = beams(ANGLES, np.full(WAVE.size, 1e-19))
+    geometry = replace(SQUARE, size=6.5).with_kernel(kernel)
+    fwhm = 0.18
+    made = drizzle_direct(mb, geometry=geometry, psf={"f140w": MoffatPsf(fwhm_arcsec=fwhm, beta=3.0)})
+    maps = line_maps(mb, _fit({"Ha": 1e-16}), geometry=geometry)
+    assert made.grid.cards() == maps.grid.cards()
+    psf = made["f140w"].psf
+    assert psf.shape == maps["Ha"].shape
+    y, x = np.indices(psf.shape)
+    near = np.hypot(x - made.x, y - made.y) * 0.1
+    print(f"{kernel}: {psf[near < 3.0].sum():.4f} within 3 arcsec")
+    assert psf[near < 3.0].sum() == pytest.approx(1.0, abs=0.01)
+    core = np.where(near < 1.0, psf, 0)
+    off = [abs((core * axis).sum() / core.sum() - at) for axis, at in ((x, made.x), (y, made.y))]
+    # With the kernel ``point`` four exposures leave holes, and their centroid is where the data's is.
+    assert max(off) < (0.02 if kernel == "square" else 0.15)
+    if kernel == "square":
+        # Second moments add up: the profile's in 1 arcsec, by quadrature, and boxes of the detector's pixel and the drop.
+        alpha = fwhm / (2 * np.sqrt(2 ** (1 / 3) - 1))
+        r = (np.arange(20000) + 0.5) / 20000
+        light = (1 + (r / alpha) ** 2) ** -3 * r
+        wanted = (light * r**2).sum() / light.sum() / 2 + 0.128**2 / 12 * (1 + 0.8**2) + 0.1**2 / 12
+        found = (core * (x - made.x) ** 2).sum() / core.sum() * 0.1**2
+        assert found == pytest.approx(wanted, rel=0.1)
+    assert drizzle_direct(mb, geometry=geometry)["f140w"].psf is None
+    assert (
+        drizzle_direct(mb, geometry=geometry, psf={"f105w": MoffatPsf(fwhm_arcsec=0.1, beta=3.0)})["f140w"].psf is None
+    )
 
 
 def test_bad_input_is_named():

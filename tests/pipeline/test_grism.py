@@ -403,6 +403,7 @@ conf = "CONF"
 frame.pad = [20, 256]
 """
         + PLAN[PLAN.index("[redshifts.grism]") :].replace("[0.4, 1.9]", "[0.6, 1.4]")
+        + 'psf = "moffat:0.15:3"\n'
     )
     run(folder)
     lake = Lake.open(folder / "lake", release="DR1")
@@ -420,6 +421,17 @@ frame.pad = [20, 256]
     direct = rows.filter(pl.col("kind") == "direct")
     assert set(direct["weight_kind"]) == {"inverse_variance_with_sources"}
     assert set(direct["name"]) == {"f140w"}
+    # A PSF beside each direct image, with the pixels of the lines and all the light that falls on them.
+    stars = rows.filter(pl.col("kind") == "psf")
+    assert stars.select("source_id", "name").rows() == direct.select("source_id", "name").rows()
+    for one in stars.iter_rows(named=True):
+        group = lake.arrays("line_map", one["tile"])
+        low, high = group["psf/offset"][one["map_row"] : one["map_row"] + 2]
+        psf = group["psf/sci"][low:high].reshape(one["ny"], one["nx"])
+        assert psf.sum(dtype=float) == pytest.approx(1.0, abs=0.01)
+        x = np.arange(one["nx"])
+        # One exposure at each angle and ``point``: the centroid is off as that of the data is.
+        assert (psf * x).sum() / psf.sum() == pytest.approx((one["nx"] - 1) / 2, abs=0.5)
     frames = lake.table("grism_frame").collect()
     assert set(frames["direct_kind"]) == {"exposure"}
     # Thumbnails of the sources with beams have the very pixels of the maps, when asked for the same geometry.

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.image import imread
 
 from skymere.errors import InvalidInputError
 from skymere.viewer import (
@@ -69,6 +70,22 @@ def test_every_picture_is_a_png(tmp_path: Path, n_bands: int) -> None:
     ]
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_colour_picture_has_the_height_and_brightness_that_are_asked_for(tmp_path: Path) -> None:
+    square = [image[:60, :60] + np.float32(4.0) for image in NOISE]
+    shown = []
+    for scale in (1.0, 3.0):
+        path = plot_rgb(
+            square, tmp_path / f"{scale}.png", title="a title that is long " * 4, scale=scale, height_pix=360
+        )
+        shown.append(imread(path))
+    assert {image.shape[0] for image in shown} == {360}
+    assert shown[1].mean() > shown[0].mean()
+    # Nothing of the title is cut off: the outermost columns above the picture are white.
+    assert (shown[0][:20, [0, -1], :3] > 0.99).all()
+    with pytest.raises(InvalidInputError, match="scale, height_pix: 0"):
+        plot_rgb(square, tmp_path / "x.png", scale=0.0)
 
 
 def test_quality_and_comparisons_are_drawn(tmp_path: Path) -> None:

@@ -97,7 +97,9 @@ def plot_rgb(
     figure = new_figure(width, width * ny / nx + _TITLE_INCH)
     axes = figure.add_subplot()
     axes.imshow(colour, origin="lower", interpolation="nearest" if max(ny, nx) < 1200 else "antialiased")
-    axes.set(title=title, xlabel="x [pix]", ylabel="y [pix]")
+    axes.set(xlabel="x [pix]", ylabel="y [pix]")
+    # Letters are some 0.6 of their size wide.
+    axes.set_title(title, fontsize=min(12.0, 72.0 * width / (0.6 * max(len(title), 1))))
     return save_figure(figure, path)
 
 
