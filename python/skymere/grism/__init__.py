@@ -30,6 +30,7 @@ from skymere.grism.on_sky import drizzle_direct, drizzle_segmentation
 from skymere.grism.orientations import drop_bad_angles
 from skymere.grism.params import GRIZLI_BEAMS, GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
 from skymere.grism.photometry import PhotometryInput
+from skymere.grism.photometry_scale import fit_photometry_scale, scale_beams_to_photometry
 from skymere.grism.plots import plot_summary
 from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
@@ -126,6 +127,7 @@ __all__ = [
     "fit_grism_scales",
     "fit_grism_sky",
     "fit_lines",
+    "fit_photometry_scale",
     "fit_redshift",
     "fit_templates",
     "fit_trace_shift",
@@ -154,6 +156,7 @@ __all__ = [
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
     "scale_beams",
+    "scale_beams_to_photometry",
     "score_beams",
     "suggest_masks",
     "wcs_from_partner",
