@@ -19,11 +19,13 @@ from skymere.pipeline.grism_objects import (
     map_beams,
     object_of_file,
     object_of_lake,
+    plot_beams,
     plot_object,
     store_beams,
     write_products,
 )
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
+from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
@@ -59,12 +61,14 @@ __all__ = [
     "draw_object",
     "fit_beams",
     "fit_sets",
+    "fit_settings",
     "image_to_measure",
     "lake_exposures",
     "lake_thumbnails",
     "map_beams",
     "object_of_file",
     "object_of_lake",
+    "plot_beams",
     "plot_object",
     "propose_regions",
     "read_band_image",

@@ -17,8 +17,11 @@ from skymere.grism import (
     RedshiftCurve,
     apply_beam_actions,
     as_model,
+    plot_scores,
     plot_summary,
     read_beams,
+    score_beams,
+    suggest_masks,
     write_full,
     write_grism_spectra,
     write_grism_stacks,
@@ -27,7 +30,14 @@ from skymere.grism import (
 from skymere.io import FullFile
 from skymere.lake import Lake
 from skymere.pipeline.executors import run_task
-from skymere.pipeline.grism_fits import FitTemplates, fit_object, stored_curve, stored_model
+from skymere.pipeline.grism_fits import (
+    FitTemplates,
+    fit_object,
+    fitted_beams,
+    model_of_row,
+    stored_curve,
+    stored_row,
+)
 from skymere.pipeline.grism_plan import BeamsPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.slit_plan import RedshiftsPlan
 from skymere.pipeline.stages import beams as beams_stage
@@ -45,6 +55,7 @@ __all__ = [
     "map_beams",
     "object_of_file",
     "object_of_lake",
+    "plot_beams",
     "plot_object",
     "store_beams",
     "write_products",
@@ -74,6 +85,8 @@ class GrismObject:
         Its lines, with ``line, flux, flux_err, ew16, ew50, ew84, ewhw``.
     status : str
         That of the fit of redshifts.
+    dropped : tuple of mapping
+        Orientations that were left out: ``grism``, ``angle`` and ``ratio``.
     """
 
     name: str
@@ -83,6 +96,7 @@ class GrismObject:
     model: FittedModel
     lines: pl.DataFrame
     status: str = "ok"
+    dropped: tuple[Mapping[str, Any], ...] = ()
 
 
 def beam_paths(paths: Sequence[Path]) -> list[Path]:
@@ -149,11 +163,12 @@ def object_of_file(
     return GrismObject(
         name=path.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".beams"),
         source_id=multibeam.source_id,
-        multibeam=multibeam,
+        multibeam=made.multibeam,
         redshift=made.redshift,
         model=model,
         lines=made.lines,
         status=made.redshift.status,
+        dropped=made.dropped,
     )
 
 
@@ -180,8 +195,9 @@ def object_of_lake(lake: Lake, source_id: int, sets: FitTemplates, *, root: str 
     ConflictError
         When beams have come or gone since the fit.
     """
-    multibeam = lake.beams(source_id)
-    model = stored_model(lake, source_id, sets)
+    row, arrays = stored_row(lake, source_id)
+    multibeam = fitted_beams(lake.beams(source_id), row)
+    model = model_of_row(row, arrays, sets)
     if len(model.backgrounds) != multibeam.N:
         msg = (
             f"source_id: {source_id} was fitted with {len(model.backgrounds)} beams and has {multibeam.N}; fit it again"
@@ -306,6 +322,31 @@ def plot_object(one: GrismObject, drawn: ObjectMaps, path: Path, *, lines: Seque
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def plot_beams(multibeam: MultiBeam, path: Path) -> list[BeamAction]:
+    """Draw each beam of an object against the others of its grism, with masks that are suggested.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        The beams.
+    path : Path
+        Picture.
+
+    Returns
+    -------
+    list of BeamAction
+        What is suggested.
+    """
+    import matplotlib.pyplot as plt
+
+    scores = score_beams(multibeam)
+    figure = plot_scores(multibeam, scores=scores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return suggest_masks(multibeam, scores)
 
 
 def store_beams(lake: Lake, plan: BeamsPlan, *, conf: Path | None = None, folder: Path | None = None) -> pl.DataFrame:

@@ -97,6 +97,7 @@ def blank_row(source: Mapping[str, Any], method: str, *, digest: str, n_beams: i
         "photometry_scale": "[]",
         "coefficients": "[]",
         "has_bad_pa": False,
+        "bad_pa": "[]",
         "has_synthetic_filter": False,
         "n_beams": n_beams,
         "flags": 0,

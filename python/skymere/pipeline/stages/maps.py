@@ -23,7 +23,7 @@ from skymere.lake import Lake, Run, edited_beams
 from skymere.lake.ragged import read_ragged
 from skymere.mosaic import ExposureList, thumbnails
 from skymere.pipeline.grism_fit_rows import METHOD
-from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, model_of_row
+from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, fitted_beams, model_of_row
 from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
 from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
@@ -245,7 +245,8 @@ def _objects(job: _Job) -> Iterator[tuple[dict[str, Any], ObjectMaps | str]]:
             try:
                 if isinstance(multibeam, SkymereError):
                     raise multibeam
-                yield source, object_maps(multibeam, model_of_row(row, arrays, job.sets), job.plan, exposures)
+                used = fitted_beams(multibeam, row)
+                yield source, object_maps(used, model_of_row(row, arrays, job.sets), job.plan, exposures)
             except SkymereError as error:
                 yield source, f"{type(error).__name__}: {error}"
 
