@@ -1,6 +1,8 @@
 """``skymere grism fit | maps | plot`` of files and of a lake, with simulated beams."""
 
 import hashlib
+import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -10,8 +12,10 @@ from tests.pipeline.grism_survey import multibeams, simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
-from skymere.grism import read_full_file, write_beam_file
+from skymere.grism import GRIZLI_BAD_PA, read_full_file, write_beam_file
+from skymere.io import read_beam_file
 from skymere.lake import Lake
+from skymere.pipeline import GrismFitPlan, fit_sets, object_of_lake
 from skymere.testing import write_grism_templates
 
 SMALL = ("--z-range", "0.6", "1.4", "--dz", "0.01", "0.001")
@@ -205,3 +209,111 @@ def test_bad_input_is_one_line(field, words, tmp_path):
     made = run("plot", "--lake", tmp_path / "lake", *words[:2], "--source", 77)
     assert made.exit_code == 1
     assert "77" in made.output
+
+
+@pytest.fixture
+def one_bad(field, tmp_path):
+    """A file of beams one orientation of which has the light of a source that no model knows."""
+    folder, _ = field
+    beams = read_beam_file(folder / "beams" / "sim_00002.beams.fits")
+    one = beams[1]
+    bump = np.where(np.arange(one.sci.shape[1]) % 40 < 20, 12 * float(np.median(one.err[one.err > 0])), 0.0)
+    write_beam_file(tmp_path / "bad_00002.beams.fits", [beams[0], replace(one, sci=one.sci + bump.astype(np.float32))])
+    return tmp_path / "bad_00002.beams.fits"
+
+
+def test_orientations_that_do_not_fit_are_left_out_when_asked_and_the_row_says_which(one_bad, words, tmp_path):
+    for threshold, n_beams in ((0.0, 2), (GRIZLI_BAD_PA, 1)):
+        made = run("fit", one_bad, *words, *SMALL, "-o", tmp_path / "out", "--bad-pa-threshold", threshold)
+        assert made.exit_code == 0, made.output
+        (row,) = pl.read_csv(tmp_path / "out" / "redshifts.csv").iter_rows(named=True)
+        assert (row["n_beams"], row["has_bad_pa"]) == (n_beams, n_beams == 1)
+        dropped = json.loads(row["bad_pa"])
+        assert [one["grism"] for one in dropped] == ["G141"] * (2 - n_beams)
+        assert all(one["ratio"] > GRIZLI_BAD_PA for one in dropped)
+
+
+def test_a_lake_keeps_which_orientations_were_left_out_and_draws_without_them(one_bad, words, tmp_path):
+    place = tmp_path / "lake"
+    made = run("maps", one_bad, *words, "--lake", place)
+    assert made.exit_code == 0, made.output
+    made = run("fit", *words[:2], *SMALL, "--lake", place, "--bad-pa-threshold", GRIZLI_BAD_PA)
+    assert made.exit_code == 0, made.output
+    lake = Lake.open(place)
+    (row,) = lake.table("redshift").collect().iter_rows(named=True)
+    (dropped,) = json.loads(row["bad_pa"])
+    assert (row["has_bad_pa"], row["n_beams"], row["n_pa_g141"]) == (True, 1, 1)
+    whole = lake.beams(row["source_id"])
+    assert dropped["angle"] in whole.PA["G141"]
+    plan = GrismFitPlan(templates=words[1])
+    one = object_of_lake(lake, row["source_id"], fit_sets(plan, tmp_path))
+    assert (whole.N, one.multibeam.N) == (2, 1)
+    assert dropped["angle"] not in one.multibeam.PA["G141"]
+    made = run("maps", *words[:2], "--lake", place, "--source", row["source_id"], "-o", tmp_path / "maps")
+    assert made.exit_code == 0, made.output
+    (map_row,) = lake.table("line_map").select("source_id").unique().collect().iter_rows(named=True)
+    assert map_row["source_id"] == row["source_id"]
+    with fits.open(next((tmp_path / "maps").glob("*.full.fits"))) as hdus:
+        assert hdus[0].header["NINPUT"] == 1
+
+
+def test_beams_are_drawn_against_each_other_without_a_fit(one_bad, field, words, tmp_path):
+    made = run("plot", one_bad, *words[2:], "--beams", "-o", tmp_path / "out")
+    assert made.exit_code == 0, made.output
+    picture = tmp_path / "out" / "bad_00002.beams.png"
+    assert picture.stat().st_size > 15_000
+    assets = pl.read_csv(tmp_path / "out" / "assets.csv")
+    assert assets.select("name", "kind", "path").rows() == [("bad_00002", "beams", picture.name)]
+    # Of two beams the one with more light is named.
+    assert "mask" in made.output
+    assert "gsim" in made.output.replace("\n", "")
+    made = run("plot", "--beams")
+    assert made.exit_code == 1
+    assert "BEAMS: missing" in made.output
+
+
+def test_widths_of_lines_are_fitted_when_asked(field, words, tmp_path):
+    folder, _ = field
+    file = folder / "beams" / "sim_00002.beams.fits"
+    made = run("fit", file, *words, *SMALL, "-o", tmp_path / "out", "--widths")
+    assert made.exit_code == 0, made.output
+    lines = pl.read_csv(tmp_path / "out" / "lines.csv")
+    assert {"width", "width_err", "width_reason"} <= set(lines.columns)
+    # A line has a width or a reason.
+    assert (lines["width"].is_null() == lines["width_reason"].is_not_null()).all()
+    made = run("fit", file, *words, *SMALL, "--lake", tmp_path / "lake", "--widths")
+    assert made.exit_code == 0, made.output
+    kept = Lake.open(tmp_path / "lake").table("line").select("line", "width", "width_reason").collect()
+    told = dict(lines.select("line", "width").iter_rows())
+    for name, width, reason in kept.iter_rows():
+        assert (width is None) == (reason != "")
+        assert width == pytest.approx(told[name], rel=1e-6) if width is not None else told[name] is None
+
+
+def test_a_dry_run_prints_everything_a_fit_would_be_done_with_and_does_nothing(field, words, tmp_path):
+    folder, _ = field
+    file = folder / "beams" / "sim_00002.beams.fits"
+    made = run("fit", file, *words, *SMALL, "-o", tmp_path / "out", "--bad-pa-threshold", 1.6, "--dry-run")
+    assert made.exit_code == 0, made.output
+    found = json.loads(made.output)
+    assert not (tmp_path / "out").exists()
+    assert found["files"] == [str(file)]
+    assert found["fit"]["z_range"] == [0.6, 1.4]
+    assert found["fit"]["bad_pa_threshold"] == 1.6
+    assert found["fit"]["params"]["huber_delta"] == 4.0
+    assert found["beam"]["fcontam"] == 0.2
+    assert "OIII+Hb+Hg+Hd" in found["templates"]["search"]["lines"]
+    assert "OIII" in found["templates"]["lines"]["lines"]
+    assert found["geometry"]["size"] == 8.0
+    # What is wrong is found without a fit.
+    for wrong, name in (
+        (("--bad-pa-threshold", "0.5"), "bad_pa_threshold"),
+        (("--geometry", "nothing.toml"), "nothing.toml"),
+        (("--operator", "none"), "operator"),
+    ):
+        made = run("fit", file, *words, *SMALL, *wrong, "--dry-run")
+        assert made.exit_code != 0
+        assert name in made.output
+    made = run("fit", tmp_path / "no.beams.fits", *words, "--dry-run")
+    assert made.exit_code != 0
+    assert "no such file" in made.output

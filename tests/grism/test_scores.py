@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
+from matplotlib.patches import Rectangle
 
 from skymere.datamodels import GrismConfig, GrismOrder
 from skymere.errors import FitError, FormatError, InvalidInputError, NoDataError
@@ -22,6 +23,7 @@ from skymere.grism import (
     apply_trace_shift,
     fit_trace_shift,
     flag_with_drizzled,
+    plot_scores,
     read_beam_actions,
     score_beams,
     suggest_masks,
@@ -131,6 +133,30 @@ def test_masked_is_without_weight_and_not_without_data(dithers):
     # Done again, it changes nothing.
     again = apply_beam_actions(masked, [action])
     np.testing.assert_array_equal(again.fit_mask, masked.fit_mask)
+
+
+def test_the_strip_shows_each_beam_with_its_suggested_masks(dithers):
+    import matplotlib.pyplot as plt
+
+    bad = _with_data(dithers, 2, _neighbour)
+    bad = _with_data(bad, 4, lambda one: one.beam.sci + (2e-18 * one.flat).astype(np.float32))
+    for multibeam, spans in ((dithers, [0] * 6), (bad, [0, 0, 1, 0, 1, 0])):
+        figure = plot_scores(multibeam)
+        rows = [axes for part in figure.subfigs for axes in part.axes]
+        assert len(rows) == multibeam.N
+        shaded = [sum(isinstance(one, Rectangle) for one in axes.patches) for axes in rows]
+        assert shaded == spans
+        for i, axes in enumerate(rows):
+            assert f"dither{i}" in axes.texts[0].get_text()
+            assert ("OMIT" in axes.texts[0].get_text()) == (spans[i] == 1 and i == 4)
+            points = next(one for one in axes.containers if one.get_label() != "x")[0].get_ydata()
+            flux = score_beams(multibeam).filter(pl.col("beam") == i)["flux"].to_numpy() / 1e-19
+            np.testing.assert_allclose(points, flux)
+        plt.close(figure)
+    # One beam has no others.
+    figure = plot_scores(MultiBeam(dithers.beams[:1]))
+    assert "no other beam" in figure.subfigs[0].axes[0].texts[0].get_text()
+    plt.close(figure)
 
 
 def _amplitude(multibeam):

@@ -174,6 +174,7 @@ def test_the_fit_out_of_the_lake_is_that_of_the_functions(finished, lake):
     row = lake.table("redshift").filter(pl.col("source_id") == source_id).collect().row(0, named=True)
     assert row["redshift"] == row["beam_z_map"] == refined.z_map
     assert (row["beam_z16"], row["beam_z84"]) == (refined.z_percentiles[1], refined.z_percentiles[3])
+    assert row["redshift_err"] == pytest.approx((row["beam_z84"] - row["beam_z16"]) / 2)
     assert model.z == made.z
     assert model.backgrounds == made.backgrounds
     assert dict(model.coefficients) == dict(made.coefficients)

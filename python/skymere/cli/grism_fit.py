@@ -1,5 +1,6 @@
 """``skymere grism fit | maps | plot``: redshifts, lines, maps and pictures of beams, from files or a lake."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,13 @@ Dz = Annotated[tuple[float, float], typer.Option(help="Steps in ln(1 + z) of the
 Operator = Annotated[str, typer.Option(help="spline or grizli.")]
 Actions = Annotated[Path | None, typer.Option(help="Table of what is masked or left out.")]
 Write = Annotated[list[str] | None, typer.Option("--write", help="full, stack, 1D or row; more than once for several.")]
+BadPa = Annotated[
+    float,
+    typer.Option(
+        help="Orientations are left out whose reduced chi square of a polynomial is more than this times the best one "
+        "of the grism; 0 keeps all."
+    ),
+]
 Shape = Annotated[str, typer.Option("--geometry", help="Preset, TOML file, or FITS file whose pixels are taken.")]
 HasPsf = Annotated[
     bool, typer.Option("--psf", help="Drizzle the PSF of the direct images with the same geometry, too.")
@@ -46,6 +54,8 @@ PsfFrom = Annotated[
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of what is written.")]
 
 _Z_RANGE, _DZ = (0.05, 3.4), (0.004, 0.0002)
+# As `GRIZLI_BAD_PA`, which is imported with all of the package.
+_BAD_PA = 1.6
 
 
 @grism_app.command("fit")
@@ -62,6 +72,9 @@ def fit(
     actions: Actions = None,
     write: Write = None,
     geometry: Shape = "lines-1",
+    bad_pa_threshold: BadPa = _BAD_PA,
+    widths: Annotated[bool, typer.Option("--widths", help="Fit the widths of broad and narrow lines, too.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done, as JSON.")] = False,
 ) -> None:
     """Fit redshifts and lines of beams.
 
@@ -72,9 +85,14 @@ def fit(
     Example: `skymere grism fit beams --templates templates/ --conf CONF -o fits --write 1D --write row`
 
     Example: `skymere grism fit --lake survey/lake --templates templates/`
+
+    Example: `skymere grism fit beams --templates templates/ --dry-run`
     """
-    how = _fit_plan(templates, z_range, dz)
+    how = _fit_plan(templates, z_range, dz, bad_pa_threshold, has_widths=widths)
     _check_kinds(write or [])
+    if dry_run:
+        _print_settings(how, beams, conf, lake, operator, actions, geometry)
+        return
     if lake is None:
         objects = _of_files(beams, how, conf, operator, actions)
         _fit_files(objects, out, write or [], geometry)
@@ -106,6 +124,7 @@ def maps(
     geometry: Shape = "lines-1",
     psf: HasPsf = False,
     psf_source: PsfFrom = "stars",
+    bad_pa_threshold: BadPa = _BAD_PA,
 ) -> None:
     """Make line maps, direct images and labels on the same pixels.
 
@@ -117,7 +136,7 @@ def maps(
 
     Example: `skymere grism maps --lake survey/lake --templates templates/ --source 12`
     """
-    how, shape = _fit_plan(templates, z_range, dz), read_geometry(geometry)
+    how, shape = _fit_plan(templates, z_range, dz, bad_pa_threshold), read_geometry(geometry)
     kinds = write or ["full"]
     _check_kinds(kinds)
     plan = _maps_plan(shape, psf_source if psf else "none")
@@ -153,17 +172,26 @@ def plot(
     actions: Actions = None,
     geometry: Shape = "lines-1",
     line: Annotated[list[str] | None, typer.Option(help="Line that is marked; those above 2 sigma else.")] = None,
+    only_beams: Annotated[
+        bool, typer.Option("--beams", help="Each beam against the others, with masks that are suggested; no fit.")
+    ] = False,
 ) -> None:
     """Draw a page of each object: spectra in two and one dimension, p(z), direct image and line maps.
 
     Writes `OUT/NAME.png`, and lists it in `OUT/assets.csv`. Files are fitted; of a lake the fits that it has are drawn.
+    With `--beams` it draws `OUT/NAME.beams.png` instead, for which nothing is fitted and no templates are needed.
 
     Example: `skymere grism plot j033216m2743_00152.beams.fits --templates templates/ --conf CONF`
 
     Example: `skymere grism plot --lake survey/lake --templates templates/ --source 12`
+
+    Example: `skymere grism plot j033216m2743_00152.beams.fits --conf CONF --beams`
     """
     from skymere.pipeline import draw_object, plot_object
 
+    if only_beams:
+        _plot_beams(beams, conf, lake, source, out, operator, actions)
+        return
     how, shape = _fit_plan(templates, z_range, dz), read_geometry(geometry)
     opened = None if lake is None else _open(lake)
     if opened is not None and not source:
@@ -188,6 +216,52 @@ def plot(
     _keep_assets(out, drawn)
 
 
+def _plot_beams(
+    beams: list[Path] | None,
+    conf: Path | None,
+    lake: Path | None,
+    sources: list[int] | None,
+    out: Path,
+    operator: str,
+    actions: Path | None,
+) -> None:
+    """Draw the beams of files or of sources of a lake against each other."""
+    from skymere.grism import BeamParams, apply_beam_actions, read_beam_actions, read_beams
+    from skymere.pipeline import beam_paths, plot_beams
+
+    if not beams and not (lake is not None and sources):
+        msg = "BEAMS: missing; files or folders of beams, or --lake with --source"
+        raise InvalidInputError(msg)
+    params = BeamParams(operator=operator)  # type: ignore[arg-type]
+    done = [] if actions is None else read_beam_actions(actions)
+    opened = None if lake is None else _open(lake)
+    names: list[Path | int] = [*(sources or [])] if opened is not None else [*beam_paths(beams or [])]
+    drawn: list[dict[str, Any]] = []
+    for name in names:
+        try:
+            if isinstance(name, int):
+                assert opened is not None
+                some, label = opened.beams(name), f"grism_{name}"
+            else:
+                some = read_beams(name, conf_path=conf, params=params)
+                label = name.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".beams")
+            path = out / f"{label}.beams.png"
+            suggested = plot_beams(apply_beam_actions(some, done), path)
+        except SkymereError as error:
+            _tell(str(name), error)
+            continue
+        number = name if isinstance(name, int) else some.source_id
+        drawn.append({"id": number, "name": label, "kind": "beams", "path": path.name})
+        console.print(f"{path}: {some.N} beams, {len(suggested)} masks are suggested", soft_wrap=True)
+        for one in suggested:
+            low, high = one.span
+            place = "all" if one.action == "omit" else f"{low:.3f} to {high:.3f} um"
+            console.print(f"  {one.action} {one.exposure_id} {one.grating}: {place}, {one.reason}", soft_wrap=True)
+    if not drawn:
+        raise typer.Exit(1)
+    _keep_assets(out, drawn)
+
+
 def _check_kinds(kinds: list[str]) -> None:
     from skymere.pipeline.grism_objects import PRODUCTS
 
@@ -196,13 +270,52 @@ def _check_kinds(kinds: list[str]) -> None:
         raise InvalidInputError(msg)
 
 
-def _fit_plan(templates: str, z_range: tuple[float, float], dz: tuple[float, float]) -> "RedshiftsPlan":
+def _fit_plan(
+    templates: str,
+    z_range: tuple[float, float],
+    dz: tuple[float, float],
+    bad_pa_threshold: float = _BAD_PA,
+    *,
+    has_widths: bool = False,
+) -> "RedshiftsPlan":
     from skymere.pipeline import GrismFitPlan, RedshiftsPlan
 
     if not templates:
         msg = "--templates: is missing, it must be a folder of templates or a pack that has them"
         raise InvalidInputError(msg)
-    return RedshiftsPlan(grism=GrismFitPlan(templates=templates, z_range=z_range, dz=dz))
+    grism = GrismFitPlan(
+        templates=templates, z_range=z_range, dz=dz, bad_pa_threshold=bad_pa_threshold, has_widths=has_widths
+    )
+    return RedshiftsPlan(grism=grism)
+
+
+def _print_settings(
+    how: "RedshiftsPlan",
+    beams: list[Path] | None,
+    conf: Path | None,
+    lake: Path | None,
+    operator: str,
+    actions: Path | None,
+    geometry: str,
+) -> None:
+    """Print everything that a fit would be done with, after all of it was checked."""
+    from skymere.grism import BeamParams
+    from skymere.pipeline import beam_paths, fit_settings
+
+    if not beams and lake is None:
+        msg = "BEAMS: missing; files or folders of beams, or --lake"
+        raise InvalidInputError(msg)
+    found = fit_settings(
+        how.grism,
+        _sets(how.grism),
+        beam=BeamParams(operator=operator),  # type: ignore[arg-type]
+        geometry=read_geometry(geometry),
+        files=beam_paths(beams or []),
+        conf=conf,
+        lake=None if lake is None else _open(lake) if (lake / "lake.json").exists() else lake,
+        actions=actions,
+    )
+    typer.echo(json.dumps(found, indent=2))
 
 
 def _maps_plan(geometry: "Geometry", psf: str = "none") -> "MapsPlan":
@@ -301,8 +414,9 @@ def _fit_files(objects: _Objects, out: Path, kinds: list[str], geometry: str) ->
             continue
         row = {"file": name, "id": one.source_id, "status": one.status, "message": "", "n_beams": one.multibeam.N}
         low, high = one.z_interval
-        rows.append(row | {"redshift": one.model.z, "redshift_low": low, "redshift_high": high})
-        rows[-1] |= redshift_row(one.redshift)
+        found = {"redshift": one.model.z, "redshift_low": low, "redshift_high": high}
+        bad = {"has_bad_pa": bool(one.dropped), "bad_pa": json.dumps(one.dropped)}
+        rows.append(row | found | redshift_row(one.redshift) | bad)
         lines.append(_flat_lines(one))
         strong = one.lines.filter(pl.col("snr") > 3).sort("snr", descending=True).head(4)
         told = ", ".join(f"{line} {snr:.1f}" for line, snr in strong.select("line", "snr").iter_rows())

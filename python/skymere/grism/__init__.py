@@ -23,14 +23,17 @@ from skymere.grism.frames_geometry import FrameGeometry, wcs_from_partner
 from skymere.grism.frames_params import FrameParams, GrismSkyParams
 from skymere.grism.full import RedshiftCurve, redshift_row, write_full
 from skymere.grism.line_maps import GRIZLI_LINE_MAPS, LineMapParams, line_maps
+from skymere.grism.line_widths import PERMITTED_LINES, LineWidths, WidthParams, fit_line_widths, with_widths
 from skymere.grism.lines import fit_lines, line_deviations, line_table
 from skymere.grism.model_spectra import FittedModel, ModelSpectra, TemplateFactors, as_model
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.on_sky import drizzle_direct, drizzle_segmentation
-from skymere.grism.orientations import drop_bad_angles
+from skymere.grism.orientations import GRIZLI_BAD_PA, drop_angles, drop_bad_angles
 from skymere.grism.params import GRIZLI_BEAMS, GRIZLI_CONTAMINATION, BeamParams, ContaminationParams
 from skymere.grism.photometry import PhotometryInput
+from skymere.grism.photometry_scale import fit_photometry_scale, scale_beams_to_photometry
 from skymere.grism.plots import plot_summary
+from skymere.grism.plots_scores import plot_scores
 from skymere.grism.reading import find_config, read_beams
 from skymere.grism.redshift import RedshiftFit, fit_redshift
 from skymere.grism.redshift_refine import refine_redshift
@@ -61,6 +64,7 @@ from skymere.io import (
 
 __all__ = [
     "BEAM_ACTION_BIT",
+    "GRIZLI_BAD_PA",
     "GRIZLI_BEAMS",
     "GRIZLI_CONTAMINATION",
     "GRIZLI_EXTRACTION",
@@ -68,6 +72,7 @@ __all__ = [
     "GRIZLI_LINE_MAPS",
     "GRIZLI_REDSHIFT",
     "GRIZLI_STACKS",
+    "PERMITTED_LINES",
     "Beam",
     "BeamAction",
     "BeamCutParams",
@@ -92,6 +97,7 @@ __all__ = [
     "GrismSky",
     "GrismSkyParams",
     "LineMapParams",
+    "LineWidths",
     "ModelSpectra",
     "MultiBeam",
     "PhotometryInput",
@@ -104,6 +110,7 @@ __all__ = [
     "TemplateFactors",
     "TemplateFit",
     "TraceShift",
+    "WidthParams",
     "actions_table",
     "apply_beam_actions",
     "apply_trace_shift",
@@ -117,6 +124,7 @@ __all__ = [
     "drizzle_direct",
     "drizzle_segmentation",
     "drizzle_stacks",
+    "drop_angles",
     "drop_bad_angles",
     "extract_beams",
     "extract_images",
@@ -125,7 +133,9 @@ __all__ = [
     "fit_components",
     "fit_grism_scales",
     "fit_grism_sky",
+    "fit_line_widths",
     "fit_lines",
+    "fit_photometry_scale",
     "fit_redshift",
     "fit_templates",
     "fit_trace_shift",
@@ -138,6 +148,7 @@ __all__ = [
     "make_frame",
     "make_frames",
     "oned_spectrum",
+    "plot_scores",
     "plot_summary",
     "read_beam_actions",
     "read_beam_file",
@@ -154,9 +165,11 @@ __all__ = [
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
     "scale_beams",
+    "scale_beams_to_photometry",
     "score_beams",
     "suggest_masks",
     "wcs_from_partner",
+    "with_widths",
     "write_beam_file",
     "write_frame",
     "write_full",

@@ -1,6 +1,7 @@
 """Parameters of fits to beams."""
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -52,6 +53,10 @@ class FitParams:
     scale : str
         ``none``, or ``per_grism``: each grism but the one with the most signal has a factor of its own, see
         `skymere.grism.fit_grism_scales`; for a redshift that of the best one.
+    scale_photometry : int
+        0: photometry is fitted as it is; 1, 2 or 3: beams are first scaled to it, by a constant, a linear or a
+        quadratic polynomial of wavelength, see `skymere.grism.fit_photometry_scale`. Without a covered filter nothing
+        is scaled, and the status of the scale says so.
 
     Raises
     ------
@@ -78,6 +83,7 @@ class FitParams:
     errors: Errors = "sandwich"
     has_covariance: bool = True
     scale: Scale = "none"
+    scale_photometry: int = 0
 
     def __post_init__(self) -> None:
         words: tuple[tuple[str, Any], ...] = (("profiles", Profiles), ("errors", Errors), ("scale", Scale))
@@ -91,9 +97,10 @@ class FitParams:
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        for name, least in (("poly_order", 0), ("n_peaks", 1)):
-            if getattr(self, name) < least:
-                msg = f"{name}: {getattr(self, name)} is not allowed, it must be {least} or more"
+        for name, least, most in (("poly_order", 0, None), ("n_peaks", 1, None), ("scale_photometry", 0, 3)):
+            if getattr(self, name) not in range(least, sys.maxsize if most is None else most + 1):
+                wanted = f"{least} or more" if most is None else f"{least} to {most}"
+                msg = f"{name}: {getattr(self, name)} is not allowed, it must be {wanted}"
                 raise InvalidInputError(msg)
         for name in ("line_bounds", "background_bounds"):
             bounds = getattr(self, name)

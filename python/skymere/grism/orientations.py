@@ -1,5 +1,7 @@
 """Orientations whose beams do not fit."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import polars as pl
 
@@ -9,7 +11,10 @@ from skymere.grism.multibeam import MultiBeam
 from skymere.grism.problem import BeamProblem
 from skymere.grism.template_bank import polynomials
 
-__all__ = ["drop_bad_angles"]
+__all__ = ["GRIZLI_BAD_PA", "drop_angles", "drop_bad_angles"]
+
+#: Largest ratio of reduced chi squares that grizli's ``run_all`` allows an orientation.
+GRIZLI_BAD_PA = 1.6
 
 # Degrees of freedom that tell a reduced chi square to 0.2, a third of what the usual threshold allows.
 _LEAST_DOF = 50
@@ -92,3 +97,31 @@ def drop_bad_angles(
         raise NoDataError(msg)
     beams = MultiBeam([multibeam.beams[i] for i in sorted(kept)], records=multibeam.records)
     return beams, pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def drop_angles(multibeam: MultiBeam, angles: Iterable[tuple[str, float]]) -> MultiBeam:
+    """Return the beams without those of some orientations.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        The beams.
+    angles : iterable of (str, float)
+        Grism and angle [deg], as in `MultiBeam.PA`; others are left alone.
+
+    Raises
+    ------
+    NoDataError
+        When no beam is left.
+    """
+    named = set(angles)
+    left = {
+        i for grism, some in multibeam.PA.items() for a, members in some.items() if (grism, a) in named for i in members
+    }
+    if not left:
+        return multibeam
+    kept = [one for i, one in enumerate(multibeam.beams) if i not in left]
+    if not kept:
+        msg = f"angles: {sorted(named)} are all orientations of source {multibeam.source_id}"
+        raise NoDataError(msg)
+    return MultiBeam(kept, records=multibeam.records)

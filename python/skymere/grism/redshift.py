@@ -14,11 +14,12 @@ from skymere.errors import InvalidInputError, NoDataError
 from skymere.grism.fit_params import FitParams
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.photometry import PhotometryInput, photometry_of
+from skymere.grism.photometry_scale import fit_photometry_scale, scale_beams_to_photometry
 from skymere.grism.problem import BeamProblem, Scan
 from skymere.grism.redshift_pdf import RedshiftPdf, find_peaks, log_grid, make_pdf
 from skymere.grism.scales import fit_grism_scales, scale_beams
 from skymere.grism.template_bank import TemplateBank, as_template_set, polynomials
-from skymere.spectra import IgmTransmission, TemplateSet
+from skymere.spectra import IgmTransmission, PhotometryScale, TemplateSet
 
 __all__ = ["RedshiftFit", "fit_redshift"]
 
@@ -91,6 +92,9 @@ class RedshiftFit:
         How.
     scales, scale_errors : mapping of str to float
         Factor of each grism with ``scale="per_grism"``, else empty. `scale_beams` with them gives the beams that fit.
+    photometry_scale : PhotometryScale or None
+        Beams over photometry with ``scale_photometry``, else None. `scale_beams_to_photometry` with it gives the beams
+        that fit.
     """
 
     status: str
@@ -125,6 +129,7 @@ class RedshiftFit:
     params: FitParams
     scales: Mapping[str, float] = field(default_factory=dict)
     scale_errors: Mapping[str, float] = field(default_factory=dict)
+    photometry_scale: PhotometryScale | None = None
 
 
 def fit_redshift(
@@ -194,6 +199,19 @@ def fit_redshift(
     chosen = as_template_set(templates, line_complexes=True)
     grid, has_zoom = _grid(z_range, dz, is_stellar=chosen.is_stellar)
     _check_prior(prior)
+    if p.scale_photometry:
+        measured = fit_photometry_scale(multibeam, photometry, order=p.scale_photometry - 1, params=p)
+        fit = fit_redshift(
+            scale_beams_to_photometry(multibeam, measured),
+            templates=chosen,
+            z_range=z_range,
+            dz=dz,
+            params=replace(p, scale_photometry=0),
+            igm=igm,
+            photometry=photometry,
+            prior=prior,
+        )
+        return replace(fit, params=p, photometry_scale=measured)
     if p.scale == "per_grism":
         words = {"dz": dz, "igm": igm, "photometry": photometry, "prior": prior}
         return _with_scales(multibeam, chosen, z_range, p, words)

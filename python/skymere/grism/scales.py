@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from skymere.datamodels import ANGSTROM
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.grism.beam import BeamModel
 from skymere.grism.fit_params import FitParams
@@ -16,7 +17,7 @@ from skymere.grism.problem import BeamProblem, Scan
 from skymere.grism.template_bank import TemplateBank, as_template_set
 from skymere.spectra import IgmTransmission, TemplateSet
 
-__all__ = ["GrismScales", "fit_grism_scales", "scale_beams"]
+__all__ = ["GrismScales", "brighter_beams", "fit_grism_scales", "scale_beams"]
 
 _Array = NDArray[np.float64]
 
@@ -74,10 +75,25 @@ def scale_beams(multibeam: MultiBeam, scales: Mapping[str, float]) -> MultiBeam:
         if name not in multibeam.grisms or not 0 < scale < np.inf:
             msg = f"scales: {scale} of {name!r} is not allowed, it must be positive and of {multibeam.grisms}"
             raise InvalidInputError(msg)
+    return brighter_beams(
+        multibeam, lambda one, _: scales[one.grism_name] if scales.get(one.grism_name, 1.0) != 1.0 else None
+    )
+
+
+def brighter_beams(multibeam: MultiBeam, factor: Callable[[BeamModel, _Array], _Array | float | None]) -> MultiBeam:
+    """Return beams whose models are brighter; data and masks stay.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        The beams.
+    factor : callable
+        By how much, of a beam and wavelengths [um]; None leaves the beam as it is.
+    """
     models = []
     for one in multibeam.beams:
-        scale = scales.get(one.grism_name, 1.0)
-        if scale == 1.0:
+        scale = factor(one, one.order.wavelength * ANGSTROM)
+        if scale is None:
             models.append(one)
             continue
         # Dust is in the sensitivity already.

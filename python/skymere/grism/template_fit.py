@@ -1,8 +1,9 @@
 """Templates fitted to beams at a redshift that is known."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,10 +14,11 @@ from skymere.errors import InvalidInputError, NoDataError
 from skymere.grism.fit_params import FitParams
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.photometry import PhotometryInput, photometry_of
+from skymere.grism.photometry_scale import fit_photometry_scale, scale_beams_to_photometry, scale_covariance
 from skymere.grism.problem import BeamProblem
 from skymere.grism.scales import GrismScales, fit_grism_scales, scale_beams
 from skymere.grism.template_bank import TemplateBank, as_template_set, line_sigma
-from skymere.spectra import IgmTransmission, LineComplex, TemplateSet
+from skymere.spectra import IgmTransmission, LineComplex, PhotometryScale, TemplateSet
 
 __all__ = ["TemplateFit", "fit_templates"]
 
@@ -61,6 +63,9 @@ class TemplateFit:
         How.
     scales, scale_errors : mapping of str to float
         Factor of each grism with ``scale="per_grism"``, else empty. `scale_beams` with them gives the beams that fit.
+    photometry_scale : PhotometryScale or None
+        Beams over photometry with ``scale_photometry``, else None. `scale_beams_to_photometry` with it gives the beams
+        that fit.
     """
 
     status: str
@@ -80,6 +85,7 @@ class TemplateFit:
     params: FitParams
     scales: Mapping[str, float] = field(default_factory=dict)
     scale_errors: Mapping[str, float] = field(default_factory=dict)
+    photometry_scale: PhotometryScale | None = None
 
     @property
     def n_continua(self) -> int:
@@ -213,14 +219,16 @@ def fit_templates(
 
     Notes
     -----
-    As `skymere.grism.fit_redshift` at one redshift. With ``scale="per_grism"`` the covariance has what the errors of
-    the scales ``V`` add to it, ``C + J V J'`` with the slopes ``J`` of the factors.
+    As `skymere.grism.fit_redshift` at one redshift. With ``scale="per_grism"`` or ``scale_photometry`` the covariance
+    has what the errors of the scales ``V`` add to it, ``C + J V J'`` with the slopes ``J`` of the factors.
     """
     p = params or FitParams()
     if not -1 < z < np.inf:
         msg = f"z: {z} is not allowed, it must be above -1"
         raise InvalidInputError(msg)
     chosen = as_template_set(templates, line_complexes=False)
+    if p.scale_photometry and problem is None:
+        return _with_photometry_scale(multibeam, z, p, {"templates": chosen, "igm": igm, "photometry": photometry})
     bank = TemplateBank.of(chosen, p.profiles, igm)
     scales: GrismScales | None = None
     if p.scale == "per_grism" and problem is None:
@@ -273,3 +281,22 @@ def fit_templates(
         scale_errors={} if scales is None else scales.errors,
         **common,  # type: ignore[arg-type]
     )
+
+
+def _with_photometry_scale(multibeam: MultiBeam, z: float, params: FitParams, words: Mapping[str, Any]) -> TemplateFit:
+    """Return the fit to beams that were scaled to the photometry before."""
+    plain = replace(params, scale_photometry=0)
+    scale = fit_photometry_scale(multibeam, words["photometry"], order=params.scale_photometry - 1, params=params)
+    fit = fit_templates(scale_beams_to_photometry(multibeam, scale), z, params=plain, **words)
+    covariance = fit.covariance
+    if scale.is_scaled and fit.status == "ok":
+        # Scales of grisms are relative to each other and stay.
+        rest = replace(plain, scale="none")
+        relative = scale_beams(multibeam, fit.scales)
+
+        def factors(other: PhotometryScale) -> _Array:
+            again = fit_templates(scale_beams_to_photometry(relative, other), z, params=rest, **words)
+            return np.where(fit.is_free, again.coefficients, 0.0)
+
+        covariance = covariance + scale_covariance(scale, factors)
+    return replace(fit, params=params, covariance=covariance, photometry_scale=scale)

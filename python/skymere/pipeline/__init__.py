@@ -20,11 +20,13 @@ from skymere.pipeline.grism_objects import (
     map_exposures,
     object_of_file,
     object_of_lake,
+    plot_beams,
     plot_object,
     store_beams,
     write_products,
 )
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
+from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
@@ -62,6 +64,7 @@ __all__ = [
     "draw_object",
     "fit_beams",
     "fit_sets",
+    "fit_settings",
     "image_to_measure",
     "lake_exposures",
     "lake_sizes",
@@ -70,6 +73,7 @@ __all__ = [
     "map_exposures",
     "object_of_file",
     "object_of_lake",
+    "plot_beams",
     "plot_object",
     "propose_regions",
     "read_band_image",

@@ -275,7 +275,7 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
             lambda: (
                 lake.table("redshift")
                 .filter(pl.col("status") == "ok")
-                .select("source_id", "redshift", error="z_width1")
+                .select("source_id", "redshift", "redshift_err")
                 .join(source.with_columns(colour.alias("colour")), on="source_id")
                 .join(lake.table("line").filter(pl.col("line") == "OIII"), on="source_id", suffix="_line")
                 .select("source_id", "redshift", "error", f"flux_auto_{red}", "colour", oiii="flux", oiii_snr="snr")

@@ -118,8 +118,7 @@ def score_grism_redshifts(folder: Path, lake: Lake) -> pl.DataFrame:
     is_grism = pl.col("method") == "grism"
     lines = lake.table("line").filter(is_grism, pl.col("snr") > _SNR)
     strongest = lines.sort("snr", descending=True).unique("source_id", keep="first", maintain_order=True)
-    error = 0.5 * (pl.coalesce("beam_z84", "z84") - pl.coalesce("beam_z16", "z16"))
-    found = lake.table("redshift").filter(is_grism).select("source_id", "redshift", error=error)
+    found = lake.table("redshift").filter(is_grism).select("source_id", "redshift", error="redshift_err")
     matched = lake.crossmatch("source", true, radius_arcsec=0.3).select("source_id", "true")
     table = strongest.select("source_id", "line", "snr").join(found, on="source_id").join(matched, on="source_id")
     off = (pl.col("redshift") - pl.col("true")).abs() / (1 + pl.col("true"))

@@ -86,7 +86,7 @@ def score_slit_redshifts(folder: Path, lake: Lake) -> pl.DataFrame:
     true = pl.read_parquet(folder / "truth" / _TRUTH).select("name", true="redshift")
     named = lake.table("slitlet").select("source_id", name="source_name").unique()
     found = named.join(
-        lake.table("redshift").filter(pl.col("method") == "slit").select("source_id", "redshift", error="z_width1"),
+        lake.table("redshift").filter(pl.col("method") == "slit").select("source_id", "redshift", error="redshift_err"),
         on="source_id",
     )
     spectra = lake.table("slit_spectrum").select("source_id", "snr")

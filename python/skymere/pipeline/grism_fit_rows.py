@@ -50,7 +50,7 @@ def grism_rows(
     source : mapping
         ``source_id``, ``ra`` and ``dec``.
     multibeam : MultiBeam or None
-        The beams; None when there are none.
+        All beams; None when there are none.
     fit : ObjectFit or str
         The fits, or why there are none.
     digest : str
@@ -60,7 +60,9 @@ def grism_rows(
     base |= {"line_width_reason": "not fitted"}
     if isinstance(fit, str) or multibeam is None:
         return FittedRows(redshift=base | {"status": "failed", "message": str(fit)})
-    base |= exposure_columns(multibeam) | {"mw_ebv": multibeam.beams[0].params.mw_ebv}
+    multibeam = fit.multibeam
+    base |= exposure_columns(multibeam) | {"mw_ebv": multibeam.beams[0].params.mw_ebv, "n_beams": multibeam.N}
+    base |= {"has_bad_pa": bool(fit.dropped), "bad_pa": json.dumps(fit.dropped)} | _width_columns(fit)
     found, lines = fit.search, fit.lines
     if fit.fit is None or fit.fit.status == "no_data":
         return FittedRows(redshift=base | {"status": "rejected", "message": f"{found.status}: no pixel can be fitted"})
@@ -74,6 +76,7 @@ def grism_rows(
         | {
             "status": "ok",
             "redshift": finite(fit.redshift.z_map),
+            "redshift_err": finite((fit.redshift.z_percentiles[3] - fit.redshift.z_percentiles[1]) / 2),
             "message": "" if found.status == "ok" else found.status,
             "flags": FLAGS.get(found.status, 0),
             "n_lines": len(good),
@@ -90,6 +93,17 @@ def grism_rows(
         density={"z": found.zgrid, "chi2": found.chi2, "pdf": found.pdf, "risk": found.risk},
         lines=_line_rows(source, multibeam, fit.fit, lines),
     )
+
+
+def _width_columns(fit: ObjectFit) -> dict[str, Any]:
+    """Return the width of the group of lines with the brightest one."""
+    if fit.widths is None:
+        return {}
+    if fit.widths.table.is_empty():
+        return {"line_width_reason": fit.widths.status}
+    row = fit.widths.table.sort("snr", descending=True).row(0, named=True)
+    reason = "" if row["status"] == "ok" else row["status"]
+    return {"line_width": row["fwhm"], "line_width_err": row["fwhm_err"], "line_width_reason": reason}
 
 
 def _redshift_columns(found: RedshiftFit) -> dict[str, Any]:
@@ -170,7 +184,9 @@ def _line_rows(
                 "snr": finite(line["snr"]),
                 **{name: finite(line[name]) for name in ("ew16", "ew50", "ew84", "ewhw")},
                 "continuum": finite(continuum),
-                "width_reason": "not fitted",
+                "width": line.get("width"),
+                "width_err": line.get("width_err"),
+                "width_reason": line.get("width_reason", "not fitted"),
                 "is_complex": len(line["members"]) > 1,
                 "coefficient": multibeam.N + names.index(line["line"]),
                 "flags": LINE_FLAGS.get(line["status"], 0),

@@ -11,24 +11,38 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.errors import NotFoundError, SkymereError
+from skymere.errors import NoDataError, NotFoundError, SkymereError
 from skymere.grism import (
     FittedModel,
+    LineWidths,
     MultiBeam,
     RedshiftFit,
     TemplateFit,
+    drop_angles,
+    drop_bad_angles,
+    fit_line_widths,
     fit_redshift,
     fit_templates,
     line_deviations,
     line_table,
     refine_redshift,
+    with_widths,
 )
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
 from skymere.pipeline.grism_plan import GrismFitPlan, place_or_pack
 from skymere.spectra import IgmTransmission, TemplateSet
 
-__all__ = ["FitTemplates", "ObjectFit", "StoredCurve", "fit_object", "fit_sets", "stored_curve", "stored_model"]
+__all__ = [
+    "FitTemplates",
+    "ObjectFit",
+    "StoredCurve",
+    "fit_object",
+    "fit_sets",
+    "fitted_beams",
+    "stored_curve",
+    "stored_model",
+]
 
 BACKGROUND, SCALE = "bg", "scale"
 MODEL_PLANES = ("coefficient", "coefficient_err", "covariance")
@@ -80,6 +94,8 @@ class ObjectFit:
 
     Parameters
     ----------
+    multibeam : MultiBeam
+        The beams that were fitted.
     search : RedshiftFit
         That of the redshift.
     redshift : RedshiftFit
@@ -92,14 +108,21 @@ class ObjectFit:
         The line that differs most between orientations, and by how many sigmas.
     seconds : float
         Time [s].
+    widths : LineWidths or None
+        Widths of lines; None when they were not asked for, or there is no redshift.
+    dropped : tuple of mapping
+        Orientations that were left out: ``grism``, ``angle`` [deg] and ``ratio`` of reduced chi squares.
     """
 
+    multibeam: MultiBeam
     search: RedshiftFit
     redshift: RedshiftFit
     fit: TemplateFit | None
     lines: pl.DataFrame
     deviation: tuple[str, float] | None
     seconds: float
+    widths: LineWidths | None = None
+    dropped: tuple[Mapping[str, Any], ...] = ()
 
 
 def fit_object(multibeam: MultiBeam, sets: FitTemplates, plan: GrismFitPlan) -> ObjectFit:
@@ -120,13 +143,55 @@ def fit_object(multibeam: MultiBeam, sets: FitTemplates, plan: GrismFitPlan) -> 
         When an argument is not allowed; a source without a redshift is a status.
     """
     began = time.monotonic()
+    kept, dropped = _without_bad_angles(multibeam, plan)
     found = fit_redshift(
-        multibeam, templates=sets.search, z_range=plan.z_range, dz=plan.dz, params=plan.params, igm=sets.igm
+        kept, templates=sets.search, z_range=plan.z_range, dz=plan.dz, params=plan.params, igm=sets.igm
     )
     if not np.isfinite(found.z_map):
-        seconds = time.monotonic() - began
-        return ObjectFit(search=found, redshift=found, fit=None, lines=pl.DataFrame(), deviation=None, seconds=seconds)
-    return lines_at(multibeam, found, sets, plan, began)
+        return ObjectFit(
+            multibeam=kept,
+            search=found,
+            redshift=found,
+            fit=None,
+            lines=pl.DataFrame(),
+            deviation=None,
+            seconds=time.monotonic() - began,
+            dropped=dropped,
+        )
+    return replace(lines_at(kept, found, sets, plan, began), dropped=dropped)
+
+
+def _without_bad_angles(multibeam: MultiBeam, plan: GrismFitPlan) -> tuple[MultiBeam, tuple[Mapping[str, Any], ...]]:
+    """Return the beams that are fitted, and the orientations that are not."""
+    if plan.bad_pa_threshold == 0:
+        return multibeam, ()
+    try:
+        kept, table = drop_bad_angles(multibeam, threshold=plan.bad_pa_threshold, params=plan.params)
+    except NoDataError:
+        # The fit says so.
+        return multibeam, ()
+    rows = table.filter(~pl.col("is_kept")).select("grism", "angle", "ratio").iter_rows(named=True)
+    return kept, tuple(rows)
+
+
+def fitted_beams(multibeam: MultiBeam, row: Mapping[str, Any]) -> MultiBeam:
+    """Return the beams of a source that a row of ``redshift`` was fitted to.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        All of them.
+    row : mapping
+        The row; ``bad_pa`` lists what was left out.
+
+    Raises
+    ------
+    NoDataError
+        When none is left.
+    """
+    # Rows of schema 1.0.0 have no list.
+    dropped = json.loads(row.get("bad_pa") or "[]")
+    return drop_angles(multibeam, [(one["grism"], one["angle"]) for one in dropped])
 
 
 def lines_at(
@@ -139,14 +204,26 @@ def lines_at(
     z = refined.z_map
     fit = fit_templates(multibeam, z, templates=sets.lines, params=plan.params, igm=sets.igm)
     lines = line_table(fit, source_id=multibeam.source_id, n_draws=plan.n_draws, seed=plan.seed)
+    widths = None
+    if plan.has_widths:
+        widths = fit_line_widths(multibeam, z, templates=sets.lines, params=plan.widths, fit=plan.params, igm=sets.igm)
+        lines = with_widths(lines, widths)
     deviation = None
     if plan.has_deviations:
         table = line_deviations(multibeam, z, templates=sets.lines, params=plan.params, igm=sets.igm)
         table = table.filter(pl.col("deviation").is_finite())
         if table.height:
             deviation = str(table["line"][0]), float(table["deviation"][0])
-    seconds = time.monotonic() - began
-    return ObjectFit(search=found, redshift=refined, fit=fit, lines=lines, deviation=deviation, seconds=seconds)
+    return ObjectFit(
+        multibeam=multibeam,
+        search=found,
+        redshift=refined,
+        fit=fit,
+        lines=lines,
+        deviation=deviation,
+        seconds=time.monotonic() - began,
+        widths=widths,
+    )
 
 
 def stored_model(lake: Lake, source_id: int, sets: FitTemplates) -> FittedModel:
@@ -166,7 +243,7 @@ def stored_model(lake: Lake, source_id: int, sets: FitTemplates) -> FittedModel:
     NotFoundError
         When it has none.
     """
-    row, arrays = _stored(lake, source_id)
+    row, arrays = stored_row(lake, source_id)
     return model_of_row(row, arrays, sets)
 
 
@@ -191,7 +268,8 @@ def model_of_row(row: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], set
     )
 
 
-def _stored(lake: Lake, source_id: int) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+def stored_row(lake: Lake, source_id: int) -> tuple[Mapping[str, Any], Mapping[str, NDArray[Any]]]:
+    """Return the row of ``redshift`` of the beams of a source, and its arrays; NotFoundError when there is none."""
     mine = pl.col("source_id") == source_id, pl.col("method") == "grism", pl.col("redshift_row").is_not_null()
     rows = lake.table("redshift").filter(*mine).collect()
     if rows.is_empty():
@@ -249,7 +327,7 @@ def stored_curve(lake: Lake, source_id: int) -> StoredCurve:
     NotFoundError
         When it has none.
     """
-    row, _ = _stored(lake, source_id)
+    row, _ = stored_row(lake, source_id)
     table = lake.table("pz").filter(pl.col("source_id") == source_id, pl.col("method") == "grism").collect()
     arrays = read_ragged(lake, "pz", table, row="pz_row", planes=["z", "chi2", "pdf"])[0]
     same = ("z_risk", "min_risk", "chi2_poly", "chi2_spline", "bic_poly", "bic_spline", "bic_template")

@@ -17,8 +17,11 @@ from skymere.grism import (
     RedshiftCurve,
     apply_beam_actions,
     as_model,
+    plot_scores,
     plot_summary,
     read_beams,
+    score_beams,
+    suggest_masks,
     write_full,
     write_grism_spectra,
     write_grism_stacks,
@@ -28,7 +31,14 @@ from skymere.io import FullFile
 from skymere.lake import Lake
 from skymere.mosaic import ExposureList, thumbnails
 from skymere.pipeline.executors import run_task
-from skymere.pipeline.grism_fits import FitTemplates, fit_object, stored_curve, stored_model
+from skymere.pipeline.grism_fits import (
+    FitTemplates,
+    fit_object,
+    fitted_beams,
+    model_of_row,
+    stored_curve,
+    stored_row,
+)
 from skymere.pipeline.grism_plan import BeamsPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.slit_plan import RedshiftsPlan
@@ -49,6 +59,7 @@ __all__ = [
     "map_exposures",
     "object_of_file",
     "object_of_lake",
+    "plot_beams",
     "plot_object",
     "store_beams",
     "write_products",
@@ -80,6 +91,8 @@ class GrismObject:
         Its lines, with ``line, flux, flux_err, ew16, ew50, ew84, ewhw``.
     status : str
         That of the fit of redshifts.
+    dropped : tuple of mapping
+        Orientations that were left out: ``grism``, ``angle`` and ``ratio``.
     """
 
     name: str
@@ -90,6 +103,7 @@ class GrismObject:
     model: FittedModel
     lines: pl.DataFrame
     status: str = "ok"
+    dropped: tuple[Mapping[str, Any], ...] = ()
 
 
 def beam_paths(paths: Sequence[Path]) -> list[Path]:
@@ -156,12 +170,13 @@ def object_of_file(
     return GrismObject(
         name=path.name.removesuffix(".gz").removesuffix(".fits").removesuffix(".beams"),
         source_id=multibeam.source_id,
-        multibeam=multibeam,
+        multibeam=made.multibeam,
         redshift=made.search,
         z_interval=(made.redshift.z_percentiles[1], made.redshift.z_percentiles[3]),
         model=model,
         lines=made.lines,
         status=made.search.status,
+        dropped=made.dropped,
     )
 
 
@@ -188,16 +203,16 @@ def object_of_lake(lake: Lake, source_id: int, sets: FitTemplates, *, root: str 
     ConflictError
         When beams have come or gone since the fit.
     """
-    multibeam = lake.beams(source_id)
-    model = stored_model(lake, source_id, sets)
+    row, arrays = stored_row(lake, source_id)
+    multibeam = fitted_beams(lake.beams(source_id), row)
+    model = model_of_row(row, arrays, sets)
     if len(model.backgrounds) != multibeam.N:
         msg = (
             f"source_id: {source_id} was fitted with {len(model.backgrounds)} beams and has {multibeam.N}; fit it again"
         )
         raise ConflictError(msg)
     mine = pl.col("source_id") == source_id, pl.col("method") == "grism"
-    ends = pl.coalesce("beam_z16", "z16"), pl.coalesce("beam_z84", "z84")
-    low, high = lake.table("redshift").filter(*mine).select(*ends).collect().row(0)
+    low, high = (row[f"beam_{end}"] if row["beam_z_map"] is not None else row[end] for end in ("z16", "z84"))
     lines = lake.table("line").filter(*mine)
     return GrismObject(
         name=f"{root}_{source_id}",
@@ -345,6 +360,31 @@ def plot_object(one: GrismObject, drawn: ObjectMaps, path: Path, *, lines: Seque
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def plot_beams(multibeam: MultiBeam, path: Path) -> list[BeamAction]:
+    """Draw each beam of an object against the others of its grism, with masks that are suggested.
+
+    Parameters
+    ----------
+    multibeam : MultiBeam
+        The beams.
+    path : Path
+        Picture.
+
+    Returns
+    -------
+    list of BeamAction
+        What is suggested.
+    """
+    import matplotlib.pyplot as plt
+
+    scores = score_beams(multibeam)
+    figure = plot_scores(multibeam, scores=scores)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return suggest_masks(multibeam, scores)
 
 
 def store_beams(lake: Lake, plan: BeamsPlan, *, conf: Path | None = None, folder: Path | None = None) -> pl.DataFrame:

@@ -4,7 +4,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from skymere.errors import InvalidInputError
-from skymere.grism import BeamCutParams, ExtractParams, FitParams, FrameParams, LineMapParams, RefineParams, StackParams
+from skymere.grism import (
+    GRIZLI_BAD_PA,
+    BeamCutParams,
+    ExtractParams,
+    FitParams,
+    FrameParams,
+    LineMapParams,
+    RefineParams,
+    StackParams,
+    WidthParams,
+)
 from skymere.io import Pack, find_pack
 from skymere.mosaic import named_psf, named_psf_file
 from skymere.resample import Geometry
@@ -130,6 +140,13 @@ class GrismFitPlan:
         Whether matter between galaxies absorbs; its coefficients come from a pack.
     has_deviations : bool
         Whether lines of each orientation are compared with those of all others.
+    bad_pa_threshold : float
+        Orientations are left out whose reduced chi square of a polynomial is more than this times that of the best one
+        of the grism; 0 keeps all.
+    has_widths : bool
+        Whether widths of lines are fitted.
+    widths : WidthParams
+        How; see `skymere.grism.fit_line_widths`.
     n_draws, seed : int
         Draws for equivalent widths, and their seed.
     params : FitParams
@@ -148,6 +165,9 @@ class GrismFitPlan:
     is_refined: bool = True
     has_igm: bool = False
     has_deviations: bool = True
+    bad_pa_threshold: float = GRIZLI_BAD_PA
+    has_widths: bool = False
+    widths: WidthParams = field(default_factory=WidthParams)
     n_draws: int = 1000
     seed: int = 0
     params: FitParams = field(default_factory=lambda: FitParams(has_covariance=False))
@@ -155,6 +175,9 @@ class GrismFitPlan:
     def __post_init__(self) -> None:
         if not -1 < self.z_range[0] < self.z_range[1] < float("inf"):
             msg = f"z_range: {self.z_range} is not allowed, it must be two redshifts above -1 that rise"
+            raise InvalidInputError(msg)
+        if self.bad_pa_threshold != 0 and not 1 <= self.bad_pa_threshold < float("inf"):
+            msg = f"bad_pa_threshold: {self.bad_pa_threshold} is not allowed, it must be 0, or 1 or more"
             raise InvalidInputError(msg)
         if self.n_draws < 1 or self.seed < 0:
             msg = f"n_draws, seed: {self.n_draws}, {self.seed} are not allowed, the least are 1 and 0"

@@ -14,7 +14,12 @@ from skymere.spectra.line_list import (
     prism_templates,
 )
 from skymere.spectra.params import MSAEXP_PARAMS, RedshiftParams
-from skymere.spectra.photometry_scale import PhotometryScale, scale_photometry
+from skymere.spectra.photometry_scale import (
+    PhotometryScale,
+    SmoothSpectrum,
+    scale_photometry,
+    scale_smooth_spectrum,
+)
 from skymere.spectra.photoz import fit_photoz, iter_photoz
 from skymere.spectra.photoz_params import PhotozParams, TemplateError
 from skymere.spectra.photoz_prior import MagnitudePrior
@@ -42,6 +47,7 @@ __all__ = [
     "PhotozParams",
     "RedshiftFit",
     "RedshiftParams",
+    "SmoothSpectrum",
     "SplineContinuum",
     "TabulatedTemplate",
     "Template",
@@ -61,5 +67,6 @@ __all__ = [
     "read_translate",
     "read_zeropoints",
     "scale_photometry",
+    "scale_smooth_spectrum",
     "template_fluxes",
 ]

@@ -13,10 +13,10 @@ from skymere._rust import spectra as _rust
 from skymere.errors import InvalidInputError
 from skymere.spectra.filters import UJY_PER_FLAMBDA, Filter
 
-__all__ = ["PhotometryScale", "scale_photometry"]
+__all__ = ["PhotometryScale", "SmoothSpectrum", "scale_photometry", "scale_smooth_spectrum"]
 
 _Array = NDArray[np.float64]
-Status = Literal["ok", "not_covered", "too_few_filters", "no_flux"]
+Status = Literal["ok", "not_covered", "too_few_filters", "no_flux", "no_photometry"]
 
 # The polynomial is one of (wave - 1 um) / 0.1 um, as grizli's of (wave - 10000 A) / 1000 A.
 _CENTRE, _UNIT = 1.0, 0.1
@@ -33,7 +33,8 @@ class PhotometryScale:
     ----------
     status : str
         ``ok``; ``not_covered``: no filter is covered, there is no scaling; ``too_few_filters``: fewer covered filters
-        than coefficients; ``no_flux``: the spectrum has no flux in the covered filters. The scale is 1 unless ``ok``.
+        than coefficients; ``no_flux``: the spectrum has no flux in the covered filters; ``no_photometry``: none was
+        given. The scale is 1 unless ``ok``.
     coefficients : ndarray, float64, shape (order + 1,)
         Of ``((wave - 1 um) / 0.1 um)^k``.
     covariance : ndarray, float64, shape (order + 1, order + 1)
@@ -142,49 +143,110 @@ def scale_photometry(
     waves = as_floats(wave, "wave", shape=(None,))
     fluxes, errors = (as_floats(value, name, shape=waves.shape) for value, name in ((flux, "flux"), (err, "err")))
     n = len(filters)
-    phot, phot_error = (
-        as_floats(value, name, shape=(n,)) for value, name in ((phot_flux, "phot_flux"), (phot_err, "phot_err"))
-    )
-    synthetic = np.zeros(n, bool) if is_synthetic is None else np.asarray(is_synthetic, bool)
+    phot_error = as_floats(phot_err, "phot_err", shape=(n,))
     _check(waves, order, min_coverage, resolution)
-    if synthetic.shape != (n,):
-        msg = f"is_synthetic: {synthetic.size} values are not allowed, it must have one for each of {n} filters"
-        raise InvalidInputError(msg)
     is_good = np.isfinite(fluxes) & np.isfinite(errors) & (errors > 0)
     if mask is not None:
         is_good &= ~np.asarray(as_array(mask, "mask", np.bool_, shape=waves.shape), bool)
     used = waves[is_good]
     low, high = (float(used[0]), float(used[-1])) if used.size >= 2 else (np.inf, -np.inf)
-    coverage = np.array([one.coverage(low, high) if low < high else 0.0 for one in filters], np.float64)
-    is_used = (coverage > min_coverage) & np.isfinite(phot) & np.isfinite(phot_error) & (phot_error > 0)
-    spectrum, covariance = np.full(n, np.nan), np.full((n, n), np.nan)
-    matrix = np.zeros((0, 0))
-    if is_used.any():
-        where = np.flatnonzero(is_used).tolist()
-        spline = _Spline.fit(used, fluxes[is_good], errors[is_good], resolution)
-        matrix = spline.integrals([filters[i] for i in where], np.ones_like(spline.wave))
-        spectrum[where] = matrix @ spline.coefficients
-        covariance[np.ix_(where, where)] = matrix @ spline.covariance @ matrix.T
+    spectrum = None
+    if low < high:
+        spectrum = SmoothSpectrum.fit(used, fluxes[is_good], errors[is_good], resolution)
+    return scale_smooth_spectrum(
+        spectrum,
+        filters=filters,
+        phot_flux=phot_flux,
+        phot_err=phot_error,
+        coverage=[one.coverage(low, high) if low < high else 0.0 for one in filters],
+        is_synthetic=is_synthetic,
+        order=order,
+        min_coverage=min_coverage,
+    )
+
+
+def scale_smooth_spectrum(
+    spectrum: "SmoothSpectrum | None",
+    *,
+    filters: Sequence[Filter],
+    phot_flux: ArrayLike,
+    phot_err: ArrayLike,
+    coverage: ArrayLike,
+    is_synthetic: Sequence[bool] | None = None,
+    order: int = 0,
+    min_coverage: float = 0.98,
+) -> PhotometryScale:
+    """Find the polynomial by which a smooth spectrum, fitted before, is brighter than photometry.
+
+    Parameters
+    ----------
+    spectrum : SmoothSpectrum or None
+        The spectrum; None where there is none, so that no filter is covered.
+    filters : sequence of Filter
+        The filters.
+    phot_flux, phot_err : array_like, float64, shape (n_filters,) [uJy]
+        As in `scale_photometry`.
+    coverage : array_like, float64, shape (n_filters,)
+        Part of each filter that is inside of the spectrum.
+    is_synthetic : sequence of bool, optional
+        As in `scale_photometry`.
+    order : int, optional
+        Of the polynomial: 0, 1 or 2.
+    min_coverage : float, optional
+        Filters count of which more than this part is inside of the spectrum.
+
+    Returns
+    -------
+    PhotometryScale
+        With its status.
+
+    Raises
+    ------
+    InvalidInputError
+        When an argument is not allowed.
+
+    Notes
+    -----
+    See `scale_photometry`.
+    """
+    n = len(filters)
+    phot, phot_error, covered = (
+        as_floats(value, name, shape=(n,))
+        for value, name in ((phot_flux, "phot_flux"), (phot_err, "phot_err"), (coverage, "coverage"))
+    )
+    synthetic = np.zeros(n, bool) if is_synthetic is None else np.asarray(is_synthetic, bool)
+    _check_order(order, min_coverage)
+    if synthetic.shape != (n,):
+        msg = f"is_synthetic: {synthetic.size} values are not allowed, it must have one for each of {n} filters"
+        raise InvalidInputError(msg)
+    is_used = (covered > min_coverage) & np.isfinite(phot) & np.isfinite(phot_error) & (phot_error > 0)
+    where = np.flatnonzero(is_used).tolist() if spectrum is not None else []
+    is_used[:] = False
+    is_used[where] = True
+    seen, covariance = np.full(n, np.nan), np.full((n, n), np.nan)
+    if spectrum is not None and where:
+        matrix = spectrum.integrals([filters[i] for i in where], np.ones_like(spectrum.wave))
+        seen[where] = matrix @ spectrum.coefficients
+        covariance[np.ix_(where, where)] = matrix @ spectrum.covariance @ matrix.T
     table = pl.DataFrame(
         {
             "filter": [one.name for one in filters],
-            "coverage": coverage,
+            "coverage": covered,
             "is_used": is_used,
             "flux": phot,
             "flux_err": phot_error,
-            "spectrum": spectrum,
+            "spectrum": seen,
             "spectrum_err": np.sqrt(np.diagonal(covariance)),
             "is_synthetic": synthetic,
         },
         schema_overrides={"filter": pl.String},
     )
-    n_used, size = int(is_used.sum()), order + 1
-    status: Status = "not_covered" if n_used == 0 else "too_few_filters" if n_used < size else "ok"
-    if status == "ok" and not np.any(spectrum[is_used] * phot[is_used] > 0):
+    size = order + 1
+    status: Status = "not_covered" if not where else "too_few_filters" if len(where) < size else "ok"
+    if status == "ok" and not np.any(seen[where] * phot[where] > 0):
         status = "no_flux"
-    if status == "ok":
-        where = np.flatnonzero(is_used).tolist()
-        found = _fit(spline, [filters[i] for i in where], phot[where], phot_error[where], size)
+    if status == "ok" and spectrum is not None:
+        found = _fit(spectrum, [filters[i] for i in where], phot[where], phot_error[where], size)
         if found is not None:
             return PhotometryScale(status="ok", coefficients=found[0], covariance=found[1], chi2=found[2], table=table)
         status = "no_flux"
@@ -201,20 +263,36 @@ def _check(wave: _Array, order: int, min_coverage: float, resolution: float) -> 
     if not np.all(np.isfinite(wave)) or not np.all(np.diff(wave) >= 0) or (wave.size and wave[0] <= 0):
         msg = f"wave: {wave.size} values are not allowed, they must be positive and rise"
         raise InvalidInputError(msg)
+    _check_order(order, min_coverage)
+    if not 0 < resolution < np.inf:
+        msg = f"resolution: {resolution} is not allowed, it must be positive"
+        raise InvalidInputError(msg)
+
+
+def _check_order(order: int, min_coverage: float) -> None:
     if order not in (0, 1, 2):
         msg = f"order: {order} is not allowed, it must be 0, 1 or 2"
         raise InvalidInputError(msg)
     if not 0 <= min_coverage < 1:
         msg = f"min_coverage: {min_coverage} is not allowed, it must be at least 0 and below 1"
         raise InvalidInputError(msg)
-    if not 0 < resolution < np.inf:
-        msg = f"resolution: {resolution} is not allowed, it must be positive"
-        raise InvalidInputError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Spline:
-    """A smooth spectrum, f_nu [uJy]."""
+class SmoothSpectrum:
+    """A sum of smooth spectra, with the covariance of their factors.
+
+    Parameters
+    ----------
+    wave : ndarray, float64, shape (n,) [um]
+        Wavelengths.
+    basis : ndarray, float64, shape (n_functions, n) [uJy]
+        Flux density of each for a factor of 1.
+    coefficients : ndarray, float64, shape (n_functions,)
+        Factors.
+    covariance : ndarray, float64, shape (n_functions, n_functions)
+        Theirs.
+    """
 
     wave: _Array
     basis: _Array
@@ -222,7 +300,18 @@ class _Spline:
     covariance: _Array
 
     @classmethod
-    def fit(cls, wave: _Array, flux: _Array, err: _Array, resolution: float) -> "_Spline":
+    def fit(cls, wave: _Array, flux: _Array, err: _Array, resolution: float) -> "SmoothSpectrum":
+        """Return the cubic splines that fit a spectrum best.
+
+        Parameters
+        ----------
+        wave : ndarray, float64, shape (n,) [um]
+            Wavelengths, rising.
+        flux, err : ndarray, float64, shape (n,) [uJy]
+            Flux density and its error, independent from pixel to pixel.
+        resolution : float
+            Knots are even in ln(wave), ``1 / resolution`` apart.
+        """
         places = np.log(wave)
         n = int(np.clip(np.ceil((places[-1] - places[0]) * resolution) + 3, 4, max(wave.size // 2, 4)))
         basis = _rust.bsplines(np.ascontiguousarray(places), n, 3, (float(places[0]), float(places[-1])))
@@ -236,7 +325,15 @@ class _Spline:
         )
 
     def integrals(self, filters: Sequence[Filter], factor: _Array) -> _Array:
-        """Fluxes of each spline times a factor in filters, shape (n_filters, n_splines)."""
+        """Return the flux of each function times a factor in filters, float64, shape (n_filters, n_functions) [uJy].
+
+        Parameters
+        ----------
+        filters : sequence of Filter
+            The filters.
+        factor : ndarray, float64, shape (n,)
+            What the functions are multiplied with at each wavelength.
+        """
         points, first = np.unique(self.wave, return_index=True)
         f_lambda = (self.basis * factor)[:, first] / (UJY_PER_FLAMBDA * points**2)
         found = _rust.band_fluxes(
@@ -250,7 +347,7 @@ class _Spline:
 
 
 def _fit(
-    spline: _Spline, filters: Sequence[Filter], phot: _Array, phot_err: _Array, size: int
+    spline: SmoothSpectrum, filters: Sequence[Filter], phot: _Array, phot_err: _Array, size: int
 ) -> tuple[_Array, _Array, float] | None:
     """Coefficients, covariance and chi square; None where the polynomial does not stay positive."""
     powers = ((spline.wave - _CENTRE) / _UNIT) ** np.arange(size)[:, None]

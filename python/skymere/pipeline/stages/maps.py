@@ -27,7 +27,7 @@ from skymere.lake import Lake, Run, edited_beams
 from skymere.lake.ragged import read_ragged
 from skymere.mosaic import ExposureList, named_psf_file, thumbnails
 from skymere.pipeline.grism_fit_rows import METHOD
-from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, model_of_row
+from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, fitted_beams, model_of_row
 from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
 from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.map_psfs import MapPsfs
@@ -294,8 +294,8 @@ def _drawn(
         raise ConflictError(msg)
     if isinstance(beams, SkymereError):
         raise beams
-    model = model_of_row(row, arrays, job.sets)
-    return object_maps(beams, model, job.plan, direct=direct, psfs=psfs.of_beams(beams))
+    used, model = fitted_beams(beams, row), model_of_row(row, arrays, job.sets)
+    return object_maps(used, model, job.plan, direct=direct, psfs=psfs.of_beams(used))
 
 
 STAGE = Stage(
