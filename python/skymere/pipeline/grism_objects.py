@@ -311,9 +311,11 @@ def plot_object(one: GrismObject, drawn: ObjectMaps, path: Path, *, lines: Seque
         thumbnails=drawn.thumbnail,
         lines=lines,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    finally:
+        plt.close(figure)
 
 
 def store_beams(lake: Lake, plan: BeamsPlan, *, conf: Path | None = None, folder: Path | None = None) -> pl.DataFrame:
