@@ -19,8 +19,8 @@ def build_params(cls: Any, table: Mapping[str, Any], *, where: str = "", skip: t
     cls : type
         The dataclass.
     table : mapping
-        Field to value, as TOML has them: lists for tuples, tables for dataclasses, ``false`` for None where None is
-        allowed.
+        Field to value, as TOML and JSON have them: lists for tuples, tables for dataclasses, ``false`` or ``null`` for
+        None where None is allowed.
     where : str, optional
         Begin of the names of keys in errors.
     skip : tuple of str, optional
@@ -51,12 +51,12 @@ def build_params(cls: Any, table: Mapping[str, Any], *, where: str = "", skip: t
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Check a TOML value against a type hint; ``false`` stands for None where None is allowed."""
+    """Check a value of TOML or JSON against a type hint; ``false`` stands for None where None is allowed."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     result: Any = None
     if origin in (types.UnionType, typing.Union) and type(None) in arguments:
         rest = [argument for argument in arguments if argument is not type(None)]
-        return None if value is False else _convert(rest[0], value, where)
+        return None if value is False or value is None else _convert(rest[0], value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build_params(hint, value, where=f"{where}.")
     if origin is Literal:

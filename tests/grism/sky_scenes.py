@@ -76,9 +76,7 @@ def with_sky(beam: Beam, grid: Grid) -> Beam:
     part = grid.cutout(beam.origin[0], beam.origin[1], beam.direct.shape)
     cards = "\n".join(str(card) for card in _cards(fits_cards(part.wcs)))
     primary = "\n".join(str(card) for card in _cards({"RA": RA, "DEC": DEC}))
-    return replace(
-        beam, headers={"direct": cards, "primary": primary}, direct_filter="F140W", parent=f"made_{beam.origin}"
-    )
+    return replace(beam, headers={"direct": cards, "primary": primary}, direct_filter="F140W", parent="made")
 
 
 def _cards(values):
@@ -113,5 +111,7 @@ def beams(
         noisy = clean + noise * made.err * rng.standard_normal(clean.shape)
         frame = replace(made, sci=noisy.astype(np.float32))
         beam = with_sky(frame.beam(1, size=size), camera(angle, x, y, scene.shape))
+        # Every angle is an exposure of its own.
+        beam = replace(beam, parent=f"made_{i}")
         models.append(BeamModel(beam, conf.orders["A"], params=params))
     return MultiBeam(models)

@@ -142,6 +142,25 @@ def test_lines_are_extracted_at_their_wavelength_wherever_the_source_is_in_its_p
     assert abs(middle - 24.5) < 0.1
 
 
+def test_exposures_are_counted_once_whatever_their_orders():
+    mb = beams(ANGLES, np.full(WAVE.size, 3e-19), noise=0.0)
+    named = [one.with_beam(replace(one.beam, parent=f"e{i}", exptime=500.0)) for i, one in enumerate(mb.beams)]
+    both = MultiBeam([*named, *(one.with_beam(replace(one.beam, order="C")) for one in named)])
+    spectrum = both.oned_spectrum()["G141"]
+    assert (spectrum.n_exposures, spectrum.exptime, spectrum.files) == (2, 1000.0, ("e0", "e1"))
+    *angles, stack = drizzle_stacks(both)
+    assert (stack.exptime, stack.files) == (1000.0, ("e0", "e1"))
+    assert [one.exptime for one in angles] == [500.0, 500.0]
+
+
+def test_columns_of_an_extracted_beam_have_the_wavelength_of_its_light():
+    one = beams(ANGLES[:1], np.full(WAVE.size, 3e-19), noise=0.0).beams[0]
+    as_grizli = BeamModel(one.beam, one.bare_order, params=replace(PLAIN, wavelengths="grizli"))
+    wave, _, _ = as_grizli.optimal_extract()
+    np.testing.assert_array_equal(wave, one.wave_of_light)
+    assert not np.array_equal(wave, as_grizli.wave)
+
+
 def test_a_beam_is_extracted_column_by_column():
     mb = beams(ANGLES[:1], np.full(WAVE.size, 3e-19), noise=0.0)
     one = mb.beams[0]
@@ -222,6 +241,17 @@ def test_factors_of_spectra_have_errors_that_hold(extracted):
     assert np.abs(fraction - 0.683).max() < 0.05
     assert np.abs(fraction.mean() - 0.683) < 0.03
     assert np.abs(pulls.mean(axis=0)).max() < 0.15
+
+
+def test_a_masked_beam_has_no_background_and_the_others_are_fitted():
+    mb = beams(ANGLES, 3e-19 + line(1.4, 1e-16))
+    masked = mb.beams[0].with_beam(replace(mb.beams[0].beam, dq=np.ones(mb.beams[0].shape, np.uint32)))
+    alone = fit_components(MultiBeam(mb.beams[1:]), _components(), background=True)
+    fit = fit_components(MultiBeam([masked, *mb.beams[1:]]), _components(), background=True)
+    # The same numbers, in sums of another shape.
+    np.testing.assert_allclose(fit.coefficients, alone.coefficients, rtol=1e-9)
+    np.testing.assert_allclose(fit.covariance, alone.covariance, rtol=1e-9)
+    np.testing.assert_allclose(fit.backgrounds, [np.nan, *alone.backgrounds], rtol=1e-9)
 
 
 def test_another_image_is_where_the_light_comes_from():

@@ -1,12 +1,22 @@
 """Frames, beams and refined contamination of a simulated survey, from its files (`pytest -s` prints the figures)."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from skymere import get_num_threads, set_num_threads
 from skymere.datamodels import SegmentationMap
-from skymere.errors import InvalidInputError, NoDataError, NoOverlapError, NotFoundError
+from skymere.errors import (
+    FitError,
+    FormatError,
+    InvalidInputError,
+    NoDataError,
+    NoOverlapError,
+    NotFoundError,
+    StorageError,
+)
 from skymere.grism import (
     BeamCutParams,
     BeamParams,
@@ -233,6 +243,41 @@ def test_a_given_fit_replaces_the_spectra(field, frames):
         assert _scores(field, frame)[0]["r_e >= 1"] < 0.05
 
 
+def test_a_fit_that_fails_for_one_source_leaves_the_others(field, frames):
+    def fit(beams):
+        if beams.source_id == 9:
+            msg = "one object"
+            raise FitError(msg)
+        return field.survey.spectra[beams.source_id]
+
+    made = refine_contamination(
+        frames[:1], spectrum_of=fit, params=RefineParams(n_polynomial=0, n_lines=0, n_threads=1)
+    )
+    status = dict(made.table.select("id", "status").iter_rows())
+    assert status.pop(9) == "failed"
+    assert "ok" in status.values()
+    assert "failed" not in status.values()
+    assert 9 not in made.spectra
+
+
+def test_refinement_uses_as_many_threads_as_skymere_was_told(frames):
+    before, at_once, most = get_num_threads(), [], []
+
+    def fit(beams):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.01)
+        at_once.pop()
+
+    set_num_threads(1)
+    try:
+        refine_contamination(frames[:1], spectrum_of=fit, params=RefineParams(n_polynomial=0, n_lines=0))
+    finally:
+        set_num_threads(before)
+    assert len(most) > 10
+    assert max(most) == 1
+
+
 def test_beams_are_the_truth_of_their_source(field, frames):
     params = BeamCutParams(frame=FrameParams(pad=PAD))
     found = dict(cut_beams([frame.with_spectra(field.survey.spectra) for frame in frames], params=params))
@@ -289,7 +334,8 @@ def test_extracted_beams_need_nothing_but_files(field, tmp_path):
 
 def test_frames_are_read_back_from_files(field, frames, tmp_path):
     frame = frames[1].with_spectra({3: field.survey.spectra[3]})
-    again = read_frame(write_frame(frame, tmp_path), params=frame.params)
+    again = read_frame(write_frame(frame, tmp_path))
+    assert again.params == frame.params
     for name in ("sci", "err", "dq", "direct", "segmentation", "model"):
         np.testing.assert_array_equal(getattr(again, name), getattr(frame, name))
     assert again.catalog.equals(frame.catalog)
@@ -297,6 +343,40 @@ def test_frames_are_read_back_from_files(field, frames, tmp_path):
     assert isinstance(again.sci, np.memmap)
     with pytest.raises(NotFoundError, match="nothing"):
         read_frame(tmp_path / "nothing")
+
+
+def test_a_stored_frame_gives_its_light_back_with_the_operator_that_drew_it(frames, tmp_path):
+    how = replace(frames[0].params, contamination=ContaminationParams(operator="grizli"))
+    made = replace(frames[0], params=how).with_spectra({})
+    again = read_frame(write_frame(made, tmp_path))
+    (_, one), *_ = cut_beams([made], ids=[9])
+    (_, other), *_ = cut_beams([again], ids=[9])
+    np.testing.assert_array_equal(other.contamf, one.contamf)
+
+
+def test_a_frame_that_cannot_be_written_leaves_the_one_of_before(frames, tmp_path, monkeypatch):
+    place = write_frame(frames[0], tmp_path)
+
+    def full(*args, **words):
+        raise OSError(28, "No space left on device")
+
+    moved = replace(frames[0], sci=frames[0].sci + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(StorageError, match="No space left"):
+            write_frame(moved, tmp_path)
+    np.testing.assert_array_equal(read_frame(place).sci, frames[0].sci)
+    np.testing.assert_array_equal(read_frame(write_frame(moved, tmp_path)).sci, moved.sci)
+    assert list(tmp_path.iterdir()) == [place]
+
+
+@pytest.mark.parametrize("name", ["frame.json", "sci.npy", "spectra.npz", "catalog.parquet"])
+def test_a_damaged_frame_is_an_error_that_names_it(frames, tmp_path, name):
+    place = write_frame(frames[0].with_spectra({}), tmp_path)
+    whole = (place / name).read_bytes()
+    (place / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(FormatError, match=r"gsim001g\.frame: not a whole frame"):
+        read_frame(place)
 
 
 def test_other_cutouts_change_the_model_and_not_the_contamination(field, frames):

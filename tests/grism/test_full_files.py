@@ -190,6 +190,18 @@ def test_lines_of_a_catalogue_belong_to_their_names(written, mb, fit, redshift, 
     assert "z_risk" not in row.columns
 
 
+def test_an_exposure_with_beams_of_two_orders_counts_once(written, tmp_path):
+    full = written[1]
+    beams = full.maps.beams.with_columns(file=pl.Series(["e0", "e1"]), exptime=pl.lit(500.0))
+    both = pl.concat([beams, beams.with_columns(order=pl.lit("C"))])
+    twice = replace(full, maps=replace(full.maps, beams=both))
+    (row,) = catalogue_wide([twice]).select("t_g141", "n_g141", "p_g141").rows()
+    assert row == (1000.0, 2, 2)
+    write_full(tmp_path / "two.full.fits", maps=twice.maps)
+    (row,) = catalogue_wide([tmp_path / "two.full.fits"]).select("t_g141", "n_g141", "p_g141").rows()
+    assert row == (1000.0, 2, 2)
+
+
 def test_quantiles_of_a_redshift_are_those_of_p():
     z = np.linspace(0, 2, 4001)
     pdf = np.exp(-0.5 * ((z - 1) / 0.1) ** 2)
@@ -258,6 +270,10 @@ def test_the_summary_figure_has_its_panels(written, mb, fit, redshift):
     assert titles[-3:] == ["F140W", "Ha 30.0 $\\pm$ 0.5", "OIII 13.0 $\\pm$ 0.6"]
     figure.canvas.draw()
     plt.close(figure)
+    with pytest.raises(InvalidInputError, match="nothing"):
+        plot_summary(mb, fit=fit, lines=["nothing"])
+    # What cannot be drawn leaves nothing behind.
+    assert plt.get_fignums() == []
     bare = plot_summary(mb, fit=fit)
     assert len(bare.get_axes()) == 4
     bare.canvas.draw()

@@ -229,6 +229,44 @@ def test_a_trace_that_is_moved_by_0_4_pixels_is_found(dithers):
         fit_trace_shift(moved, max_shift=0.2)
 
 
+def test_a_masked_beam_has_no_shift_and_the_others_do(dithers):
+    moved = apply_trace_shift(MultiBeam(dithers.beams[:3]), [0.4] * 3)
+    first = moved.beams[0]
+    masked = first.with_beam(replace(first.beam, dq=np.ones(first.shape, np.uint32)))
+    some = MultiBeam([masked, *moved.beams[1:]])
+    found, alone = fit_trace_shift(some), fit_trace_shift(MultiBeam(moved.beams[1:]))
+    np.testing.assert_array_equal(found.shifts, [np.nan, *alone.shifts])
+    np.testing.assert_array_equal(found.errors, [np.nan, *alone.errors])
+    assert (found.chi2, found.chi2_before) == (alone.chi2, alone.chi2_before)
+    back = [one.beam.y_shift for one in apply_trace_shift(some, found).beams]
+    assert back == [0.4, *(0.4 + alone.shifts)]
+    together = fit_trace_shift(some, together=True)
+    np.testing.assert_allclose(together.shifts, -0.4, rtol=0, atol=0.05)
+    with pytest.raises(FitError, match="no beam of source 1"):
+        fit_trace_shift(MultiBeam([masked]))
+
+
+def test_actions_that_meet_no_beam_are_recorded(dithers):
+    action = BeamAction(source_id=1, exposure_id="dither9", action="omit", author="me", reason="a ghost")
+    done = apply_beam_actions(dithers, [action, BeamAction(source_id=2)])
+    assert done.N == dithers.N
+    assert done.records == ("no beam of dither9: omit by me: a ghost",)
+
+
+def test_actions_name_exposures_without_endings_and_orders_by_numbers(dithers, tmp_path):
+    named = [one.with_beam(replace(one.beam, parent=f"{one.beam.parent}_flt.fits")) for one in dithers.beams]
+    (tmp_path / "a.csv").write_text("source_id,exposure_id,order,action\n1,dither1,1,omit\n1,dither2_flt.fits,,omit\n")
+    actions = read_beam_actions(tmp_path / "a.csv")
+    assert [one.order for one in actions] == ["A", ""]
+    left = apply_beam_actions(MultiBeam(named), actions)
+    assert [one.beam.parent[:7] for one in left.beams] == ["dither0", "dither3", "dither4", "dither5"]
+    with pytest.raises(InvalidInputError, match="order: '9'"):
+        BeamAction(source_id=1, order="9")
+    (tmp_path / "null.csv").write_text("source_id,action\n1,mask\n,omit\n")
+    with pytest.raises(FormatError, match="row 2: source_id"):
+        read_beam_actions(tmp_path / "null.csv")
+
+
 def test_a_hot_pixel_in_one_of_six_beams_is_flagged_and_none_elsewhere(dithers):
     """A12.13."""
     one = dithers.beams[1]

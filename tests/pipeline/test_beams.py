@@ -31,7 +31,8 @@ from skymere.lake.beams import describe_order, order_of_words
 from skymere.pipeline.beam_rows import BeamWriter
 from skymere.pipeline.grism_fit_rows import grism_rows
 from skymere.pipeline.grism_fits import fit_object, fit_sets, model_of_row
-from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
+from skymere.pipeline.grism_objects import store_beams
+from skymere.pipeline.grism_plan import BeamsPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.owners import owner_of
 from skymere.pipeline.stages.maps import object_maps
 from skymere.resample import Geometry
@@ -201,6 +202,46 @@ def test_actions_are_read_from_a_file_kept_once_replayed_and_taken_back(field, l
         lake.beams(1000 + label)
     with pytest.raises(NotFoundError, match="no beam of 5"):
         add_beam_actions(lake, [BeamAction(source_id=5)], **EDIT)
+
+
+def test_every_file_that_cannot_be_read_has_a_row(field, tmp_path):
+    survey, found, _ = field
+    stored = next(iter(found.values()))
+    write_beam_file(tmp_path / "good.beams.fits", [one.beam for one in stored.beams])
+    for name in ("bad1.beams.fits", "bad2.beams.fits", "folder/bad2.beams.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("nonsense")
+    lake = Lake.create(tmp_path / "lake", tiles="healpix", scale_arcsec=0.1)
+    told = store_beams(lake, BeamsPlan(files=("*.beams.fits", "folder")), conf=survey.conf, folder=tmp_path)
+    assert told.filter(pl.col("message") != "").height == 3
+    rows = lake.table("run_item").filter(pl.col("status") == "failed").collect()
+    assert rows.height == 3
+    assert {"bad1.beams.fits", "bad2.beams.fits"} < set(rows["item"])
+
+
+def test_files_with_other_labels_of_one_source_are_stored_together(field, tmp_path):
+    survey, found, _ = field
+    label, stored = next((label, one) for label, one in found.items() if one.N == 2)
+    first, second = (one.beam for one in stored.beams)
+    # In the other catalogue the source is called 77, and a part of the sky that nobody owns has its label.
+    labels = np.where(second.segmentation == label, 77, second.segmentation)
+    labels[0, 0] = label
+    other = replace(second, source_id=77, segmentation=labels)
+    write_beam_file(tmp_path / "a.beams.fits", [first])
+    write_beam_file(tmp_path / "b.beams.fits", [other])
+    lake = Lake.create(tmp_path / "lake", tiles="healpix", scale_arcsec=0.1)
+    told = store_beams(lake, BeamsPlan(files=("*.beams.fits",)), conf=survey.conf, folder=tmp_path)
+    assert told["message"].to_list() == ["", ""]
+    (source_id,) = set(told["source_id"])
+    read = lake.beams(source_id)
+    assert read.N == 2
+    assert read.source_id == label
+    expected = read_beams([tmp_path / "a.beams.fits"], conf_path=survey.conf).extend(
+        MultiBeam([one.with_beam(replace(one.beam, segmentation=second.segmentation)) for one in stored.beams[1:]])
+    )
+    # Places in headers have all digits but the last.
+    np.testing.assert_allclose(read.flat_flam, expected.flat_flam, rtol=0, atol=1e-6 * expected.flat_flam.max())
+    assert read.beams[1].beam.segmentation[0, 0] == 77
 
 
 def test_orders_of_every_form_are_the_same_after_a_trip_through_json(shared_data):

@@ -98,7 +98,8 @@ def extract(
     """Cut the beams of all sources.
 
     Writes `OUT/ROOT_ID.beams.fits`, and a row for each source in `OUT/beams.csv`: a source without a beam is a row that
-    says why. From the frames of `skymere grism contam`, else from exposures with a flat model of all other sources.
+    says why. From the frames of `skymere grism contam`, which keep their own pad and operator of the contamination,
+    else from exposures with a flat model of all other sources.
 
     Example: `skymere grism extract --frames frames -o beams`
     """
@@ -114,7 +115,7 @@ def extract(
     )
 
     params = _frame_params(operator, pad)
-    some = _read_frames(frames, params) if frames is not None else None
+    some = _read_frames(frames) if frames is not None else None
     if some is None:
         given = {"--catalogue": catalogue, "--segmentation": segmentation, "--direct": direct, "--conf": conf}
         some = _frames(*_all_given(exposures, given), master, params)
@@ -284,14 +285,14 @@ def _masters(given: list[str] | None) -> dict[str, list[Any]]:
     return found
 
 
-def _read_frames(folder: Path, params: "FrameParams") -> list["GrismFrame"]:
+def _read_frames(folder: Path) -> list["GrismFrame"]:
     from skymere.grism import read_frame
 
     places = sorted(folder.glob("*.frame"))
     if not places:
         msg = f"--frames: {folder} has no frame of a grism; skymere grism contam writes them"
         raise NotFoundError(msg)
-    return [read_frame(place, params=params) for place in places]
+    return [read_frame(place) for place in places]
 
 
 def _summary(frame: "GrismFrame") -> str:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.io import FullFile, read_full_file, redshift_columns, write_table
+from skymere.io.full_files import exposures_of
 
 __all__ = ["catalogue_lines", "catalogue_wide", "redshift_cdf", "write_row"]
 
@@ -145,7 +146,7 @@ def _row(full: FullFile) -> dict[str, Any]:
     row = dict(full.columns)
     row["id"], row["ra"], row["dec"], row["redshift"] = full.maps.source_id, full.maps.ra, full.maps.dec, full.maps.z
     for grism in dict.fromkeys(full.maps.beams["grism"].to_list()):
-        mine = full.maps.beams.filter(pl.col("grism") == grism)
+        mine = exposures_of(full.maps.beams, grism)
         row[f"t_{grism.lower()}"] = _known(mine["exptime"].sum())
         row[f"n_{grism.lower()}"] = mine.height
         row[f"p_{grism.lower()}"] = mine["angle"].round(0).n_unique()

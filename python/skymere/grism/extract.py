@@ -1,6 +1,6 @@
 """Spectra in one dimension: optimal extraction of beams."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -162,7 +162,7 @@ def extract_beam(beam: BeamModel, data: NDArray[Any] | None = None) -> tuple[_Ar
     with np.errstate(divide="ignore", invalid="ignore"):
         flux = np.where(below > 0, (profile * weight * image).sum(axis=0) / below, np.nan)
         err = np.where(below > 0, np.sqrt((profile**2 * weight * factor).sum(axis=0)) / below, np.nan)
-    return beam.wave, flux, err
+    return beam.wave_of_light, flux, err
 
 
 def extract_images(
@@ -207,6 +207,17 @@ def _by_grism(multibeam: MultiBeam) -> dict[str, list[int]]:
     return {
         grism: [i for i, one in enumerate(multibeam.beams) if one.grism_name == grism] for grism in multibeam.grisms
     }
+
+
+def one_of_each_exposure(beams: Iterable[BeamModel]) -> list[BeamModel]:
+    """Return a beam of each exposure, which has one for every order.
+
+    Parameters
+    ----------
+    beams : iterable of BeamModel
+        The beams; one that does not name its exposure has one of its own.
+    """
+    return list({one.beam.parent or i: one for i, one in enumerate(beams)}.values())
 
 
 class _Bins:
@@ -304,14 +315,14 @@ def oned_spectrum(
             models = [full_model(one, fit) for one in beams]
             columns["line"] = bins.mean([continuum + lines for continuum, lines in models])
             columns["cont"] = bins.mean([continuum for continuum, _ in models])
-        angles = multibeam.angles[members]
+        angles, exposures = multibeam.angles[members], one_of_each_exposure(beams)
         out[grism] = GrismSpectrum(
             grism=grism,
             table=pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None)),
-            exptime=float(sum(one.beam.exptime for one in beams)),
-            n_exposures=len(beams),
+            exptime=float(sum(one.beam.exptime for one in exposures)),
+            n_exposures=len(exposures),
             n_angles=len(set(np.round(angles[np.isfinite(angles)]).tolist())),
-            files=tuple(one.beam.parent for one in beams),
+            files=tuple(one.beam.parent for one in exposures),
         )
     return out
 

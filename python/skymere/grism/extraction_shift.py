@@ -23,7 +23,7 @@ class TraceShift:
     Parameters
     ----------
     shifts, errors : ndarray, float64, shape (n_beams,) [pix]
-        Added to the row of the trace of each beam, and 1 sigma.
+        Added to the row of the trace of each beam, and 1 sigma; NaN for a beam with too few pixels.
     chi2, chi2_before : float
         Of the best shifts, and of none.
     """
@@ -55,7 +55,7 @@ def fit_trace_shift(
     InvalidInputError
         When ``max_shift`` is not positive, or ``degree`` is negative.
     FitError
-        When no shift is better than those beside it, as for a source that is too faint.
+        When no shift is better than those beside it, as for a source that is too faint, or no beam has enough pixels.
 
     Notes
     -----
@@ -68,8 +68,11 @@ def fit_trace_shift(
         raise InvalidInputError(msg)
     trials = np.linspace(-max_shift, max_shift, _STEPS)
     chi2 = np.array([[_chi2(one, float(shift), max_shift, degree) for shift in trials] for one in multibeam.beams])
+    if np.isnan(chi2).all():
+        msg = f"multibeam: no beam of source {multibeam.source_id} has more than {degree + 2} pixels around its trace"
+        raise FitError(msg)
     if together:
-        chi2 = np.repeat(chi2.sum(axis=0, keepdims=True), multibeam.N, axis=0)
+        chi2 = np.repeat(np.nansum(chi2, axis=0, keepdims=True), multibeam.N, axis=0)
     found = [_minimum(trials, row, one) for row, one in zip(chi2, multibeam.beams, strict=True)]
     middle = chi2[:, _STEPS // 2]
     lowest = np.array([one[2] for one in found])
@@ -77,13 +80,13 @@ def fit_trace_shift(
     return TraceShift(
         shifts=np.array([one[0] for one in found]),
         errors=np.array([one[1] for one in found]),
-        chi2=float(lowest.sum()) / n,
-        chi2_before=float(middle.sum()) / n,
+        chi2=float(np.nansum(lowest)) / n,
+        chi2_before=float(np.nansum(middle)) / n,
     )
 
 
 def _chi2(one: BeamModel, shift: float, most: float, degree: int) -> float:
-    """Return chi2 of the best polynomial for a shift."""
+    """Return chi2 of the best polynomial for a shift; NaN where too few pixels are left for it, at any shift."""
     grown = np.zeros(one.shape, bool)
     base = one.flat > one.params.min_mask * one.flat.max()
     reach = int(np.ceil(most)) + _GROWTH
@@ -95,7 +98,7 @@ def _chi2(one: BeamModel, shift: float, most: float, degree: int) -> float:
         grown |= rows
     mask = grown & (one.ivar > 0)
     if mask.sum() <= degree + 2:
-        return 0.0
+        return float("nan")
     moved = one.with_beam(replace(one.beam, y_shift=one.beam.y_shift + shift))
     wave = np.linspace(one.wave.min(), one.wave.max(), 300)
     basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, wave.size), degree).T
@@ -110,6 +113,8 @@ def _chi2(one: BeamModel, shift: float, most: float, degree: int) -> float:
 
 
 def _minimum(trials: NDArray[np.float64], chi2: NDArray[np.float64], one: BeamModel) -> tuple[float, float, float]:
+    if np.isnan(chi2).any():
+        return float("nan"), float("nan"), float("nan")
     k = int(chi2.argmin())
     if k in (0, trials.size - 1):
         msg = f"multibeam: {one.beam.label} has no best shift of its trace between {trials[0]} and {trials[-1]} pixels"
@@ -132,7 +137,7 @@ def apply_trace_shift(multibeam: MultiBeam, shifts: TraceShift | Sequence[float]
     multibeam : MultiBeam
         The beams.
     shifts : TraceShift or sequence of float, shape (n_beams,) [pix]
-        What is added to the rows of the traces.
+        What is added to the rows of the traces; a beam whose shift is NaN stays as it is.
 
     Raises
     ------
@@ -145,6 +150,8 @@ def apply_trace_shift(multibeam: MultiBeam, shifts: TraceShift | Sequence[float]
         raise InvalidInputError(msg)
     models = [
         one.with_beam(replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None))
+        if np.isfinite(shift)
+        else one
         for one, shift in zip(multibeam.beams, given, strict=True)
     ]
     text = ", ".join(f"{shift:+.3f}" for shift in given)

@@ -53,7 +53,7 @@ class ComponentFit:
     covariance : ndarray, float64, shape (n, n)
         Covariance of the factors.
     backgrounds : ndarray, float64, shape (N,) [e/s]
-        Of every beam; empty where none was fitted.
+        Of every beam, NaN for one without a pixel; empty where none was fitted.
     chi2 : float
         Weighted sum of squares.
     n_data : int
@@ -183,10 +183,14 @@ def fit_components(
         design, data, weight, variance = _pixels(multibeam, components, background=background)
     root = np.sqrt(weight)
     size = np.sqrt(np.einsum("ij,i->j", design**2, weight))
-    if not data.size or not np.all(size > 0):
+    n = len(names)
+    if not data.size or not np.all(size[:n] > 0):
         dark = [name for name, value in zip(names, size, strict=False) if not value > 0]
         msg = f"components: {dark or list(names)} have no light in the {data.size} pixels that are used"
         raise FitError(msg)
+    # A beam without a pixel has no background.
+    is_seen = size > 0
+    design, size = design[:, is_seen], size[is_seen]
     scaled = design / size * root[:, None]
     left, values, right = np.linalg.svd(scaled, full_matrices=False)
     if values[-1] < _LEAST * values[0]:
@@ -196,13 +200,14 @@ def fit_components(
     found = inverse @ (root * data)
     spread = inverse * (root * np.sqrt(variance))
     covariance = (spread @ spread.T) / np.outer(size, size)
-    n = len(names)
+    backgrounds = np.full(is_seen.size - n, np.nan)
+    backgrounds[is_seen[n:]] = (found / size)[n:]
     return ComponentFit(
         names=names,
         coefficients=(found / size)[:n],
         errors=np.sqrt(np.diag(covariance))[:n],
         covariance=covariance[:n, :n],
-        backgrounds=(found / size)[n:],
+        backgrounds=backgrounds,
         chi2=float(np.sum(weight * (data - design @ (found / size)) ** 2)),
         n_data=int(data.size),
     )

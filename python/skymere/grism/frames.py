@@ -1,8 +1,10 @@
 """Whole exposures of a grism with what contaminates them: direct image and labels on their pixels, and a model."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from skymere._params import build_params
 from skymere.align import TangentPlane
 from skymere.datamodels import Exposure, GrismConfig, Mosaic, SegmentationMap, SourceCatalog
 from skymere.errors import FormatError, InvalidInputError, NoOverlapError, NotFoundError, StorageError
@@ -161,7 +164,7 @@ class GrismFrame:
 
 
 def direct_partner(
-    exposure: Exposure, candidates: Sequence[Exposure], setup: GrismSetup, *, max_arcsec: float = 3.0
+    exposure: Exposure, candidates: Iterable[Exposure], setup: GrismSetup, *, max_arcsec: float = 3.0
 ) -> Exposure | None:
     """Return the direct exposure that goes with an exposure of a grism.
 
@@ -169,8 +172,8 @@ def direct_partner(
     ----------
     exposure : Exposure
         Of the grism.
-    candidates : sequence of Exposure
-        Direct exposures.
+    candidates : iterable of Exposure
+        Direct exposures, of which the best one so far is kept.
     setup : GrismSetup
         The wheels of the exposure of the grism.
     max_arcsec : float, optional
@@ -188,7 +191,7 @@ def direct_partner(
     here = pixels_to_sky(exposure.wcs, *points)
     plane = TangentPlane(ra=float(here[0][0]), dec=float(here[1][0]))
     mine = plane.of_sky(*here)
-    found = []
+    best: tuple[tuple[int, float], Exposure] | None = None
     for one in candidates:
         if is_dispersed(one.band) or one.shape != exposure.shape:
             continue
@@ -199,9 +202,12 @@ def direct_partner(
         steps = np.array([theirs[1] - theirs[0], mine[1] - mine[0]])
         angles = np.rad2deg(np.arctan2(steps[:, 0], steps[:, 1]))
         turn = abs((angles[0] - angles[1] + 180) % 360 - 180)
-        if np.isfinite(distance) and distance <= max_arcsec and turn < _MAX_TURN_DEG:
-            found.append((rank.get(one.band, len(rank)), distance, one))
-    return min(found, key=lambda entry: entry[:2])[2] if found else None
+        if not (np.isfinite(distance) and distance <= max_arcsec and turn < _MAX_TURN_DEG):
+            continue
+        score = rank.get(one.band, len(rank)), distance
+        if best is None or score < best[0]:
+            best = score, one
+    return None if best is None else best[1]
 
 
 def make_frame(
@@ -473,6 +479,8 @@ def _best_mosaic(given: Sequence[Mosaic | Exposure], setup: GrismSetup) -> Mosai
 def write_frame(frame: GrismFrame, folder: str | Path) -> Path:
     """Write a frame to a folder of its own, from which it is read without filling the memory.
 
+    The folder appears whole or not at all.
+
     Parameters
     ----------
     frame : GrismFrame
@@ -495,6 +503,7 @@ def write_frame(frame: GrismFrame, folder: str | Path) -> Path:
         "setup": {f.name: getattr(frame.setup, f.name) for f in fields(frame.setup)},
         "config": frame.config.path,
         "facts": dict(frame.facts),
+        "params": asdict(frame.params),
         "pad": list(frame.pad),
         **{
             name: getattr(frame, name)
@@ -507,24 +516,26 @@ def write_frame(frame: GrismFrame, folder: str | Path) -> Path:
         f"{kind}{one}": part for one, pair in frame.spectra.items() for kind, part in zip("wf", pair, strict=True)
     }
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        for name in _PLANES:
-            staged = place / f".{name}.npy"
-            np.save(staged, getattr(frame, name))
-            staged.replace(place / f"{name}.npy")
-        np.savez(place / "spectra.npz", allow_pickle=False, **spectra)
-        frame.catalog.write_parquet(place / "catalog.parquet")
-        # Last: a folder with it is whole.
-        (place / "frame.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{frame.name}.", dir=place.parent) as staging:
+            new = Path(staging) / "new"
+            new.mkdir()
+            for name in _PLANES:
+                np.save(new / f"{name}.npy", getattr(frame, name))
+            np.savez(new / "spectra.npz", allow_pickle=False, **spectra)
+            frame.catalog.write_parquet(new / "catalog.parquet")
+            (new / "frame.json").write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+            if place.exists():
+                # A folder cannot replace one that is not empty.
+                place.replace(Path(staging) / "old")
+            new.replace(place)
     except OSError as error:
         msg = f"{place}: cannot be written: {error.strerror or error}"
         raise StorageError(msg) from error
     return place
 
 
-def read_frame(
-    place: str | Path, *, config: GrismConfig | None = None, params: FrameParams | None = None
-) -> GrismFrame:
+def read_frame(place: str | Path, *, config: GrismConfig | None = None) -> GrismFrame:
     """Read a frame of `write_frame`; its planes stay in their files until they are looked at.
 
     Parameters
@@ -533,38 +544,42 @@ def read_frame(
         The folder of the frame.
     config : GrismConfig, optional
         The grism; that which was used then when not given.
-    params : FrameParams, optional
-        As it was made.
+
+    Returns
+    -------
+    GrismFrame
+        With the parameters that it was made with: light is taken out of its model by the operator that put it in.
 
     Raises
     ------
     NotFoundError
         When there is no such folder, or its configuration has gone.
     FormatError
-        When something of it is missing.
+        When something of it is missing or damaged.
     """
     place = Path(place)
     if not (place / "frame.json").is_file():
         msg = f"{place}: no frame of a grism is there"
         raise NotFoundError(msg)
-    facts = json.loads((place / "frame.json").read_text(encoding="utf-8"))
     try:
+        facts = json.loads((place / "frame.json").read_text(encoding="utf-8"))
+        path, setup, pad = facts.pop("config"), GrismSetup(**facts.pop("setup")), tuple(facts.pop("pad"))
+        params = build_params(FrameParams, facts.pop("params"), where="params.")
         planes: dict[str, Any] = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _PLANES}
-        with np.load(place / "spectra.npz") as stored:
+        with (place / "spectra.npz").open("rb") as file, np.load(file) as stored:
             ids = [int(name[1:]) for name in stored.files if name.startswith("w")]
             spectra = {one: (stored[f"w{one}"], stored[f"f{one}"]) for one in ids}
         catalog = pl.read_parquet(place / "catalog.parquet")
-    except (OSError, ValueError) as error:
-        msg = f"{place}: not a whole frame: {error}"
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+        msg = f"{place}: not a whole frame: {type(error).__name__}: {error}"
         raise FormatError(msg) from error
-    path = facts.pop("config")
     return GrismFrame(
         **planes,
-        setup=GrismSetup(**facts.pop("setup")),
+        setup=setup,
         config=find_config(path, (Path(path).name,)) if config is None else config,
         catalog=catalog,
         spectra=spectra,
-        pad=tuple(facts.pop("pad")),
-        params=FrameParams() if params is None else params,
+        pad=pad,
+        params=params,
         **facts,
     )

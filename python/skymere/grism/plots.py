@@ -68,16 +68,21 @@ def plot_summary(
     shown = _chosen(model) if lines is None else list(lines)
     n = len(stacks)
     figure: Figure = plt.figure(figsize=(11.0, 1.5 * 2 * n + 6.0), layout="constrained")
-    heights = [1.0] * (2 * n) + [2.4, 2.0]
-    rows: Any = figure.subfigures(2 * n + 2, 1, height_ratios=heights)
-    for i, stack in enumerate(stacks):
-        _draw_stack(rows[2 * i].subplots(), stack, model, shown, residual=False)
-        _draw_stack(rows[2 * i + 1].subplots(), stack, model, shown, residual=True)
-    left, right = rows[2 * n].subplots(1, 2, width_ratios=(2.6, 1.0))
-    _draw_spectra(left, spectra, model, shown)
-    _draw_pdf(right, redshift, model.z)
-    _draw_maps(rows[2 * n + 1], maps, thumbnails, shown)
-    figure.suptitle(f"{multibeam.source_id}   z = {model.z:.4f}")
+    try:
+        heights = [1.0] * (2 * n) + [2.4, 2.0]
+        rows: Any = figure.subfigures(2 * n + 2, 1, height_ratios=heights)
+        for i, stack in enumerate(stacks):
+            _draw_stack(rows[2 * i].subplots(), stack, model, shown, residual=False)
+            _draw_stack(rows[2 * i + 1].subplots(), stack, model, shown, residual=True)
+        left, right = rows[2 * n].subplots(1, 2, width_ratios=(2.6, 1.0))
+        _draw_spectra(left, spectra, model, shown)
+        _draw_pdf(right, redshift, model.z)
+        _draw_maps(rows[2 * n + 1], maps, thumbnails, shown)
+        figure.suptitle(f"{multibeam.source_id}   z = {model.z:.4f}")
+    except BaseException:
+        # Nobody else has it: pyplot would keep it for ever.
+        plt.close(figure)
+        raise
     return figure
 
 

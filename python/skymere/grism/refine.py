@@ -1,6 +1,5 @@
 """Contamination of whole frames from the data themselves: spectra of all sources, bright to faint."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -9,7 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.errors import InvalidInputError
+from skymere._rust import threads as _threads
+from skymere.errors import InvalidInputError, SkymereError
 from skymere.grism.beam import BeamModel
 from skymere.grism.extraction import BeamCutParams, cut_beam, source_size
 from skymere.grism.frames import GrismFrame, Spectrum
@@ -64,11 +64,12 @@ class RefineParams:
     max_ratio : float
         A spectrum that is brighter than so many times the direct image at its pivot wavelength is not taken.
     min_snr : float
-        Sources whose spectrum, all pixels together, has less than this stay flat, scaled.
+        Sources whose spectrum, all pixels together, has less than this keep what they had before: that of an earlier
+        pass, or the flat one of the direct image.
     clip_sigma : float
         Pixels farther off do not count.
     n_threads : int
-        Sources that are fitted at the same time; 0 = as many as there are cores.
+        Sources that are fitted at the same time; 0 = as many as `skymere.get_num_threads` says.
     extract : BeamCutParams
         Sizes, masks and weights of the beams; their operator is that of the frames.
 
@@ -157,6 +158,7 @@ def refine_contamination(
         All frames of a field; they are not changed.
     spectrum_of : callable, optional
         Called last for every source with its beams, such as a fit of templates; what it returns replaces the spectrum.
+        A source for which it raises a `SkymereError` keeps its own and has the status failed.
     params : RefineParams, optional
         Passes, degree and priors.
 
@@ -259,7 +261,7 @@ class _Work:
                 return _Result(source_id=source_id, status="no_beam")
             return fit(beams)
 
-        with ThreadPoolExecutor(self.params.n_threads or os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(self.params.n_threads or _threads.get_num_threads()) as pool:
             for step in self.steps:
                 found = list(pool.map(job, step))
                 results += found
@@ -491,7 +493,10 @@ def _narrow_hats(wide: _Array, narrow: float) -> _Array:
 
 def _given(beams: list[BeamModel], spectrum_of: SpectrumOf, params: RefineParams) -> _Result:
     source_id = beams[0].beam.source_id
-    found = spectrum_of(MultiBeam(beams))
+    try:
+        found = spectrum_of(MultiBeam(beams))
+    except (SkymereError, np.linalg.LinAlgError):
+        found = None
     if found is None:
         return _Result(source_id=source_id, status="failed", n_beams=len(beams))
     problem = _Problem.of(beams)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,8 @@ import polars as pl
 from skymere.errors import FormatError, InvalidInputError, NoDataError
 from skymere.grism.beam import BeamModel
 from skymere.grism.multibeam import MultiBeam
-from skymere.io import read_table
+from skymere.instruments import ORDER_LETTERS
+from skymere.io import exposure_id, read_table
 
 __all__ = ["BEAM_ACTION_BIT", "BeamAction", "actions_table", "apply_beam_actions", "read_beam_actions"]
 
@@ -19,6 +20,7 @@ __all__ = ["BEAM_ACTION_BIT", "BeamAction", "actions_table", "apply_beam_actions
 BEAM_ACTION_BIT = 1 << 15
 
 Action = Literal["mask", "omit"]
+_LETTERS = {int(sign): letter for sign, letter in ORDER_LETTERS.items()}
 _NAMES = {"object": "source_id", "id": "source_id", "exposure": "exposure_id", "grism": "grating"}
 
 
@@ -31,11 +33,11 @@ class BeamAction:
     source_id : int
         The source.
     exposure_id : str
-        The exposure; empty for all.
+        The exposure, with or without the end of its file's name (``_flt.fits``); empty for all.
     grating : str
         The grism, lower case; empty for all.
     order : str
-        Letter of the order; empty for all.
+        Letter of the order, or its number (``1`` is A); empty for all.
     action : str
         ``mask`` (weight 0 in the range; the data stay) or ``omit`` (the whole beam).
     wavelength_min, wavelength_max : float, optional
@@ -46,7 +48,7 @@ class BeamAction:
     Raises
     ------
     InvalidInputError
-        When the action is another, or the range is empty.
+        When the action is another, the range is empty, or there is no order of that number.
     """
 
     source_id: int
@@ -67,6 +69,14 @@ class BeamAction:
         if not low < high:
             msg = f"wavelength_min, wavelength_max: {low}, {high} are not allowed, the first must be smaller"
             raise InvalidInputError(msg)
+        try:
+            number = int(self.order.removesuffix(".0"))
+        except ValueError:
+            return
+        if number not in _LETTERS:
+            msg = f"order: {self.order!r} is not allowed, it must be a letter or one of {sorted(_LETTERS)}"
+            raise InvalidInputError(msg)
+        object.__setattr__(self, "order", _LETTERS[number])
 
     @property
     def span(self) -> tuple[float, float]:
@@ -80,7 +90,7 @@ class BeamAction:
         name = (beam.pupil if beam.instrument == "NIRCAM" else beam.grism).lower()
         return (
             self.source_id == beam.source_id
-            and self.exposure_id in ("", beam.parent)
+            and exposure_id(self.exposure_id) in ("", exposure_id(beam.parent))
             and self.grating.lower() in ("", name)
             and self.order in ("", beam.order)
         )
@@ -94,7 +104,8 @@ def apply_beam_actions(multibeam: MultiBeam, actions: Iterable[BeamAction]) -> M
     multibeam : MultiBeam
         The beams of a source.
     actions : iterable of BeamAction
-        What is done, in any order; actions for other sources are passed over. Done twice they change nothing more.
+        What is done, in any order; actions for other sources are passed over, and one for this source that meets no
+        beam is in ``records``. Done twice they change nothing more.
 
     Returns
     -------
@@ -108,7 +119,13 @@ def apply_beam_actions(multibeam: MultiBeam, actions: Iterable[BeamAction]) -> M
         When no beam is left.
     """
     records, models = list(multibeam.records), []
-    some = list(actions)
+    some = [one for one in actions if one.source_id == multibeam.source_id]
+    records += [
+        f"no beam of {', '.join(filter(None, (a.exposure_id, a.grating, a.order)))}: {a.action} by "
+        f"{a.author or 'nobody'}: {a.reason}"
+        for a in some
+        if not any(a.meets(one) for one in multibeam.beams)
+    ]
     for one in multibeam.beams:
         mine = [action for action in some if action.meets(one)]
         records += [
@@ -157,15 +174,22 @@ def read_beam_actions(path: str | Path) -> list[BeamAction]:
     for k, row in enumerate(table.select([name for name in known if name in table.columns]).iter_rows(named=True)):
         words = {name: value for name, value in row.items() if value is not None}
         try:
-            for name in ("wavelength_min", "wavelength_max"):
-                if name in words:
-                    words[name] = float(words[name])
-            words = {n: (v.strip() if isinstance(v, str) else v) for n, v in words.items()}
-            found.append(BeamAction(**words))
+            found.append(_action(words))
         except (InvalidInputError, ValueError) as error:
             msg = f"{path}, row {k + 1}: {error}"
             raise FormatError(msg) from error
     return found
+
+
+def _action(words: dict[str, Any]) -> BeamAction:
+    """Return the action of a row without its nulls; files tell whole numbers from text by chance."""
+    source = words.pop("source_id", None)
+    if source is None or (isinstance(source, float) and not source.is_integer()):
+        msg = f"source_id: {source} is not allowed, it must be a whole number"
+        raise InvalidInputError(msg)
+    numbers = ("wavelength_min", "wavelength_max")
+    given: dict[str, Any] = {name: float(v) if name in numbers else str(v).strip() for name, v in words.items()}
+    return BeamAction(source_id=int(source), **given)
 
 
 def actions_table(actions: Iterable[BeamAction]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import ANGSTROM, GrismStack
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
-from skymere.grism.extract import wave_limits
+from skymere.grism.extract import one_of_each_exposure, wave_limits
 from skymere.grism.model_spectra import ModelSpectra, TemplateFactors, as_model, full_model
 from skymere.grism.multibeam import MultiBeam
 from skymere.instruments import config_names
@@ -248,6 +248,7 @@ def _stack(
     has_data = (sci.weight > 0) & (factor_image > 0)
     weight = np.divide(sci.weight, factor_image, out=np.zeros_like(sci.weight), where=has_data)
     first = axes.middle_column - params.size
+    exposures = one_of_each_exposure(one.beam for one in beams)
     # Light per pixel of the detector becomes light per pixel of the stack along rows.
     rows = np.float32(params.pixel_rows)
     return GrismStack(
@@ -261,8 +262,8 @@ def _stack(
         wave=axes.waves,
         middle=float(params.size),
         pixel_rows=params.pixel_rows,
-        exptime=float(sum(one.beam.beam.exptime for one in beams)),
-        files=tuple(one.beam.beam.parent for one in beams),
+        exptime=float(sum(one.beam.exptime for one in exposures)),
+        files=tuple(one.beam.parent for one in exposures),
         z=float("nan") if fit is None else float(fit.z),
         pixfrac=params.pixfrac,
         drizzle_kernel=params.kernel,

@@ -137,7 +137,7 @@ def _primary(full: FullFile, version: str) -> fits.PrimaryHDU:
         _put(header, f"ERR{i:03d}", one.flux_err, "Line flux err, erg/s/cm2")
     header["HASLINES"] = (" ".join(maps.names), "Lines in this file")
     for grism in dict.fromkeys(maps.beams["grism"].to_list()):
-        mine = maps.beams.filter(pl.col("grism") == grism)
+        mine = exposures_of(maps.beams, grism)
         _put(header, f"T_{grism}", float(mine["exptime"].sum()), "Total exposure time [s]")
         header[f"N_{grism}"] = (mine.height, "Number of individual exposures")
         header[f"P_{grism}"] = (mine["angle"].round(0).n_unique(), "Number of PAs")
@@ -355,24 +355,42 @@ def _read_line(name: str, there: Mapping[str, Any], flux: Sequence[float], *, ow
     )
 
 
+def exposures_of(beams: pl.DataFrame, grism: str) -> pl.DataFrame:
+    """Return a row for each exposure of a grism, which may have beams of several orders.
+
+    Parameters
+    ----------
+    beams : polars.DataFrame
+        With the columns of `skymere.datamodels.BEAM_COLUMNS`.
+    grism : str
+        Name by which beams are grouped.
+    """
+    is_new = (pl.col("file") == "") | pl.col("file").is_first_distinct()
+    return beams.filter(pl.col("grism") == grism).filter(is_new)
+
+
 def _read_beams(primary: fits.Header) -> pl.DataFrame:
     n = int(primary.get("NINPUT", 0))
     rows = []
     for i in range(1, n + 1):
         grism = str(primary.get(f"GRIS{i:04d}", "")).strip()
-        count = sum(str(primary.get(f"GRIS{k:04d}", "")).strip() == grism for k in range(1, n + 1))
-        total = primary.get(f"T_{grism}")
         rows.append(
             {
                 "file": str(primary.get(f"FILE{i:04d}", "")),
                 "grism": grism,
                 "order": "",
                 "angle": primary.get(f"PA{i:04d}"),
-                # The header has only the sum of each grism.
-                "exptime": None if total is None else float(total) / count,
+                "exptime": None,
             }
         )
-    return pl.DataFrame(rows, schema=dict(BEAM_COLUMNS))
+    beams = pl.DataFrame(rows, schema=dict(BEAM_COLUMNS))
+    # The header has only the sum of each grism.
+    times = {
+        grism: float(primary[f"T_{grism}"]) / exposures_of(beams, grism).height
+        for grism in beams["grism"].unique()
+        if f"T_{grism}" in primary
+    }
+    return beams.with_columns(exptime=pl.col("grism").replace_strict(times, default=None, return_dtype=pl.Float64))
 
 
 def _table(hdus: fits.HDUList, name: str) -> pl.DataFrame:

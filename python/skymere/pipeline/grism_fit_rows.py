@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.grism import MultiBeam, RedshiftFit, TemplateFit, as_model
+from skymere.grism.extract import one_of_each_exposure
 from skymere.grism.model_spectra import merged_spectrum
 from skymere.pipeline.grism_fits import BACKGROUND, SCALE, ObjectFit
 from skymere.pipeline.redshift_rows import FLAGS, LINE_FLAGS, FittedRows, blank_row, finite, pz_row
@@ -31,10 +32,8 @@ def exposure_columns(multibeam: MultiBeam) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     for grism, angles in multibeam.PA.items():
         name = grism.lower()
-        mine = {
-            multibeam.beams[i].beam.parent: multibeam.beams[i].beam.exptime for some in angles.values() for i in some
-        }
-        columns[f"exptime_{name}"] = finite(float(np.nansum(list(mine.values()))))
+        mine = one_of_each_exposure(multibeam.beams[i] for some in angles.values() for i in some)
+        columns[f"exptime_{name}"] = finite(float(np.nansum([one.beam.exptime for one in mine])))
         columns[f"n_exposures_{name}"] = len(mine)
         columns[f"n_pa_{name}"] = len(angles)
     return columns

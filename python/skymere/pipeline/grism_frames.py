@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skymere._params import build_params
+from skymere.errors import FormatError
 from skymere.grism import FrameParams, GrismFrame, find_config
 from skymere.io import GrismSetup
 from skymere.lake import Lake, Run, write_ragged
@@ -43,6 +45,7 @@ def frame_row(frame: GrismFrame, sha256: str) -> dict[str, Any]:
         "setup": asdict(frame.setup),
         "config": frame.config.path,
         "facts": dict(facts),
+        "params": asdict(frame.params),
         "name": frame.name,
         "direct_filter": frame.direct_filter,
         "direct_name": frame.direct_name,
@@ -152,7 +155,7 @@ def known_sources(lake: Lake, tile: str) -> pl.DataFrame:
 
 
 @contextmanager
-def stored_frames(lake: Lake, tile: str, *, params: FrameParams) -> Iterator[list[GrismFrame]]:
+def stored_frames(lake: Lake, tile: str) -> Iterator[list[GrismFrame]]:
     """Give the frames of a group; their planes stay on disk until they are looked at.
 
     Parameters
@@ -161,18 +164,18 @@ def stored_frames(lake: Lake, tile: str, *, params: FrameParams) -> Iterator[lis
         The lake.
     tile : str
         Name of the group.
-    params : FrameParams
-        As they were made.
 
     Yields
     ------
     list of GrismFrame
-        Ordered by exposure.
+        Ordered by exposure, with the parameters that they were made with.
 
     Raises
     ------
     NotFoundError
         When a configuration has gone.
+    FormatError
+        When a row does not say how its frame was made.
     """
     group = lake.arrays("grism_frame", tile)
     rows = lake.table("grism_frame").filter(pl.col("tile") == tile, pl.col("status") == "ok").sort("exposure_id")
@@ -184,11 +187,14 @@ def stored_frames(lake: Lake, tile: str, *, params: FrameParams) -> Iterator[lis
         for k, one in enumerate(labels)
     }
     with tempfile.TemporaryDirectory(prefix="skymere-") as folder:
-        yield [_frame(group, row, spectra, Path(folder), params) for row in rows.collect().iter_rows(named=True)]
+        yield [_frame(group, row, spectra, Path(folder)) for row in rows.collect().iter_rows(named=True)]
 
 
-def _frame(group: Any, row: Mapping[str, Any], spectra: Spectra, folder: Path, params: FrameParams) -> GrismFrame:
+def _frame(group: Any, row: Mapping[str, Any], spectra: Spectra, folder: Path) -> GrismFrame:
     name, told = row["exposure_id"], json.loads(row["meta"])
+    if "params" not in told:
+        msg = f"grism_frame {name}: its row does not say with which parameters it was made; run contam again"
+        raise FormatError(msg)
     planes = {}
     for plane, attribute in _PLANES.items():
         path = folder / f"{name}.{plane}.npy"
@@ -211,7 +217,7 @@ def _frame(group: Any, row: Mapping[str, Any], spectra: Spectra, folder: Path, p
         direct_filter=told["direct_filter"],
         direct_kind=row["direct_kind"],
         exptime=float("nan") if row["exptime"] is None else row["exptime"],
-        params=params,
+        params=build_params(FrameParams, told["params"], where="params."),
         spectra=spectra,
         facts=told["facts"],
     )

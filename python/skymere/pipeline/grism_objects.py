@@ -357,9 +357,11 @@ def plot_object(one: GrismObject, drawn: ObjectMaps, path: Path, *, lines: Seque
         thumbnails=drawn.thumbnail,
         lines=lines,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    finally:
+        plt.close(figure)
 
 
 def plot_beams(multibeam: MultiBeam, path: Path) -> list[BeamAction]:

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from skymere.errors import InvalidInputError, NoDataError, SkymereError
-from skymere.grism import GrismFrame, MultiBeam, cut_beams, read_beam_actions, read_beams
+from skymere.grism import BeamModel, GrismFrame, MultiBeam, cut_beams, read_beam_actions, read_beams
 from skymere.io import beam_position, file_digest, read_beam_file
 from skymere.lake import Lake, Run, add_beam_actions, edited_beams
 from skymere.pipeline.beam_rows import BeamWriter
@@ -21,7 +22,7 @@ from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.slit_plan import without
-from skymere.pipeline.slit_units import slit_files, source_ids
+from skymere.pipeline.slit_units import short_name, slit_files, source_ids
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE", "BeamFile", "beam_files", "beam_tasks", "import_actions"]
@@ -69,9 +70,7 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         return []
     files = beam_files(section, plan.folder, lake) if section.files else []
     conf = section.conf or plan.contam.conf
-    return beam_tasks(
-        section, lake, groups, files, conf=(plan.folder / conf).resolve() if conf else None, frame=plan.contam.frame
-    )
+    return beam_tasks(section, lake, groups, files, conf=(plan.folder / conf).resolve() if conf else None)
 
 
 def beam_files(plan: BeamsPlan, folder: Path, lake: Lake) -> list[BeamFile]:
@@ -123,7 +122,6 @@ def beam_tasks(
     files: Sequence[BeamFile],
     *,
     conf: Path | None = None,
-    frame: Any = None,
     keeps_others: bool = False,
 ) -> list[Task]:
     """Return one task for each tile with sources on frames or in files.
@@ -140,8 +138,6 @@ def beam_tasks(
         Files with beams.
     conf : Path, optional
         Configurations of files.
-    frame : FrameParams, optional
-        How frames were made.
     keeps_others : bool, optional
         Whether beams of other sources of a tile stay; else they go, and tiles without sources become empty.
     """
@@ -184,7 +180,6 @@ def beam_tasks(
                         sources=None if some is None else some.drop("owner"),
                         files=tuple(mine),
                         conf=conf,
-                        frame=frame,
                         keeps_others=keeps_others,
                     ),
                 ),
@@ -207,11 +202,11 @@ class _Job:
     sources: pl.DataFrame | None
     files: tuple[BeamFile, ...]
     conf: Path | None
-    frame: Any
     keeps_others: bool
 
 
-_Found = tuple[int, float, float, MultiBeam | str]
+# Name of the item, source, place, and what was found or why nothing was.
+_Found = tuple[str, int, float, float, MultiBeam | str]
 
 
 def _work(job: _Job, run: Run) -> None:
@@ -220,7 +215,7 @@ def _work(job: _Job, run: Run) -> None:
     done: set[int] = set()
     began = time.monotonic()
     with BeamWriter() as writer:
-        for source_id, ra, dec, found in _all(job, lake):
+        for name, source_id, ra, dec, found in _all(job, lake):
             error = found if isinstance(found, str) else ""
             try:
                 if source_id in done:
@@ -235,14 +230,13 @@ def _work(job: _Job, run: Run) -> None:
             kind, _, message = error.partition(": ")
             status = "ok" if not error else "rejected" if kind == "no_overlap" else "failed"
             # What went wrong counts: a source that was cut and has another file, too, is told.
-            if status != "ok" or str(source_id) not in items:
-                name = str(source_id)
+            if status != "ok" or name not in items:
                 items[name] = item_row(
                     name, status, message, error="" if status != "failed" else kind, seconds=now - began
                 )
             began = now
             if status == "failed":
-                run.warn(f"{source_id}: {message}")
+                run.warn(f"{name}: {message}")
         if job.keeps_others:
             _keep(lake, run.tile, done, writer)
         writer.publish(run, items=items_frame(list(items.values())))
@@ -261,30 +255,60 @@ def _keep(lake: Lake, tile: str, done: set[int], writer: BeamWriter) -> None:
 def _all(job: _Job, lake: Lake) -> Iterator[_Found]:
     yield from _from_frames(job, lake)
     by_source: dict[int, list[BeamFile]] = {}
+    faults: set[str] = set()
     for one in job.files:
         if one.message or not one.source_id:
             kind, _, message = one.message.partition(": ")
-            yield 0, one.ra, one.dec, f"{kind}: {Path(one.path).name}: {message}"
+            file = Path(one.path).name
+            # Files of several folders may have one name.
+            item = short_name(file if file not in faults else one.path)
+            faults.add(file)
+            yield item, 0, one.ra, one.dec, f"{kind}: {file}: {message}"
         else:
             by_source.setdefault(one.source_id, []).append(one)
     for source_id, files in by_source.items():
         first = files[0]
+        where = str(source_id), source_id, first.ra, first.dec
         try:
-            paths = [one.path for one in files]
-            yield source_id, first.ra, first.dec, read_beams(paths, conf_path=job.conf, params=job.plan.cut.beam)
+            yield (
+                *where,
+                _together([read_beams(one.path, conf_path=job.conf, params=job.plan.cut.beam) for one in files]),
+            )
         except SkymereError as error:
-            yield source_id, first.ra, first.dec, f"{type(error).__name__}: {error}"
+            yield *where, f"{type(error).__name__}: {error}"
+
+
+def _together(found: Sequence[MultiBeam]) -> MultiBeam:
+    """Return the beams of one source from several files, which may call it by several labels, by that of the first."""
+    label = found[0].source_id
+    beams = [_called(model, label) for one in found for model in one.beams]
+    return MultiBeam(beams, records=[record for one in found for record in one.records])
+
+
+def _called(model: BeamModel, label: int) -> BeamModel:
+    """Return a beam whose source has another label; the one that had it before takes its old one."""
+    beam = model.beam
+    if beam.source_id == label:
+        return model
+    old, labels = beam.source_id, beam.segmentation
+    swapped = np.where(labels == old, label, np.where(labels == label, old, labels)).astype(labels.dtype)
+    return model.with_beam(replace(beam, source_id=label, segmentation=swapped))
 
 
 def _from_frames(job: _Job, lake: Lake) -> Iterator[_Found]:
     if job.sources is None:
         return
-    params = replace(job.plan.cut, frame=job.frame) if job.frame is not None else job.plan.cut
     for (group,), part in job.sources.group_by("group", maintain_order=True):
         with ExitStack() as stack:
-            frames = stack.enter_context(stored_frames(lake, str(group), params=params.frame))
+            frames = stack.enter_context(stored_frames(lake, str(group)))
             for row in part.iter_rows(named=True):
-                yield row["source_id"], row["ra"], row["dec"], _cut(frames, row["label"], params)
+                yield (
+                    str(row["source_id"]),
+                    row["source_id"],
+                    row["ra"],
+                    row["dec"],
+                    _cut(frames, row["label"], job.plan.cut),
+                )
 
 
 def _cut(frames: Sequence[GrismFrame], label: int, params: Any) -> MultiBeam | str:

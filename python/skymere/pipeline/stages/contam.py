@@ -1,7 +1,7 @@
 """contam: exposures of grisms to frames, with a model of the light of all sources that is fitted to them."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from skymere.datamodels import Exposure, Mosaic, SegmentationMap
+from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError, SkymereError
 from skymere.grism import GrismFrame, make_frames, read_frame, refine_contamination, write_frame
 from skymere.io import (
@@ -18,25 +18,18 @@ from skymere.io import (
     file_digest,
     find_packs,
     open_fits,
-    read_band,
     read_exposure,
-    read_exposures,
     read_labels,
     read_table,
 )
 from skymere.lake import Lake, Run
+from skymere.pipeline.grism_direct import DirectImages, direct_images, direct_images_of_lake
 from skymere.pipeline.grism_frames import frame_row, write_frames
 from skymere.pipeline.grism_plan import ContamPlan
 from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import (
-    detection_bands,
-    load_exposure,
-    load_mosaics,
-    load_segmentation,
-    usable_exposures,
-)
+from skymere.pipeline.products import detection_bands, load_segmentation
 from skymere.pipeline.slit_plan import without
 from skymere.pipeline.slit_units import slit_files, source_ids
 from skymere.pipeline.task import Stage, Task, as_params
@@ -46,7 +39,6 @@ __all__ = ["STAGE", "TILE"]
 
 #: What stands for the tile of all frames of a plan: their sources are fitted together.
 TILE = "grism-frames"
-_ENDINGS = ("_flt", "_flc", "_cal", "_rate")
 _INPUTS = ("files", "direct", "catalogue", "segmentation", "conf", "masters")
 _ITEM_STATUS = {"ok": "ok", "faint": "ok", "rejected": "rejected", "no_beam": "rejected", "failed": "failed"}
 
@@ -142,7 +134,7 @@ class _Scene:
 
     catalogue: pl.DataFrame
     segmentation: SegmentationMap
-    direct: list[Exposure | Mosaic]
+    direct: DirectImages
     sources: Mapping[int, int]
 
 
@@ -161,7 +153,7 @@ def _scene(job: _Job, lake: Lake, run: Run) -> _Scene:
     return _Scene(
         catalogue=table,
         segmentation=SegmentationMap(labels=labels, grid=grid),
-        direct=list(_direct(job, lake, run, None)),
+        direct=direct_images(job.direct, warn=run.warn),
         sources={int(label): ids[label] for label in places},
     )
 
@@ -179,7 +171,7 @@ def _scene_of_lake(job: _Job, lake: Lake, run: Run) -> _Scene:
     return _Scene(
         catalogue=table,
         segmentation=load_segmentation(lake, tile),
-        direct=list(_direct(job, lake, run, tile)),
+        direct=direct_images(job.direct, warn=run.warn) if job.direct else direct_images_of_lake(lake, tile),
         sources=dict(sources.select("label", "source_id").iter_rows()),
     )
 
@@ -204,24 +196,6 @@ def _tile_of(job: _Job, lake: Lake) -> str:
             return tile
     msg = "contam.files: none is in a tile with a segmentation; give catalogue and segmentation, or detect sources"
     raise NoDataError(msg)
-
-
-def _direct(job: _Job, lake: Lake, run: Run, tile: str | None) -> Iterator[Exposure | Mosaic]:
-    for path in job.direct:
-        name = path.name.removesuffix(".gz").removesuffix(".fits")
-        try:
-            found: list[Exposure | Mosaic] = []
-            found += read_exposures(path) if name.endswith(_ENDINGS) else [read_band(path)]
-        except SkymereError as error:
-            # Frames find another direct image, or have none, which is their status.
-            run.warn(f"{path.name}: {type(error).__name__}: {error}")
-            continue
-        yield from found
-    if job.direct or tile is None:
-        return
-    for name in usable_exposures(lake)["exposure_id"]:
-        yield load_exposure(lake, name)
-    yield from load_mosaics(lake, tile)
 
 
 def _masters(job: _Job) -> dict[str, list[Any]]:
@@ -266,18 +240,19 @@ def _frames(job: _Job, scene: _Scene, folder: Path) -> tuple[list[GrismFrame], l
     masters = _masters(job)
     for path in job.files:
         try:
+            exposure = read_exposure(path)
             made = make_frames(
-                [path],
+                [exposure],
                 scene.catalogue,
                 scene.segmentation,
-                scene.direct,
+                scene.direct.of(exposure, max_arcsec=job.plan.frame.max_partner_arcsec),
                 configs="" if job.conf is None else job.conf,
                 masters=masters,
                 params=job.plan.frame,
             )
             for frame in made:
                 place = write_frame(frame, folder)
-                frames.append(read_frame(place, config=frame.config, params=job.plan.frame))
+                frames.append(read_frame(place, config=frame.config))
         except SkymereError as error:
             what = {"exposure_id": exposure_id(path), "path": str(path), "sha256": _digest(path), "meta": "{}"}
             rows.append(what | {"status": "failed", "message": f"{type(error).__name__}: {error}"})
