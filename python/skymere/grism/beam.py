@@ -61,10 +61,11 @@ class ColumnOperator:
         return sums.astype(np.float64)
 
     def toarray(self) -> _Array:
-        """Return all entries, float64, shape (pixels, columns)."""
-        dense = np.zeros(self.shape)
-        np.add.at(dense, (self.rows, np.repeat(np.arange(self.shape[1]), np.diff(self.starts))), self.values)
-        return dense
+        """Return all entries, float64, shape (pixels, columns), column after column in memory."""
+        n, n_columns = self.shape
+        at = np.repeat(np.arange(n_columns) * n, np.diff(self.starts)) + self.rows
+        sums = np.bincount(at, self.values, minlength=n * n_columns).astype(np.float64)
+        return sums.reshape(n_columns, n).T
 
 
 class BeamModel:

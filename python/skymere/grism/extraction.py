@@ -183,7 +183,13 @@ def _frame_place(frame: GrismFrame, place: Any) -> tuple[float, float]:
 
 
 def cut_beam(
-    frame: GrismFrame, source_id: int, *, order: str = "A", size: int = 16, params: BeamCutParams | None = None
+    frame: GrismFrame,
+    source_id: int,
+    *,
+    order: str = "A",
+    size: int = 16,
+    params: BeamCutParams | None = None,
+    has_headers: bool = True,
 ) -> BeamModel | None:
     """Return the beam of a source in a frame.
 
@@ -199,6 +205,8 @@ def cut_beam(
         Half width of the direct cutout [pix].
     params : BeamCutParams, optional
         Least overlap, masks and weights.
+    has_headers : bool, optional
+        Whether the beam has headers, which its coordinates on the sky and its file need.
 
     Returns
     -------
@@ -259,7 +267,7 @@ def cut_beam(
         direct_parent=frame.direct_name,
         exptime=frame.exptime,
         config_name=frame.config.name,
-        headers=_headers(frame, place, rows, columns, spectrum),
+        headers=_headers(frame, place, rows, columns, spectrum) if has_headers else {},
     )
     model = BeamModel(beam, one, params=replace(params.beam, operator=frame.contamination.operator))
     good = (beam.err > 0) & (beam.dq == 0)

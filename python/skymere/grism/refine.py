@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from skymere._rust import threads as _threads
+from skymere.datamodels import ANGSTROM
 from skymere.errors import InvalidInputError, SkymereError
 from skymere.grism.beam import BeamModel
 from skymere.grism.extraction import BeamCutParams, cut_beam, source_size
@@ -245,7 +247,7 @@ class _Work:
             replace(extract, beam=replace(extract.beam, operator=one.contamination.operator)) for one in self.frames
         ]
         found = (
-            cut_beam(frame, source_id, order=order, size=size, params=its)
+            cut_beam(frame, source_id, order=order, size=size, params=its, has_headers=False)
             for frame, its in zip(self.frames, params, strict=True)
             for order in extract.orders
         )
@@ -315,19 +317,29 @@ class _Problem:
             scale=float(np.median([one.total_flux for one in beams])),
         )
 
-    def columns(self, spectra: Sequence[Spectrum]) -> _Array:
-        """Return the models of spectra in all pixels, float64, shape (n_pixels, n)."""
-        out = []
-        for one, mask in zip(self.beams, self.masks, strict=True):
-            light = np.stack([one.light(*spectrum) for spectrum in spectra], axis=1)
-            out.append(one.column_operator(mask).toarray() @ light)
-        return np.concatenate(out)
+    @cached_property
+    def operators(self) -> list[_Array]:
+        """The matrix of each beam from the light of its columns to the pixels that are fitted."""
+        return [one.column_operator(mask).toarray() for one, mask in zip(self.beams, self.masks, strict=True)]
 
-    def seen(self, spectra: Sequence[Spectrum], columns: _Array) -> NDArray[np.bool_]:
+    def columns(self, spectra: Sequence[Spectrum]) -> tuple[_Array, _Array]:
+        """Return models of spectra in all pixels, shape (n_pixels, n), and their light in all beams, (n_beams, n)."""
+        lights = [_lights(one, spectra) for one in self.beams]
+        out = np.zeros((self.data.size, len(spectra)))
+        for k, (operator, light) in enumerate(zip(self.operators, lights, strict=True)):
+            mine = slice(*np.searchsorted(self.owner, [k, k + 1]))
+            lit = light != 0
+            # Nodes reach a few columns of a beam only.
+            for j in np.flatnonzero(lit.any(axis=0)):
+                there = np.flatnonzero(lit[:, j])
+                some = slice(there[0], there[-1] + 1)
+                out[mine, j] = operator[:, some] @ light[some, j]
+        return out, np.stack([light.sum(axis=0) for light in lights])
+
+    def seen(self, columns: _Array, lights: _Array) -> NDArray[np.bool_]:
         """Return the spectra whose light falls on fitted pixels of a beam for the most part; others bend at an edge."""
-        found = np.zeros(len(spectra), bool)
-        for k, one in enumerate(self.beams):
-            light = np.array([one.light(*spectrum).sum() for spectrum in spectra])
+        found = np.zeros(columns.shape[1], bool)
+        for k, light in enumerate(lights):
             found |= (light > 0) & (columns[self.owner == k].sum(axis=0) > _LEAST_SEEN * light)
         # Beyond its ends a spectrum goes on as the polynomial does.
         found[[0, -1]] = False
@@ -372,44 +384,72 @@ class _Problem:
         """
         n, n_nodes = columns.shape[1], hats.shape[1]
         ground, spread = self._ground(params)
-        every = np.hstack([columns, ground, hats])
-        middle = np.zeros(every.shape[1])
+        base = np.hstack([columns, ground])
+        middle = np.zeros(base.shape[1])
         middle[0] = 1.0
-        sigma = np.concatenate([np.full(n, params.prior), spread, np.full(n_nodes, narrow * params.line_prior)])
-        weighted = every * self.weight[:, None]
-        normal = every.T @ weighted + np.diag(sigma**-2.0)
-        right = weighted.T @ self.data + middle * sigma**-2.0
-        first = n + ground.shape[1]
-        active = np.arange(every.shape[1]) < first
+        precision = np.concatenate([np.full(n, params.prior), spread]) ** -2.0
+        node_precision = (narrow * params.line_prior) ** -2.0
+        weighted = base * self.weight[:, None]
+        normal = base.T @ weighted + np.diag(precision)
+        right = np.concatenate([weighted.T @ self.data + middle * precision, hats.T @ (self.weight * self.data)])
+        # Of the normal matrix only the columns of what is fitted are needed, and the diagonal.
+        power = np.einsum("ij,ij,i->j", hats, hats, self.weight) + node_precision
+        first, taken = base.shape[1], np.zeros(0, np.int64)
+        across = hats.T @ weighted
         for _ in range(_LINE_ROUNDS if narrow == 1.0 else _NARROW_ROUNDS):
-            inverse = np.linalg.inv(normal[np.ix_(active, active)])
-            found = inverse @ right[active]
-            across = normal[first:, active]
+            inverse = np.linalg.inv(_bordered(normal, across, taken))
+            found = inverse @ right[np.concatenate([np.arange(first), first + taken])]
             left = right[first:] - across @ found
-            power = np.diag(normal)[first:] - np.einsum("ij,jk,ik->i", across, inverse, across)
-            gain = np.where(active[first:], 0.0, left / np.sqrt(np.maximum(power, 1e-12 * np.diag(normal)[first:])))
-            height = left / np.maximum(power, 1e-12 * np.diag(normal)[first:])
+            left[taken] = 0.0
+            least = 1e-12 * power
+            own = np.maximum(power - np.einsum("ij,jk,ik->i", across, inverse, across), least)
+            gain, height = left / np.sqrt(own), left / own
             beside = np.pad(gain, 1)
             peak = (gain > params.line_sigma) & (gain >= beside[:-2]) & (gain > beside[2:])
             peak &= height > narrow * params.min_line
-            if not peak.any():
+            new = np.setdiff1d(np.flatnonzero(peak), taken)
+            if not new.size:
                 break
-            active[first:] |= peak
-        found = np.zeros(every.shape[1])
+            taken = np.concatenate([taken, new])
+            more = hats.T @ (hats[:, new] * self.weight[:, None])
+            more[new, np.arange(new.size)] += node_precision
+            across = np.hstack([across, more])
+        line = np.zeros(n_nodes)
         while True:
-            found[:] = 0.0
-            found[active] = np.linalg.solve(normal[np.ix_(active, active)], right[active])
-            below = found[first:] < 0
+            fitted = np.linalg.solve(
+                _bordered(normal, across, taken), right[np.concatenate([np.arange(first), first + taken])]
+            )
+            below = fitted[first:] < 0
             if not below.any():
                 break
-            active[first:] &= ~below
-        pull = (self.data - every @ found) * np.sqrt(self.weight)
-        model = columns @ found[:n] + hats @ found[first:]
-        return found[:n], found[first:], *self._quality(model, pull, np.abs(pull) < params.clip_sigma)
+            across = np.hstack([across[:, :first], across[:, first:][:, ~below]])
+            taken = taken[~below]
+        line[taken] = fitted[first:]
+        model = columns @ fitted[:n] + hats[:, taken] @ fitted[first:]
+        pull = (self.data - model - ground @ fitted[n:first]) * np.sqrt(self.weight)
+        return fitted[:n], line, *self._quality(model, pull, np.abs(pull) < params.clip_sigma)
 
     def _quality(self, model: _Array, pull: _Array, used: NDArray[np.bool_]) -> tuple[float, int, float]:
         snr = float(np.sqrt(np.sum((model**2 * self.weight)[used])))
         return float(np.sum(pull[used] ** 2)), int(used.sum()), snr
+
+
+def _bordered(normal: _Array, across: _Array, taken: NDArray[np.int64]) -> _Array:
+    """Return the normal matrix of what is always fitted with rows and columns of some nodes."""
+    return np.block([[normal, across[taken, : len(normal)].T], [across[taken]]])
+
+
+def _lights(beam: BeamModel, spectra: Sequence[Spectrum]) -> _Array:
+    """Return the light of spectra in every column of a beam, shape (n_columns, n)."""
+    known = beam.order.wavelength[beam.order.sensitivity > 0] * ANGSTROM
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    out = np.zeros((beam.light().size, len(spectra)))
+    for j, (wave, flux) in enumerate(spectra):
+        bright = np.flatnonzero(flux)
+        # Nodes are many, and most are seen by one grism only.
+        if bright.size and wave[max(bright[0] - 1, 0)] < high and wave[min(bright[-1] + 1, wave.size - 1)] > low:
+            out[:, j] = beam.light(wave, flux)
+    return out
 
 
 def _solved(columns: _Array, data: _Array, weight: _Array, middle: _Array, precision: _Array) -> _Array:
@@ -430,7 +470,7 @@ def _fit(beams: list[BeamModel], kind: str, params: RefineParams) -> _Result:
     wave = np.linspace(low, high, _N_GRID)
     t = 2 * (wave - low) / (high - low) - 1
     basis = [problem.scale * row for row in np.polynomial.legendre.legvander(t, params.degree).T]
-    columns = problem.columns([(wave, row) for row in basis])
+    columns, _ = problem.columns([(wave, row) for row in basis])
     try:
         found, chi2, n_pixels, snr = problem.solve(columns, params)
         flux = np.asarray(found @ np.stack(basis))
@@ -464,8 +504,8 @@ def _fit_lines(
     """Return coefficients of the polynomial, heights of hats, 0 for those that are not fitted, and how good that is."""
     # Zeros around them: columns that a spectrum does not cover wholly have none of its light with grizli's operator.
     spectra = [(np.array([0.5 * hat[0], *hat, 2 * hat[-1]]), problem.scale * np.pad(_TIP, 1)) for hat in hats]
-    heights = problem.columns(spectra)
-    is_seen = problem.seen(spectra, heights)
+    heights, lights = problem.columns(spectra)
+    is_seen = problem.seen(heights, lights)
     line = np.zeros(len(hats))
     found, line[is_seen], chi2, n_pixels, snr = problem.with_lines(columns, heights[:, is_seen], params, narrow=narrow)
     return found, line, chi2, n_pixels, snr
@@ -505,7 +545,7 @@ def _given(beams: list[BeamModel], spectrum_of: SpectrumOf, params: RefineParams
     wave, flux = (np.asarray(part, np.float64) for part in found)
     if not _is_sane(flux, problem, params):
         return _Result(source_id=source_id, status="rejected", n_beams=len(beams))
-    model = problem.columns([(wave, flux)])[:, 0]
+    model = problem.columns([(wave, flux)])[0][:, 0]
     chi2 = float(np.sum((problem.data - model) ** 2 * problem.weight))
     return _Result(
         source_id=source_id,

@@ -1,7 +1,7 @@
 """Exposures of a grism with known truth: GalSim profiles dispersed on a grid much finer than the pixels."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +87,8 @@ class GrismScene:
     ----------
     direct : ndarray, float32, shape (ny, nx) [e/s]
         The direct image with its noise.
+    noiseless : ndarray, float32, shape (ny, nx) [e/s]
+        The same without.
     segmentation : ndarray, int32, shape (ny, nx)
         Labels: the brightest source of each pixel.
     truth : mapping of int to ndarray, float64, shape (ny, nx) [e/s]
@@ -102,6 +104,7 @@ class GrismScene:
     """
 
     direct: NDArray[np.float32]
+    noiseless: NDArray[np.float32]
     segmentation: NDArray[np.int32]
     truth: Mapping[int, _Array]
     sci: NDArray[np.float32]
@@ -169,7 +172,7 @@ def simulate_grism(
     config: GrismConfig,
     *,
     params: GrismSceneParams | None = None,
-    seed: int = 1,
+    seed: int | Sequence[int] = 1,
 ) -> GrismScene:
     """Simulate an exposure of a grism and its direct image.
 
@@ -185,7 +188,7 @@ def simulate_grism(
         The grism.
     params : GrismSceneParams, optional
         Frame, PSF and noise.
-    seed : int, optional
+    seed : int or sequence of int, optional
         Seed of the noise.
 
     Returns
@@ -218,24 +221,28 @@ def simulate_grism(
     rng = np.random.default_rng(seed)
     direct, brightest = np.zeros(params.shape), np.zeros(params.shape)
     labels = np.zeros(params.shape, np.int32)
-    truth = {}
+    truth, total = {}, np.zeros(params.shape)
     for row in sources.iter_rows(named=True):
         psf = galsim.Moffat(beta=3.0, fwhm=params.psf_fwhm_pix)
         profile = psf if row["radius_pix"] <= 0 else galsim.Convolve(_galaxy(row), psf)
-        image = _onto(params.shape, *_drawn(profile, row, params, fine=1))
-        direct += row["flux"] * image
-        mine = (image > params.segment_level * image.max()) & (row["flux"] * image > brightest)
-        labels[mine], brightest[mine] = row["id"], (row["flux"] * image)[mine]
+        window, image = _onto(params.shape, *_drawn(profile, row, params, fine=1))
+        direct[window] += row["flux"] * image
+        bright = row["flux"] * image
+        mine = (image > params.segment_level * image.max(initial=0.0)) & (bright > brightest[window])
+        labels[window][mine], brightest[window][mine] = row["id"], bright[mine]
         frame = np.zeros(params.shape)
+        fine = _drawn(profile, row, params, fine=params.oversampling) if params.orders else None
         for name in params.orders:
-            frame += _dispersed(profile, row, spectra[row["id"]], config.order(name), params)
+            window, light = _dispersed(fine, row, spectra[row["id"]], config.order(name), params)
+            frame[window] += light
+            total[window] += light
         truth[int(row["id"])] = frame
-    total = np.sum(list(truth.values()), axis=0) if truth else np.zeros(params.shape)
     variance = (np.maximum(total, 0.0) + params.sky) / params.exptime + (params.read_noise / params.exptime) ** 2
     noise = rng.standard_normal(params.shape)
-    direct += params.direct_noise * rng.standard_normal(params.shape)
+    noisy = direct + params.direct_noise * rng.standard_normal(params.shape)
     return GrismScene(
-        direct=direct.astype(np.float32),
+        direct=noisy.astype(np.float32),
+        noiseless=direct.astype(np.float32),
         segmentation=labels,
         truth=truth,
         sci=(total + noise * np.sqrt(variance)).astype(np.float32),
@@ -263,23 +270,21 @@ def _drawn(profile: Any, row: Mapping[str, Any], params: GrismSceneParams, *, fi
     return image, line - half, column - half
 
 
-def _onto(shape: tuple[int, int], image: _Array, line: int, column: int) -> _Array:
-    """Return a frame with an image that begins at a pixel; what is outside is lost."""
-    frame = np.zeros(shape)
-    y0, x0 = max(line, 0), max(column, 0)
-    y1, x1 = min(line + image.shape[0], shape[0]), min(column + image.shape[1], shape[1])
-    if y1 > y0 and x1 > x0:
-        frame[y0:y1, x0:x1] = image[y0 - line : y1 - line, x0 - column : x1 - column]
-    return frame
+def _onto(shape: tuple[int, int], image: _Array, line: int, column: int) -> tuple[tuple[slice, slice], _Array]:
+    """Return the window of a frame that an image covers which begins at a pixel, and the part of the image in it."""
+    y0, x0 = min(max(line, 0), shape[0]), min(max(column, 0), shape[1])
+    y1, x1 = max(min(line + image.shape[0], shape[0]), y0), max(min(column + image.shape[1], shape[1]), x0)
+    return (slice(y0, y1), slice(x0, x1)), image[y0 - line : y1 - line, x0 - column : x1 - column]
 
 
 def _dispersed(
-    profile: Any,
+    drawn: tuple[_Array, int, int] | None,
     row: Mapping[str, Any],
     spectrum: tuple[ArrayLike, ArrayLike],
     order: GrismOrder,
     params: GrismSceneParams,
-) -> _Array:
+) -> tuple[tuple[slice, slice], _Array]:
+    """Return the window of the frame with an order of a source of which an image on fine pixels is given."""
     from scipy.signal import fftconvolve
 
     fine = params.oversampling
@@ -296,8 +301,8 @@ def _dispersed(
     below = np.concatenate([[0.0], np.cumsum(0.5 * (product[1:] + product[:-1]) * np.diff(at))])
     light = np.abs(np.diff(np.interp(wave_at, at, below)))
     lit = light != 0
-    if not lit.any():
-        return np.zeros(params.shape)
+    if drawn is None or not lit.any():
+        return _onto(params.shape, np.zeros((0, 0)), 0, 0)
     # Light lies between the middles of fine pixels: it is shared among the four around it, along and across.
     top = math.floor(dy[lit].min()) - 1
     x, x_parts = _shared((middle[lit] - (order.first - 1)) * fine)
@@ -307,7 +312,7 @@ def _dispersed(
     for k in range(4):
         for j in range(4):
             along += np.bincount(y[k] * n_x + x[j], light[lit] * y_parts[k] * x_parts[j], n_y * n_x)
-    image, line, column = _drawn(profile, row, params, fine=fine)
+    image, line, column = drawn
     spread = fftconvolve(image, along.reshape(n_y, n_x))
     ny, nx = (-(-n // fine) for n in spread.shape)
     spread = np.pad(spread, ((0, ny * fine - spread.shape[0]), (0, nx * fine - spread.shape[1])))

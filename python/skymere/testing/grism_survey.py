@@ -28,8 +28,12 @@ _GRISMS: Mapping[str, tuple[str, tuple[float, float], tuple[int, int], tuple[flo
     "g102": ("f105w", (8000.0, 11500.0), (41, 248), (6344.0, 24.4)),
     "g141": ("f140w", (10700.0, 16900.0), (15, 196), (8951.0, 44.97)),
 }
-# Rest wavelengths [um] and fluxes over that of Ha.
-_LINES = {"OII": (0.3729, 0.6), "Hb": (0.48627, 0.35), "OIII-4959": (0.49603, 0.25), "OIII-5007": (0.50082, 0.75)}
+# Rest wavelengths [um] and the part of the flux at each.
+_LINES = {"oiii": ((0.49603, 0.25), (0.50082, 0.75)), "oii": ((0.3729, 1.0),), "hb": ((0.48627, 1.0),)}
+# Their flux over that of Ha. That of Hb is of case B without dust.
+_RATIOS = {"oiii": 1.0, "oii": 0.6, "hb": 0.35}
+# Dust's scatter of Hb over Ha, relative to that of the lines of oxygen.
+_DUST = 0.4
 _HA = 0.65646
 _N_TEMPLATES = 12
 
@@ -55,16 +59,25 @@ class GrismSurveyParams:
     min_separation_arcsec : float
         Sources are not closer together, as long as there is room [arcsec].
     flux_range : tuple of float
-        Least and largest flux of a source in F140W [e/s]; uniform in the logarithm.
+        Least and largest flux of a source in F140W [e/s].
+    flux_slope : float
+        Sources of a flux F are as many as ``F^-flux_slope`` per logarithm of it; uniform for 0.
     radius_arcsec : tuple of float
         Least and largest half-light radius [arcsec].
     ew_range : tuple of float
         Least and largest equivalent width of Ha, at rest [Angstrom].
+    line_scatter : float
+        Scatter of the fluxes of [OIII] and [OII] over that of Ha; by dust, Hb is fainter than in case B by 0.4 times
+        such a scatter's absolute value [dex].
     wcs_error_arcsec : tuple of float
         By how much the coordinates of the exposures of a grism are off, east and north; those of their direct partners
         are right, with nominal ones beside them that are off by the same [arcsec].
     column_sigma : float
         Scatter of the columns' levels [e/s].
+    keep_truth : bool
+        Whether the light of every source in every exposure is kept, for `GrismSurvey.truth`.
+    is_noise_shared : bool
+        Whether surveys of other seeds have the same noise; statistics of many need noise of their own.
     scene : GrismSceneParams
         Frame, PSF, noise and orders.
 
@@ -83,10 +96,14 @@ class GrismSurveyParams:
     n_points: int = 3
     min_separation_arcsec: float = 1.2
     flux_range: tuple[float, float] = (1.0, 100.0)
+    flux_slope: float = 0.0
     radius_arcsec: tuple[float, float] = (0.13, 0.5)
     ew_range: tuple[float, float] = (10.0, 200.0)
+    line_scatter: float = 0.0
     wcs_error_arcsec: tuple[float, float] = (0.2, -0.15)
     column_sigma: float = 0.005
+    keep_truth: bool = True
+    is_noise_shared: bool = True
     scene: GrismSceneParams = field(
         default_factory=lambda: GrismSceneParams(
             shape=(300, 400), oversampling=5, orders=("A", "B"), segment_level=0.004, direct_noise=0.01
@@ -102,6 +119,9 @@ class GrismSurveyParams:
             if getattr(self, name) < 1:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be 1 or more"
                 raise InvalidInputError(msg)
+        if not 0 <= self.line_scatter < np.inf:
+            msg = f"line_scatter: {self.line_scatter} is not allowed, it must be 0 or more"
+            raise InvalidInputError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,10 +137,14 @@ class GrismSurvey:
     catalogue, segmentation, mosaic, nominal : Path
         ``id, ra, dec, mag``; labels; direct image of the last grism's filter on their pixels; the coordinates of the
         direct exposures before they were aligned.
+    noiseless : Path
+        The mosaic without noise, a part of the truth.
     conf : Path
         Folder of configurations, and of the image of the sky of each grism.
     sources : DataFrame
-        The truth: ``id, ra, dec, flux, radius_arcsec, sersic_n, q, pa_deg, z, ew_ha, slope``.
+        The truth: ``id, ra, dec, flux, radius_arcsec, sersic_n, q, pa_deg, z, ew_ha, slope, oiii, oii, hb,
+        flux_ha``; ``oiii`` (both lines), ``oii`` and ``hb`` are fluxes over that of Ha, ``slope`` is that of the
+        continuum between F105W and F140W, ``flux_ha`` is in erg/s/cm2.
     spectra : mapping of int to (ndarray, ndarray)
         Wavelengths [um] and flux densities [erg/s/cm2/A] by id.
     """
@@ -131,13 +155,14 @@ class GrismSurvey:
     catalogue: Path
     segmentation: Path
     mosaic: Path
+    noiseless: Path
     nominal: Path
     conf: Path
     sources: pl.DataFrame
     spectra: Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
     def truth(self, exposure_id: str) -> dict[int, NDArray[np.float32]]:
-        """Return what every source gives in an exposure, by id [e/s].
+        """Return what every source gives in an exposure, by id [e/s]; nothing without ``keep_truth``.
 
         Parameters
         ----------
@@ -178,7 +203,7 @@ def simulate_grism_survey(
     seed : int, optional
         Seed of all random numbers.
     sources : DataFrame, optional
-        Instead of drawn ones; columns as `GrismSurvey.sources`.
+        Instead of drawn ones; columns as `GrismSurvey.sources`, without ``flux_ha``; those of lines may be missing.
     continua : sequence of (array_like, array_like), optional
         Wavelengths at rest [um] and f_lambda of continua that sources have instead of power laws: that of source ``id``
         is number ``id % n``.
@@ -209,9 +234,11 @@ def simulate_grism_survey(
     rng = np.random.default_rng([seed, 3])
     if sources is None:
         sources = _sources(params, rng)
+    sources = _made_of(sources, continua)
     spectra = {row["id"]: _spectrum(row, continua) for row in sources.iter_rows(named=True)}
     configs = {name: _write_config(folder / "CONF", name, params.scene.shape) for name in params.grisms}
-    mosaic, segmentation = _write_mosaic(folder, params, sources, spectra, configs[params.grisms[-1]])
+    noise = [7] if params.is_noise_shared else [seed, 0]
+    mosaic, segmentation = _write_mosaic(folder, params, sources, spectra, configs[params.grisms[-1]], noise)
     paths: dict[str, list[Path]] = {"grism": [], "direct": []}
     nominal: list[dict[str, Any]] = []
     number = 0
@@ -228,7 +255,9 @@ def simulate_grism_survey(
                     scale_arcsec=_SCALE_ARCSEC,
                     rotation_deg=angle,
                 )
-                made = _expose(folder, f"gsim{number:03d}", grism, grid, params, sources, spectra, configs[grism])
+                name = f"gsim{number:03d}"
+                noise = [int.from_bytes(name.encode()[-3:], "big")] if params.is_noise_shared else [seed, number]
+                made = _expose(folder, name, grism, grid, params, sources, spectra, configs[grism], noise)
                 for kind, path in made.items():
                     paths[kind].append(path)
                 nominal.append({"exposure_id": f"gsim{number:03d}d", **_off(grid, params).cards()})
@@ -244,6 +273,7 @@ def simulate_grism_survey(
         catalogue=catalogue,
         segmentation=segmentation,
         mosaic=mosaic,
+        noiseless=folder / "truth" / mosaic.name,
         nominal=folder / "nominal.csv",
         conf=folder / "CONF",
         sources=sources,
@@ -299,7 +329,7 @@ def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFram
             "id": np.arange(1, n + 1),
             "ra": params.ra + radius * np.cos(angle) / np.cos(np.deg2rad(params.dec)),
             "dec": params.dec + radius * np.sin(angle),
-            "flux": _between(params.flux_range, n, rng),
+            "flux": _between(params.flux_range, n, rng, slope=params.flux_slope),
             "radius_arcsec": sizes,
             "sersic_n": rng.uniform(0.8, 2.0, n),
             "q": rng.uniform(0.4, 1.0, n),
@@ -307,14 +337,27 @@ def _sources(params: GrismSurveyParams, rng: np.random.Generator) -> pl.DataFram
             "z": rng.uniform(0.7, 2.3, n),
             "ew_ha": _between(params.ew_range, n, rng),
             "slope": rng.uniform(-1.5, 1.0, n),
+            **_ratios(params.line_scatter, n, rng),
         }
     )
 
 
-def _between(limits: tuple[float, float], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return numbers that are uniform in the logarithm."""
-    low, high = np.log(limits[0]), np.log(limits[1])
-    return np.asarray(np.exp(rng.uniform(low, high, n)), np.float64)
+def _between(
+    limits: tuple[float, float], n: int, rng: np.random.Generator, *, slope: float = 0.0
+) -> NDArray[np.float64]:
+    """Return numbers x of which there are ``x^-slope`` per logarithm."""
+    if slope == 0:
+        low, high = np.log(limits[0]), np.log(limits[1])
+        return np.asarray(np.exp(rng.uniform(low, high, n)), np.float64)
+    first, last = (limit**-slope for limit in limits)
+    return np.asarray((first + (last - first) * rng.uniform(size=n)) ** (-1 / slope), np.float64)
+
+
+def _ratios(scatter: float, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """Return fluxes of lines over that of Ha."""
+    drawn = {name: scatter * rng.standard_normal(n) for name in _RATIOS}
+    drawn["hb"] = -_DUST * np.abs(drawn["hb"])
+    return {name: ratio * 10.0 ** drawn[name] for name, ratio in _RATIOS.items()}
 
 
 def _apart(
@@ -331,25 +374,43 @@ def _apart(
     return np.abs(found), np.angle(found)
 
 
+def _continuum(
+    row: Mapping[str, Any], continua: Sequence[tuple[ArrayLike, ArrayLike]] | None, wave: ArrayLike
+) -> NDArray[np.float64]:
+    """Return a continuum whose flux in F140W is the source's, at wavelengths [um]."""
+    band = find_filter("f140w", camera="WFC3/IR")
+    at, pivot = np.asarray(wave, np.float64), band.photplam * 1e-4
+    if not continua:
+        return np.asarray(row["flux"] * band.photflam * (at / pivot) ** row["slope"])
+    rest, drawn = (np.asarray(part, np.float64) for part in continua[row["id"] % len(continua)])
+    unit = row["flux"] * band.photflam / np.interp(pivot / (1 + row["z"]), rest, drawn)
+    return np.asarray(unit * np.interp(at / (1 + row["z"]), rest, drawn))
+
+
+def _made_of(sources: pl.DataFrame, continua: Sequence[tuple[ArrayLike, ArrayLike]] | None) -> pl.DataFrame:
+    """Return the sources with the slope of their continuum, and the flux of Ha."""
+    pivots = np.array([find_filter(band, camera="WFC3/IR").photplam for band in ("f105w", "f140w")])
+    rows = list(sources.iter_rows(named=True))
+    ends = np.stack([_continuum(row, continua, pivots * 1e-4) for row in rows])
+    at_ha = np.array([_continuum(row, continua, _HA * (1 + row["z"])) for row in rows])
+    return sources.with_columns(
+        slope=pl.Series(np.log(ends[:, 1] / ends[:, 0]) / np.log(pivots[1] / pivots[0])),
+        flux_ha=pl.col("ew_ha") * (1 + pl.col("z")) * pl.Series(at_ha),
+    )
+
+
 def _spectrum(
     row: Mapping[str, Any], continua: Sequence[tuple[ArrayLike, ArrayLike]] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a continuum whose flux in F140W is the source's, with lines of 400 km/s."""
-    band = find_filter("f140w", camera="WFC3/IR")
+    """Return a continuum with lines of 400 km/s."""
     wave = np.linspace(0.7, 1.9, 12001)
-    scale = row["flux"] * band.photflam
-    z, pivot = row["z"], band.photplam * 1e-4
-    if continua:
-        rest, drawn = (np.asarray(part, np.float64) for part in continua[row["id"] % len(continua)])
-        unit = scale / np.interp(pivot / (1 + z), rest, drawn)
-        flux, at_ha = unit * np.interp(wave / (1 + z), rest, drawn), float(unit * np.interp(_HA, rest, drawn))
-    else:
-        flux, at_ha = scale * (wave / pivot) ** row["slope"], scale * (_HA * (1 + z) / pivot) ** row["slope"]
-    total = row["ew_ha"] * (1 + z) * at_ha
-    for line, ratio in ((_HA, 1.0), *_LINES.values()):
-        middle = line * (1 + z)
+    flux = _continuum(row, continua, wave)
+    lines = [(at, row.get(name, _RATIOS[name]) * part) for name, parts in _LINES.items() for at, part in parts]
+    for line, ratio in ((_HA, 1.0), *lines):
+        middle = line * (1 + row["z"])
         sigma = middle * 400.0 / _LIGHT / 2.3548
-        flux += total * ratio * np.exp(-0.5 * ((wave - middle) / sigma) ** 2) / (sigma * 1e4 * np.sqrt(2 * np.pi))
+        profile = np.exp(-0.5 * ((wave - middle) / sigma) ** 2) / (sigma * 1e4 * np.sqrt(2 * np.pi))
+        flux += row["flux_ha"] * ratio * profile
     return wave, flux
 
 
@@ -433,7 +494,7 @@ def _fluxes(sources: pl.DataFrame, band: str) -> NDArray[np.float64]:
 
 
 def _write_mosaic(
-    folder: Path, params: GrismSurveyParams, sources: pl.DataFrame, spectra: Any, config: GrismConfig
+    folder: Path, params: GrismSurveyParams, sources: pl.DataFrame, spectra: Any, config: GrismConfig, seed: list[int]
 ) -> tuple[Path, Path]:
     """Write the direct image and its segmentation on fine pixels, north up."""
     side = int(np.hypot(*params.scene.shape) * _SCALE_ARCSEC / _FINE_ARCSEC) + 40
@@ -447,13 +508,14 @@ def _write_mosaic(
         psf_fwhm_pix=fwhm / _FINE_ARCSEC,
         direct_noise=params.scene.direct_noise * (_FINE_ARCSEC / _SCALE_ARCSEC),
     )
-    made = simulate_grism(here, spectra, config, params=scene, seed=7)
+    made = simulate_grism(here, spectra, config, params=scene, seed=seed)
     cards = fits.Header(fits_cards(grid.wcs))
     band = find_filter("f140w", camera="WFC3/IR")
     cards.update({"FILTER": "F140W", "PHOTFLAM": band.photflam, "PHOTPLAM": band.photplam, "BUNIT": "ELECTRONS/S"})
     weight = np.full(grid.shape, 1 / max(scene.direct_noise, 1e-6) ** 2, np.float32)
-    hdus = [fits.PrimaryHDU(), fits.ImageHDU(made.direct, cards, "SCI"), fits.ImageHDU(weight, cards, "WHT")]
-    fits.HDUList(hdus).writeto(folder / "mosaic_f140w_drz.fits", overwrite=True)
+    for place, image in ((folder, made.direct), (folder / "truth", made.noiseless)):
+        hdus = [fits.PrimaryHDU(), fits.ImageHDU(image, cards, "SCI"), fits.ImageHDU(weight, cards, "WHT")]
+        fits.HDUList(hdus).writeto(place / "mosaic_f140w_drz.fits", overwrite=True)
     fits.writeto(folder / "segmentation.fits", made.segmentation, fits.Header(fits_cards(grid.wcs)), overwrite=True)
     return folder / "mosaic_f140w_drz.fits", folder / "segmentation.fits"
 
@@ -477,12 +539,12 @@ def _expose(
     sources: pl.DataFrame,
     spectra: Any,
     config: GrismConfig,
+    seed: list[int],
 ) -> dict[str, Path]:
     band = _GRISMS[grism][0]
     here = _on_frame(sources, grid, flux=_fluxes(sources, band), half=params.scene.psf_fwhm_pix * _SCALE_ARCSEC)
-    seed = int.from_bytes(name.encode()[-3:], "big")
     made = simulate_grism(here, spectra, config, params=params.scene, seed=seed)
-    rng = np.random.default_rng([seed, 5])
+    rng = np.random.default_rng([*seed, 5])
     columns = params.column_sigma * rng.standard_normal(grid.shape[1])
     background = params.scene.sky * _sky_shape(grid.shape) + columns
     direct_error = np.full(grid.shape, max(params.scene.direct_noise, 1e-4), np.float32)
@@ -495,7 +557,8 @@ def _expose(
     exptime = params.scene.exptime
     _write_flt(paths["grism"], grism, made.sci + background, made.err, _off(grid, params), exptime, {})
     _write_flt(paths["direct"], band, made.direct, direct_error, grid, exptime, facts)
-    planes = {f"s{one}": frame.astype(np.float32) for one, frame in made.truth.items()}
+    kept = made.truth if params.keep_truth else {}
+    planes = {f"s{one}": frame.astype(np.float32) for one, frame in kept.items()}
     np.savez_compressed(
         folder / "truth" / f"{name}g.npz",
         allow_pickle=False,
