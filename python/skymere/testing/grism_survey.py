@@ -355,6 +355,8 @@ def _between(
 
 def _ratios(scatter: float, n: int, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
     """Return fluxes of lines over that of Ha."""
+    if scatter == 0:
+        return {name: np.full(n, ratio) for name, ratio in _RATIOS.items()}
     drawn = {name: scatter * rng.standard_normal(n) for name in _RATIOS}
     drawn["hb"] = -_DUST * np.abs(drawn["hb"])
     return {name: ratio * 10.0 ** drawn[name] for name, ratio in _RATIOS.items()}
