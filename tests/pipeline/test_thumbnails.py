@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from skymere.errors import NoDataError
 from skymere.io import read_thumbnail
 from skymere.lake import Lake
-from skymere.pipeline import lake_exposures, lake_thumbnails
+from skymere.pipeline import lake_exposures, lake_sizes, lake_thumbnails
+from skymere.pipeline.products import load_segmentation
 from skymere.resample import Geometry
 
 SQUARE = Geometry(kernel="square", pixfrac=0.8, pixscale=0.1, size=3.0)
@@ -55,6 +56,28 @@ def test_thumbnails_agree_with_the_mosaic_and_hold_the_labels_of_their_tile(lake
     assert np.median(ratios) == pytest.approx(1.0, abs=0.03)
 
 
+def test_thumbnails_of_a_lake_fit_their_segments_and_come_from_two_processes_with_the_same_bits(lake: Lake) -> None:
+    exposures = lake_exposures(lake)
+    sources = lake.table("source").sort("source_id").head(6).collect()
+    segmentation = load_segmentation(lake, "field")
+    sides = lake_sizes(lake, sources, limits=(1.0, 6.0))
+    assert sides.min() >= 1.0
+    assert sides.max() <= 6.0
+    assert np.unique(sides).size > 2
+    options = {"exposures": exposures, "geometry": SQUARE, "sizes": sides, "filters": ["f160w"]}
+    made = list(lake_thumbnails(lake, sources, **options))
+    beside = list(lake_thumbnails(lake, sources, **options, n_workers=2))
+    for one, other in zip(made, beside, strict=True):
+        assert (one.row, one.source_id, one.geometry_sha256) == (other.row, other.source_id, other.geometry_sha256)
+        assert one.grid.shape[0] == round(sides[one.row] / SQUARE.pixscale)
+        assert one["f160w"].data.tobytes() == other["f160w"].data.tobytes()
+        np.testing.assert_array_equal(one.segmentation, other.segmentation)
+        # All of the segment is on it: what the target touches is the target's, so that it does not become smaller.
+        area = np.count_nonzero(segmentation.labels == one.label) * segmentation.grid.scale_arcsec**2
+        if sides[one.row] < 6.0:
+            assert np.count_nonzero(one.segmentation == one.label) * 0.1**2 > 0.98 * area
+
+
 def test_the_command_takes_sources_of_a_lake(lake: Lake, finished: Path, tmp_path: Path, monkeypatch) -> None:
     from skymere.cli import _print, app
 
@@ -82,6 +105,11 @@ def test_the_command_takes_sources_of_a_lake(lake: Lake, finished: Path, tmp_pat
         assert one.source_id == name
         assert [band.band for band in one.bands] == ["f160w"]
         assert (one.segmentation == one.label).any()
+    sized = ["--auto-size", "--size-limits", "1", "6", "--overwrite"]
+    done = CliRunner().invoke(app, [*base, *options[:-1], str(tmp_path / "sized"), *sized])
+    assert done.exit_code == 0, done.output
+    shapes = {read_thumbnail(tmp_path / "sized" / f"demo_{name}.thumb.fits").grid.shape for name in ids}
+    assert shapes != {(30, 30)}
     done = CliRunner().invoke(app, [*base, *options, "--where", "flags >= 0"])
     assert "3 unchanged" in done.output
     done = CliRunner().invoke(app, [*base, *options, "--dry-run"])
