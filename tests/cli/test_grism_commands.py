@@ -53,7 +53,7 @@ def frames(survey, tmp_path_factory):
 def test_contam_keeps_frames_and_extract_cuts_beams_from_them(survey, frames, tmp_path):
     assert {path.name for path in frames.glob("*.frame")} == {"gsim001g.frame", "gsim002g.frame"}
     assert set(pl.read_csv(frames / "spectra.csv")["status"]) == {"ok"}
-    (tmp_path / "actions.csv").write_text("source_id,exposure_id,action\n2,gsim001g,omit\n")
+    (tmp_path / "actions.csv").write_text("source_id,exposure_id,action\n2,gsim001g,omit\n3,nowhere,omit\n")
     words = ["grism", "extract", "--frames", str(frames), "-o", str(tmp_path), "--root", "sim", "--suggest"]
     made = run.invoke(app, [*words, "--pad", "20", "256", "--actions", str(tmp_path / "actions.csv")])
     assert made.exit_code == 0, made.output
@@ -65,6 +65,7 @@ def test_contam_keeps_frames_and_extract_cuts_beams_from_them(survey, frames, tm
     assert table.filter(pl.col("id") == 3)["n_beams"][0] == beams.N
     two = table.filter(pl.col("id") == 2)["n_beams"][0]
     assert two == 1
+    assert table.filter(pl.col("id") == 3)["message"][0].startswith("no beam of nowhere: omit")
 
 
 def test_extract_takes_exposures_alone_and_says_of_each_source_what_became_of_it(survey, tmp_path):

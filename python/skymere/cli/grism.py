@@ -181,7 +181,7 @@ def _cut(
     except SkymereError as error:
         return row | {"status": "failed", "message": f"{type(error).__name__}: {error}"}, None
     n = int(beams.fit_mask.sum())
-    row |= {"n_beams": beams.N, "n_pixels": n, "path": str(path)}
+    row |= {"n_beams": beams.N, "n_pixels": n, "path": str(path), "message": "; ".join(beams.records)}
     if not n:
         row |= {"status": "no_data", "message": "no pixel is left: contaminated, or without weight"}
     return row, beams
