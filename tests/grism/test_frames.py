@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from skymere.datamodels import SegmentationMap
@@ -335,6 +336,18 @@ def test_bad_input_is_named(field):
         value = (-1, 0) if name == "pad" else 0
         with pytest.raises(InvalidInputError, match=name):
             params(**{name: value})
+
+
+@pytest.mark.parametrize("ra", [None, float("nan")])
+def test_a_source_without_a_place_has_no_beam_and_the_others_have_theirs(field, frames, ra):
+    lost = frames[0].catalog["id"][0]
+    table = field.catalogue.with_columns(ra=pl.when(pl.col("id") == lost).then(ra).otherwise(pl.col("ra")))
+    args = table, field.segmentation, field.direct
+    (frame,) = make_frames(field.survey.grism[:1], *args, configs=field.survey.conf, params=FrameParams(pad=PAD))
+    ids = [one for one, _ in cut_beams([frame])]
+    assert ids == [one for one, _ in cut_beams([frames[0]]) if one != lost]
+    # Its light is still there, from the middle of its segment: within 1 % of the frame's.
+    assert frame.model.sum() == pytest.approx(frames[0].model.sum(), rel=0.01)
 
 
 def test_a_source_with_too_little_data_has_no_beam(field, frames):
