@@ -91,8 +91,8 @@ class FitParams:
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        for name, least in (("poly_order", 0), ("n_peaks", 1)):
-            if getattr(self, name) < least:
+        for name, least in (("poly_order", 0), ("n_peaks", 1), ("huber_delta", -math.inf)):
+            if not getattr(self, name) >= least:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be {least} or more"
                 raise InvalidInputError(msg)
         for name in ("line_bounds", "background_bounds"):

@@ -199,7 +199,7 @@ def fit_templates(
     photometry : PhotometryInput, optional
         Photometry that is fitted together with the beams.
     problem : BeamProblem, optional
-        The same beams, compressed before.
+        The same beams, compressed before; not with ``scale="per_grism"``, which compresses scaled ones.
 
     Returns
     -------
@@ -223,7 +223,10 @@ def fit_templates(
     chosen = as_template_set(templates, line_complexes=False)
     bank = TemplateBank.of(chosen, p.profiles, igm)
     scales: GrismScales | None = None
-    if p.scale == "per_grism" and problem is None:
+    if p.scale == "per_grism" and problem is not None:
+        msg = "problem: beams that are compressed are not allowed with scale='per_grism', they cannot be scaled"
+        raise InvalidInputError(msg)
+    if p.scale == "per_grism":
         scales = fit_grism_scales(multibeam, z, templates=chosen, params=p, igm=igm, photometry=photometry)
         multibeam = scale_beams(multibeam, scales.scales)
     common = {"z": float(z), "names": bank.names, "templates": chosen, "igm": igm, "params": p}
