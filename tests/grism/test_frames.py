@@ -122,6 +122,15 @@ def test_the_sky_of_given_images_and_of_a_smooth_model(has_master):
     assert found.scatter == pytest.approx(0.03, rel=0.03)
 
 
+def test_two_images_of_the_sky_that_are_the_same_share_it():
+    rng = np.random.default_rng(4)
+    data = rng.normal(1.0, 0.1, (40, 50))
+    one = np.ones((40, 50))
+    words = {"error": np.full(one.shape, 0.1), "params": GrismSkyParams(columns=False)}
+    both, alone = (fit_grism_sky(data, masters=masters, **words) for masters in ([one, 2 * one], [one]))
+    np.testing.assert_allclose(both.background, alone.background, rtol=1e-6)
+
+
 def test_no_sky_without_a_pixel_is_an_error():
     with pytest.raises(NoDataError, match="mask"):
         fit_grism_sky(np.ones((30, 30)), error=np.ones((30, 30)), mask=np.ones((30, 30), bool))
@@ -298,6 +307,30 @@ def test_frames_are_read_back_from_files(field, frames, tmp_path):
     assert isinstance(again.sci, np.memmap)
     with pytest.raises(NotFoundError, match="nothing"):
         read_frame(tmp_path / "nothing")
+
+
+def test_a_mosaic_of_another_place_is_not_the_direct_image(field, frames):
+    wcs = field.mosaic.grid.wcs.deepcopy()
+    wcs.wcs.crval = wcs.wcs.crval + np.array([1.0, 0.0])
+    wcs.wcs.set()
+    far = replace(field.mosaic, grid=Grid(wcs=wcs, shape=field.mosaic.grid.shape))
+
+    def direct(images):
+        made = make_frames(
+            field.survey.grism[:1],
+            field.catalogue,
+            field.segmentation,
+            images,
+            configs=frames[0].config,
+            params=FrameParams(pad=PAD),
+        )
+        return next(iter(made)).direct
+
+    near = direct([field.mosaic])
+    assert near.any()
+    np.testing.assert_array_equal(direct([far, field.mosaic]), near)
+    with pytest.raises(NoOverlapError, match=r"gsim001g.*no mosaic"):
+        direct([far])
 
 
 def test_other_cutouts_change_the_model_and_not_the_contamination(field, frames):
