@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError
-from skymere.grism import GRIZLI_BEAMS, read_beam_file, read_beams, write_beam_file
+from skymere.grism import GRIZLI_BEAMS, apply_trace_shift, read_beam_file, read_beams, write_beam_file
 
 ARRAYS = ("direct", "segmentation", "sci", "err", "dq", "contam")
 WORDS = (
@@ -70,6 +70,40 @@ def test_trace_stands_in_where_the_configuration_is_missing(with_trace, ers, tmp
         # Sensitivities of pixels are known, not those within: 0.5 % of the peak where they rise steeply.
         assert np.abs(one.flat - real.flat).max() < 0.01 * real.flat.max()
         assert one.flat.sum() == pytest.approx(real.flat.sum(), rel=1e-4)
+
+
+def test_trace_stands_in_where_the_configuration_lacks_the_order(ers, conf, tmp_path):
+    one = ers.beams[1]
+    trace = np.stack([one.wave, one.trace, one.sensitivity], axis=1)
+    path = tmp_path / "order_00152.beams.fits"
+    write_beam_file(path, [replace(one.beam, order="Z", trace=trace)])
+    with pytest.warns(UserWarning, match=r"TRACE of the file stands in: G141.* has the orders A, B.*, not Z"):
+        found = read_beams(path, conf_path=conf, params=GRIZLI_BEAMS)
+    assert found.beams[0].from_trace
+    np.testing.assert_allclose(found.beams[0].wave, one.wave, rtol=1e-6)
+    write_beam_file(path, [replace(one.beam, order="Z")])
+    with pytest.raises(NotFoundError, match=r"not Z; the file has no TRACE"):
+        read_beams(path, conf_path=conf)
+
+
+def test_a_moved_trace_is_still_there_when_it_is_written_and_read(with_trace, tmp_path, monkeypatch):
+    monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
+    path = tmp_path / "moved_00152.beams.fits"
+    with pytest.warns(UserWarning, match="TRACE"):
+        moved = apply_trace_shift(read_beams(with_trace, params=GRIZLI_BEAMS), [0.4, -0.7])
+    write_beam_file(path, [one.beam for one in moved.beams])
+    with pytest.warns(UserWarning, match="TRACE"):
+        again = read_beams(path, params=GRIZLI_BEAMS)
+    for one, other in zip(again.beams, moved.beams, strict=True):
+        # Rows are written in single precision.
+        np.testing.assert_allclose(one.trace, other.trace, rtol=0, atol=2e-5)
+
+
+def test_the_configuration_of_another_grism_is_refused(ers_path, conf):
+    with pytest.raises(
+        InvalidInputError, match=r"conf_path: .*G141.* its name must be one of G102\.F098M\.V4\.32\.conf"
+    ):
+        read_beams(ers_path, conf_path=conf / "G141.F140W.V4.32.conf")
 
 
 def test_without_trace_a_missing_configuration_is_an_error(ers_path, tmp_path, monkeypatch):

@@ -102,6 +102,35 @@ def test_positions_of_the_catalogue_move_the_wavelengths(scene, g141):
     assert np.abs(frames[0] - frames[1]).max() > 1e-4 * frames[0].max()
 
 
+def _drawn(scene, g141, catalog):
+    planes, _, _ = scene
+    return contamination_model(
+        planes["DIRECT"], planes["SEG"], catalog, g141, photflam=PHOTFLAM, params=GRIZLI_CONTAMINATION
+    )
+
+
+@pytest.mark.parametrize("mag", [None, float("nan")])
+def test_a_source_without_a_magnitude_has_all_of_its_orders(scene, g141, mag):
+    one = scene[1].filter(pl.col("id") == 3)
+    unknown = one.with_columns(mag=pl.lit(mag, pl.Float64))
+    np.testing.assert_array_equal(_drawn(scene, g141, unknown), _drawn(scene, g141, one.with_columns(mag=pl.lit(0.0))))
+
+
+@pytest.mark.parametrize("x", [None, float("nan")])
+def test_a_source_without_a_place_is_drawn_from_the_middle_of_its_segment(scene, g141, x):
+    one = scene[1].filter(pl.col("id") == 3)
+    lost = one.with_columns(x=pl.lit(x, pl.Float64), y=pl.lit(190.0))
+    np.testing.assert_array_equal(_drawn(scene, g141, lost), _drawn(scene, g141, one))
+
+
+def test_a_source_is_never_drawn_twice(scene, g141):
+    few = scene[1].head(3)
+    with pytest.raises(InvalidInputError, match=r"catalog: the ids \[1\] "):
+        _drawn(scene, g141, pl.concat([few, few.head(1)]))
+    with pytest.raises(InvalidInputError, match="None"):
+        _drawn(scene, g141, few.with_columns(id=pl.lit(None, pl.Int64)))
+
+
 def test_bad_input_is_named(scene, g141):
     planes, catalog, _ = scene
     call = {"photflam": PHOTFLAM}

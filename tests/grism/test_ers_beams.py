@@ -1,5 +1,7 @@
 """The real beams of an ERS galaxy against grizli 1.14.3."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -114,6 +116,35 @@ def test_another_image_gives_another_model_with_the_same_light(ers):
         one.compute_model(image=0 * image)
 
 
+def test_a_pixel_whose_contamination_is_not_known_is_not_fitted(ers):
+    one = ers.beams[0]
+    y, x = np.argwhere(one.fit_mask)[50]
+    contam = one.beam.contam.copy()
+    contam[y, x] = np.nan
+    holed = one.with_beam(replace(one.beam, contam=contam))
+    differs = np.argwhere(holed.fit_mask != one.fit_mask)
+    assert differs.tolist() == [[y, x]]
+    for name in ("cleaned", "ivar", "weight", "contam"):
+        assert np.isfinite(getattr(holed, name)).all()
+    both = MultiBeam([holed, ers.beams[1]])
+    assert both.DoF in (ers.DoF - 1, ers.DoF)
+    # What was read is what is written.
+    assert np.isnan(holed.beam.contam[y, x])
+
+
+def test_a_direct_pixel_without_a_value_has_no_light_and_the_beam_stays(ers):
+    one = ers.beams[0]
+    y, x = np.argwhere(one.beam.segmentation == ers.source_id)[3]
+    images = [one.beam.direct.copy() for _ in range(2)]
+    images[0][y, x], images[1][y, x] = np.nan, 0.0
+    holed, dark = (one.with_beam(replace(one.beam, direct=image)) for image in images)
+    assert holed.total_flux == dark.total_flux
+    np.testing.assert_array_equal(holed.flat, dark.flat)
+    np.testing.assert_array_equal(holed.fit_mask, dark.fit_mask)
+    assert holed.fit_mask.sum() > 0.9 * one.fit_mask.sum()
+    assert holed.centroid == dark.centroid
+
+
 def test_bad_input_is_named(ers):
     one = ers.beams[0]
     with pytest.raises(InvalidInputError, match="operator"):
@@ -126,3 +157,7 @@ def test_bad_input_is_named(ers):
         one.compute_model([1.0, 1.1], [1.0])
     with pytest.raises(InvalidInputError, match="mask"):
         one.column_operator(np.ones((2, 2), bool))
+    sensitivity = one.bare_order.sensitivity.copy()
+    sensitivity[sensitivity.size // 2] = np.nan
+    with pytest.raises(InvalidInputError, match=r"sensitivity: 1 of .* not finite"):
+        replace(one.bare_order, sensitivity=sensitivity)

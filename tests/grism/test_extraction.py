@@ -284,6 +284,15 @@ def test_forward_spectra_are_what_would_be_extracted():
     assert wave[good][np.argmax(found[good])] == pytest.approx(1.4, abs=50e-4)
 
 
+def test_a_template_that_ends_before_a_beam_begins_gives_nothing():
+    mb = beams(ANGLES[:1], np.full(WAVE.size, 3e-19), noise=0.0)
+    blue = TabulatedTemplate(name="blue", wave=np.array([0.1, 0.2, 0.4]), flux=np.ones(3))
+    lines = (LineComplex(name="Ha", wave=(0.7,), fwhm_km_s=400.0),)
+    fit = FittedModel(z=1.0, templates=TemplateSet(continua=(blue,), lines=lines), coefficients={"blue": 1e-18})
+    table = mb.oned_spectrum(fit=fit)["G141"].table
+    assert table["cont"].drop_nulls().abs().max() == 0
+
+
 def test_bad_input_is_named():
     mb = beams(ANGLES[:1], np.full(WAVE.size, 3e-19), noise=0.0)
     with pytest.raises(InvalidInputError, match="bin_factor"):
@@ -294,6 +303,8 @@ def test_bad_input_is_named():
         ExtractParams(errors="none")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="size"):
         StackParams(size=0)
+    with pytest.raises(InvalidInputError, match="limits"):
+        StackParams(limits=(1.1, 1.7, 0.0))
     with pytest.raises(InvalidInputError, match="model"):
         StackParams(model="lines")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="images"):

@@ -4,6 +4,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from skymere import get_num_threads, set_num_threads
@@ -129,6 +130,15 @@ def test_the_sky_of_given_images_and_of_a_smooth_model(has_master):
     assert np.abs(np.median(left)) < 3 * found.level_err + 2e-4
     assert np.std(left) < 1.2 * 0.03 / np.sqrt(165)
     assert found.scatter == pytest.approx(0.03, rel=0.03)
+
+
+def test_two_images_of_the_sky_that_are_the_same_share_it():
+    rng = np.random.default_rng(4)
+    data = rng.normal(1.0, 0.1, (40, 50))
+    one = np.ones((40, 50))
+    words = {"error": np.full(one.shape, 0.1), "params": GrismSkyParams(columns=False)}
+    both, alone = (fit_grism_sky(data, masters=masters, **words) for masters in ([one, 2 * one], [one]))
+    np.testing.assert_allclose(both.background, alone.background, rtol=1e-6)
 
 
 def test_no_sky_without_a_pixel_is_an_error():
@@ -379,6 +389,30 @@ def test_a_damaged_frame_is_an_error_that_names_it(frames, tmp_path, name):
         read_frame(place)
 
 
+def test_a_mosaic_of_another_place_is_not_the_direct_image(field, frames):
+    wcs = field.mosaic.grid.wcs.deepcopy()
+    wcs.wcs.crval = wcs.wcs.crval + np.array([1.0, 0.0])
+    wcs.wcs.set()
+    far = replace(field.mosaic, grid=Grid(wcs=wcs, shape=field.mosaic.grid.shape))
+
+    def direct(images):
+        made = make_frames(
+            field.survey.grism[:1],
+            field.catalogue,
+            field.segmentation,
+            images,
+            configs=frames[0].config,
+            params=FrameParams(pad=PAD),
+        )
+        return next(iter(made)).direct
+
+    near = direct([field.mosaic])
+    assert near.any()
+    np.testing.assert_array_equal(direct([far, field.mosaic]), near)
+    with pytest.raises(NoOverlapError, match=r"gsim001g.*no mosaic"):
+        direct([far])
+
+
 def test_other_cutouts_change_the_model_and_not_the_contamination(field, frames):
     (_, multibeam), *_ = cut_beams(frames, ids=[9], params=BeamCutParams(frame=FrameParams(pad=PAD)))
     other = replace_direct_cutouts(multibeam, field.mosaic)
@@ -415,6 +449,18 @@ def test_bad_input_is_named(field):
         value = (-1, 0) if name == "pad" else 0
         with pytest.raises(InvalidInputError, match=name):
             params(**{name: value})
+
+
+@pytest.mark.parametrize("ra", [None, float("nan")])
+def test_a_source_without_a_place_has_no_beam_and_the_others_have_theirs(field, frames, ra):
+    lost = frames[0].catalog["id"][0]
+    table = field.catalogue.with_columns(ra=pl.when(pl.col("id") == lost).then(ra).otherwise(pl.col("ra")))
+    args = table, field.segmentation, field.direct
+    (frame,) = make_frames(field.survey.grism[:1], *args, configs=field.survey.conf, params=FrameParams(pad=PAD))
+    ids = [one for one, _ in cut_beams([frame])]
+    assert ids == [one for one, _ in cut_beams([frames[0]]) if one != lost]
+    # Its light is still there, from the middle of its segment: within 1 % of the frame's.
+    assert frame.model.sum() == pytest.approx(frames[0].model.sum(), rel=0.01)
 
 
 def test_a_source_with_too_little_data_has_no_beam(field, frames):

@@ -90,6 +90,17 @@ def test_a_map_of_oiii_shows_the_stronger_member_alone():
     assert spread[1] - spread[0] == pytest.approx(2.4, rel=0.15)
 
 
+def test_the_weaker_member_of_a_line_in_absorption_is_taken_off_too():
+    # The mirror image of a line in emission, in beams without noise.
+    mb = beams(ANGLES[:2], 3e-19 - _spectrum({"OIII": 4e-17}), noise=0.0)
+    params = LineMapParams(always=("OIII",))
+    one = line_maps(mb, _fit({"OIII": -4e-17}, 3e-19), geometry=SQUARE, params=params)["OIII"]
+    assert one.subtracted == ("OIII-6537",)
+    flat = line_maps(mb, _fit({"OIII": 0.0}, 3e-19), geometry=SQUARE, params=params)["OIII"]
+    # What the fit says of the weaker member is the difference: a quarter of the line.
+    assert (one.data.sum() - flat.data.sum()) * LINE_UNIT / 4e-17 == pytest.approx(1 / 3.98, rel=0.05)
+
+
 def test_other_lines_are_subtracted_and_masked_in_that_map_alone():
     near = LineComplex(name="Hb", wave=(0.6965,), fwhm_km_s=400.0)
     fluxes = {"Ha": 1e-16, "Hb": 8e-16}
@@ -349,6 +360,8 @@ def test_bad_input_is_named():
     bare = MultiBeam([BeamModel(replace(mb.beams[0].beam, headers={}), mb.beams[0].order, params=PLAIN)])
     with pytest.raises(InvalidInputError, match="coordinates"):
         line_maps(bare, fit, geometry=SQUARE)
+    with pytest.raises(InvalidInputError, match="min_snr"):
+        LineMapParams(min_snr=float("nan"))
     with pytest.raises(InvalidInputError, match="contam"):
         LineMapParams(contam="counts")  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match="mask_ratio"):

@@ -82,6 +82,41 @@ def test_the_compressed_fit_is_that_of_all_pixels(ers, t0, operator):
         assert scan.violation[0] < 1e-10
 
 
+@pytest.mark.parametrize("operator", ["grizli", "spline"])
+def test_the_compressed_fit_is_that_of_all_pixels_where_wavelengths_rise_and_fall(ers, t0, operator):
+    # As zeroth orders may: 1.70 um at the 100th column, 1.27 and 1.15 um at the ends.
+    one, params = ers.beams[1], BeamParams(operator=operator, mask_resid=False, min_sens=0.0)
+    terms = {**one.bare_order.terms, "dldp": [[17000.0 - 0.6 * 100.3**2], [1.2 * 100.3], [-0.6]]}
+    bent = BeamModel(one.beam, replace(one.bare_order, terms=terms), params=params)
+    wave = bent.wave
+    assert wave[0] < wave[wave.size // 2] > wave[-1]
+    z, continua, mask = 1.5, t0.continua[5:8], bent.fit_mask
+    root = np.sqrt(bent.ivar * bent.weight)[mask]
+    columns = [bent.compute_model(t.wave * (1 + z), t.flux / (1 + z))[mask] for t in continua]
+    design = np.stack([np.ones_like(root), *columns], axis=1) * root[:, None]
+    size = np.linalg.norm(design, axis=0)
+    values = root * bent.cleaned[mask]
+    rest = values - design / size @ np.linalg.lstsq(design / size, values, rcond=None)[0]
+    bank = TemplateBank.of(TemplateSet(continua=continua), "exact", None)
+    scan = BeamProblem(MultiBeam([bent])).scan(bank, z, params=CHI2, fitter="lstsq", is_loose=True)
+    # As of straight traces.
+    assert scan.chi2[0] == pytest.approx(rest @ rest, rel=1e-10 if operator == "grizli" else 1e-8)
+
+
+def test_pixels_beyond_all_columns_have_no_light(ers, t0):
+    one = ers.beams[1].with_beam(ers.beams[1].beam)
+    far = np.zeros(one.shape, bool)
+    far[:, -2:] = one.ivar[:, -2:] > 0
+    assert far.any()
+    vars(one)["fit_mask"] = far
+    bank = TemplateBank.of(TemplateSet(continua=t0.continua), "exact", None)
+    scan = BeamProblem(MultiBeam([one])).scan(bank, 1.5, params=CHI2, fitter="nnls", is_loose=True)
+    assert not scan.coefficients[0, 1:].any()
+    root = np.sqrt(one.ivar * one.weight)[far]
+    rest = root * (one.cleaned[far] - np.average(one.cleaned[far], weights=root**2))
+    assert scan.chi2[0] == pytest.approx(rest @ rest, rel=1e-9)
+
+
 def test_fits_have_the_same_bits_for_any_number_of_threads(ers, t0):
     before = get_num_threads()
     found = []
@@ -302,6 +337,12 @@ def test_bad_input_is_named_and_bad_sources_are_a_status(ers, t0, t1):
     for words in ({"fitter": "x"}, {"profiles": "x"}, {"errors": "x"}, {"background_bounds": (1.0, 2.0)}):
         with pytest.raises(InvalidInputError, match=next(iter(words))):
             FitParams(**words)
+    with pytest.raises(InvalidInputError, match="huber_delta: nan"):
+        FitParams(huber_delta=float("nan"))
+    with pytest.raises(InvalidInputError, match="seed: -1"):
+        fit_lines(ers, 1.743, templates=t1, seed=-1)
+    with pytest.raises(InvalidInputError, match="problem"):
+        fit_templates(ers, 1.743, templates=t1, params=FitParams(scale="per_grism"), problem=BeamProblem(ers))
     with pytest.raises(InvalidInputError, match="z: -2"):
         fit_lines(ers, -2.0, templates=t1)
     bare = TemplateSet(continua=(), lines=(LineComplex(name="Ha", wave=(0.6565,)),))
@@ -314,6 +355,62 @@ def test_bad_input_is_named_and_bad_sources_are_a_status(ers, t0, t1):
         drop_bad_angles(empty)
     far = TemplateSet(continua=(TabulatedTemplate(name="far", wave=np.array([10.0, 11.0]), flux=np.ones(2)),))
     assert fit_redshift(ers, templates=far, z_range=(1.0, 2.0)).status == "no_template"
+
+
+def test_negative_data_have_no_light_and_no_redshift(ers, t0):
+    negative = beams_of(ers, WAVE, np.full(WAVE.size, -3e-18), params=CLEAN)
+    continua = TemplateSet(continua=t0.continua)
+    fit = fit_redshift(negative, templates=continua, z_range=(1.0, 1.1))
+    assert fit.status == "no_light"
+    assert np.isnan(fit.z_map)
+    assert fit_redshift(negative, templates=continua, z_range=(1.0,)).z_map == 1.0
+
+
+def test_photometry_without_a_flux_is_not_used(ers, t0):
+    one = Filter(name="j", wave=np.array([1.1, 1.15, 1.35, 1.4]), throughput=np.array([0.0, 1, 1, 0]))
+    nothing = PhotometryInput(filters=[one], flux=[np.nan], err=[1.0])
+    assert not fit_redshift(ers, templates=t0, z_range=(1.74,), photometry=nothing).is_photometry_used
+
+
+def test_the_spline_reaches_as_far_as_the_beams(ers, t0):
+    # G141 with all wavelengths times 2.5, as long as those of NIRCam: the same pixels are fitted as well.
+    one = ers.beams[1]
+    order = one.bare_order
+    terms = {**order.terms, "dldp": [[2.5 * value for value in row] for row in order.terms["dldp"]]}
+    red = replace(order, terms=terms, wavelength=2.5 * order.wavelength)
+    chi2 = {}
+    for name, some in (("near", order), ("far", red)):
+        model = BeamModel(one.beam, some, params=CLEAN)
+        noise = np.random.default_rng(3).normal(0.0, NOISE, model.shape)
+        flux = 1e-17 * 100 * NOISE / (1e-17 * model.flat.max())
+        sci = (flux * model.flat + noise).astype(np.float32)
+        beam = replace(
+            one.beam,
+            sci=sci,
+            err=np.full_like(sci, NOISE),
+            contam=np.zeros_like(sci),
+            dq=np.zeros(sci.shape, np.uint32),
+        )
+        fit = fit_redshift(MultiBeam([model.with_beam(beam)]), templates=t0, z_range=(1.0,))
+        chi2[name] = fit.chi2_spline / fit.dof
+    print(chi2)
+    # Of 1000 pixels and more: 4 %, three times of it.
+    assert all(abs(value - 1) < 0.13 for value in chi2.values())
+
+
+def test_a_folder_of_templates_is_that_of_the_place_where_we_are(ers, folder, tmp_path, monkeypatch):
+    source, n = folder / "grizli", {}
+    for name, n_lost in (("whole", 0), ("shorter", 5)):
+        place = tmp_path / name / "templates" / "fsps"
+        place.mkdir(parents=True)
+        (tmp_path / name / "lines.json").write_text((source / "lines.json").read_text())
+        for file in (source / "templates" / "fsps").glob("*.dat"):
+            lines = file.read_text().splitlines()
+            (place / file.name).write_text("\n".join(lines[: len(lines) - n_lost]))
+        monkeypatch.chdir(tmp_path / name)
+        fit = fit_redshift(ers, templates="templates", z_range=(1.74,))
+        n[name] = fit.templates.continua[0].wave.size
+    assert n["shorter"] == n["whole"] - 5
 
 
 def test_errors_beside_contamination_are_those_of_the_weighted_estimator(ers, t1):

@@ -17,6 +17,7 @@ from skymere.grism import (
     fit_templates,
     scale_beams,
 )
+from skymere.grism.model_spectra import as_model
 from skymere.spectra import Band, Filter, IgmTransmission, PhotozParams, TemplateSet, fit_photoz
 
 from .emitters import NOISE, WAVE, beams_of, spectrum, truth
@@ -142,6 +143,29 @@ def test_absorption_between_galaxies_moves_with_the_redshift_of_beams(ers, t0, f
     )
     assert abs(found.z_map - z) < max(4 * half, 0.01)
     assert fit_redshift(noisy, templates=t0, z_range=(6.0, 7.8)).chi2.min() > found.chi2.min() + 25
+
+
+def test_the_edge_of_the_forest_is_a_step_for_the_fit_and_for_its_model(ers, t0, folder):
+    # Points of this template are 10 Angstrom apart, 1215 and 1225 the nearest to Lyman alpha.
+    one = t0.continua[6]
+    igm, z = IgmTransmission.load(folder / "igm"), 6.8
+    wave = np.linspace(0.6, 2.0, 200001)
+    emitted = np.interp(wave / (1 + z), one.wave, one.flux, 0, 0) / (1 + z)
+    factor = 3e-18 / float(np.interp(1.2, wave, emitted))
+    arriving = factor * emitted * igm.transmission(wave, z)
+    clean = beams_of(ers, wave, arriving, params=CLEAN)
+    alone = TemplateSet(continua=(one,))
+    fit = fit_templates(clean, z, templates=alone, igm=igm)
+    near = fit_redshift(clean, templates=alone, z_range=(z, 2e-4, 20), igm=igm)
+    print(f"chi2 {fit.chi2_plain:.4f}, z off by {(near.z_map - z) / (1 + z):+.1e} (1 + z)")
+    # Drawn as a ramp between the two points, chi2 is 40 and z off by 1.7e-3.
+    assert fit.chi2_plain < 0.1
+    assert abs(near.z_map - z) < 1e-5 * (1 + z)
+    model = as_model(fit)
+    drawn = np.interp(wave, *model.continuum_spectrum())
+    # Steps of the interpolation are 5e-4 of the wavelength.
+    at = (wave > 0.9) & (wave < 1.1) & (np.abs(wave / 0.121567 / (1 + z) - 1) > 1e-4)
+    np.testing.assert_allclose(drawn[at], arriving[at], rtol=0, atol=1e-3 * arriving.max())
 
 
 def test_the_density_of_a_photometric_redshift_is_the_prior_of_beams(ers, t0):

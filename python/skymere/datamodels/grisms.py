@@ -66,6 +66,10 @@ class GrismOrder:
         if self.form not in ("polynomial", "parametric"):
             msg = f"form: {self.form!r} is not allowed, it must be 'polynomial' or 'parametric'"
             raise InvalidInputError(msg)
+        n_bad = int((~np.isfinite(self.sensitivity)).sum())
+        if n_bad:
+            msg = f"sensitivity: {n_bad} of {self.sensitivity.size} values that are not finite are not allowed"
+            raise InvalidInputError(msg)
         _ = self.compiled
 
     @cached_property

@@ -113,10 +113,12 @@ class BeamModel:
         if not mine.any():
             msg = f"segmentation: no pixel of {beam.label} has the label {beam.source_id}"
             raise InvalidInputError(msg)
-        self.total_flux = float(beam.direct[mine].sum()) or 1.0
+        # A pixel without a value has no light.
+        self._direct = np.where(np.isfinite(beam.direct), beam.direct, np.float32(0))
+        self.total_flux = float(self._direct[mine].sum()) or 1.0
         x, y = beam.detector_position
         self.place = order.place(x, y, fwcpos=beam.fwcpos, x_shift=beam.x_shift, y_shift=beam.y_shift)
-        self._disperser = self._dispersed(beam.direct, self.params.operator)
+        self._disperser = self._dispersed(self._direct, self.params.operator)
 
     def with_beam(self, beam: Beam) -> "BeamModel":
         """Return the model of other cutouts of the same order, with the same parameters.
@@ -158,10 +160,10 @@ class BeamModel:
         """Error of the data without `BeamParams.sys_err` [e/s]."""
         return self.beam.err
 
-    @property
+    @cached_property
     def contam(self) -> NDArray[np.float32]:
-        """Light of other sources [e/s]."""
-        return self.beam.contam
+        """Light of other sources, 0 where it is not known, float32, shape (ny, nx) [e/s]."""
+        return np.where(np.isfinite(self.beam.contam), self.beam.contam, np.float32(0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -182,7 +184,7 @@ class BeamModel:
     def centroid(self) -> tuple[float, float]:
         """Column and row of the middle of the source's light in the direct image, 0-based [pix]."""
         labels = self.beam.segmentation == self.beam.source_id
-        light = np.where(labels, np.maximum(self.beam.direct, 0), 0).astype(np.float64)
+        light = np.where(labels, np.maximum(self._direct, 0), 0).astype(np.float64)
         light = light if light.sum() > 0 else labels.astype(np.float64)
         y, x = np.indices(light.shape)
         return float((light * x).sum() / light.sum()), float((light * y).sum() / light.sum())
@@ -345,14 +347,15 @@ class BeamModel:
 
     @cached_property
     def mask(self) -> NDArray[np.bool_]:
-        """Pixels without data, True = do not use, bool, shape (ny, nx)."""
+        """Pixels without data or contamination, True = do not use, bool, shape (ny, nx)."""
         beam = self.beam
-        return np.asarray((beam.dq != 0) | ~(beam.err > 0) | (beam.sci == 0) | ~np.isfinite(beam.sci), bool)
+        known = np.isfinite(beam.sci) & np.isfinite(beam.contam)
+        return np.asarray((beam.dq != 0) | ~(beam.err > 0) | (beam.sci == 0) | ~known, bool)
 
     @cached_property
     def cleaned(self) -> NDArray[np.float32]:
         """Data without contamination, float32, shape (ny, nx) [e/s]."""
-        return self.beam.sci - self.beam.contam
+        return self.beam.sci - self.contam
 
     @cached_property
     def _data_ivar(self) -> NDArray[np.float32]:
@@ -369,11 +372,11 @@ class BeamModel:
     @cached_property
     def weight(self) -> _Array:
         """Factor of the weight beside contamination, ``exp(-fcontam |contam| sqrt(ivar))``, float64, shape (ny, nx)."""
-        return np.asarray(np.exp(-self.params.fcontam * np.abs(self.beam.contam) * np.sqrt(self.ivar)), np.float64)
+        return np.asarray(np.exp(-self.params.fcontam * np.abs(self.contam) * np.sqrt(self.ivar)), np.float64)
 
     def _whole_model(self, spectrum: tuple[_Array, _Array] | None) -> _Array:
         """Return the model of whole columns, which does not swing around zero beside the source."""
-        whole = self._dispersed(self.beam.direct, "grizli")
+        whole = self._dispersed(self._direct, "grizli")
         return np.asarray(whole.draw(whole.light(spectrum) / self.total_flux, self.shape, self._at), np.float64)
 
     @cached_property
@@ -401,7 +404,7 @@ class BeamModel:
         """Pixels where contamination rules, and those around."""
         root = np.sqrt(self._data_ivar)
         high, low = self.params.contam_sn_mask
-        bad = (self.beam.contam * root > high) & (self._whole_flat * self.total_flux * root < low)
+        bad = (self.contam * root > high) & (self._whole_flat * self.total_flux * root < low)
         grown = np.pad(bad, _GROWTH)
         ny, nx = bad.shape
         steps = range(2 * _GROWTH + 1)

@@ -41,8 +41,9 @@ def contamination_model(
     segmentation : array_like, int32, shape (ny, nx)
         Labels of the sources.
     catalog : DataFrame
-        Columns ``id`` and ``mag`` (AB, which orders are drawn depends on it), and perhaps ``x`` and ``y``
-        (0-based, without the pad [pix]), the places of the sources; else these are the centroids of the segments.
+        Columns ``id``, each once, and ``mag`` (AB, which orders are drawn depends on it: all without one), and perhaps
+        ``x`` and ``y`` (0-based, without the pad [pix]), the places of the sources; else these are the centroids of
+        the segments, as for a source whose place is missing or NaN.
     config : GrismConfig
         The grism.
     photflam : float [erg/s/cm2/A per e/s]
@@ -63,7 +64,7 @@ def contamination_model(
     Raises
     ------
     InvalidInputError
-        When shapes differ, a column is missing, or an order is unknown.
+        When shapes differ, a column is missing, an id is there twice or missing, or an order is unknown.
 
     Notes
     -----
@@ -113,6 +114,10 @@ def frame_sources(
     params: ContaminationParams,
 ) -> list[dict[str, Any]]:
     """Return every source that is drawn as the kernel takes it, in the order of the catalogue."""
+    bad = catalog.filter(pl.col("id").is_duplicated() | pl.col("id").is_null())["id"].unique(maintain_order=True)
+    if len(bad):
+        msg = f"catalog: the ids {bad.to_list()[:5]} are not allowed, each source must have one of its own"
+        raise InvalidInputError(msg)
     has_place = {"x", "y"} <= set(catalog.columns)
     segments = _segments(image, labels)
     out = []
@@ -124,7 +129,7 @@ def frame_sources(
         ny, nx = image.shape
         if y1 < pad[0] - _BORDER or y0 > ny - pad[0] + _BORDER or y0 == 0 or x0 == 0 or y1 == ny - 1 or x1 == nx - 1:
             continue
-        if has_place:
+        if has_place and _is_finite(row["x"]) and _is_finite(row["y"]):
             x, y = row["x"] + pad[1], row["y"] + pad[0]
         size = max(int(np.ceil(max(x - x0, x1 - x, y - y0, y1 - y))) + params.margin, params.min_size)
         size = min(size, params.max_size) if params.max_size else size
@@ -139,9 +144,9 @@ def frame_sources(
             "x_shift": 0.0,
             "y_shift": 0.0,
         }
-        drawn = [
-            config.orders[name].x_shift if row["mag"] <= config.orders[name].faintest_mag else None for name in names
-        ]
+        # A source without a magnitude is taken for a bright one: all of its orders are drawn.
+        mag = row["mag"] if _is_finite(row["mag"]) else -np.inf
+        drawn = [config.orders[name].x_shift if mag <= config.orders[name].faintest_mag else None for name in names]
         spectrum = None
         if int(row["id"]) in spectra:
             wave, flux = (as_floats(part, "spectra", shape=(None,)) for part in spectra[int(row["id"])])
@@ -156,6 +161,10 @@ def frame_sources(
             }
         )
     return out
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and bool(np.isfinite(value))
 
 
 _Segment = tuple[tuple[int, int, int, int], tuple[float, float], float]

@@ -128,7 +128,7 @@ def extract_beams(
 def cut_beams(
     frames: Sequence[GrismFrame], *, ids: Sequence[int] | None = None, params: BeamCutParams | None = None
 ) -> Iterator[tuple[int, MultiBeam]]:
-    """Yield the beams of sources of frames, one source after the other; those without a beam are left out.
+    """Yield the beams of sources of frames, one source after the other; those without a beam or a place are left out.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def source_size(frames: Sequence[GrismFrame], source_id: int, params: BeamCutPar
     size = params.size
     for frame in frames:
         place = frame.places.get(source_id)
-        if place is None:
+        if place is None or not _is_placed(place):
             continue
         x, y = _frame_place(frame, place)
         most = params.max_size
@@ -176,6 +176,10 @@ def source_size(frames: Sequence[GrismFrame], source_id: int, params: BeamCutPar
             reach = max(np.abs(rows + y0 - y).max(), np.abs(columns + x0 - x).max())
             size = max(size, int(np.ceil(reach)) + params.margin)
     return min(size, params.max_size)
+
+
+def _is_placed(place: Any) -> bool:
+    return bool(np.isfinite(np.array([place["x"], place["y"]], np.float64)).all())
 
 
 def _frame_place(frame: GrismFrame, place: Any) -> tuple[float, float]:
@@ -225,7 +229,7 @@ def cut_beam(
     """
     params = BeamCutParams() if params is None else params
     place = frame.places.get(source_id)
-    if place is None or not (np.isfinite(place["x"]) and np.isfinite(place["y"])):
+    if place is None or not _is_placed(place):
         return None
     one = frame.config.order(order)
     x, y = _frame_place(frame, place)

@@ -148,11 +148,15 @@ def apply_trace_shift(multibeam: MultiBeam, shifts: TraceShift | Sequence[float]
     if given.shape != (multibeam.N,):
         msg = f"shifts: shape {given.shape} is not allowed, it must be ({multibeam.N},)"
         raise InvalidInputError(msg)
-    models = [
-        one.with_beam(replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=None))
-        if np.isfinite(shift)
-        else one
-        for one, shift in zip(multibeam.beams, given, strict=True)
-    ]
+    models = []
+    for one, shift in zip(multibeam.beams, given, strict=True):
+        if not np.isfinite(shift):
+            models.append(one)
+            continue
+        trace = one.beam.trace
+        if trace is not None:
+            trace = trace + np.array([0.0, float(shift), 0.0])
+        beam = replace(one.beam, y_shift=one.beam.y_shift + float(shift), model=None, trace=trace)
+        models.append(one.with_beam(beam))
     text = ", ".join(f"{shift:+.3f}" for shift in given)
     return MultiBeam(models, records=[*multibeam.records, f"traces moved by {text} pixels"])

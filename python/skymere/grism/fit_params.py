@@ -102,6 +102,9 @@ class FitParams:
                 wanted = f"{least} or more" if most is None else f"{least} to {most}"
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be {wanted}"
                 raise InvalidInputError(msg)
+        if math.isnan(self.huber_delta):
+            msg = f"huber_delta: {self.huber_delta} is not allowed, it must be a number"
+            raise InvalidInputError(msg)
         for name in ("line_bounds", "background_bounds"):
             bounds = getattr(self, name)
             if bounds is not None and not (len(bounds) == 2 and bounds[0] <= 0 < bounds[1]):

@@ -40,6 +40,8 @@ _PLANES = ("sci", "err", "dq", "direct", "segmentation", "model")
 _MASKED = np.uint32(1)
 _ALIASES = ("id", "label", "number", "NUMBER", "source_id")
 _MAX_TURN_DEG = 0.2
+# Places along each side of an exposure at which mosaics are looked up, and what is most of them.
+_NET, _MOST = 17, 0.5
 
 Spectrum = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -408,7 +410,7 @@ def make_frames(
         Labels with their grid.
     direct : Mosaic, Exposure or a sequence of them
         Direct images: the partner of each exposure is used where there is one, and around it or instead of it the
-        mosaic in the best filter.
+        mosaic in the best filter of those that are there.
     configs : path-like, GrismConfig or mapping of str to GrismConfig
         A folder or a file, one configuration, or those of grisms.
     masters : mapping of str to sequence of array_like, optional
@@ -440,10 +442,10 @@ def make_frames(
         wcs = None
         if partner is not None and params.use_partner_wcs:
             wcs = wcs_from_partner(exposure, partner, nominal=(nominal or {}).get(partner.exposure_id))
-        mosaic = _best_mosaic(given, setup)
+        mosaic = _best_mosaic(given, setup, exposure)
         image = partner or mosaic
         if image is None:
-            msg = f"exposure {exposure.exposure_id}: no direct exposure looks there, and there is no mosaic"
+            msg = f"exposure {exposure.exposure_id}: no direct exposure looks there, and there is no mosaic of it"
             raise NoOverlapError(msg)
         config = _config_of(configs, setup, image.band)
         frame = make_frame(
@@ -470,10 +472,25 @@ def _setup_of(exposure: Exposure) -> GrismSetup:
     return GrismSetup(instrument=exposure.instrument, grism=exposure.band.upper())
 
 
-def _best_mosaic(given: Sequence[Mosaic | Exposure], setup: GrismSetup) -> Mosaic | None:
+def _best_mosaic(given: Sequence[Mosaic | Exposure], setup: GrismSetup, exposure: Exposure) -> Mosaic | None:
+    """Return the mosaic in the best filter of those on most of an exposure, else of those on some of it."""
     rank = {band: k for k, band in enumerate(direct_filters(setup.grism, setup.blocking))}
-    mosaics = [image for image in given if isinstance(image, Mosaic)]
-    return min(mosaics, key=lambda mosaic: rank.get(mosaic.band.lower(), len(rank)), default=None)
+    ny, nx = exposure.shape
+    y, x = (p.ravel() for p in np.meshgrid(np.linspace(0, ny - 1, _NET), np.linspace(0, nx - 1, _NET)))
+    sky = pixels_to_sky(exposure.wcs, x, y)
+    found: list[tuple[bool, int, float, int, Mosaic]] = []
+    for one in given:
+        if isinstance(one, Mosaic) and (part := _part_on(one, *sky)) > 0:
+            found.append((part < _MOST, rank.get(one.band.lower(), len(rank)), -part, len(found), one))
+    return min(found)[-1] if found else None
+
+
+def _part_on(mosaic: Mosaic, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> float:
+    """Return the part of some places at which a mosaic has data."""
+    x, y = (np.round(np.nan_to_num(p, nan=-9.0)).astype(np.int64) for p in mosaic.grid.pixels(ra, dec))
+    ny, nx = mosaic.shape
+    inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+    return float(np.count_nonzero(mosaic.weight[y[inside], x[inside]] > 0) / x.size)
 
 
 def write_frame(frame: GrismFrame, folder: str | Path) -> Path:

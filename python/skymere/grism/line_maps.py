@@ -68,6 +68,9 @@ class LineMapParams:
     calibration: Literal["line", "grizli"] = "line"
 
     def __post_init__(self) -> None:
+        if np.isnan(self.min_snr):
+            msg = f"min_snr: {self.min_snr} is not allowed, it must be a number"
+            raise InvalidInputError(msg)
         for name in ("mask_ratio", "mask_contam_snr"):
             if not getattr(self, name) > 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
@@ -215,10 +218,10 @@ class _Prepared:
             self.units[name] = _light_of(beam, _main_shape(fit, name, params))
             if flux > 0:
                 self.lines[name] = beam.compute_model(wave, shape * flux)
-                others = _other_members(fit, name, params)
-                if others:
-                    parts = [fit.line_shape(name, k) for k in others]
-                    self.members[name] = np.sum([beam.compute_model(w, s * flux) for w, s in parts], axis=0)
+            others = _other_members(fit, name, params)
+            if others and np.isfinite(flux):
+                parts = [fit.line_shape(name, k) for k in others]
+                self.members[name] = np.sum([beam.compute_model(w, s * flux) for w, s in parts], axis=0)
         self.all_lines = np.sum(list(self.lines.values()), axis=0) if self.lines else np.zeros(beam.shape)
         self.clean = beam.cleaned - background - self.continuum - self.all_lines
         self.is_contaminated = bool(beam.contam.any()) and beam.params.fcontam > 0

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from skymere.errors import InvalidInputError
 from skymere.grism.fit_params import FitParams
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.photometry import PhotometryInput
@@ -128,6 +129,11 @@ def line_table(fit: TemplateFit, *, source_id: int = 0, n_draws: int = 1000, see
     continua ``T`` is ``a_line int G / (sum a T) dwave``, at rest. Random numbers are of Philox 4x64 with the key
     (seed, source), so they depend on nothing that was drawn before.
 
+    Raises
+    ------
+    InvalidInputError
+        When the seed is not allowed.
+
     References
     ----------
     Salmon et al. 2011, SC '11, 16 (Philox).
@@ -136,6 +142,9 @@ def line_table(fit: TemplateFit, *, source_id: int = 0, n_draws: int = 1000, see
     lines = fit.templates.lines
     reaches = fit.is_free[n:] | (fit.bound_err[n:] > 0)
     shown = np.flatnonzero(reaches)
+    if not 0 <= seed < 2**64:
+        msg = f"seed: {seed} is not allowed, it must be from 0 to 2^64 - 1"
+        raise InvalidInputError(msg)
     if not shown.size or fit.status == "no_data":
         return pl.DataFrame(schema=_SCHEMA)
     draws, free = _draws(fit, source_id, n_draws, seed)

@@ -137,6 +137,8 @@ class FittedModel:
         if not used:
             return np.array([1e-3, 1e3]), np.zeros(2)
         wave = used[0].wave if all(np.array_equal(one.wave, used[0].wave) for one in used) else _union(used)
+        if self.igm is not None and self.z > 0:
+            wave = np.union1d(wave, self.igm.nodes(float(wave[0]), float(wave[-1])))
         flux = sum(self.coefficients[one.name] * np.interp(wave, one.wave, one.flux, 0, 0) for one in used)
         observed = wave * (1 + self.z)
         through = 1.0 if self.igm is None or self.z <= 0 else self.igm.transmission(observed, self.z)
@@ -286,7 +288,9 @@ def as_model(fit: ModelSpectra | TemplateFactors) -> ModelSpectra:
 
 
 def within(spectrum: tuple[_Array, _Array], low: float, high: float) -> tuple[_Array, _Array]:
-    """Return the part of a spectrum between two wavelengths [um], with a point to either side."""
+    """Return the part of a spectrum between two wavelengths [um], with a point to either side; zeros without any."""
+    if spectrum[0][-1] < low or spectrum[0][0] > high:
+        return np.array([low, high]), np.zeros(2)
     first = max(int(np.searchsorted(spectrum[0], low)) - 1, 0)
     last = int(np.searchsorted(spectrum[0], high)) + 1
     return spectrum[0][first : last + 1], spectrum[1][first : last + 1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from skymere.datamodels import ANGSTROM, Beam, GrismConfig, GrismOrder
-from skymere.errors import NotFoundError
+from skymere.errors import InvalidInputError, NotFoundError
 from skymere.grism.beam import BeamModel
 from skymere.grism.multibeam import MultiBeam
 from skymere.grism.params import BeamParams
@@ -30,22 +30,24 @@ def read_beams(
     path : path-like or sequence of path-like
         ``beams.fits`` of grizli, or several of one source.
     conf_path : path-like, optional
-        A configuration, or a folder of them; else they are looked for under the name that the file gives, and in the
-        reference packs (``SKYMERE_PACKS``).
+        A configuration by one of its names, or a folder of them; else they are looked for under the name that the file
+        gives, and in the reference packs (``SKYMERE_PACKS``).
     params : BeamParams, optional
         Masks, weights and the operator.
 
     Returns
     -------
     MultiBeam
-        The beams. Where a configuration is missing and the file has a table TRACE, that stands in, with a warning and
-        an entry of ``records``.
+        The beams. Where a configuration or its order is missing and the file has a table TRACE, that stands in, with a
+        warning and an entry of ``records``.
 
     Raises
     ------
     NotFoundError
-        When a file is missing, or a configuration or sensitivity is and there is no TRACE; the message says which,
-        and where it was looked for.
+        When a file is missing, or a configuration, order or sensitivity is and there is no TRACE; the message says
+        which, and where it was looked for.
+    InvalidInputError
+        When the beams are of several sources, or the configuration is that of another grism.
     FormatError, StorageError
         When a file cannot be read.
 
@@ -66,7 +68,7 @@ def read_beams(
         grism, blocking = _elements(beam)
         names += config_names(beam.instrument, grism, blocking, module=beam.module or "A", chip=beam.chip)
         try:
-            order, from_trace = configs(folder, names).order(beam.order), False
+            order, from_trace = _order(configs(folder, names), beam.order), False
         except NotFoundError as error:
             if beam.trace is None:
                 msg = f"{beam.label}: {error}; the file has no TRACE either"
@@ -77,6 +79,13 @@ def read_beams(
             warnings.warn(record, stacklevel=2)
         models.append(BeamModel(_moved(beam) if from_trace else beam, order, params=params, from_trace=from_trace))
     return MultiBeam(models, records=records)
+
+
+def _order(config: GrismConfig, name: str) -> GrismOrder:
+    if name not in config.orders:
+        msg = f"{config.name} has the orders {', '.join(config.orders)}, not {name}"
+        raise NotFoundError(msg)
+    return config.orders[name]
 
 
 def _elements(beam: Beam) -> tuple[str, str]:
@@ -94,7 +103,7 @@ def find_config(folder: str | Path, names: tuple[str, ...]) -> GrismConfig:
     Parameters
     ----------
     folder : path-like
-        Where it is looked for before the reference packs; a file is read itself.
+        Where it is looked for before the reference packs; a file of such a name is read itself.
     names : tuple of str
         Its possible names, the best first.
 
@@ -102,10 +111,16 @@ def find_config(folder: str | Path, names: tuple[str, ...]) -> GrismConfig:
     ------
     NotFoundError
         When there is none, or it lacks a sensitivity; the message says where they were looked for.
+    InvalidInputError
+        When a file has another name.
     FormatError
         When a file is not what it should be.
     """
     if folder and Path(folder).is_file():
+        allowed = list(dict.fromkeys(Path(name).name for name in names))
+        if Path(folder).name not in allowed:
+            msg = f"conf_path: {folder} is not allowed here, its name must be one of {', '.join(allowed)}"
+            raise InvalidInputError(msg)
         return read_config(folder)
     missing = []
     for name in names:

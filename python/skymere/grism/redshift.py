@@ -27,8 +27,9 @@ _Array = NDArray[np.float64]
 
 _ZOOM = 1.1
 _PEAK_THRESHOLD, _PEAK_DISTANCE = 0.4, 9
-# Where the spline is known, where it is cut, and how finely it is drawn [Angstrom].
-_SPLINE_WAVE, _SPLINE_CLIP, _SPLINE_STEP = (4200.0, 24999.0), 1e-4, 3.0
+# Where the spline is known, and more if beams reach farther by parts of a last number, where it is cut, and how finely
+# it is drawn [Angstrom].
+_SPLINE_WAVE, _SPLINE_CLIP, _SPLINE_STEP, _SPLINE_MORE = (4200.0, 24999.0), 1e-4, 3.0, 1000.0
 # How often scales of grisms are found anew, and what is the same redshift, relative to 1 + z.
 _SCALE_ROUNDS, _SAME_Z = 3, 1e-3
 # Splines that share a list of wavelengths, so that those out of reach are left out.
@@ -43,7 +44,8 @@ class RedshiftFit:
     ----------
     status : str
         ``ok``; ``at_edge`` when the best redshift is an end of the grid; ``no_template`` when no template reaches the
-        beams at the best redshift; ``no_data`` when no pixel can be fitted: then lists are empty and numbers NaN.
+        beams at the best redshift; ``no_light`` when templates do, but none is there, as for negative data;
+        ``no_data`` when no pixel can be fitted: then lists are empty and numbers NaN.
     zgrid : ndarray, float64, shape (n_z,)
         Trial redshifts, rising.
     chi2 : ndarray, float64, shape (n_z,)
@@ -55,7 +57,8 @@ class RedshiftFit:
     pdf_scaled : ndarray, float64, shape (n_z,)
         ``p(z) ~ prior exp(-chi2 / (2 s))`` with ``s = min(chi2) / DoF``, as grizli has it.
     z_map : float
-        Redshift of the highest p(z).
+        Redshift of the highest p(z); NaN where no template has a factor at any of several redshifts, and no prior
+        tells them apart.
     z_percentiles, z_percentiles_scaled : tuple of float
         2.5, 16, 50, 84 and 97.5 per cent of either are below them.
     z_risk, min_risk : float
@@ -83,7 +86,7 @@ class RedshiftFit:
     kkt : float
         Largest violation of the conditions of Karush, Kuhn and Tucker of all fits, over the largest slope.
     is_photometry_used : bool
-        Whether photometry was fitted.
+        Whether photometry was fitted, that is, had a flux with an error.
     z_range : tuple of float
         As given.
     templates : TemplateSet
@@ -235,7 +238,7 @@ def fit_redshift(
 
     baseline = {
         name: problem.scan(one, 0.0, params=p, fitter="lstsq", is_loose=True)
-        for name, one in (("poly", polynomials(p.poly_order)), ("spline", _splines(p.spline_resolution)))
+        for name, one in (("poly", polynomials(p.poly_order)), ("spline", _splines_of(multibeam, p)))
     }
     chi2_poly, chi2_spline = (float(baseline[name].loss[0]) for name in ("poly", "spline"))
     dof = max(multibeam.DoF, 1)
@@ -250,13 +253,20 @@ def fit_redshift(
             scans.append(scan(np.setdiff1d(np.concatenate(around), grid)))
     found = Scan.joined(scans)
     plain = make_pdf(found.z, found.loss, prior=prior, gamma=p.risk_gamma)
-    least = float(found.loss.min())
+    best, least = int(np.argmin(found.loss)), float(found.loss.min())
+    status = "ok"
+    if not found.coefficients[best, multibeam.N :].any():
+        at_best = problem.scan(bank, found.z[best], params=p, fitter=fitter, has_covariance=True)
+        status = "no_light" if (at_best.bound_variance > 0).any() else "no_template"
+        if found.z.size > 1 and prior is None:
+            plain = replace(plain, z_map=float("nan"))
     scaled = make_pdf(found.z, found.loss, scale=max(least, 1e-300) / dof, prior=prior, gamma=p.risk_gamma)
     return _result(
         found, plain, scaled, multibeam.N, dof, {"poly": chi2_poly, "spline": chi2_spline}, baseline["spline"],
         {
             "names": bank.names,
-            "is_photometry_used": photometry is not None,
+            "status": status,
+            "is_photometry_used": photometry_of(photometry, chosen, found.z[:1], igm) is not None,
             "z_range": given,
             "templates": chosen,
             "params": p,
@@ -298,14 +308,10 @@ def _result(
     n_parameters = int(np.count_nonzero(found.coefficients[best]))
     params: FitParams = fields["params"]  # type: ignore[assignment]
     n_spline = int(np.count_nonzero(spline.coefficients[0]))
-    status = "ok"
     top = int(np.argmax(plain.pdf)) if found.z.size > 1 else 0
-    if not np.any(found.coefficients[best, n_beams:]):
-        status = "no_template"
-    elif found.z.size > 1 and top in (0, found.z.size - 1):
-        status = "at_edge"
+    if fields["status"] == "ok" and found.z.size > 1 and top in (0, found.z.size - 1):
+        fields["status"] = "at_edge"
     return RedshiftFit(
-        status=status,
         zgrid=found.z,
         chi2=found.loss,
         chi2_plain=found.chi2,
@@ -419,11 +425,22 @@ def _peaks(loss: _Array, chi2_spline: float, dof: int) -> list[int]:
     return find_peaks(signal, threshold=_PEAK_THRESHOLD, min_distance=_PEAK_DISTANCE)
 
 
+def _splines_of(multibeam: MultiBeam, params: FitParams) -> TemplateBank:
+    """Return splines along all wavelengths at which a beam is sensitive, and those that grizli has in any case."""
+    seen = np.concatenate([one.wave[one.sensitivity > 0] for one in multibeam.beams]) * 1e4
+    low, high = _SPLINE_WAVE
+    if seen.size and seen.max() > high:
+        high += _SPLINE_MORE * float(np.ceil((seen.max() - high) / _SPLINE_MORE))
+    if seen.size and seen.min() < low:
+        low /= 2.0 ** float(np.ceil(np.log2(low / seen.min())))
+    return _splines(params.spline_resolution, low, high)
+
+
 @lru_cache(maxsize=8)
-def _splines(resolution: float) -> TemplateBank:
-    wave = np.linspace(*_SPLINE_WAVE, int((_SPLINE_WAVE[1] - _SPLINE_WAVE[0]) / _SPLINE_STEP))
+def _splines(resolution: float, low: float, high: float) -> TemplateBank:
+    wave = np.linspace(low, high, int((high - low) / _SPLINE_STEP))
     # As many as pixels of that resolution, and two for the ends.
-    n = log_grid(_SPLINE_WAVE[0], _SPLINE_WAVE[1], 1.0 / resolution).size + 2
+    n = log_grid(low, high, 1.0 / resolution).size + 2
     places = np.log(wave)
     basis = _spectra.bsplines(places, n, 3, (float(places[0]), float(places[-1])))
     basis[basis < _SPLINE_CLIP * basis.max(axis=1, keepdims=True)] = 0.0

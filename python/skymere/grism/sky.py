@@ -110,7 +110,8 @@ def fit_grism_sky(
     used = good
     for _ in range(_ROUNDS):
         rows = np.stack([one[used] for one in basis])
-        coefficients = np.linalg.solve(rows @ rows.T, rows @ left[used])
+        # Images that are the same share what they give.
+        coefficients, *_ = np.linalg.lstsq(rows @ rows.T, rows @ left[used], rcond=None)
         residual = left - np.tensordot(coefficients, basis, axes=1)
         scatter = _TO_SIGMA * float(np.median(np.abs(residual[used])))
         kept = good & (np.abs(residual) <= params.clip_sigma * scatter)

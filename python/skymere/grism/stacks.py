@@ -74,6 +74,9 @@ class StackParams:
         if self.size < 1:
             msg = f"size: {self.size} is not allowed, it must be positive"
             raise InvalidInputError(msg)
+        if self.limits is not None and not (0 < self.limits[0] < self.limits[1] and self.limits[2] > 0):
+            msg = f"limits: {self.limits} is not allowed, it must be two rising wavelengths and a step [um]"
+            raise InvalidInputError(msg)
         for name in ("step_factor", "pixel_rows"):
             if not getattr(self, name) > 0:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"

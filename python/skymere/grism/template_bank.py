@@ -133,7 +133,7 @@ def as_template_set(templates: TemplateSet | str | Path, *, line_complexes: bool
     if not isinstance(templates, str | Path):
         msg = f"templates: {templates!r} is not allowed, it must be a TemplateSet or a folder"
         raise InvalidInputError(msg)
-    return _loaded(str(templates), "complexes" if line_complexes else "single")
+    return _loaded(str(Path(templates).resolve()), "complexes" if line_complexes else "single")
 
 
 @lru_cache(maxsize=8)

@@ -205,7 +205,7 @@ def fit_templates(
     photometry : PhotometryInput, optional
         Photometry that is fitted together with the beams.
     problem : BeamProblem, optional
-        The same beams, compressed before.
+        The same beams, compressed before; not with ``scale="per_grism"``, which compresses scaled ones.
 
     Returns
     -------
@@ -231,7 +231,10 @@ def fit_templates(
         return _with_photometry_scale(multibeam, z, p, {"templates": chosen, "igm": igm, "photometry": photometry})
     bank = TemplateBank.of(chosen, p.profiles, igm)
     scales: GrismScales | None = None
-    if p.scale == "per_grism" and problem is None:
+    if p.scale == "per_grism" and problem is not None:
+        msg = "problem: beams that are compressed are not allowed with scale='per_grism', they cannot be scaled"
+        raise InvalidInputError(msg)
+    if p.scale == "per_grism":
         scales = fit_grism_scales(multibeam, z, templates=chosen, params=p, igm=igm, photometry=photometry)
         multibeam = scale_beams(multibeam, scales.scales)
     common = {"z": float(z), "names": bank.names, "templates": chosen, "igm": igm, "params": p}

@@ -132,6 +132,29 @@ class IgmTransmission:
             raise InvalidInputError(msg)
         return self.kernel.transmission(np.ascontiguousarray(places), z)
 
+    def nodes(self, low: float, high: float) -> _Array:
+        """Return where the transmission is to be known so that it is straight in between.
+
+        Parameters
+        ----------
+        low, high : float [um]
+            Limits at rest.
+
+        Returns
+        -------
+        ndarray, float64, shape (n,) [um]
+            Wavelengths at rest, both sides of each edge among them; none above the longest that is absorbed.
+
+        Raises
+        ------
+        InvalidInputError
+            When the limits are not positive.
+        """
+        if not (0 < low < np.inf and 0 < high < np.inf):
+            msg = f"low, high: {low}, {high} are not allowed, they must be positive"
+            raise InvalidInputError(msg)
+        return np.array(self.kernel.nodes(low, min(high, float(self.wave.max()))), np.float64)
+
     @cached_property
     def kernel(self) -> _rust.Igm:
         """What the fits use."""

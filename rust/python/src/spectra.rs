@@ -45,6 +45,11 @@ impl Igm {
         Self(core::Igm::new(lines.collect()))
     }
 
+    /// Wavelengths at rest [um] between which the part of the light that arrives is straight.
+    fn nodes(&self, low: f64, high: f64) -> Vec<f64> {
+        self.0.nodes(low, high)
+    }
+
     /// Part of the light that arrives at observed wavelengths [um].
     fn transmission<'py>(
         &self,

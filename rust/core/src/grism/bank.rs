@@ -1,5 +1,7 @@
 //! Templates and the light that they put into the cells of a beam at a redshift.
 
+use std::ops::Range;
+
 use super::GrismError;
 use crate::math::normal::NormalIntegral;
 use crate::math::widest::{Work, run_widest};
@@ -114,14 +116,30 @@ impl Tables {
         if end - from < 2 {
             return None;
         }
-        let wave = self.wave[from..end].to_vec();
-        let mut flux = self.flux[from * self.stride..end * self.stride].to_vec();
+        // What is let through has steps at the lines of the series, far narrower than those between points of a template.
+        let own = &self.wave[from..end];
+        let bluest = own[0] / ANGSTROM;
+        let nodes = igm.nodes(bluest, own[own.len() - 1].min(reddest) / ANGSTROM);
+        let mut wave: Vec<f64> = nodes.iter().map(|w| w * ANGSTROM).collect();
+        wave.extend(own);
+        wave.sort_by(f64::total_cmp);
+        wave.dedup();
+        let mut flux = vec![0.0; wave.len() * self.stride];
+        let mut i = 0;
         for (w, row) in wave.iter().zip(flux.chunks_exact_mut(self.stride)) {
-            if *w < reddest {
-                let passed = igm.transmission(w * (1.0 + z) / ANGSTROM, z);
-                for f in row {
-                    *f *= passed;
-                }
+            while i + 2 < own.len() && own[i + 1] <= *w {
+                i += 1;
+            }
+            let part = ((w - own[i]) / (own[i + 1] - own[i])).clamp(0.0, 1.0);
+            let passed = if *w < reddest {
+                igm.transmission(w * (1.0 + z) / ANGSTROM, z)
+            } else {
+                1.0
+            };
+            let ends = &self.flux[(from + i) * self.stride..][..2 * self.stride];
+            let (left, right) = ends.split_at(self.stride);
+            for ((out, f), g) in row.iter_mut().zip(left).zip(right) {
+                *out = passed * ((1.0 - part) * f + part * g);
             }
         }
         Some(Self::filled(
@@ -282,12 +300,50 @@ pub struct Cells {
     pub sensitivity: Vec<[f64; 2]>,
     /// Spectra that end within a cell have nothing in it.
     pub is_whole: bool,
+    /// Whether borders rise, or fall; not known where a trace is bent so that they do both.
+    is_rising: Option<bool>,
 }
 
 impl Cells {
-    fn range(&self) -> [f64; 2] {
-        let (a, b) = (self.edges[0], self.edges[self.edges.len() - 1]);
-        [a.min(b), a.max(b)]
+    /// As the fields are called.
+    #[must_use]
+    pub fn new(edges: Vec<f64>, sensitivity: Vec<[f64; 2]>, is_whole: bool) -> Self {
+        let is_falling = || edges.is_sorted_by(|a, b| a >= b);
+        let is_rising = if edges.is_sorted() {
+            Some(true)
+        } else {
+            is_falling().then_some(false)
+        };
+        Self {
+            edges,
+            sensitivity,
+            is_whole,
+            is_rising,
+        }
+    }
+
+    /// The least and the largest wavelength.
+    #[must_use]
+    pub fn range(&self) -> [f64; 2] {
+        let low = self.edges.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.edges.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        [low, high]
+    }
+
+    /// The cells that reach between two wavelengths, and perhaps others.
+    fn between(&self, low: f64, high: f64) -> Range<usize> {
+        let n = self.sensitivity.len();
+        let [begin, end] = match self.is_rising {
+            Some(true) => [low, high].map(|w| self.edges.partition_point(|&e| e <= w)),
+            Some(false) => [high, low].map(|w| self.edges.partition_point(|&e| e >= w)),
+            None => [0, n],
+        };
+        begin.saturating_sub(1).min(n)..end.min(n)
+    }
+
+    /// 1 where wavelengths rise from the begin of a cell to its end, -1 where they fall.
+    fn sign(&self, i: usize) -> f64 {
+        (self.edges[i + 1] - self.edges[i]).signum()
     }
 }
 
@@ -393,17 +449,6 @@ impl Bank {
     }
 }
 
-/// The first cell that ends beyond one of two wavelengths: the lower when borders rise, else the higher.
-fn first_cell(edges: &[f64], low: f64, high: f64) -> usize {
-    let is_rising = edges[0] < edges[edges.len() - 1];
-    let beyond = if is_rising {
-        edges.partition_point(|&e| e <= low)
-    } else {
-        edges.partition_point(|&e| e >= high)
-    };
-    beyond.saturating_sub(1)
-}
-
 /// Light of the spectra of a table, from the number `at` of each cell.
 struct DrawTables<'a> {
     table: &'a Tables,
@@ -434,26 +479,23 @@ impl DrawTables<'_> {
         let stretch = if table.is_fixed { 1.0 } else { 1.0 + self.z };
         let (n, shrink) = (table.n, 1.0 / stretch);
         let [first, last] = table.ends();
-        let is_rising = cells.edges[0] < cells.edges[cells.edges.len() - 1];
-        let sign = if is_rising { 1.0 } else { -1.0 };
         let has_slope = !cells.is_whole;
         let [low, high] = table.reach().map(|w| w * stretch);
-        let begin = first_cell(&cells.edges, low, high);
+        let there = cells.between(low, high);
         let mut near = Near::default();
         let lanes = table.stride / L;
         let [mut old, mut new] = [vec![[0.0; L]; lanes], vec![[0.0; L]; lanes]];
         let [mut old_moment, mut new_moment] = [vec![[0.0; L]; lanes], vec![[0.0; L]; lanes]];
-        let start = cells.edges[begin] * shrink;
+        let start = cells.edges[there.start] * shrink;
         table.integrals(
             start,
             &mut near,
             &mut old,
             has_slope.then_some(old_moment.as_mut_slice()),
         );
-        for (i, [level, slope]) in cells.sensitivity.iter().enumerate().skip(begin) {
-            if (is_rising && cells.edges[i] > high) || (!is_rising && cells.edges[i] < low) {
-                break;
-            }
+        for i in there {
+            let [level, slope] = cells.sensitivity[i];
+            let sign = cells.sign(i);
             let (a, b) = (cells.edges[i] * shrink, cells.edges[i + 1] * shrink);
             table.integrals(
                 b,
@@ -488,36 +530,94 @@ impl DrawTables<'_> {
 }
 
 fn draw_line(line: &Line, cells: &Cells, z: f64, at: usize, width: usize, out: &mut [f64]) {
-    let [low, high] = cells.range();
-    let is_rising = cells.edges[0] < cells.edges[cells.edges.len() - 1];
-    let n = cells.sensitivity.len();
     for [rest, part, width_of] in &line.members {
         let centre = rest * (1.0 + z);
         let sigma = centre * width_of;
         let (from, to) = (centre - REACH * sigma, centre + REACH * sigma);
-        if to < low || from > high {
+        let there = cells.between(from, to);
+        if there.is_empty() {
             continue;
         }
-        let begin = first_cell(&cells.edges, from, to);
         let normal = NormalIntegral::shared();
-        let mut old = normal.with_density((cells.edges[begin] - centre) / sigma);
-        for i in begin..n {
+        let mut old = normal.with_density((cells.edges[there.start] - centre) / sigma);
+        for i in there {
             let (a, b) = (cells.edges[i], cells.edges[i + 1]);
-            if (is_rising && a > to) || (!is_rising && a < from) {
-                break;
-            }
             let new = normal.with_density((b - centre) / sigma);
             let [level, slope] = cells.sensitivity[i];
             // int G = d Phi, int (w - c) G = -sigma d phi.
             let (flux, lever) = (new.0 - old.0, -sigma * (new.1 - old.1));
-            let (flux, lever) = if is_rising {
-                (flux, lever)
-            } else {
-                (-flux, -lever)
-            };
+            let sign = cells.sign(i);
+            let (flux, lever) = (sign * flux, sign * lever);
             let arm = centre - 0.5 * (a + b);
             out[i * width + at] += part * ((level + slope * arm) * flux + slope * lever);
             old = new;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spectra::SeriesLine;
+
+    /// Cells with a sensitivity of 1 along borders.
+    fn cells(edges: &[f64]) -> Cells {
+        Cells::new(edges.to_vec(), vec![[1.0, 0.0]; edges.len() - 1], false)
+    }
+
+    fn drawn(bank: &Bank, cells: &Cells, z: f64) -> Vec<f64> {
+        let mut out = vec![0.0; cells.sensitivity.len()];
+        bank.draw(cells, z, &[0], 1, &mut out);
+        out
+    }
+
+    #[test]
+    fn the_edge_of_the_forest_is_a_step_between_two_points_of_a_template() {
+        let igm = Igm::new(vec![SeriesLine {
+            rest: 0.121_567,
+            forest: [0.01; 3],
+            damped: [0.0; 2],
+        }]);
+        let table = Tables::new(vec![1000.0, 1210.0, 1225.0, 1500.0], &[1.0; 4], false).unwrap();
+        let bank = Bank::new(vec![table], vec![], Some(igm.clone()));
+        let (z, n) = (3.0, 1000);
+        let edges: Vec<f64> = (0..=40).map(|k| 4800.0 + 5.0 * f64::from(k)).collect();
+        let absorbed = bank.absorbed(z, 4800.0, 5000.0).unwrap();
+        let found = drawn(&absorbed, &cells(&edges), z);
+        assert!(found[0] < 0.3 * found[39]);
+        for (found, edge) in found.iter().zip(edges.windows(2)) {
+            let step = (edge[1] - edge[0]) / f64::from(n);
+            let at = |i: i32| edge[0] + step * (f64::from(i) + 0.5);
+            let sum: f64 = (0..n).map(|i| igm.transmission(at(i) / ANGSTROM, z)).sum();
+            // The edge cuts one of the steps.
+            assert!((found - sum * step / (1.0 + z)).abs() < step / (1.0 + z));
+        }
+    }
+
+    #[test]
+    fn cells_of_a_bent_trace_have_the_light_of_their_wavelengths() {
+        let table = Tables::new(vec![1000.0, 1180.0, 1300.0], &[1.0, 4.0, 2.0], false).unwrap();
+        let line = Line {
+            members: vec![[1220.0, 1.0, 1e-3]],
+        };
+        let there: Vec<f64> = (0..=40).map(|k| 4700.0 + 10.0 * f64::from(k)).collect();
+        let bent: Vec<f64> = there
+            .iter()
+            .chain(there.iter().rev().skip(1))
+            .copied()
+            .collect();
+        for bank in [
+            Bank::new(vec![table], vec![], None),
+            Bank::new(vec![], vec![line], None),
+        ] {
+            let wanted = drawn(&bank, &cells(&there), 3.0);
+            assert!(wanted.iter().sum::<f64>() > 0.5);
+            let found = drawn(&bank, &cells(&bent), 3.0);
+            for (i, wanted) in wanted.iter().enumerate() {
+                for found in [found[i], found[79 - i]] {
+                    assert!((found - wanted).abs() < 1e-12, "{i} {found} {wanted}");
+                }
+            }
         }
     }
 }

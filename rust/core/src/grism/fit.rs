@@ -100,11 +100,11 @@ impl Group {
         };
         let (low, high) = (low.clamp(0, all - 1), high.clamp(1, all));
         let (low, high) = (low as usize, high.max(low + 1) as usize);
-        let cells = Cells {
-            edges: one.cells.edges[low..=high].to_vec(),
-            sensitivity: one.cells.sensitivity[low..high].to_vec(),
-            is_whole: one.cells.is_whole,
-        };
+        let cells = Cells::new(
+            one.cells.edges[low..=high].to_vec(),
+            one.cells.sensitivity[low..high].to_vec(),
+            one.cells.is_whole,
+        );
         let rows: Vec<Rows> = beams
             .iter()
             .enumerate()
@@ -172,10 +172,12 @@ impl Group {
                 light: &mut light,
             });
         } else {
-            // The first cell is that of the first column, or of a later one.
-            let lead = (self.first_cell as i64 - self.origin) as usize;
-            let from = &mut light[lead * width..];
-            bank.draw(&self.cells, z, present, width, from);
+            // The first cell is that of the first column, or of a later one; none where all pixels are beyond the columns.
+            let lead = self.first_cell as i64 - self.origin;
+            if (0..self.n as i64).contains(&lead) {
+                let from = &mut light[lead as usize * width..];
+                bank.draw(&self.cells, z, present, width, from);
+            }
         }
         light
     }
@@ -265,15 +267,9 @@ impl Fit {
                 wanted: "one pixel that is fitted, or more",
             });
         }
-        let ends = |g: &Group| {
-            let (a, b) = (g.cells.edges[0], g.cells.edges[g.cells.edges.len() - 1]);
-            [a.min(b), a.max(b)]
-        };
-        let low = groups
-            .iter()
-            .map(|g| ends(g)[0])
-            .fold(f64::INFINITY, f64::min);
-        let high = groups.iter().map(|g| ends(g)[1]).fold(0.0, f64::max);
+        let ends: Vec<[f64; 2]> = groups.iter().map(|g| g.cells.range()).collect();
+        let low = ends.iter().map(|e| e[0]).fold(f64::INFINITY, f64::min);
+        let high = ends.iter().map(|e| e[1]).fold(0.0, f64::max);
         Ok(Self {
             groups,
             n_beams,

@@ -127,9 +127,10 @@ fn cells_of(columns: &Columns, sensitivity: &Sensitivity) -> (Cells, bool) {
     } else {
         sensitivity.whole_integrals(&edges)
     };
-    let (a, b) = (edges[0], edges[edges.len() - 1]);
+    let low = edges.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = edges.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let line = if is_spread {
-        Sensitivity::new("w", vec![a.min(b), a.max(b)], vec![a.min(b), a.max(b)]).ok()
+        Sensitivity::new("w", vec![low, high], vec![low, high]).ok()
     } else {
         None
     };
@@ -144,15 +145,7 @@ fn cells_of(columns: &Columns, sensitivity: &Sensitivity) -> (Cells, bool) {
             [levels[i] / h, slope]
         })
         .collect();
-    let is_whole = !is_spread;
-    (
-        Cells {
-            edges,
-            sensitivity,
-            is_whole,
-        },
-        is_spread,
-    )
+    (Cells::new(edges, sensitivity, !is_spread), is_spread)
 }
 
 /// Where cells go: the first of the columns that each reaches, counted from the first of all, and its weights.

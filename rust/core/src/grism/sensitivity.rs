@@ -66,7 +66,7 @@ impl Sensitivity {
         self.below[i] + 0.5 * into * (self.value[i] + self.on_piece(i, wave))
     }
 
-    /// Integrals between borders that rise or fall.
+    /// Integrals between borders that rise or fall, or do both.
     #[must_use]
     pub fn integrals(&self, edges: &[f64]) -> Vec<f64> {
         let at: Vec<f64> = edges.iter().map(|&edge| self.integral(edge)).collect();
@@ -98,10 +98,19 @@ impl Sensitivity {
         }
     }
 
-    /// Integrals of the product with another curve between borders that rise or fall.
+    /// Integrals of the product with another curve between borders, which may rise, fall, or do both.
     #[must_use]
     pub fn products(&self, other: &Self, edges: &[f64]) -> Vec<f64> {
         let falls = edges.first() > edges.last();
+        let is_even = if falls {
+            edges.is_sorted_by(|a, b| a >= b)
+        } else {
+            edges.is_sorted()
+        };
+        if edges.len() > 2 && !is_even {
+            let one = |edge: &[f64]| self.products(other, edge)[0];
+            return edges.windows(2).map(one).collect();
+        }
         let mut rising: Vec<f64> = edges.to_vec();
         if falls {
             rising.reverse();
@@ -178,6 +187,14 @@ mod tests {
         let falling: Vec<f64> = edges.iter().rev().copied().collect();
         let back: Vec<f64> = a.products(&b, &falling).into_iter().rev().collect();
         assert_eq!(back, found);
+        // There and back again.
+        let bent: Vec<f64> = edges
+            .iter()
+            .chain(falling.iter().skip(1))
+            .copied()
+            .collect();
+        let both: Vec<f64> = found.iter().chain(found.iter().rev()).copied().collect();
+        assert_eq!(a.products(&b, &bent), both);
         assert!(Sensitivity::new("a", vec![1.0, 1.0], vec![0.0, 0.0]).is_err());
     }
 }

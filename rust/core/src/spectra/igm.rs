@@ -8,8 +8,9 @@ const FOREST_POWERS: [f64; 3] = [1.2, 3.7, 5.5];
 const DAMPED_POWERS: [f64; 2] = [2.0, 3.0];
 /// Wavelength of the Lyman limit [um].
 const LIMIT: f64 = 0.091_18;
-/// Relative width in which a line's edge is drawn, and step between edges.
+/// Relative width in which a line's edge is drawn, what rounding may do to a wavelength, and step between edges.
 const EDGE: f64 = 1e-9;
+const ROUNDED: f64 = 1e-12;
 const STEP: f64 = 5e-4;
 
 /// One line of the Lyman series: wavelength at rest [um], coefficients of the forest and of damped systems.
@@ -76,7 +77,7 @@ impl Igm {
         let mut depth = 0.0;
         for (k, line) in self.lines.iter().enumerate() {
             let x = wave / line.rest;
-            if x >= 1.0 + z {
+            if x >= (1.0 + z) * (1.0 - ROUNDED) {
                 break;
             }
             let piece = usize::from(x >= FOREST[0]) + usize::from(x >= FOREST[1]);
@@ -167,6 +168,15 @@ mod tests {
         let just = 0.121_567 * 4.0 * (1.0 - 1e-9);
         let depth = 1.69e-2 * (0.14 * 4.0_f64.powf(3.7) + 0.0033 * 4.0_f64.powi(3));
         assert!((igm.transmission(just, z).ln() + depth).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_line_absorbs_nothing_at_its_own_wavelength_whatever_is_rounded() {
+        let igm = igm();
+        for k in 0..2000 {
+            let z = 1.0 + 0.003 * f64::from(k);
+            assert_eq!(igm.transmission(0.121_567 * (1.0 + z), z), 1.0, "{z}");
+        }
     }
 
     #[test]
