@@ -1,7 +1,6 @@
 """Parameters of fits to beams."""
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +12,14 @@ Fitter = Literal["nnls", "bounded", "lstsq"]
 Profiles = Literal["exact", "grizli"]
 Errors = Literal["sandwich", "weights"]
 Scale = Literal["none", "per_grism"]
+
+
+_LIMITS = (
+    ("poly_order", 0, math.inf),
+    ("n_peaks", 1, math.inf),
+    ("scale_photometry", 0, 3),
+    ("huber_delta", -math.inf, math.inf),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +104,10 @@ class FitParams:
             if not 0 < getattr(self, name) < math.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        for name, least, most in (("poly_order", 0, None), ("n_peaks", 1, None), ("scale_photometry", 0, 3)):
-            if getattr(self, name) not in range(least, sys.maxsize if most is None else most + 1):
-                wanted = f"{least} or more" if most is None else f"{least} to {most}"
-                msg = f"{name}: {getattr(self, name)} is not allowed, it must be {wanted}"
+        for name, least, most in _LIMITS:
+            if not least <= getattr(self, name) <= most:
+                msg = f"{name}: {getattr(self, name)} is not allowed, it must be from {least} to {most}"
                 raise InvalidInputError(msg)
-        if math.isnan(self.huber_delta):
-            msg = f"huber_delta: {self.huber_delta} is not allowed, it must be a number"
-            raise InvalidInputError(msg)
         for name in ("line_bounds", "background_bounds"):
             bounds = getattr(self, name)
             if bounds is not None and not (len(bounds) == 2 and bounds[0] <= 0 < bounds[1]):
