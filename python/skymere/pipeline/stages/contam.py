@@ -69,8 +69,8 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
         Task(
             tile=TILE,
             inputs=[*job.inputs(), *(_lake_inputs(lake) if job.catalogue is None else [])],
-            # Threads change no result.
-            params={"contam": without(as_params(replace(section, refine=refine)), *_INPUTS)},
+            # Threads change no result. Frames of before the parameters were kept in their rows are made again.
+            params={"contam": without(as_params(replace(section, refine=refine)), *_INPUTS), "keeps_params": True},
             work=partial(_work, job),
         )
     ]

@@ -22,6 +22,7 @@ from skymere.grism import (
     oned_spectrum,
     scale_beams,
 )
+from skymere.grism.extract import one_of_each_exposure
 from skymere.io import file_digest
 from skymere.lake import Lake, Run, edited_beams
 from skymere.lake.ragged import read_ragged
@@ -217,7 +218,7 @@ def _work(job: _Job, run: Run) -> None:
             ids = {(e, o): i for e, o, i in mine.select("exposure_id", "order_name", "beam_id").iter_rows()}
             near = known.filter(pl.col("exposure_id").is_in(mine["exposure_id"].to_list()))
             labels = dict(near.select("label", "source_id").iter_rows())
-            exptime = sum(one.beam.exptime for one in made.multibeam.beams)
+            exptime = sum(one.beam.exptime for one in one_of_each_exposure(made.multibeam.beams))
             maps.add(
                 source, made.maps, made.thumbnail, labels=labels, exptime=exptime if np.isfinite(exptime) else None
             )

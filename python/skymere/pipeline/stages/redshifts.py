@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_
 __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
+# Sources with beams that are in memory at a time.
+_BEAMS_PER_WORKER = 4
 # What `Spectrum1D` takes, as schemas 1.2.0, 1.1.0 and 1.0.0 have it.
 _PLANES: Sequence[Mapping[str, str]] = (
     {"wavelength_mean": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
@@ -214,13 +216,20 @@ def _grism_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
     sources = rows.select("source_id", "ra", "dec").unique("source_id", keep="first")
     by_id = {row["source_id"]: row for row in sources.iter_rows(named=True)}
     digest = template_digest(sets.search.templates, plan.params)
-    for source_id, found in edited_beams(job.lake, rows):
-        if isinstance(found, SkymereError):
-            fault = f"{type(found).__name__}: {found}"
-            yield grism_rows(by_id[source_id], None, fault, digest=digest), None
-            continue
-        fit = try_fit(found, sets, plan)
-        yield grism_rows(by_id[source_id], found, fit, digest=digest), None if isinstance(fit, str) else fit.seconds
+    n_workers = job.plan.n_workers or os.cpu_count() or 1
+    pool, stored = _threads(n_workers), edited_beams(job.lake, rows)
+    while some := list(islice(stored, _BEAMS_PER_WORKER * n_workers)):
+        fits = [
+            None if isinstance(found, SkymereError) else pool.submit(try_fit, found, sets, plan) for _, found in some
+        ]
+        for (source_id, found), fit in zip(some, fits, strict=True):
+            if fit is None or isinstance(found, SkymereError):
+                fault = f"{type(found).__name__}: {found}"
+                yield grism_rows(by_id[source_id], None, fault, digest=digest), None
+                continue
+            made = fit.result()
+            seconds = None if isinstance(made, str) else made.seconds
+            yield grism_rows(by_id[source_id], found, made, digest=digest), seconds
 
 
 def _fits(
