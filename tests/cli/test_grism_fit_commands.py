@@ -104,6 +104,18 @@ def test_maps_write_full_files_of_one_geometry_and_catalogues(field, words, tmp_
     assert not any("<img" in str(value) for value in wide.rows())
 
 
+def test_objects_of_two_fields_with_the_same_number_are_two_rows(field, words, tmp_path):
+    folder, _ = field
+    for name in ("north", "south"):
+        (tmp_path / f"{name}_00002.beams.fits").write_bytes((folder / "beams" / "sim_00002.beams.fits").read_bytes())
+    made = run("maps", tmp_path, *words, *SMALL, "-o", tmp_path / "maps", "--write", "row")
+    assert made.exit_code == 0, made.output
+    wide = pl.read_csv(tmp_path / "maps" / "wide.csv")
+    assert wide.select("name", "id").rows() == [("north_00002", 2), ("south_00002", 2)]
+    lines = pl.read_csv(tmp_path / "maps" / "lines.csv")
+    assert set(lines["name"]) == {"north_00002", "south_00002"}
+
+
 def test_maps_write_the_psf_of_each_filter_on_the_pixels_of_the_lines(field, words, tmp_path):
     folder, _ = field
     path = folder / "beams" / "sim_00002.beams.fits"

@@ -401,39 +401,44 @@ def _into_lake(path: Path, beams: list[Path] | None, conf: Path | None, operator
 
 
 def _fit_files(objects: _Objects, out: Path, kinds: list[str], geometry: str) -> None:
-    """Write tables of redshifts and lines of files, and what else is asked for."""
-    from skymere.grism import redshift_row
-
+    """Write tables of redshifts and lines of files, and what else is asked for; those of all that were done."""
     rows: list[dict[str, Any]] = []
     lines: list[pl.DataFrame] = []
-    kept: list[tuple[str, GrismObject | SkymereError]] = []
-    for name, one in objects:
-        if isinstance(one, SkymereError):
-            rows.append({"file": name, "id": None, "status": "failed", "message": f"{type(one).__name__}: {one}"})
-            _tell(name, one)
-            continue
-        row = {"file": name, "id": one.source_id, "status": one.status, "message": "", "n_beams": one.multibeam.N}
-        low, high = one.z_interval
-        found = {"redshift": one.model.z, "redshift_low": low, "redshift_high": high}
-        bad = {"has_bad_pa": bool(one.dropped), "bad_pa": json.dumps(one.dropped)}
-        rows.append(row | found | redshift_row(one.redshift) | bad)
-        lines.append(_flat_lines(one))
-        strong = one.lines.filter(pl.col("snr") > 3).sort("snr", descending=True).head(4)
-        told = ", ".join(f"{line} {snr:.1f}" for line, snr in strong.select("line", "snr").iter_rows())
-        console.print(
-            f"{name}: z = {one.model.z:.5f} ({low:.5f} to {high:.5f}), {one.multibeam.N} beams, {told or 'no line'}",
-            soft_wrap=True,
-        )
-        if kinds:
-            _write_all(iter([(name, one)]), out, kinds, read_geometry(geometry), None, has_catalogue=False)
-        kept.append((name, one))
     out.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(rows, infer_schema_length=None).write_csv(out / "redshifts.csv")
-    if lines:
-        pl.concat(lines).write_csv(out / "lines.csv")
-    console.print(f"{out / 'redshifts.csv'}: {len(rows)} rows, {len(kept)} fitted", soft_wrap=True)
-    if not kept:
+    try:
+        for name, one in objects:
+            if isinstance(one, SkymereError):
+                rows.append({"file": name, "id": None, "status": "failed", "message": f"{type(one).__name__}: {one}"})
+                _tell(name, one)
+                continue
+            rows.append(_fitted_row(name, one))
+            lines.append(_flat_lines(one))
+            if kinds:
+                _write_all(iter([(name, one)]), out, kinds, read_geometry(geometry), None, has_catalogue=False)
+    finally:
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(out / "redshifts.csv")
+        if lines:
+            pl.concat(lines).write_csv(out / "lines.csv")
+    console.print(f"{out / 'redshifts.csv'}: {len(rows)} rows, {len(lines)} fitted", soft_wrap=True)
+    if not lines:
         raise typer.Exit(1)
+
+
+def _fitted_row(name: str, one: "GrismObject") -> dict[str, Any]:
+    """Return the row of an object in the table of redshifts, and tell of it."""
+    from skymere.grism import redshift_row
+
+    low, high = one.z_interval
+    strong = one.lines.filter(pl.col("snr") > 3).sort("snr", descending=True).head(4)
+    told = ", ".join(f"{line} {snr:.1f}" for line, snr in strong.select("line", "snr").iter_rows())
+    console.print(
+        f"{name}: z = {one.model.z:.5f} ({low:.5f} to {high:.5f}), {one.multibeam.N} beams, {told or 'no line'}",
+        soft_wrap=True,
+    )
+    row = {"file": name, "id": one.source_id, "status": one.status, "message": "", "n_beams": one.multibeam.N}
+    found = {"redshift": one.model.z, "redshift_low": low, "redshift_high": high}
+    bad = {"has_bad_pa": bool(one.dropped), "bad_pa": json.dumps(one.dropped)}
+    return row | found | redshift_row(one.redshift) | bad
 
 
 def _flat_lines(one: "GrismObject") -> pl.DataFrame:
@@ -462,29 +467,34 @@ def _write_all(
         exposures=map_exposures(plan, lake),
         on_failure=lambda text: console.print(text, soft_wrap=True, markup=False),
     )
-    full = []
+    wide: list[pl.DataFrame] = []
+    lines: list[pl.DataFrame] = []
     assets: list[dict[str, Any]] = []
-    for name, one in objects:
-        try:
-            if isinstance(one, SkymereError):
-                raise one
-            drawn = draw_object(one, plan, lake=lake, geometry=geometry, psfs=psfs)
-            paths, made = write_products(one, drawn, out, kinds)
-        except SkymereError as error:
-            _tell(name, error)
-            continue
-        full.append(made)
-        for kind, path in paths.items():
-            assets.append({"id": one.source_id, "name": one.name, "kind": kind, "path": path.name})
-            console.print(f"{path}: {', '.join(drawn.maps.names) or 'no line map'}", soft_wrap=True)
-    if assets:
-        _keep_assets(out, assets)
-    if full and has_catalogue:
-        wide = catalogue_wide(full)
-        wide.select(pl.exclude("cdf_z")).write_csv(out / "wide.csv")
-        wide.write_parquet(out / "wide.parquet")
-        catalogue_lines(full).write_csv(out / "lines.csv")
-    return len(full)
+    try:
+        for name, one in objects:
+            try:
+                if isinstance(one, SkymereError):
+                    raise one
+                drawn = draw_object(one, plan, lake=lake, geometry=geometry, psfs=psfs)
+                paths, made = write_products(one, drawn, out, kinds)
+            except SkymereError as error:
+                _tell(name, error)
+                continue
+            # Objects of two fields may have the same number.
+            wide.append(catalogue_wide([made]).insert_column(0, pl.Series("name", [one.name])))
+            lines.append(catalogue_lines([made]).with_columns(pl.lit(one.name).alias("name")))
+            for kind, path in paths.items():
+                assets.append({"id": one.source_id, "name": one.name, "kind": kind, "path": path.name})
+                console.print(f"{path}: {', '.join(drawn.maps.names) or 'no line map'}", soft_wrap=True)
+    finally:
+        if assets:
+            _keep_assets(out, assets)
+        if wide and has_catalogue:
+            table = pl.concat(wide, how="diagonal")
+            table.select(pl.exclude("cdf_z")).write_csv(out / "wide.csv")
+            table.write_parquet(out / "wide.parquet")
+            pl.concat(lines).select("name", pl.exclude("name")).write_csv(out / "lines.csv")
+    return len(wide)
 
 
 def _keep_assets(out: Path, rows: list[dict[str, Any]]) -> None:
