@@ -31,7 +31,7 @@ def beams(path: str, out: str) -> None:
 
 
 def templates(out: str) -> None:
-    """Write its Lorentzian lines, and the template of alf with where it is."""
+    """Write its Lorentzian lines."""
     found = {}
     for kind, complexes in (("complexes", True), ("lines", False)):
         some = utils.load_templates(fwhm=1200, line_complexes=complexes, lorentz=True, continuum_list=[])

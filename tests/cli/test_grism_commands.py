@@ -1,11 +1,12 @@
 """``skymere grism contam | extract`` from files alone."""
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from skymere.cli import app
-from skymere.grism import read_beams
+from skymere.grism import GRIZLI_EXTRACT, read_beams
 from skymere.testing import GrismSceneParams, GrismSurveyParams, simulate_grism_survey
 
 run = CliRunner()
@@ -73,6 +74,35 @@ def test_extract_takes_exposures_alone_and_says_of_each_source_what_became_of_it
     assert made.exit_code == 0, made.output
     table = pl.read_csv(tmp_path / "beams.csv")
     assert dict(table.select("id", "status").iter_rows()) == {1: "ok", 99: "no_overlap"}
+
+
+def test_the_preset_of_grizli_takes_its_magnitudes_and_size_and_leaves_files_alone(survey, frames, tmp_path):
+    catalogue = pl.read_csv(survey.catalogue)
+    mags = dict(catalogue.select("id", "mag").iter_rows())
+    words = ["grism", "extract", "--frames", str(frames), "-o", str(tmp_path), "--pad", "20", "256"]
+    made = run.invoke(app, [*words, "--preset", "grizli"])
+    assert made.exit_code == 0, made.output
+    low, high = GRIZLI_EXTRACT.mag_limits
+    inside = {one for one, mag in mags.items() if low <= mag <= high}
+    table = pl.read_csv(tmp_path / "beams.csv")
+    assert set(table["id"]) <= inside
+    one = int(table.filter(pl.col("status") == "ok")["id"][0])
+    file = tmp_path / f"grism_{one:05d}.beams.fits"
+    beams = read_beams(file, conf_path=survey.conf)
+    assert beams.beams[0].beam.direct.shape[0] >= 2 * GRIZLI_EXTRACT.size
+    before = file.stat().st_mtime_ns
+    middle = float(np.median(list(mags.values())))
+    made = run.invoke(app, [*words, "--preset", "grizli", "--mag-limits", str(low), str(middle)])
+    assert made.exit_code == 0, made.output
+    again = pl.read_csv(tmp_path / "beams.csv")
+    assert all(mags[one] <= middle for one in again["id"])
+    assert 0 < again.height < table.height
+    assert again.filter(pl.col("status") == "ok")["message"].unique().to_list() == ["was there"]
+    assert file.stat().st_mtime_ns == before
+    for wrong, told in ((("--preset", "other"), "--preset"), (("--mag-limits", "1", "2"), "--mag-limits")):
+        made = run.invoke(app, [*words, *wrong])
+        assert made.exit_code == 1
+        assert told in made.output
 
 
 def test_bad_input_is_one_line(survey, tmp_path):

@@ -11,8 +11,10 @@ from astropy.io import fits
 from tests.benchmarks.peers import run_once
 
 from skymere.grism import GRIZLI_BEAMS, MultiBeam, write_beam_file
+from skymere.grism.template_bank import grizli_line
 from skymere.lake import Lake
 from skymere.pipeline import BeamsPlan, store_beams
+from skymere.spectra import TemplateSet
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +53,19 @@ def test_grizli_opens_beams_of_a_lake_and_its_fits_see_the_same(stored, folder, 
         used = one.fit_mask
         np.testing.assert_allclose(found[f"ivar{i}"][used], one.ivar[used], rtol=1e-4)
         assert float(found[f"angle{i}"]) == np.round(stored.angles[i])
+
+
+@pytest.mark.parametrize("kind", ["complexes", "lines"])
+def test_lorentzian_lines_are_those_of_grizli(folder, tmp_path, kind):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    run_once("grism_files_peer.py", folder, scratch, "templates", str(tmp_path / "found.npz"))
+    found = np.load(tmp_path / "found.npz")
+    made = TemplateSet.load(folder / "grizli" / "templates", line_complexes=kind == "complexes", lorentz=True)
+    names = {key.removeprefix(f"{kind} ") for key in found.files if key.startswith(f"{kind} ")}
+    assert names == {one.name for one in made.lines}
+    for one in made.lines:
+        theirs = found[f"{kind} {one.name}"]
+        wave, flux = grizli_line(one)
+        np.testing.assert_allclose(wave, theirs[0], rtol=1e-12)
+        np.testing.assert_allclose(flux, theirs[1], rtol=1e-9, atol=1e-9 * theirs[1].max())

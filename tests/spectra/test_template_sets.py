@@ -12,6 +12,7 @@ from skymere.spectra import (
     COMPLEXES,
     DEFAULT_LINES,
     LINES,
+    LineComplex,
     LineList,
     RedshiftParams,
     TemplateSet,
@@ -230,3 +231,30 @@ def test_lines_and_continua_may_be_chosen(small):
     ):
         with pytest.raises(error, match=words):
             call()
+
+
+def test_lines_may_be_lorentzians(small):
+    made = TemplateSet.load(small, lorentz=True, fwhm_km_s=800.0)
+    assert {line.profile for line in made.lines} == {"lorentzian"}
+    assert {line.profile for line in TemplateSet.load(small).lines} == {"gaussian"}
+    assert "Lorentzian" in made.source
+    wave = np.linspace(0.9, 1.7, 201)
+    given = (wave, np.ones(wave.size), np.ones(wave.size), np.full(wave.size, 300.0))
+    with pytest.raises(InvalidInputError, match="profile 'lorentzian' of"):
+        fit_redshift(given, templates=made, z_range=(1.0, 1.5))
+    with pytest.raises(InvalidInputError, match="profile: 'voigt' of Ha"):
+        LineComplex(name="Ha", wave=(0.6565,), profile="voigt")
+
+
+def test_the_template_of_alf_joins_the_set_and_says_where_it_was_looked_for(small):
+    with pytest.raises(NotFoundError, match=r"alf: alf_SSP.dat is missing, it was looked for in .*templates"):
+        TemplateSet.load(small, alf=True)
+    wave = np.linspace(900.0, 30000.0, 300)
+    np.savetxt(small / "alf_SSP.dat", np.c_[wave, wave**-1.5])
+    made = TemplateSet.load(small, alf=True)
+    assert made.continua[-1].name == "alf_SSP.dat"
+    assert len(made.continua) == 13
+    np.testing.assert_allclose(made.continua[-1].flux, wave**-1.5)
+    for words in ({"stars": True}, {"continua": ["fsps/fsps_QSF_12_v3_nolines_001.dat"]}):
+        with pytest.raises(InvalidInputError, match="alf: True is not allowed"):
+            TemplateSet.load(small, alf=True, **words)

@@ -65,7 +65,7 @@ class Bank:
         cls,
         *,
         tables: Sequence[tuple[_Array, _Array, bool]],
-        lines: Sequence[Sequence[Sequence[float]]],
+        lines: Sequence[tuple[Sequence[Sequence[float]], bool]],
         igm: Igm | None,
     ) -> Bank: ...
 

@@ -88,7 +88,14 @@ def extract(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the beams.")] = Path("beams"),
     root: Annotated[str, typer.Option(help="First part of the names of files.")] = "grism",
     ids: Annotated[str, typer.Option(help="Sources, with commas between; all when not given.")] = "",
-    size: Annotated[int, typer.Option(help="Least half width of direct cutouts [pix].")] = 16,
+    size: Annotated[
+        int | None, typer.Option(help="Least half width of direct cutouts [pix]; 16 when not given.")
+    ] = None,
+    mag_limits: Annotated[
+        tuple[float, float] | None, typer.Option(help="Brightest and faintest magnitude; all sources when not given.")
+    ] = None,
+    skip_complete: Annotated[bool, typer.Option("--skip-complete", help="Leave files alone that are there.")] = False,
+    preset: Annotated[str, typer.Option(help="`grizli`: its magnitudes and size, and files that are there stay.")] = "",
     operator: Operator = "spline",
     master: Master = None,
     pad: Pad = (64, 256),
@@ -102,12 +109,12 @@ def extract(
     else from exposures with a flat model of all other sources.
 
     Example: `skymere grism extract --frames frames -o beams`
+
+    Example: `skymere grism extract --frames frames -o beams --preset grizli`
     """
     import polars as pl
 
     from skymere.grism import (
-        BeamCutParams,
-        BeamParams,
         actions_table,
         read_beam_actions,
         score_beams,
@@ -119,19 +126,18 @@ def extract(
     if some is None:
         given = {"--catalogue": catalogue, "--segmentation": segmentation, "--direct": direct, "--conf": conf}
         some = _frames(*_all_given(exposures, given), master, params)
-    wanted = _ids(ids) or sorted({one for frame in some for one in frame.places})
+    how = _cut_params(preset, size, mag_limits, operator, params)
+    wanted = _ids(ids) or _within(some, how)
     done = [] if actions is None else read_beam_actions(actions)
-    how = BeamCutParams(
-        size=size,
-        max_size=max(size, BeamCutParams().max_size),
-        frame=params,
-        beam=BeamParams(operator=operator),  # type: ignore[arg-type]
-    )
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     suggested = []
     for one in wanted:
-        row, beams = _cut(some, one, out / f"{root}_{one:05d}.beams.fits", done, how)
+        path = out / f"{root}_{one:05d}.beams.fits"
+        if path.is_file() and (skip_complete or preset):
+            rows.append(_kept(path, one))
+            continue
+        row, beams = _cut(some, one, path, done, how)
         rows.append(row)
         if suggest and beams is not None and row["status"] == "ok":
             suggested += suggest_masks(beams, score_beams(beams))
@@ -185,6 +191,47 @@ def _cut(
     if not n:
         row |= {"status": "no_data", "message": "no pixel is left: contaminated, or without weight"}
     return row, beams
+
+
+def _cut_params(
+    preset: str, size: int | None, mag_limits: tuple[float, float] | None, operator: str, frame: "FrameParams"
+) -> "BeamCutParams":
+    """Return how beams are cut: what is given, else what the preset has."""
+    from skymere.grism import GRIZLI_EXTRACT, BeamCutParams, BeamParams
+
+    if preset not in ("", "grizli"):
+        msg = f"--preset: {preset!r} is not allowed, it must be grizli"
+        raise InvalidInputError(msg)
+    base = GRIZLI_EXTRACT if preset else BeamCutParams()
+    half = base.size if size is None else size
+    return BeamCutParams(
+        size=half,
+        max_size=max(half, base.max_size),
+        mag_limits=base.mag_limits if mag_limits is None else mag_limits,
+        frame=frame,
+        beam=BeamParams(operator=operator),  # type: ignore[arg-type]
+    )
+
+
+def _within(frames: list["GrismFrame"], how: "BeamCutParams") -> list[int]:
+    from skymere.grism import cut_sources
+
+    found = cut_sources(frames, how.mag_limits)
+    if not found:
+        msg = f"--mag-limits: {how.mag_limits} are not allowed, no source on the frames is within"
+        raise InvalidInputError(msg)
+    return found
+
+
+def _kept(path: Path, one: int) -> dict[str, Any]:
+    """Return the row of a file that was there."""
+    from skymere.io import read_beam_file
+
+    row = {"id": one, "status": "ok", "n_beams": 0, "n_pixels": 0, "message": "was there", "path": str(path)}
+    try:
+        return row | {"n_beams": len(read_beam_file(path)), "n_pixels": None}
+    except SkymereError as error:
+        return row | {"status": "failed", "message": f"was there: {type(error).__name__}: {error}"}
 
 
 def _ids(text: str) -> list[int]:

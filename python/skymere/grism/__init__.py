@@ -7,9 +7,11 @@ from skymere.grism.catalogue import catalogue_lines, catalogue_wide, redshift_cd
 from skymere.grism.contamination import contamination_model
 from skymere.grism.extract import GRIZLI_EXTRACTION, ExtractParams, extract_images, oned_spectrum
 from skymere.grism.extraction import (
+    GRIZLI_EXTRACT,
     BeamCutParams,
     cut_beam,
     cut_beams,
+    cut_sources,
     extract_beams,
     replace_direct_cutouts,
     replace_segmentation_cutouts,
@@ -67,6 +69,7 @@ __all__ = [
     "GRIZLI_BAD_PA",
     "GRIZLI_BEAMS",
     "GRIZLI_CONTAMINATION",
+    "GRIZLI_EXTRACT",
     "GRIZLI_EXTRACTION",
     "GRIZLI_LINES",
     "GRIZLI_LINE_MAPS",
@@ -120,6 +123,7 @@ __all__ = [
     "contamination_model",
     "cut_beam",
     "cut_beams",
+    "cut_sources",
     "direct_partner",
     "drizzle_direct",
     "drizzle_segmentation",

@@ -22,9 +22,11 @@ from skymere.resample import blot
 from skymere.wcs import Grid, sample_pixel_map
 
 __all__ = [
+    "GRIZLI_EXTRACT",
     "BeamCutParams",
     "cut_beam",
     "cut_beams",
+    "cut_sources",
     "extract_beams",
     "replace_direct_cutouts",
     "replace_segmentation_cutouts",
@@ -47,6 +49,8 @@ class BeamCutParams:
         Orders that become beams.
     min_overlap : float
         Least part of the pixels of the source's rows and of the columns with sensitivity that have data.
+    mag_limits : tuple of float, optional
+        Brightest and faintest AB magnitude of sources that are cut, where none are named; all when not given.
     frame : FrameParams
         How exposures become frames.
     beam : BeamParams
@@ -63,6 +67,7 @@ class BeamCutParams:
     margin: int = 4
     orders: tuple[str, ...] = ("A",)
     min_overlap: float = 0.1
+    mag_limits: tuple[float, float] | None = None
     frame: FrameParams = field(default_factory=FrameParams)
     beam: BeamParams = field(default_factory=BeamParams)
 
@@ -73,6 +78,14 @@ class BeamCutParams:
         if not 0 <= self.min_overlap <= 1:
             msg = f"min_overlap: {self.min_overlap} is not allowed, it must be from 0 to 1"
             raise InvalidInputError(msg)
+        if self.mag_limits is not None and not self.mag_limits[0] < self.mag_limits[1]:
+            msg = f"mag_limits: {self.mag_limits} is not allowed, the first must be the brighter one"
+            raise InvalidInputError(msg)
+
+
+#: As grizli's extraction: magnitudes of 17 to 26, cutouts of 32 pixels to either side. Its ``poly_order`` and
+#: ``oned_R`` are of figures that it draws meanwhile, ``skip_complete`` is of files (`skymere grism extract`).
+GRIZLI_EXTRACT = BeamCutParams(size=32, mag_limits=(17.0, 26.0))
 
 
 def extract_beams(
@@ -135,9 +148,9 @@ def cut_beams(
     frames : sequence of GrismFrame
         The frames; a source's pixels alone are read from those of `read_frame`.
     ids : sequence of int, optional
-        The sources; all when not given, in rising order.
+        The sources; all within ``mag_limits`` when not given, in rising order.
     params : BeamCutParams, optional
-        Sizes and orders.
+        Sizes, orders and magnitudes.
 
     Yields
     ------
@@ -147,7 +160,7 @@ def cut_beams(
         Its beams.
     """
     params = BeamCutParams() if params is None else params
-    wanted = sorted({one for frame in frames for one in frame.places}) if ids is None else list(ids)
+    wanted = cut_sources(frames, params.mag_limits) if ids is None else list(ids)
     for one in wanted:
         size = source_size(frames, one, params)
         beams = [
@@ -158,6 +171,32 @@ def cut_beams(
         ]
         if beams:
             yield one, MultiBeam(beams)
+
+
+def cut_sources(frames: Sequence[GrismFrame], mag_limits: tuple[float, float] | None = None) -> list[int]:
+    """Return the sources that are on frames, in rising order.
+
+    Parameters
+    ----------
+    frames : sequence of GrismFrame
+        The frames.
+    mag_limits : tuple of float, optional
+        Brightest and faintest AB magnitude; both are within. Sources without one are left out.
+
+    Raises
+    ------
+    InvalidInputError
+        When there are limits and no source has a magnitude.
+    """
+    found = {one: place["mag"] for frame in frames for one, place in frame.places.items()}
+    if mag_limits is None or not found:
+        return sorted(found)
+    # Frames of catalogues without magnitudes have 0 for all.
+    known = {one: mag for one, mag in found.items() if mag is not None and np.isfinite(mag) and mag != 0}
+    if not known:
+        msg = f"mag_limits: {mag_limits} are not allowed, the catalogue has no magnitudes"
+        raise InvalidInputError(msg)
+    return sorted(one for one, mag in known.items() if mag_limits[0] <= mag <= mag_limits[1])
 
 
 def source_size(frames: Sequence[GrismFrame], source_id: int, params: BeamCutParams) -> int:

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from skymere.errors import InvalidInputError
 from skymere.grism.beam import BeamModel
+from skymere.grism.template_bank import line_profile, line_scale, profile_places
 from skymere.spectra import IgmTransmission, LineComplex, TabulatedTemplate, TemplateSet
 
 __all__ = ["FittedModel", "ModelSpectra", "TemplateFactors", "as_model", "full_model", "within"]
 
 _Array = NDArray[np.float64]
-_LIGHT_KM_S = 299792.458
-# Half of what is drawn of a line, and steps, in units of its sigma.
-_REACH, _STEPS = 6.0, 73
-_SIGMA_PER_FWHM = 1.0 / float(np.sqrt(8 * np.log(2)))
+# Half of what is drawn of a Gaussian, in units of its sigma, and points of it and of a Lorentzian.
+_REACH, _STEPS, _MORE_STEPS = 6.0, 73, 289
+
 _MERGED = 1e-9
 
 
@@ -180,20 +180,20 @@ class FittedModel:
 
         Notes
         -----
-        Every member is a Gaussian of the line's width in velocity, with the part ``r_m / sum(r)`` of the flux.
+        Every member is a Gaussian (or a Lorentzian, see `skymere.spectra.LineComplex`) of the line's width in velocity,
+        with the part ``r_m / sum(r)`` of the flux.
         """
         one = self.line(name)
         chosen = range(len(one.wave)) if member is None else (member,)
         middles = np.array([one.wave[k] for k in chosen]) * (1 + self.z)
         parts = np.array([one.parts[k] for k in chosen])
-        sigma = middles * (_sigma_km_s(one) / _LIGHT_KM_S)
-        wave = np.unique(
-            np.concatenate([m + s * np.linspace(-_REACH, _REACH, _STEPS) for m, s in zip(middles, sigma, strict=True)])
-        )
+        scale = middles * line_scale(one)
+        places = profile_places(one, _REACH, _STEPS if not one.is_lorentzian else _MORE_STEPS)
+        wave = np.unique(np.concatenate([m + s * places for m, s in zip(middles, scale, strict=True)]))
         if wave.size > 1:
             wave = wave[np.concatenate([[True], np.diff(wave) > _MERGED])]
-        norm = parts / (sigma * 1e4 * np.sqrt(2 * np.pi))
-        shape = np.exp(-0.5 * ((wave - middles[:, None]) / sigma[:, None]) ** 2)
+        norm = parts / (scale * 1e4)
+        shape = line_profile(one, (wave - middles[:, None]) / scale[:, None])
         return wave, np.asarray(norm @ shape)
 
     def with_fluxes(self, fluxes: Mapping[str, float]) -> "FittedModel":
@@ -205,13 +205,6 @@ class FittedModel:
             By line.
         """
         return replace(self, coefficients={**self.coefficients, **fluxes})
-
-
-def _sigma_km_s(line: LineComplex) -> float:
-    if line.velocity_sigma is None:
-        msg = f"templates: {line.name} has no fwhm_km_s, so it cannot be drawn"
-        raise InvalidInputError(msg)
-    return line.velocity_sigma
 
 
 def _union(templates: Sequence[TabulatedTemplate]) -> _Array:

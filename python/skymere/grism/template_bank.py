@@ -15,7 +15,17 @@ from skymere.datamodels import ANGSTROM
 from skymere.errors import InvalidInputError
 from skymere.spectra import IgmTransmission, LineComplex, TabulatedTemplate, TemplateSet
 
-__all__ = ["TemplateBank", "as_template_set", "grizli_line", "line_sigma", "polynomials"]
+__all__ = [
+    "LORENTZIAN_REACH",
+    "TemplateBank",
+    "as_template_set",
+    "grizli_line",
+    "line_profile",
+    "line_scale",
+    "line_sigma",
+    "polynomials",
+    "profile_places",
+]
 
 _Array = NDArray[np.float64]
 
@@ -24,6 +34,8 @@ _FWHM_OVER_SIGMA = float(np.sqrt(8 * np.log(2)))
 # How grizli draws a line: points within 50 sigma, a tenth of a sigma apart, with its own factor of the width.
 _GRIZLI_FWHM, _GRIZLI_STEP, _GRIZLI_REACH, _GRIZLI_CLIP = 2.35, 0.1, 50, 1e-6
 _GRIZLI_ENDS = (91.0, 1e8)
+#: Half of what is drawn of a Lorentzian, in half widths: 50 sigma of the Gaussian that is as wide.
+LORENTZIAN_REACH = 2 * _GRIZLI_REACH / _FWHM_OVER_SIGMA
 # Where polynomials are known [Angstrom].
 _POLY_WAVE = (1000.0, 52000.0)
 
@@ -172,7 +184,7 @@ def _bank(templates: TemplateSet, profiles: str, igm: IgmTransmission | None) ->
             wave, flux = grizli_line(line)
             tables.append((wave, flux[None], False))
     else:
-        lines = [_members(line) for line in templates.lines]
+        lines = [(_members(line), line.is_lorentzian) for line in templates.lines]
     kernel = _grism.Bank(tables=tables, lines=lines, igm=_igm(igm))
     names = (*(one.name for one in templates.continua), *(f"line {one.name}" for one in templates.lines))
     is_line = np.arange(len(names)) >= len(templates.continua)
@@ -206,9 +218,54 @@ def line_sigma(line: LineComplex) -> float:
     return _width(line) / _FWHM_OVER_SIGMA
 
 
+def line_scale(line: LineComplex) -> float:
+    """Return the unit of a line's profile over the wavelength: one sigma, of a Lorentzian half of its full width.
+
+    Parameters
+    ----------
+    line : LineComplex
+        The line.
+    """
+    return _width(line) / 2 if line.is_lorentzian else line_sigma(line)
+
+
+def line_profile(line: LineComplex, t: _Array) -> _Array:
+    """Return the density of a line whose unit is 1, float64, shape of t.
+
+    Parameters
+    ----------
+    line : LineComplex
+        The line.
+    t : ndarray, float64
+        Places from its middle, in its unit.
+    """
+    if not line.is_lorentzian:
+        return np.asarray(np.exp(-0.5 * t**2) / np.sqrt(2 * np.pi), np.float64)
+    return np.where(np.abs(t) <= LORENTZIAN_REACH, 0.5 / np.arctan(LORENTZIAN_REACH) / (1 + t**2), 0.0)
+
+
+def profile_places(line: LineComplex, reach: float, n: int) -> _Array:
+    """Return places at which a line is drawn in straight pieces, float64, shape (n,).
+
+    Parameters
+    ----------
+    line : LineComplex
+        The line.
+    reach : float
+        First and last place of a Gaussian; a Lorentzian has all of its own.
+    n : int
+        How many.
+    """
+    if not line.is_lorentzian:
+        return np.linspace(-reach, reach, n)
+    # Even in the middle, and in the logarithm far out, where it falls with the square.
+    end = np.arcsinh(LORENTZIAN_REACH)
+    return np.asarray(np.sinh(np.linspace(-end, end, n)), np.float64)
+
+
 def _members(line: LineComplex) -> list[Any]:
-    sigma = line_sigma(line)
-    return [[wave / ANGSTROM, part, sigma] for wave, part in zip(line.wave, line.parts, strict=True)]
+    scale = line_scale(line)
+    return [[wave / ANGSTROM, part, scale] for wave, part in zip(line.wave, line.parts, strict=True)]
 
 
 def grizli_line(line: LineComplex) -> tuple[_Array, _Array]:
@@ -225,8 +282,14 @@ def grizli_line(line: LineComplex) -> tuple[_Array, _Array]:
         rms = centre * _width(line) / _GRIZLI_FWHM
         grid = np.arange(-_GRIZLI_REACH, _GRIZLI_REACH, _GRIZLI_STEP) * rms + centre
         grid = np.concatenate([_GRIZLI_ENDS[:1], grid, _GRIZLI_ENDS[1:]])
-        peak = np.sqrt(2 * np.pi * rms**2)
-        one = np.exp(-((grid - centre) ** 2) / 2 / rms**2) / peak
+        if line.is_lorentzian:
+            one = 1.0 / (1.0 + ((grid - centre) / (0.5 * centre * _width(line))) ** 2)
+            one[[0, 1, -2, -1]] = 0.0
+            one /= np.trapezoid(one, grid)
+            peak = one.max()
+        else:
+            peak = np.sqrt(2 * np.pi * rms**2)
+            one = np.exp(-((grid - centre) ** 2) / 2 / rms**2) / peak
         one[one < _GRIZLI_CLIP / peak] = 0
         # grizli adds pairs: the sum so far is interpolated to the points of both.
         union = np.unique(np.concatenate([wave, grid]))

@@ -17,15 +17,15 @@ from skymere.grism.photometry import PhotometryInput, photometry_of
 from skymere.grism.photometry_scale import fit_photometry_scale, scale_beams_to_photometry, scale_covariance
 from skymere.grism.problem import BeamProblem
 from skymere.grism.scales import GrismScales, fit_grism_scales, scale_beams
-from skymere.grism.template_bank import TemplateBank, as_template_set, line_sigma
+from skymere.grism.template_bank import TemplateBank, as_template_set, line_profile, line_scale, profile_places
 from skymere.spectra import IgmTransmission, LineComplex, PhotometryScale, TemplateSet
 
 __all__ = ["TemplateFit", "fit_templates"]
 
 _Array = NDArray[np.float64]
 
-# Points of a line's profile [sigma].
-_PROFILE = np.linspace(-4.0, 4.0, 33)
+# Half of what is drawn of a Gaussian [sigma], and points of a line.
+_PROFILE_REACH, _N_PROFILE = 4.0, 33
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,8 +160,8 @@ class TemplateFit:
         total = np.zeros(at.shape)
         for rest, part in zip(line.wave, line.parts, strict=True):
             centre = rest / ANGSTROM * (1 + self.z)
-            sigma = centre * line_sigma(line)
-            total += part * np.exp(-0.5 * ((at - centre) / sigma) ** 2) / (np.sqrt(2 * np.pi) * sigma)
+            scale = centre * line_scale(line)
+            total += part * line_profile(line, (at - centre) / scale) / scale
         return total
 
     def profile_at_rest(self, line: LineComplex) -> tuple[_Array, _Array]:
@@ -172,9 +172,10 @@ class TemplateFit:
         line : LineComplex
             The line.
         """
-        weights = np.exp(-0.5 * _PROFILE**2)
+        places = profile_places(line, _PROFILE_REACH, _N_PROFILE)
+        weights = line_profile(line, places) * np.gradient(places)
         weights /= weights.sum()
-        wave = np.concatenate([rest * (1 + _PROFILE * line_sigma(line)) for rest in line.wave])
+        wave = np.concatenate([rest * (1 + places * line_scale(line)) for rest in line.wave])
         return wave, np.concatenate([part * weights for part in line.parts])
 
 

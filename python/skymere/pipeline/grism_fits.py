@@ -81,9 +81,10 @@ def fit_sets(plan: GrismFitPlan, folder: Path) -> FitTemplates:
         When there is no such folder or pack, or a file is missing.
     """
     place = place_or_pack(plan.templates, folder)
+    words: dict[str, Any] = {"fwhm_km_s": plan.fwhm_km_s, "lorentz": plan.lorentz, "alf": plan.alf}
     return FitTemplates(
-        search=TemplateSet.load(place, fwhm_km_s=plan.fwhm_km_s),
-        lines=TemplateSet.load(place, fwhm_km_s=plan.fwhm_km_s, line_complexes=False),
+        search=TemplateSet.load(place, **words),
+        lines=TemplateSet.load(place, line_complexes=False, **words),
         igm=IgmTransmission.load() if plan.has_igm else None,
     )
 

@@ -129,6 +129,9 @@ class GrismFitPlan:
         Folder of templates (with a slash), or the name of a pack that has them; beams are not fitted when empty.
     fwhm_km_s : float
         Width of lines, full width at half maximum [km/s].
+    lorentz, alf : bool
+        Whether lines are Lorentzians, and whether there is an old population of the code alf among the continua; see
+        `skymere.spectra.TemplateSet.load`.
     z_range : tuple of float
         Least and largest redshift.
     dz : tuple of float
@@ -160,6 +163,8 @@ class GrismFitPlan:
 
     templates: str = ""
     fwhm_km_s: float = 1200.0
+    lorentz: bool = False
+    alf: bool = False
     z_range: tuple[float, float] = (0.05, 3.4)
     dz: tuple[float, float] = (0.004, 0.0002)
     is_refined: bool = True

@@ -198,6 +198,9 @@ def build_problem(
     tables = [(t.wave, t.flux / max(float(np.abs(t.flux).max()), 1e-300)) for t in parts.tables]
     smooth, lines = params.non_negative == "all", params.non_negative in ("all", "lines")
     narrower = params.line_prior / UNIT
+    if wings := [t.name for t in parts.lines if t.is_lorentzian]:
+        msg = f"templates: profile 'lorentzian' of {', '.join(wings)} is not allowed, lines of slits are gaussian"
+        raise InvalidInputError(msg)
     return _rust.Problem(
         spectrum.edges,
         np.where(valid, spectrum.flux, 0.0) * unit,

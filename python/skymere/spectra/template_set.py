@@ -9,12 +9,13 @@ from types import MappingProxyType
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from skymere.io import Pack, read_numbers
 from skymere.spectra.line_list import COMPLEXES, DEFAULT_LINES, LINES
-from skymere.spectra.templates import LineComplex, TabulatedTemplate, Template
+from skymere.spectra.templates import LineComplex, Profile, TabulatedTemplate, Template
 
 __all__ = ["LineList", "TemplateSet"]
 
 _FSPS = tuple(f"fsps/fsps_QSF_12_v3_nolines_{i:03d}.dat" for i in range(1, 13))
 _OLDER = ("eazy_intermediate.dat", "cvd12_t11_solar_Chabrier.dat", "post_starburst.dat", "erb2010_continuum.dat")
+_ALF = "alf_SSP.dat"
 _STARS = tuple(f"stars/{kind}.txt" for kind in ("M6.5", "M8.0", "L1.0", "L3.5", "L6.0", "T2.0", "T6.0", "T7.5"))
 
 
@@ -174,6 +175,8 @@ class TemplateSet:
         lines: Sequence[str] | LineList | None = None,
         continua: Sequence[str] | None = None,
         fsps: bool = True,
+        lorentz: bool = False,
+        alf: bool = False,
     ) -> "TemplateSet":
         """Read a set of templates.
 
@@ -196,6 +199,10 @@ class TemplateSet:
             Files instead of the set, in ``path``.
         fsps : bool, optional
             The twelve spectra of stellar populations; False: four older ones.
+        lorentz : bool, optional
+            Lines are Lorentzians of that width, and not Gaussians.
+        alf : bool, optional
+            An old metal-rich population of the code alf (``alf_SSP.dat``), beside the set.
 
         Raises
         ------
@@ -204,7 +211,7 @@ class TemplateSet:
         StorageError, FormatError
             When a file cannot be read, or holds something else.
         InvalidInputError
-            When a line is not known, or stars are to have lines.
+            When a line is not known, stars are to have lines, or ``continua`` leave no place for ``alf``.
 
         Examples
         --------
@@ -221,7 +228,13 @@ class TemplateSet:
         if isinstance(continua, str):
             msg = f"continua: {continua!r} is not allowed, it must be a list of files"
             raise InvalidInputError(msg)
+        if alf and (stars or continua is not None):
+            msg = f"alf: True is not allowed with {'stars' if stars else 'continua'}; {_ALF} may be named in continua"
+            raise InvalidInputError(msg)
         files = (_STARS if stars else _FSPS if fsps else _OLDER) if continua is None else tuple(continua)
+        if alf:
+            _check_alf(place)
+            files = (*files, _ALF)
         source = place.label if isinstance(place, Pack) else str(place)
         chosen: tuple[LineComplex, ...] = ()
         if not stars:
@@ -230,14 +243,23 @@ class TemplateSet:
                 names: Sequence[str] = listed.complexes if line_complexes else listed.default
             else:
                 names = lines
-            chosen = tuple(replace(line, fwhm_km_s=fwhm_km_s) for line in listed.choose(names))
-            source += f", lines of {listed.source}, {fwhm_km_s:g} km/s"
+            profile: Profile = "lorentzian" if lorentz else "gaussian"
+            chosen = tuple(replace(line, fwhm_km_s=fwhm_km_s, profile=profile) for line in listed.choose(names))
+            source += f", lines of {listed.source}, {fwhm_km_s:g} km/s{', Lorentzian' if lorentz else ''}"
         return cls(
             continua=tuple(_read_continuum(place, file) for file in files),
             lines=chosen,
             is_stellar=stars,
             source=source,
         )
+
+
+def _check_alf(place: Path | Pack) -> None:
+    names = [PurePosixPath(file).name for file in place.files] if isinstance(place, Pack) else []
+    if _ALF not in names and not (isinstance(place, Path) and (place / _ALF).is_file()):
+        where = f"the pack {place.label} in {place.folder}" if isinstance(place, Pack) else str(place)
+        msg = f"alf: {_ALF} is missing, it was looked for in {where}; grizli has it in data/templates"
+        raise NotFoundError(msg)
 
 
 def _line_list(place: Path | Pack) -> LineList:

@@ -15,6 +15,7 @@ __all__ = ["LineComplex", "SplineContinuum", "TabulatedTemplate", "Template"]
 
 _FWHM_OVER_SIGMA = math.sqrt(8 * math.log(2))
 Along = Literal["pixel", "wavelength", "log_wavelength"]
+Profile = Literal["gaussian", "lorentzian"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +35,19 @@ class LineComplex:
     fwhm_km_s : float, optional
         Width in velocity, full width at half maximum [km/s]; that of the fit's parameters (``vel_width``, 1 sigma) when
         not given.
+    profile : str
+        ``gaussian`` or ``lorentzian``; spectra of slits are fitted with Gaussians alone.
 
     Raises
     ------
     InvalidInputError
-        When the lengths differ, or a value is not positive.
+        When the lengths differ, a value is not positive, or the profile is another.
 
     Notes
     -----
+    A Lorentzian of the half width ``g`` is ``1 / (1 + ((w - c) / g)^2)`` within 42.5 g, and zero outside: its light
+    within is 1, as grizli has it.
+
     A complex counts at redshifts that put its strongest line (the first of equal ones) between the first and the last
     pixel that are used.
     """
@@ -51,6 +57,7 @@ class LineComplex:
     ratio: tuple[float, ...] = (1.0,)
     z_range: tuple[float, float] = (-1.0, math.inf)
     fwhm_km_s: float | None = None
+    profile: Profile = "gaussian"
 
     def __post_init__(self) -> None:
         if len(self.wave) != len(self.ratio) or not self.wave:
@@ -63,6 +70,10 @@ class LineComplex:
                 raise InvalidInputError(msg)
         if self.fwhm_km_s is not None and not 0 < self.fwhm_km_s < math.inf:
             msg = f"fwhm_km_s: {self.fwhm_km_s} of {self.name} is not allowed, it must be positive"
+            raise InvalidInputError(msg)
+        if self.profile not in get_args(Profile):
+            allowed = ", ".join(get_args(Profile))
+            msg = f"profile: {self.profile!r} of {self.name} is not allowed, it must be one of {allowed}"
             raise InvalidInputError(msg)
         if not self.z_range[0] < self.z_range[1]:
             msg = f"z_range: {self.z_range} of {self.name} is not allowed, it must rise"
@@ -77,6 +88,11 @@ class LineComplex:
     def velocity_sigma(self) -> float | None:
         """Width in velocity, 1 sigma [km/s], where it has one of its own."""
         return None if self.fwhm_km_s is None else self.fwhm_km_s / _FWHM_OVER_SIGMA
+
+    @property
+    def is_lorentzian(self) -> bool:
+        """Whether its profile is a Lorentzian."""
+        return self.profile == "lorentzian"
 
     @property
     def main(self) -> float:

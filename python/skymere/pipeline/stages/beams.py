@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from skymere.errors import InvalidInputError, NoDataError, SkymereError
-from skymere.grism import BeamModel, GrismFrame, MultiBeam, cut_beams, read_beam_actions, read_beams
+from skymere.grism import BeamModel, GrismFrame, MultiBeam, cut_beams, cut_sources, read_beam_actions, read_beams
 from skymere.io import beam_position, file_digest, read_beam_file
 from skymere.lake import Lake, Run, add_beam_actions, edited_beams
 from skymere.pipeline.beam_rows import BeamWriter
@@ -301,14 +301,12 @@ def _from_frames(job: _Job, lake: Lake) -> Iterator[_Found]:
     for (group,), part in job.sources.group_by("group", maintain_order=True):
         with ExitStack() as stack:
             frames = stack.enter_context(stored_frames(lake, str(group)))
+            params = job.plan.cut
+            wanted = set(cut_sources(frames, params.mag_limits)) if params.mag_limits else None
             for row in part.iter_rows(named=True):
-                yield (
-                    str(row["source_id"]),
-                    row["source_id"],
-                    row["ra"],
-                    row["dec"],
-                    _cut(frames, row["label"], job.plan.cut),
-                )
+                if wanted is None or row["label"] in wanted:
+                    made = _cut(frames, row["label"], params)
+                    yield str(row["source_id"]), row["source_id"], row["ra"], row["dec"], made
 
 
 def _cut(frames: Sequence[GrismFrame], label: int, params: Any) -> MultiBeam | str:

@@ -22,7 +22,7 @@ impl Bank {
     fn new(
         py: Python<'_>,
         tables: Vec<(PyReadonlyArray1<'_, f64>, PyReadonlyArray2<'_, f64>, bool)>,
-        lines: Vec<Vec<[f64; 3]>>,
+        lines: Vec<(Vec<[f64; 3]>, bool)>,
         igm: Option<PyRef<'_, Igm>>,
     ) -> PyResult<Self> {
         let igm = igm.map(|igm| igm.0.clone());
@@ -37,7 +37,7 @@ impl Bank {
                 .collect::<Result<Vec<_>, GrismError>>()?;
             let lines = lines
                 .into_iter()
-                .map(|members| core::Line { members })
+                .map(|(members, is_lorentzian)| core::Line::new(members, is_lorentzian))
                 .collect();
             Ok::<_, GrismError>(core::Bank::new(tables, lines, igm))
         })
