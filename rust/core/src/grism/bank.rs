@@ -122,7 +122,9 @@ impl Tables {
         // What is let through has steps at the lines of the series, far narrower than those between points of a template.
         let own = &self.wave[from..end];
         let bluest = own[0] / ANGSTROM;
-        let nodes = igm.nodes(bluest, own[own.len() - 1].min(reddest) / ANGSTROM);
+        // To the last bit, so that the edge itself is among them.
+        let end_um = (own[own.len() - 1] / ANGSTROM).min(igm.longest());
+        let nodes = igm.nodes(bluest, end_um);
         let mut wave: Vec<f64> = nodes.iter().map(|w| w * ANGSTROM).collect();
         wave.extend(own);
         wave.sort_by(f64::total_cmp);
