@@ -17,6 +17,8 @@ from skymere.io import read_beam_file, read_config
 
 __all__ = ["find_config", "read_beams"]
 
+# What names of configurations tell of the grism; those of NIRCam tell nothing.
+_GRISMS = ("G102", "G141", "G800L", "GR150C", "GR150R")
 _TRACE_DEGREE = 3
 
 
@@ -112,14 +114,15 @@ def find_config(folder: str | Path, names: tuple[str, ...]) -> GrismConfig:
     NotFoundError
         When there is none, or it lacks a sensitivity; the message says where they were looked for.
     InvalidInputError
-        When a file has another name.
+        When the name of a file is that of another grism.
     FormatError
         When a file is not what it should be.
     """
     if folder and Path(folder).is_file():
-        allowed = list(dict.fromkeys(Path(name).name for name in names))
-        if Path(folder).name not in allowed:
-            msg = f"conf_path: {folder} is not allowed here, its name must be one of {', '.join(allowed)}"
+        named = {word for word in _GRISMS if word in Path(folder).name.upper()}
+        wanted = [Path(name).name for name in names]
+        if named and not any(word in name.upper() for word in named for name in wanted):
+            msg = f"conf_path: {folder} is of {', '.join(sorted(named))} and not allowed here, such as {wanted[0]} is"
             raise InvalidInputError(msg)
         return read_config(folder)
     missing = []
