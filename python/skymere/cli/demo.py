@@ -23,7 +23,7 @@ def demo(
     where the pictures are.
     Run it again and it does only what is missing; `skymere run FOLDER/plan.toml` does the same without the simulation.
 
-    It needs the extra `skymere[demo]` (GalSim), two cores and about a minute.
+    It needs the extra `skymere[demo]` (GalSim), two cores and little more than two minutes.
     """
     from skymere.errors import NotFoundError
     from skymere.pipeline import run_demo

@@ -270,15 +270,16 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
             ),
         ),
         (
-            f"Redshifts out of slits, with the colour and the light in [OIII] beside that in {red}",
-            'lake.table("redshift").join(lake.table("source"), on="source_id").join(lake.table("line"), ...)',
+            "Redshifts of slits and of the grism with [OIII] above 5 sigma, and the colour",
+            'lake.table("redshift").join(lake.table("line"), on=["source_id", "method"]).join(source, on="source_id")',
             lambda: (
                 lake.table("redshift")
                 .filter(pl.col("status") == "ok")
-                .select("source_id", "redshift", "redshift_err")
+                .select("source_id", "method", "redshift", "redshift_err")
+                .join(lake.table("line").filter(line="OIII").drop("redshift"), on=["source_id", "method"])
+                .filter(pl.col("snr") > 5)
                 .join(source.with_columns(colour.alias("colour")), on="source_id")
-                .join(lake.table("line").filter(pl.col("line") == "OIII"), on="source_id", suffix="_line")
-                .select("source_id", "redshift", "error", f"flux_auto_{red}", "colour", oiii="flux", oiii_snr="snr")
+                .select("source_id", "method", "redshift", "redshift_err", "colour", oiii="flux", oiii_snr="snr")
                 .sort("redshift")
             ),
         ),
