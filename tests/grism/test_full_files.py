@@ -166,11 +166,11 @@ def test_lines_of_a_catalogue_belong_to_their_names(written, mb, fit, redshift, 
         fit=other,
     )
     from_file = catalogue_wide([second, written[0]])
-    assert from_file["flux_Ha"].to_list() == [None, pytest.approx(3e-16)]
+    assert from_file["flux_Ha"].to_list() == [None, pytest.approx(3e-16, abs=0)]
     table = catalogue_wide([second, written[1]])
     assert table["id"].to_list() == [2, 1]
-    assert table["flux_Ha"].to_list() == [None, pytest.approx(3e-16)]
-    assert table["flux_OIII"].to_list() == [pytest.approx(1.3e-16), pytest.approx(1.3e-16)]
+    assert table["flux_Ha"].to_list() == [None, pytest.approx(3e-16, abs=0)]
+    assert table["flux_OIII"].to_list() == [pytest.approx(1.3e-16, abs=0), pytest.approx(1.3e-16, abs=0)]
     assert table["ew50_Ha"].to_list() == [None, 750.0]
     assert table["ewhw_OIII"].to_list() == [None, 25.0]
     assert table["sn_Ha"].to_list() == [None, pytest.approx(60.0)]

@@ -134,7 +134,8 @@ def test_the_units_of_the_table_say_the_same():
     flux, continuum = spectrum_of(z)
     fit = fit_lines((WAVE, flux, noise_of(), POWER), z=z, templates=TEMPLATES, params=PARAMS)
     row = fit.lines.filter(line="OIII").row(0, named=True)
-    assert row["flux"] == pytest.approx(8e-18, rel=2e-3)
+    # The continuum below it is off by a part of a per cent, see the end.
+    assert row["flux"] == pytest.approx(8e-18, rel=0.01, abs=0)
     assert row["wave"] == pytest.approx(0.500824 * 5.2)
     # The integral of the line over wavelength [uJy um], summed over the pixels of the truth.
     only = spectrum_of(z, {"OIII": 8.0})
@@ -219,7 +220,7 @@ def test_absorption_is_at_the_bound_where_lines_may_not_be_negative():
     assert (row["status"], row["flux"]) == ("at_bound", 0.0)
     assert row["flux_err"] > 0
     free = fit_lines((WAVE, flux, noise_of(), POWER), z=4.2, templates=TEMPLATES, params=PARAMS)
-    assert free.lines.filter(line="Hb")["flux"][0] == pytest.approx(-2e-18, rel=2e-2)
+    assert free.lines.filter(line="Hb")["flux"][0] == pytest.approx(-2e-18, rel=2e-2, abs=0)
 
 
 def test_lines_that_nothing_tells_apart_are_undetermined():
