@@ -1,5 +1,7 @@
 """Redshifts and lines of spectra that numpy made, with known truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import ndtr
@@ -134,8 +136,10 @@ def test_the_units_of_the_table_say_the_same():
     flux, continuum = spectrum_of(z)
     fit = fit_lines((WAVE, flux, noise_of(), POWER), z=z, templates=TEMPLATES, params=PARAMS)
     row = fit.lines.filter(line="OIII").row(0, named=True)
-    # The continuum below it is off by a part of a per cent, see the end.
-    assert row["flux"] == pytest.approx(8e-18, rel=0.01, abs=0)
+    # Fifteen splines follow the continuum below the line, nine are off by a part of a per cent.
+    finer = (replace(TEMPLATES[0], n_functions=15), *TEMPLATES[1:])
+    same = fit_lines((WAVE, flux, noise_of(), POWER), z=z, templates=finer, params=PARAMS).lines
+    assert same.filter(line="OIII")["flux"][0] == pytest.approx(8e-18, rel=2e-3, abs=0)
     assert row["wave"] == pytest.approx(0.500824 * 5.2)
     # The integral of the line over wavelength [uJy um], summed over the pixels of the truth.
     only = spectrum_of(z, {"OIII": 8.0})
