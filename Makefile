@@ -76,15 +76,18 @@ docs: $(VENV)/.installed  ## Build the pages of docs/ into site/
 	$(BIN)/pip install -q -e '.[docs]' --no-build-isolation
 	$(BIN)/mkdocs build --strict -q
 
-FUZZ_SECONDS ?= 30
-fuzz:  ## Give the readers of arrays bytes of every kind; FUZZ_SECONDS for each target
+FUZZ_FILES ?= 1000000
+FUZZ_READERS := plan regions exposure mosaic table metafile beams
+fuzz: $(VENV)/.tested  ## Give the readers of files and arrays bytes of every kind; FUZZ_FILES for each
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "make fuzz needs the nightly toolchain: rustup toolchain install nightly --profile minimal"; exit 1; }
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "make fuzz needs cargo-fuzz: cargo install cargo-fuzz --locked"; exit 1; }
+	$(BIN)/pip install -q -e '.[fuzz]' --no-build-isolation
 	@mkdir -p rust/fuzz/grown/metadata rust/fuzz/grown/index rust/fuzz/grown/chunk rust/fuzz/grown/array
 	for target in metadata index chunk array; do \
 		cargo +nightly fuzz run --fuzz-dir rust/fuzz $$target rust/fuzz/grown/$$target rust/fuzz/corpus/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -malloc_limit_mb=512 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 || exit 1; \
+			-runs=$(FUZZ_FILES) -timeout=10 -malloc_limit_mb=512 -rss_limit_mb=2048 -print_final_stats=0 -verbosity=0 || exit 1; \
 	done
+	for target in $(FUZZ_READERS); do $(BIN)/python tests/fuzz/fuzz.py $$target -n $(FUZZ_FILES) || exit 1; done
 
 lint: $(VENV)/.tested  ## Formatting, lints, types, layers and stubs
 	cargo fmt --all --check

@@ -11,6 +11,7 @@ from astropy.io.fits.verify import VerifyWarning
 from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
 
 from skymere.errors import FormatError, NotFoundError, SkymereError, StorageError
+from skymere.io._structure import check_structure
 
 __all__ = ["open_fits", "write_whole"]
 
@@ -51,15 +52,20 @@ def open_fits(path: str | Path) -> Iterator[fits.HDUList]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyWarning)
             warnings.filterwarnings("error", message=".*truncated.*", category=AstropyUserWarning)
+            check_structure(path)
             with fits.open(path, mode="readonly", memmap=False) as hdus:
                 _check_length(hdus, path)
                 yield hdus
     except PermissionError as error:
         msg = f"{path}: {error.strerror}"
         raise StorageError(msg) from error
-    except (OSError, EOFError, TypeError, ValueError, KeyError, IndexError, AstropyUserWarning) as error:
-        if isinstance(error, SkymereError):
+    except SkymereError as error:
+        if str(path) in str(error):
             raise
+        msg = f"{path}: {error}"
+        raise type(error)(msg) from error
+    # There is no end to what astropy raises for damaged cards and pixels, some of it only when they are asked for.
+    except Exception as error:
         msg = f"{path}: not a readable FITS file ({type(error).__name__}: {error}); it may be truncated or damaged"
         raise FormatError(msg) from error
 
