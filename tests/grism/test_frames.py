@@ -413,6 +413,51 @@ def test_a_mosaic_of_another_place_is_not_the_direct_image(field, frames):
         direct([far])
 
 
+def test_tiles_of_a_mosaic_and_of_labels_are_as_good_as_the_whole(field, frames):
+    ny, nx = field.mosaic.shape
+    left, right = slice(0, nx // 2 + 40), slice(nx // 2 - 40, nx)
+
+    def of(columns):
+        grid = field.mosaic.grid.cutout(0, columns.start, (ny, columns.stop - columns.start))
+        planes = {name: getattr(field.mosaic, name)[:, columns] for name in ("data", "weight", "variance")}
+        return replace(field.mosaic, grid=grid, context=field.mosaic.context[..., columns], noise=None, **planes)
+
+    def labels(columns, ids):
+        ly, lx = field.segmentation.shape
+        columns = slice(columns.start * lx // nx, columns.stop * lx // nx)
+        grid = field.segmentation.grid.cutout(0, columns.start, (ly, columns.stop - columns.start))
+        found = field.segmentation.labels[:, columns]
+        return SegmentationMap(labels=np.where(np.isin(found, ids), found, 0), grid=grid)
+
+    # Each tile has the labels of the sources that it owns.
+    x, _ = field.segmentation.grid.pixels(field.catalogue["ra"].to_numpy(), field.catalogue["dec"].to_numpy())
+    names, is_left = field.catalogue["id"].to_numpy(), x < field.segmentation.shape[1] / 2
+    tiles = [labels(left, names[is_left]), labels(right, names[~is_left])]
+    made = [
+        next(
+            make_frames(
+                field.survey.grism[:1],
+                field.catalogue,
+                segmentation,
+                direct,
+                configs=frames[0].config,
+                params=FrameParams(pad=PAD),
+            )
+        )
+        for segmentation, direct in (
+            (field.segmentation, [field.mosaic]),
+            (tiles, [of(left), of(right)]),
+            (tiles, [of(right), of(left)]),
+        )
+    ]
+    assert np.unique(made[0].segmentation[:, : made[0].segmentation.shape[1] // 2]).size > 5
+    for other in made[1:]:
+        np.testing.assert_array_equal(other.segmentation, made[0].segmentation)
+        # Coordinates of a window are those of the whole to some digits.
+        np.testing.assert_allclose(other.direct, made[0].direct, rtol=0, atol=1e-5 * made[0].direct.max())
+        assert other.catalog["id"].equals(made[0].catalog["id"])
+
+
 def test_other_cutouts_change_the_model_and_not_the_contamination(field, frames):
     (_, multibeam), *_ = cut_beams(frames, ids=[9], params=BeamCutParams(frame=FrameParams(pad=PAD)))
     other = replace_direct_cutouts(multibeam, field.mosaic)

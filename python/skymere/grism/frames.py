@@ -215,14 +215,14 @@ def direct_partner(
 def make_frame(
     exposure: Exposure,
     catalogue: pl.DataFrame | SourceCatalog,
-    segmentation: SegmentationMap,
+    segmentation: SegmentationMap | Sequence[SegmentationMap],
     direct: Mosaic | Exposure,
     *,
     config: GrismConfig,
     setup: GrismSetup,
     masters: Sequence[ArrayLike] = (),
     wcs: Any = None,
-    around: Mosaic | None = None,
+    around: Mosaic | Sequence[Mosaic] = (),
     params: FrameParams | None = None,
 ) -> GrismFrame:
     """Return an exposure of a grism without its sky, with a flat model of all sources.
@@ -233,8 +233,8 @@ def make_frame(
         Of the grism.
     catalogue : DataFrame or SourceCatalog
         ``id`` (or ``label``), ``ra`` and ``dec`` [deg], and perhaps ``mag`` (AB), on which orders depend.
-    segmentation : SegmentationMap
-        Labels with their grid.
+    segmentation : SegmentationMap or sequence of SegmentationMap
+        Labels with their grid; of several, such as those of tiles, the first that has a label at a place counts there.
     direct : Mosaic or Exposure
         The direct image.
     config : GrismConfig
@@ -245,8 +245,9 @@ def make_frame(
         Images of the sky; see `fit_grism_sky`.
     wcs : astropy.wcs.WCS or APE-14 object, optional
         Coordinates instead of those of the exposure; see `wcs_from_partner`.
-    around : Mosaic, optional
-        What is seen where a direct exposure ends or is bad; its flux is brought to that of the exposure.
+    around : Mosaic or sequence of Mosaic, optional
+        What is seen where the direct image ends or is bad, the first that has data there; its flux is brought to that
+        of the direct image.
     params : FrameParams, optional
         Pad, sky and operator.
 
@@ -276,10 +277,17 @@ def make_frame(
         raise NoOverlapError(msg)
     photflam, photplam = _photometry(direct)
     image = geometry.blotted(direct, scale_arcsec=exposure.native_scale_arcsec)
-    if around is not None and isinstance(direct, Exposure):
-        filled = geometry.blotted(around, scale_arcsec=exposure.native_scale_arcsec)
-        factor = np.float32(_photometry(around)[0] / photflam)
-        image = np.where(geometry.covered(direct), image, factor * filled)
+    others = [around] if isinstance(around, Mosaic) else list(around)
+    covered = geometry.covered(direct) if others else np.zeros((), bool)
+    if others and isinstance(direct, Exposure):
+        image = np.where(covered, image, np.float32(0))
+    for one in others:
+        factor = np.float32(_photometry(one)[0] / photflam)
+        light = factor * geometry.blotted(one, scale_arcsec=exposure.native_scale_arcsec)
+        there = geometry.covered(one) & ~covered
+        # At the rim of the last mosaic nothing is better than what is interpolated with zeros.
+        image = np.where(there | (~covered & (image == 0)), light, image)
+        covered |= there
     bad = exposure.mask()
     zero = np.float32(0)
     frame = GrismFrame(
@@ -390,7 +398,7 @@ def _config_of(configs: Configs, setup: GrismSetup, direct_filter: str) -> Grism
 def make_frames(
     exposures: Sequence[Exposure | str | Path],
     catalogue: pl.DataFrame | SourceCatalog,
-    segmentation: SegmentationMap,
+    segmentation: SegmentationMap | Sequence[SegmentationMap],
     direct: Mosaic | Exposure | Sequence[Mosaic | Exposure],
     *,
     configs: Configs,
@@ -406,11 +414,11 @@ def make_frames(
         Of the grisms.
     catalogue : DataFrame or SourceCatalog
         As `make_frame` takes it.
-    segmentation : SegmentationMap
-        Labels with their grid.
+    segmentation : SegmentationMap or sequence of SegmentationMap
+        As `make_frame` takes it.
     direct : Mosaic, Exposure or a sequence of them
         Direct images: the partner of each exposure is used where there is one, and around it or instead of it the
-        mosaic in the best filter of those that are there.
+        mosaics in the best filter of those that are there.
     configs : path-like, GrismConfig or mapping of str to GrismConfig
         A folder or a file, one configuration, or those of grisms.
     masters : mapping of str to sequence of array_like, optional
@@ -442,11 +450,11 @@ def make_frames(
         wcs = None
         if partner is not None and params.use_partner_wcs:
             wcs = wcs_from_partner(exposure, partner, nominal=(nominal or {}).get(partner.exposure_id))
-        mosaic = _best_mosaic(given, setup, exposure)
-        image = partner or mosaic
-        if image is None:
+        mosaics = _best_mosaics(given, setup, exposure)
+        if partner is None and not mosaics:
             msg = f"exposure {exposure.exposure_id}: no direct exposure looks there, and there is no mosaic of it"
             raise NoOverlapError(msg)
+        image, around = (mosaics[0], mosaics[1:]) if partner is None else (partner, mosaics)
         config = _config_of(configs, setup, image.band)
         frame = make_frame(
             exposure,
@@ -457,7 +465,7 @@ def make_frames(
             setup=setup,
             masters=(masters or {}).get(setup.grism.lower(), ()),
             wcs=wcs,
-            around=mosaic,
+            around=around,
             params=params,
         )
         found = "" if partner is None else partner.exposure_id
@@ -472,25 +480,36 @@ def _setup_of(exposure: Exposure) -> GrismSetup:
     return GrismSetup(instrument=exposure.instrument, grism=exposure.band.upper())
 
 
-def _best_mosaic(given: Sequence[Mosaic | Exposure], setup: GrismSetup, exposure: Exposure) -> Mosaic | None:
-    """Return the mosaic in the best filter of those on most of an exposure, else of those on some of it."""
+def _best_mosaics(given: Sequence[Mosaic | Exposure], setup: GrismSetup, exposure: Exposure) -> list[Mosaic]:
+    """Return the mosaics in the best filter of those on most of an exposure, else of those on some of it.
+
+    The mosaics of a filter, such as those of tiles, are on the part that they are on together; the one on the largest
+    part is the first.
+    """
     rank = {band: k for k, band in enumerate(direct_filters(setup.grism, setup.blocking))}
     ny, nx = exposure.shape
     y, x = (p.ravel() for p in np.meshgrid(np.linspace(0, ny - 1, _NET), np.linspace(0, nx - 1, _NET)))
     sky = pixels_to_sky(exposure.wcs, x, y)
-    found: list[tuple[bool, int, float, int, Mosaic]] = []
+    bands: dict[str, list[tuple[float, int, Mosaic, NDArray[np.bool_]]]] = {}
     for one in given:
-        if isinstance(one, Mosaic) and (part := _part_on(one, *sky)) > 0:
-            found.append((part < _MOST, rank.get(one.band.lower(), len(rank)), -part, len(found), one))
-    return min(found)[-1] if found else None
+        if isinstance(one, Mosaic) and (there := _is_on(one, *sky)).any():
+            of_band = bands.setdefault(one.band.lower(), [])
+            of_band.append((-float(there.mean()), len(of_band), one, there))
+    found: list[tuple[bool, int, float, int, list[Mosaic]]] = []
+    for band, parts in bands.items():
+        part = float(np.logical_or.reduce([there for *_, there in parts]).mean())
+        best = [one for _, _, one, _ in sorted(parts, key=lambda entry: entry[:2])]
+        found.append((part < _MOST, rank.get(band, len(rank)), -part, len(found), best))
+    return min(found)[-1] if found else []
 
 
-def _part_on(mosaic: Mosaic, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> float:
-    """Return the part of some places at which a mosaic has data."""
+def _is_on(mosaic: Mosaic, ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return at which of some places a mosaic has data."""
     x, y = (np.round(np.nan_to_num(p, nan=-9.0)).astype(np.int64) for p in mosaic.grid.pixels(ra, dec))
     ny, nx = mosaic.shape
     inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
-    return float(np.count_nonzero(mosaic.weight[y[inside], x[inside]] > 0) / x.size)
+    inside[inside] = mosaic.weight[y[inside], x[inside]] > 0
+    return inside
 
 
 def write_frame(frame: GrismFrame, folder: str | Path) -> Path:

@@ -1,11 +1,13 @@
 """Where the pixels of a frame of a grism are on the sky and in direct images: turned and padded exposures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 from astropy.wcs import WCS
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from skymere.align import LinearMap, TangentPlane, corrected_wcs
@@ -15,6 +17,9 @@ from skymere.resample import BlotParams, blot
 from skymere.wcs import Grid, pixel_transform, pixels_to_sky, sample_pixel_map
 
 __all__ = ["FrameGeometry", "wcs_from_partner"]
+
+# Pixels of a mosaic that the interpolation looks at on either side.
+_REACH_PIX = 3
 
 _Array = NDArray[np.float64]
 _NODES = 9
@@ -102,14 +107,29 @@ class FrameGeometry:
         factor = (scale_arcsec / own) ** 2 if np.isfinite(scale_arcsec / own) else 1.0
         return np.asarray(blot(np.nan_to_num(data), self.pixmap(wcs)) * np.float32(factor), np.float32)
 
-    def covered(self, direct: Exposure) -> NDArray[np.bool_]:
-        """Return the pixels of the frame at which a direct exposure has a good pixel."""
-        good = (~direct.mask()).astype(np.float32)
+    def covered(self, direct: Mosaic | Exposure) -> NDArray[np.bool_]:
+        """Return the pixels of the frame at which a direct image has a good pixel."""
+        if isinstance(direct, Mosaic):
+            # What is interpolated beside the edge of a mosaic has the zeros beyond it in it.
+            good, wcs = _eroded(direct.covered, _REACH_PIX), direct.grid.wcs
+        else:
+            good, wcs = ~direct.mask(), direct.wcs
         nearest = BlotParams(interpolation="nearest")
-        return np.asarray(blot(good, self.pixmap(direct.wcs), params=nearest) > 0, bool)
+        return np.asarray(blot(good.astype(np.float32), self.pixmap(wcs), params=nearest) > 0, bool)
 
-    def labels(self, segmentation: SegmentationMap) -> NDArray[np.int32]:
-        """Return labels at the middle of every pixel of the frame; 0 outside of the segmentation."""
+    def labels(self, segmentation: SegmentationMap | Sequence[SegmentationMap]) -> NDArray[np.int32]:
+        """Return labels at the middle of every pixel of the frame; 0 outside of all segmentations.
+
+        Where several have a label, it is that of the first.
+        """
+        if isinstance(segmentation, SegmentationMap):
+            return self._labels(segmentation)
+        out: NDArray[np.int32] = np.zeros(self.padded_shape, np.int32)
+        for one in segmentation:
+            out = np.where(out == 0, self._labels(one), out)
+        return out
+
+    def _labels(self, segmentation: SegmentationMap) -> NDArray[np.int32]:
         if segmentation.grid is None:
             msg = "segmentation: it has no grid, so its pixels cannot be found in a frame"
             raise InvalidInputError(msg)
@@ -137,6 +157,14 @@ class FrameGeometry:
             columns[f"cd1_{axis}"] = ((ra1 - ra0 + 180.0) % 360.0 - 180.0) * np.cos(np.deg2rad(dec))
             columns[f"cd2_{axis}"] = dec1 - dec0
         return pl.DataFrame(columns)
+
+
+def _eroded(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
+    """Return the pixels of a mask whose neighbours up to a distance along each axis are in it, too."""
+    for axis in (0, 1):
+        padded = np.pad(mask, [(n, n) if k == axis else (0, 0) for k in (0, 1)])
+        mask = sliding_window_view(padded, 2 * n + 1, axis=axis).all(axis=-1)
+    return mask
 
 
 def _sky_to_pixels(wcs: Any) -> Any:
