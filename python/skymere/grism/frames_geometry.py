@@ -163,7 +163,7 @@ def _eroded(mask: NDArray[np.bool_], n: int) -> NDArray[np.bool_]:
     """Return the pixels of a mask whose neighbours up to a distance along each axis are in it, too."""
     for axis in (0, 1):
         padded = np.pad(mask, [(n, n) if k == axis else (0, 0) for k in (0, 1)])
-        mask = sliding_window_view(padded, 2 * n + 1, axis=axis).all(axis=-1)
+        mask = np.asarray(sliding_window_view(padded, 2 * n + 1, axis=axis).all(axis=-1), bool)
     return mask
 
 
