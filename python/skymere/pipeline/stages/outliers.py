@@ -116,7 +116,8 @@ def _is_beside(exposure: Exposure, image: Grid) -> NDArray[np.bool_]:
     reach = _REACH_PIX * max(1.0, scale / image.scale_arcsec if np.isfinite(scale) else 1.0)
     ny, nx = image.shape
     # Pixels without a place on the tile's plane are not finite, and so beside it.
-    return ~((x >= -0.5 - reach) & (x <= nx - 0.5 + reach) & (y >= -0.5 - reach) & (y <= ny - 0.5 + reach))
+    is_on = (x >= -0.5 - reach) & (x <= nx - 0.5 + reach) & (y >= -0.5 - reach) & (y <= ny - 0.5 + reach)
+    return np.asarray(~is_on)
 
 
 STAGE = Stage(name="outliers", reads=("exposure", "wcs_solution", "sky"), writes=("mask",), tasks=tasks)
