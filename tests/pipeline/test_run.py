@@ -26,7 +26,8 @@ def run(folder: Path):
 def test_the_lake_holds_every_product_and_the_truth_is_found(finished: Path) -> None:
     lake = Lake.open(finished / "lake", release="DR1")
     counts = {
-        name: lake.table(name).select(pl.len()).collect().item() for name in ("exposure", "sky", "mask", "mosaic", "cutout")
+        name: lake.table(name).select(pl.len()).collect().item()
+        for name in ("exposure", "sky", "mask", "mosaic", "cutout")
     }
     sources = lake.table("source").collect()
     assert counts["exposure"] == counts["sky"] == counts["mask"] == 8
