@@ -57,8 +57,9 @@ def _made(plan: Plan, lake: Lake) -> list[Task]:
         if not reference.is_file():
             msg = f"align.reference: {reference}: no such file"
             raise NotFoundError(msg)
-        _reference(reference)
-        files = [{"uri": reference.name, "sha256": file_digest(reference)}]
+        digest = file_digest(reference)
+        _reference(reference, digest)
+        files = [{"uri": reference.name, "sha256": digest}]
         sets = [[k] for k in range(len(pointings))]
     else:
         sets = overlapping_sets([[outline_of(text) for text in part["footprint"]] for part in pointings])
@@ -91,7 +92,7 @@ def _name(exposure_id: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _reference(path: Path) -> pl.DataFrame:
+def _reference(path: Path, digest: str) -> pl.DataFrame:  # noqa: ARG001 (another digest is another file)
     """Return the sources of a catalogue or an image, read once in a process."""
     try:
         table = read_table(path)
@@ -133,7 +134,8 @@ def _work(plan: Plan, lake: Lake, names: Sequence[str], first: str, reference: P
         if reference is None:
             known: pl.DataFrame | str = first
         else:
-            known = _near(_reference(reference), exposures, 2.0 * params.search_radius_arcsec)
+            digest = next(entry["sha256"] for entry in run.inputs if entry["uri"] == reference.name)
+            known = _near(_reference(reference, digest), exposures, 2.0 * params.search_radius_arcsec)
         found = align(exposures, reference=known, params=params)
     except (NoDataError, InvalidInputError) as error:
         run.publish(run.frame([_failed(plan, one, error) for one in exposures]))
