@@ -199,4 +199,4 @@ def _described(plan: Plan, mosaic: Mosaic, psf: Psf | None, *, n_stars: int | No
     }
 
 
-STAGE = Stage(name="psf", reads=("exposure", "mask", "mosaic"), writes=("psf",), tasks=tasks)
+STAGE = Stage(name="psf", reads=("exposure", "wcs_solution", "mask", "mosaic"), writes=("psf",), tasks=tasks)
