@@ -47,7 +47,7 @@ def test_every_column_and_array_says_what_it_means(product):
 
 def test_every_product_of_the_lake_has_a_schema():
     wanted = """exposure wcs_solution region beam_action grism_frame mosaic segmentation source alias cutout beam slitlet pixel_table
-    profile profile_edit flux redshift line pz spectrum slit_spectrum line_map stack model mask psf note run run_item"""
+    profile profile_edit flux redshift line pz spectrum slit_spectrum line_map stack model mask sky psf note run run_item"""
     assert set(products()) == set(wanted.split())
 
 

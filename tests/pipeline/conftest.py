@@ -49,6 +49,7 @@ photometry.has_shape_errors = true
 [release]
 name = "DR2"
 """
+TILES = '\n[tile]\nkind = "healpix"\nscale_arcsec = 0.08\nwidth_pix = 1000\n'
 PLAN = '[survey]\nexposures = ["exposures/*_flt.fits"]\n\n[tile]\nname = "field"\n'
 
 
@@ -74,6 +75,16 @@ def finished(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the survey that was run without interruption; not to be changed."""
     folder = tmp_path_factory.mktemp("finished") / "survey"
     shutil.copytree(survey, folder)
+    run_plan(read_plan(folder / "plan.toml"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiled(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small survey, run on HEALPix tiles; not to be changed."""
+    folder = tmp_path_factory.mktemp("tiled") / "survey"
+    shutil.copytree(survey, folder)
+    (folder / "plan.toml").write_text('[survey]\nexposures = ["exposures/*_flt.fits"]\n' + TILES)
     run_plan(read_plan(folder / "plan.toml"))
     return folder
 

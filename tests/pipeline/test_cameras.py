@@ -23,7 +23,8 @@ from skymere.instruments import find_detector
 from skymere.io import read_exposure
 from skymere.lake import Lake
 from skymere.pipeline import Plan, read_plan, run_plan
-from skymere.pipeline.products import load_exposure, load_mosaics
+from skymere.pipeline.exposures import load_exposure
+from skymere.pipeline.products import load_mosaics
 from skymere.pipeline.runner import open_or_create_lake
 from skymere.pipeline.stages.ingest import STAGE
 from skymere.testing import (

@@ -9,20 +9,13 @@ import pytest
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.lake import Lake, separation
+from skymere.lake.cells import HealpixTiles
 from skymere.pipeline import read_plan, run_plan
 from skymere.pipeline.borders import owned_sources
+from skymere.testing import CameraParams, Pointing, SceneParams, draw_scene, render_exposure
+from skymere.testing.exposures import write_exposure
 
 TILES = '\n[tile]\nkind = "healpix"\nscale_arcsec = 0.08\nwidth_pix = 1000\n'
-
-
-@pytest.fixture(scope="session")
-def tiled(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small survey, run on HEALPix tiles; not to be changed."""
-    folder = tmp_path_factory.mktemp("tiled") / "survey"
-    shutil.copytree(survey, folder)
-    (folder / "plan.toml").write_text('[survey]\nexposures = ["exposures/*_flt.fits"]\n' + TILES)
-    run_plan(read_plan(folder / "plan.toml"))
-    return folder
 
 
 def test_every_tile_that_an_exposure_touches_is_made(tiled: Path) -> None:
@@ -130,6 +123,76 @@ def test_a_source_on_the_border_of_two_tiles_appears_exactly_once(tmp_path: Path
         assert pl.select(separation(ra, dec, *a)).item() < 0.1
     assert len(two.view({two.a: [a], two.b: []})) == 1
     assert len(two.view({two.a: [], two.b: [a]})) == 0
+
+
+def test_a_source_that_three_tiles_see_at_a_corner_belongs_to_one_that_sees_it(tmp_path: Path) -> None:
+    two = TwoViews(tmp_path)
+    tiles = two.lake.tiles
+    corner = tiles[two.a].polygon[0]
+    step = 0.15 / 3600
+    ring = [
+        (corner[0] + step * np.cos(t) / np.cos(np.deg2rad(corner[1])), corner[1] + step * np.sin(t))
+        for t in np.linspace(0, 2 * np.pi, 80)
+    ]
+    inside = dict(zip(tiles.at(*np.array(ring).T), ring, strict=True))
+    assert len(inside) >= 3
+    names = sorted(inside, key=lambda name: (len(name), name))
+    # Whatever three tiles say about where it is, one row comes out when one of them is the owner.
+    for shift in range(len(names)):
+        seen = {name: [inside[names[(k + shift) % 3]]] for k, name in enumerate(names[:3])}
+        rows = two.view(seen)
+        assert len(rows) == 1
+        ((name, ra, dec),) = rows
+        assert tiles.at(np.array([ra]), np.array([dec])) == [name]
+
+
+def test_a_field_over_the_corner_of_four_cells_has_every_source_on_their_borders_once(tmp_path: Path) -> None:
+    tiles = HealpixTiles.fitting(0.1, width_pix=800)
+    (first,) = tiles.at(np.array([150.0]), np.array([2.0]))
+    corner = tiles[first].polygon[8]
+    arcsec = np.array([np.cos(np.deg2rad(corner[1])), 1.0]) * 3600.0
+    meeting = [name for name in (first, *tiles.neighbours(first)) if np.hypot(*_apart(tiles, name, corner)) < 1e-3]
+    assert len(meeting) == 4
+    rng = np.random.default_rng(7)
+    places: list[np.ndarray] = []
+    for name in meeting:
+        ring = tiles[name].polygon
+        along = np.concatenate(
+            [a + np.linspace(0, 1, 60)[:, None] * (b - a) for a, b in zip(ring, np.roll(ring, -1, axis=0), strict=True)]
+        )
+        for place in along[np.hypot(*((along - corner) * arcsec).T) < 9.0]:
+            if all(np.hypot(*((place - other) * arcsec)) > 1.6 for other in places):
+                places.append(place)
+    on_border = np.array(places) + rng.uniform(-0.25, 0.25, (len(places), 2)) / arcsec
+    assert len(on_border) >= 18
+    params = SceneParams(
+        n_galaxies=len(places) // 2, n_stars=len(places) - len(places) // 2, bright_mag=20, faint_mag=22
+    )
+    truth = draw_scene(*corner, params=params, seed=5).with_columns(ra=on_border[:, 0], dec=on_border[:, 1])
+    camera = CameraParams(shape=(190, 190), n_cosmic_rays=10, n_bad_pixels=50, n_dead_pixels=2)
+    folder = tmp_path / "corner"
+    (folder / "exposures").mkdir(parents=True)
+    for i, (dx, dy) in enumerate(((0, 0), (1.3, 0.4), (0.6, 1.5), (1.7, 1.1))):
+        where = Pointing(name=f"c{i}", band="f160w", ra=corner[0] + dx / 3600, dec=corner[1] + dy / 3600, pa_deg=10.0)
+        rendered = render_exposure(truth, where, params=camera, seed=i)
+        write_exposure(rendered, where, folder / "exposures" / f"c{i}_flt.fits", params=camera)
+    text = '[survey]\nexposures = ["exposures/*_flt.fits"]\n[tile]\nkind = "healpix"\nscale_arcsec = 0.1\nwidth_pix = 800\n'
+    (folder / "plan.toml").write_text(text)
+    run_plan(read_plan(folder / "plan.toml"))
+    lake = Lake.open(folder / "lake")
+    assert set(meeting) <= set(lake.live_runs("segmentation"))
+    sources = lake.table("source").collect()
+    apart = np.hypot(
+        (truth["ra"].to_numpy()[:, None] - sources["ra"].to_numpy()) * arcsec[0],
+        (truth["dec"].to_numpy()[:, None] - sources["dec"].to_numpy()) * arcsec[1],
+    )
+    assert (apart < 0.4).sum(axis=1).tolist() == [1] * truth.height
+    assert sources["source_id"].is_unique().all()
+
+
+def _apart(tiles: HealpixTiles, name: str, place: np.ndarray) -> np.ndarray:
+    ring = tiles[name].polygon
+    return ring[np.argmin(np.hypot(*(ring - place).T))] - place
 
 
 def test_two_sources_on_the_border_stay_two(tmp_path: Path) -> None:

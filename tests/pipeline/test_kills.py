@@ -12,7 +12,7 @@ import pytest
 
 from skymere.lake import Lake
 
-STAGES = ("ingest", "outliers", "mosaic", "detect", "measure", "cutouts", "release")
+STAGES = ("ingest", "background", "outliers", "mosaic", "detect", "measure", "cutouts", "release")
 
 
 def events(folder: Path, skip: int = 0) -> list[dict[str, object]]:

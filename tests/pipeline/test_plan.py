@@ -45,7 +45,7 @@ def test_values_of_every_kind_are_read(tmp_path: Path) -> None:
     [
         (
             HEAD + "[drizzle]\npixfrac = 1\n",
-            r"plan\.toml: unknown key drizzle; allowed are survey, tile, ingest, outliers",
+            r"plan\.toml: unknown key drizzle; allowed are survey, tile, ingest, align, background",
         ),
         (HEAD + "[mosaic.drizzle]\npixfrak = 1\n", r"unknown key mosaic\.drizzle\.pixfrak; allowed are .*pixfrac"),
         (

@@ -67,9 +67,9 @@ def test_every_step_has_its_run_parameters_code_and_pixels(finished: Path) -> No
         assert node.finished == row["finished"][0]
         assert node.code_version == row["code_version"][0]
         assert node.code_version.startswith(skymere.__version__)
-        if product != "source":
+        if product not in ("source", "sky"):
             assert (lake.path / node.arrays / "manifest.json").is_file()
-    assert set(stages) == {"cutout", "source", "segmentation", "mosaic", "mask", "exposure"}
+    assert set(stages) == {"cutout", "source", "segmentation", "mosaic", "mask", "sky", "exposure"}
     assert stages["mosaic"].params
     text = str(tree)
     for node in stages.values():
@@ -79,7 +79,7 @@ def test_every_step_has_its_run_parameters_code_and_pixels(finished: Path) -> No
 
 def test_all_columns_of_the_catalogue_come_from_runs_that_are_known(finished: Path) -> None:
     lake = Lake.open(finished / "lake")
-    for product in ("source", "cutout", "mosaic", "segmentation", "mask", "exposure"):
+    for product in ("source", "cutout", "mosaic", "segmentation", "mask", "sky", "exposure"):
         row = lake.table(product).collect().row(0, named=True)
         tree = lake.provenance(product, {name: row[name] for name in lake.schema(product).primary_key})
         assert tree.files

@@ -26,10 +26,11 @@ def run(folder: Path):
 def test_the_lake_holds_every_product_and_the_truth_is_found(finished: Path) -> None:
     lake = Lake.open(finished / "lake", release="DR1")
     counts = {
-        name: lake.table(name).select(pl.len()).collect().item() for name in ("exposure", "mask", "mosaic", "cutout")
+        name: lake.table(name).select(pl.len()).collect().item()
+        for name in ("exposure", "sky", "mask", "mosaic", "cutout")
     }
     sources = lake.table("source").collect()
-    assert counts["exposure"] == counts["mask"] == 8
+    assert counts["exposure"] == counts["sky"] == counts["mask"] == 8
     assert counts["mosaic"] == 2
     assert counts["cutout"] == sources.height > 20
     truth = pl.read_parquet(finished / "truth" / "sources.parquet").filter(
@@ -118,9 +119,9 @@ def test_another_parameter_redoes_what_depends_on_it_and_ids_stay(finished: Path
     report = run(folder)
     done = {stage.name: stage.n_done for stage in report.stages}
     todo = {"detect": 1, "measure": 1, "cutouts": 1, "release": 1}
-    unasked = ("psf", "profiles", "models", "photometry", "slits", "contam", "beams", "redshifts", "maps")
+    unasked = ("align", "psf", "profiles", "models", "photometry", "slits", "contam", "beams", "redshifts", "maps")
     not_asked = dict.fromkeys(unasked, 0)
-    assert done == {"ingest": 0, "outliers": 0, "mosaic": 0} | not_asked | todo
+    assert done == {"ingest": 0, "background": 0, "outliers": 0, "mosaic": 0} | not_asked | todo
     new, old = (Lake.open(folder / "lake", release=name).table("source").collect() for name in ("DR2", "DR1"))
     assert new.height < old.height
     assert set(new["source_id"]) <= set(old["source_id"])
@@ -239,7 +240,7 @@ def test_every_step_is_in_the_event_log(finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "events.jsonl").read_text().splitlines()]
     assert events[0]["name"] == "run_started"
     assert events[-1]["name"] == "run_done"
-    for stage in ("ingest", "outliers", "mosaic", "detect", "measure", "cutouts"):
+    for stage in ("ingest", "background", "outliers", "mosaic", "detect", "measure", "cutouts"):
         names = [event["name"] for event in events if event["stage"] == stage]
         assert names[0] == "stage_started"
         assert names[-1] == "stage_done"

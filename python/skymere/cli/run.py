@@ -15,8 +15,8 @@ def run(
 ) -> None:
     """Run a plan, from exposures to a release.
 
-    The stages are ingest, outliers, mosaic, psf, detect, measure, profiles, models, photometry, cutouts, slits,
-    redshifts and release.
+    The stages are ingest, align, background, outliers, mosaic, psf, detect, measure, profiles, models, photometry,
+    cutouts, slits, redshifts and release.
 
     A plan needs no more than this; paths start at its folder:
 
@@ -25,8 +25,9 @@ def run(
         lake = "lake"
         pictures = "pictures"
 
-    More sections are `tile`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `profiles`, `photometry`, `cutouts`,
-    `slits`, `redshifts` and `release`. An unknown key is an error that lists those that are allowed.
+    More sections are `tile`, `align`, `background`, `outliers`, `mosaic`, `psf`, `detect`, `measure`, `profiles`,
+    `photometry`, `cutouts`, `slits`, `redshifts` and `release`. An unknown key is an error that lists those that are
+    allowed.
 
     Slits alone need `exposures = []`, `tile.kind = "healpix"` and `[slits] files = ["spectra/*_phot.*.fits"]`.
 

@@ -42,7 +42,7 @@ from skymere.lake.provenance import Provenance
 from skymere.lake.ragged import Ragged, RaggedPlane, write_ragged
 from skymere.lake.run import EVENTS, Run, run_id
 from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, products
-from skymere.lake.sky import around, in_box, in_cone, polygons_overlap, separation
+from skymere.lake.sky import around, in_box, in_cone, polygon_middle, polygons_overlap, separation
 from skymere.lake.spill import RaggedSpill
 from skymere.lake.tiles import NamedTile, Tile, Tiles, TileSet
 from skymere.lake.votable import rows_from_astropy
@@ -91,6 +91,7 @@ __all__ = [
     "load_schema",
     "migration",
     "outcome_rows",
+    "polygon_middle",
     "polygons_overlap",
     "products",
     "profile_edit_rows",

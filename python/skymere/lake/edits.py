@@ -216,7 +216,7 @@ def stored_edits(lake: "Lake", tile: str) -> tuple[list[StoredEdit], list[dict[s
     list of StoredEdit
         In the order in which they were made.
     list of dict
-        For each tile with edits the run that last added one or took one back.
+        For each tile with edits the run that last added one or took one back; of a neighbour's, one that reaches here.
     """
     edits: list[StoredEdit] = []
     inputs: list[dict[str, str]] = []
@@ -225,11 +225,13 @@ def stored_edits(lake: "Lake", tile: str) -> tuple[list[StoredEdit], list[dict[s
         mine = rows.filter(pl.col("tile") == home)
         if mine.is_empty():
             continue
-        found = _edits_of(mine.filter(~pl.col("is_retracted")), home)
         if home != tile:
-            found = _reaching(lake, tile, found)
-            if not found:
-                continue
+            # Also those that were taken back, so that taking one back is seen; what does not reach here is not.
+            reaching = _reaching(lake, tile, _edits_of(mine, home))
+            mine = mine.filter(pl.col("edit_id").is_in([stored.edit.edit_id for stored in reaching]))
+        found = _edits_of(mine.filter(~pl.col("is_retracted")), home)
+        if home != tile and not found:
+            continue
         edits += found
         last = mine.with_columns(changed=pl.max_horizontal("created", "retracted")).sort("changed", "changed_run")
         inputs.append({"uri": f"region/{home}", "run": last["changed_run"][-1]})

@@ -15,13 +15,13 @@ from skymere.mosaic.exposure_list import ExposureList
 from skymere.mosaic.files import ExposureFiles, OverrideParams
 from skymere.mosaic.find_blocks import FoundBlocks, StoredBand, find_sources_blocks, stored_band
 from skymere.mosaic.find_sources import FindParams, FoundSources, band_to_measure, find_sources
-from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, iter_flagged
+from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, flag_static, iter_flagged
 from skymere.mosaic.footprints import footprint_area
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.groups import read_groups
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
-from skymere.mosaic.sky import SkyParams, SkySolution, solve_sky, subtractable_sky
+from skymere.mosaic.sky import SkyParams, SkySolution, require_connected, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
 from skymere.mosaic.thumbnail_filters import alike_filters
@@ -68,6 +68,7 @@ __all__ = [
     "find_sources",
     "find_sources_blocks",
     "flag_exposures",
+    "flag_static",
     "footprint_area",
     "iter_flagged",
     "labels_on_grid",
@@ -81,6 +82,7 @@ __all__ = [
     "preset_values",
     "read_groups",
     "region_files_beside",
+    "require_connected",
     "resolve",
     "solve_sky",
     "source_sizes",

@@ -19,7 +19,7 @@ from skymere.outliers import (
 )
 from skymere.wcs import Grid
 
-__all__ = ["FlagParams", "Flagged", "flag_exposures", "iter_flagged"]
+__all__ = ["FlagParams", "Flagged", "flag_exposures", "flag_static", "iter_flagged"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +77,19 @@ class Flagged:
         return self.exposure if self.cosmic_rays is None else self.cosmic_rays.cleaned(self.exposure)
 
 
+def flag_static(exposures: Sequence[Exposure], *, params: StaticMaskParams | None) -> Sequence[Exposure]:
+    """Return exposures with the flags of the static mask (step 1), which are set whenever one of them is asked for.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        Exposures of one band; each is asked for once here, and may be read from a file then.
+    params : StaticMaskParams or None
+        Thresholds; None = no static mask.
+    """
+    return _Prepared(exposures, None if params is None else static_masks(exposures, params=params), None)
+
+
 def flag_exposures(
     exposures: Sequence[Exposure],
     *,
@@ -114,6 +127,7 @@ def iter_flagged(
     params: FlagParams | None = None,
     separate_grid: Grid | None = None,
     groups: Mapping[str, str] | None = None,
+    skies: Sequence[float] | None = None,
 ) -> Iterator[Flagged]:
     """Yield what `flag_exposures` returns, one exposure at a time, so that memory does not grow with their number.
 
@@ -124,11 +138,13 @@ def iter_flagged(
         `ExposureFiles`.
     params, separate_grid, groups
         As in `flag_exposures`.
+    skies : sequence of float, optional
+        Sky of each exposure [unit of the exposures]; it is found as ``params.sky`` says when not given.
 
     Raises
     ------
     InvalidInputError
-        When there is no exposure, or they are of several bands.
+        When there is no exposure, they are of several bands, or there is one sky too few.
     NoDataError
         When an exposure has no good pixel.
     """
@@ -137,9 +153,13 @@ def iter_flagged(
     if len(bands) != 1:
         msg = f"exposures: bands {bands} are not allowed, all must be of one band"
         raise InvalidInputError(msg)
+    if skies is not None and len(skies) != len(exposures):
+        msg = f"skies: {len(skies)} values are not allowed, there are {len(exposures)} exposures"
+        raise InvalidInputError(msg)
     masks = None if p.static is None else static_masks(exposures, params=p.static)
-    ready = _Prepared(exposures, masks, None)
-    skies = subtractable_sky(ready, params=p.sky, ignore_dq=p.ignore_dq, groups=groups)
+    if skies is None:
+        unlevelled = _Prepared(exposures, masks, None)
+        skies = subtractable_sky(unlevelled, params=p.sky, ignore_dq=p.ignore_dq, groups=groups)
     ready = _Prepared(exposures, masks, skies)
     if p.cosmic_rays is None:
         yield from (Flagged(exposure=exposure, cosmic_rays=None) for exposure in ready)

@@ -15,7 +15,7 @@ from skymere.errors import InvalidInputError, NoDataError
 from skymere.mosaic.sky_match import SkyPair, cell_means, match_levels
 from skymere.resample import covering_grid
 
-__all__ = ["SkyParams", "SkySolution", "solve_sky", "subtractable_sky"]
+__all__ = ["SkyParams", "SkySolution", "require_connected", "solve_sky", "subtractable_sky"]
 
 SkyMethod = Literal["localmin", "globalmin", "match", "globalmin+match", "user", "none"]
 
@@ -187,6 +187,30 @@ def solve_sky(
     )
 
 
+def require_connected(solution: SkySolution, *, params: SkyParams) -> None:
+    """Raise when the levels of a match must not be subtracted.
+
+    Parameters
+    ----------
+    solution : SkySolution
+        The levels.
+    params : SkyParams
+        ``disconnected`` is used.
+
+    Raises
+    ------
+    InvalidInputError
+        When exposures that are matched do not all hang together, and ``disconnected`` is ``error``.
+    """
+    if solution.n_groups > 1 and params.disconnected == "error" and params.method in ("match", "globalmin+match"):
+        text = "; ".join(", ".join(group) for group in solution.groups)
+        msg = (
+            f"exposures: they form {solution.n_groups} groups without common sky, whose levels cannot be matched: "
+            f"{text}. Combine the groups by themselves, or set disconnected='apart', which gives each its own level"
+        )
+        raise InvalidInputError(msg)
+
+
 def subtractable_sky(
     exposures: Sequence[Exposure],
     *,
@@ -210,13 +234,7 @@ def subtractable_sky(
     """
     p = params or SkyParams()
     solution = solve_sky(exposures, params=p, ignore_dq=ignore_dq, groups=groups)
-    if solution.n_groups > 1 and p.disconnected == "error" and p.method in ("match", "globalmin+match"):
-        text = "; ".join(", ".join(group) for group in solution.groups)
-        msg = (
-            f"exposures: they form {solution.n_groups} groups without common sky, whose levels cannot be matched: "
-            f"{text}. Combine the groups by themselves, or set disconnected='apart', which gives each its own level"
-        )
-        raise InvalidInputError(msg)
+    require_connected(solution, params=p)
     return list(solution.levels)
 
 

@@ -16,9 +16,10 @@ from skymere.lake import Lake
 from skymere.pipeline.demo_grism import GRISM_PLAN, score_grism_redshifts, simulate_demo_grism
 from skymere.pipeline.demo_slits import SLIT_PLAN, score_slit_redshifts, simulate_demo_slits
 from skymere.pipeline.events import Event
+from skymere.pipeline.exposures import load_flagged, usable_exposures
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan, read_plan
-from skymere.pipeline.products import falls_on, flagged_exposures, load_mosaics
+from skymere.pipeline.products import falls_on, load_mosaics
 from skymere.pipeline.runner import RunReport, run_plan
 from skymere.testing import (
     LowResolutionParams,
@@ -326,12 +327,13 @@ def _score_fluxes(truth: pl.DataFrame, sources: pl.DataFrame, lake: Lake, params
 def _score_cosmic_rays(folder: Path, lake: Lake, bands: tuple[str, ...]) -> pl.DataFrame:
     """Compare the cosmic-ray flags of the lake with the CRTRUE extensions of the files, on pixels without a DQ bit."""
     rows = []
+    exposures = usable_exposures(lake).select("band", "exposure_id")
     for band in bands:
         flagged: dict[str, NDArray[np.bool_]] = {}
         true: dict[str, NDArray[np.bool_]] = {}
         usable: dict[str, NDArray[np.bool_]] = {}
-        for exposure in flagged_exposures(lake, band):
-            name = exposure.exposure_id
+        for name in exposures.filter(pl.col("band") == band)["exposure_id"]:
+            exposure = load_flagged(lake, name)
             flags = np.zeros(exposure.shape, np.uint32) if exposure.flags is None else exposure.flags
             flagged[name] = flags & FLAG_BITS["cosmic_ray"] > 0
             usable[name] = (exposure.dq == 0) & (flags & FLAG_BITS["static"] == 0)

@@ -13,7 +13,8 @@ from skymere.errors import SkymereError
 from skymere.grism import direct_partner
 from skymere.io import read_band, read_exposures, read_grism_setup
 from skymere.lake import Lake
-from skymere.pipeline.products import load_exposure, load_mosaics, usable_exposures
+from skymere.pipeline.exposures import load_exposure, usable_exposures
+from skymere.pipeline.products import load_mosaics
 from skymere.wcs import pixels_to_sky
 
 __all__ = ["DirectImages", "direct_images", "direct_images_of_lake"]

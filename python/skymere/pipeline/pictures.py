@@ -11,12 +11,12 @@ from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline.band_images import image_to_measure
 from skymere.pipeline.band_input import band_input
+from skymere.pipeline.exposures import flagged_exposures
 from skymere.pipeline.grism_fits import fit_sets
 from skymere.pipeline.grism_objects import draw_object, object_of_lake, plot_object
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     falls_on,
-    flagged_exposures,
     load_mosaics,
     load_segmentation,
     tiles_with_mosaics,
@@ -66,7 +66,7 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
         labels = load_segmentation(lake, tile).labels
         plot_rgb([m.data for m in mosaics], paths["rgb"], labels=labels, title=f"{tile}: {names}, segments outlined")
         plot_weight({m.band: m.weight for m in mosaics}, paths["weight"])
-        exposure = next(flagged_exposures(lake, mosaics[0].band, mosaics[0].exposure_ids))
+        exposure = next(flagged_exposures(lake, tile, mosaics[0].band, mosaics[0].exposure_ids))
         hit = np.zeros(exposure.shape, bool) if exposure.flags is None else exposure.flags & FLAG_BITS["cosmic_ray"] > 0
         plot_mask(exposure.data - np.float32(exposure.sky), hit, paths["rejected"], title=exposure.exposure_id)
         _draw_cutouts(lake, tile, [m.band for m in mosaics], paths["cutouts"])

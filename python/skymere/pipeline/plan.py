@@ -10,9 +10,10 @@ from skymere._params import build_params
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
 from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
-from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
+from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams, SkyParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, MapsPlan
+from skymere.pipeline.imaging_plan import AlignPlan, OutliersPlan, check_moved, flag_params
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitsPlan
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
@@ -352,8 +353,8 @@ class Plan:
 
     Parameters
     ----------
-    survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, slits, contam, beams, \
-redshifts, maps, release
+    survey, tile, ingest, align, background, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, \
+slits, contam, beams, redshifts, maps, release
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -362,7 +363,9 @@ redshifts, maps, release
     survey: SurveyPlan
     tile: TilePlan = field(default_factory=TilePlan)
     ingest: OverrideParams = field(default_factory=OverrideParams)
-    outliers: FlagParams = field(default_factory=FlagParams)
+    align: AlignPlan = field(default_factory=AlignPlan)
+    background: SkyParams = field(default_factory=SkyParams)
+    outliers: OutliersPlan = field(default_factory=OutliersPlan)
     mosaic: MosaicPlan = field(default_factory=MosaicPlan)
     psf: PsfPlan = field(default_factory=PsfPlan)
     detect: DetectPlan = field(default_factory=DetectPlan)
@@ -385,6 +388,16 @@ redshifts, maps, release
     def read_params(self) -> ReadParams:
         """Return how exposures are read."""
         return self.ingest.read_params(self.folder)
+
+    def flag_params(self) -> FlagParams:
+        """Return how static masks, skies and cosmic rays are found.
+
+        Raises
+        ------
+        InvalidInputError
+            When the sections contradict each other.
+        """
+        return flag_params(self.outliers, self.background)
 
     def external_models(self) -> dict[int, Path]:
         """Return the files of models that people give, by source.
@@ -480,7 +493,9 @@ def read_plan(path: str | Path) -> Plan:
         msg = f"{path}: not TOML: {error}"
         raise InvalidInputError(msg) from error
     try:
+        check_moved(table)
         plan: Plan = build_params(Plan, table, skip=("folder",))
+        plan.flag_params()
     except InvalidInputError as error:
         msg = f"{path}: {error}"
         raise InvalidInputError(msg) from None

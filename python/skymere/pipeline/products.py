@@ -1,31 +1,26 @@
 """Products out of the lake: what one stage stored, as the next one needs it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Exposure, Mosaic, NoiseCovariance, SegmentationMap, Sliceable, StoredMosaic
+from skymere.datamodels import Mosaic, NoiseCovariance, SegmentationMap, Sliceable, StoredMosaic
 from skymere.errors import NotFoundError
 from skymere.lake import ArrayGroup, Lake
 from skymere.psf import Psf, PsfGrid
-from skymere.wcs import Grid, wcs_from_cards
+from skymere.wcs import Grid
 
 __all__ = [
     "MOSAIC_DQ",
-    "FlaggedExposures",
     "SaturatedPixels",
-    "StoredExposures",
     "detection_bands",
-    "exposure_outlines",
     "falls_on",
-    "flagged_exposures",
-    "load_exposure",
     "load_mosaics",
     "load_psf",
     "load_segmentation",
@@ -33,92 +28,11 @@ __all__ = [
     "saturated_pixels",
     "stored_mosaics",
     "tiles_with_mosaics",
-    "usable_exposures",
 ]
 
 
 # Bits of the array dq of mosaics.
 MOSAIC_DQ: Mapping[str, int] = MappingProxyType({"saturated": 1})
-
-
-def usable_exposures(lake: Lake) -> pl.DataFrame:
-    """Return the rows of the exposures that can be used, ordered by name."""
-    return lake.table("exposure").filter(pl.col("status") == "ok").sort("exposure_id").collect()
-
-
-def load_exposure(lake: Lake, exposure_id: str) -> Exposure:
-    """Return an exposure as it was ingested."""
-    row = lake.table("exposure").filter(pl.col("exposure_id") == exposure_id).collect().row(0, named=True)
-    arrays = lake.arrays("exposure", row["tile"])
-    described: dict[str, Any] = {
-        name: row[name]
-        for name in ("band", "unit", "exptime", "instrument", "detector", "read_noise", "path", "sha256")
-    }
-    for name in ("zero_point_ab", "native_scale_arcsec"):
-        described[name] = float("nan") if row[name] is None else row[name]
-    attributes = arrays.attributes()
-    return Exposure(
-        exposure_id=exposure_id,
-        data=arrays["sci"][...],
-        error=arrays["err"][...],
-        dq=arrays["dq"][...],
-        dq_bits=attributes["dq_bits"],
-        # Lakes of before have neither: no chips, and no bit that does no harm.
-        harmless_dq=tuple(attributes.get("harmless_dq", ())),
-        group=attributes.get("group", ""),
-        wcs=wcs_from_cards(json.loads(row["wcs"])),
-        **described,
-    )
-
-
-class StoredExposures(Sequence[Exposure]):
-    """Exposures as they were ingested, each loaded whenever it is asked for, so that memory holds one at a time."""
-
-    def __init__(self, lake: Lake, names: Iterable[str]) -> None:
-        self._lake, self._names = lake, list(names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    @overload
-    def __getitem__(self, i: int) -> Exposure: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Exposure]: ...
-    def __getitem__(self, i: int | slice) -> Exposure | list[Exposure]:
-        if isinstance(i, slice):
-            return [load_exposure(self._lake, name) for name in self._names[i]]
-        return load_exposure(self._lake, self._names[i])
-
-
-def exposure_outlines(lake: Lake) -> dict[str, NDArray[np.float64]]:
-    """Return the corners ``(n, 2)`` ``ra, dec`` [deg] of every exposure that can be used, ordered by name."""
-    rows = usable_exposures(lake).select("exposure_id", "footprint")
-    return {name: np.array(outline.split()[2:], np.float64).reshape(-1, 2) for name, outline in rows.iter_rows()}
-
-
-def flagged_exposures(lake: Lake, band: str, names: Iterable[str] | None = None) -> Iterator[Exposure]:
-    """Yield the exposures of a band, or those named, with their sky and flags, one at a time, ordered by name."""
-    rows = (
-        lake.table("mask").filter((pl.col("band") == band) & (pl.col("status") == "ok")).sort("exposure_id").collect()
-    )
-    if names is not None:
-        rows = rows.filter(pl.col("exposure_id").is_in(list(names)))
-    for row in rows.iter_rows(named=True):
-        exposure = load_exposure(lake, row["exposure_id"])
-        flags = lake.arrays("mask", row["tile"])[f"{row['exposure_id']}/mask"][...]
-        yield replace(exposure, flags=flags, sky=row["sky"])
-
-
-@dataclass(frozen=True)
-class FlaggedExposures:
-    """The exposures of a band by name, read anew each time that they are gone through; see `flagged_exposures`."""
-
-    lake: Lake
-    band: str
-    names: Sequence[str]
-
-    def __iter__(self) -> Iterator[Exposure]:
-        return flagged_exposures(self.lake, self.band, self.names)
 
 
 def tiles_with_mosaics(lake: Lake) -> list[str]:

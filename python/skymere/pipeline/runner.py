@@ -152,6 +152,7 @@ def _one_by_one(
 
 _ITEMS = {
     "exposure": "exposure_id",
+    "wcs_solution": "exposure_id",
     "mask": "exposure_id",
     "mosaic": "band",
     "slit_spectrum": "group_id",

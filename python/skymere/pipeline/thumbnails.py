@@ -1,7 +1,8 @@
 """Thumbnails from the exposures of a lake."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from skymere.datamodels import Exposure, Thumbnail
 from skymere.errors import NoDataError
 from skymere.lake import Lake
 from skymere.mosaic import ExposureList, source_sizes, thumbnails
-from skymere.pipeline.products import flagged_exposures, load_exposure, load_segmentation
+from skymere.pipeline.exposures import exposure_rows, load_flagged
+from skymere.pipeline.products import load_segmentation
 
 __all__ = ["lake_exposures", "lake_sizes", "lake_thumbnails"]
 
@@ -30,29 +32,17 @@ def lake_exposures(lake: Lake) -> ExposureList:
     NoDataError
         When it has none.
     """
-    table = lake.table("exposure").sort("exposure_id").collect()
+    table = exposure_rows(lake)
     if table.is_empty():
         msg = "lake: it has no exposures"
         raise NoDataError(msg)
-    masks = lake.table("mask").filter(pl.col("status") == "ok").select("exposure_id").collect()["exposure_id"]
-    has_mask = set(masks.to_list())
-
     # Rows that could not be read have no coordinates.
     known = pl.col("wcs").fill_null(""), pl.col("ny").fill_null(0), pl.col("nx").fill_null(0)
-    return ExposureList(table.with_columns(*known), _LakeReader(lake, has_mask))
+    return ExposureList(table.with_columns(*known), partial(_loaded, lake))
 
 
-class _LakeReader:
-    """Reads the exposure of a row from a lake."""
-
-    def __init__(self, lake: Lake, has_mask: Collection[str]) -> None:
-        self.lake, self.has_mask = lake, frozenset(has_mask)
-
-    def __call__(self, row: dict[str, Any]) -> Exposure:
-        name = row["exposure_id"]
-        if name in self.has_mask:
-            return next(flagged_exposures(self.lake, row["band"], [name]))
-        return load_exposure(self.lake, name)
+def _loaded(lake: Lake, row: Mapping[str, Any]) -> Exposure:
+    return load_flagged(lake, row["exposure_id"])
 
 
 def lake_sizes(lake: Lake, sources: pl.DataFrame, *, limits: tuple[float, float] = (4.0, 15.0)) -> NDArray[np.float64]:

@@ -1,6 +1,8 @@
 """The stages, one verb per file, in the order in which they run."""
 
 from skymere.pipeline.stages import (
+    align,
+    background,
     beams,
     contam,
     cutouts,
@@ -24,6 +26,8 @@ __all__ = ["STAGES"]
 
 STAGES: tuple[Stage, ...] = (
     ingest.STAGE,
+    align.STAGE,
+    background.STAGE,
     outliers.STAGE,
     mosaic.STAGE,
     psf.STAGE,

@@ -23,6 +23,7 @@ from skymere.io import (
     read_table,
 )
 from skymere.lake import Lake, Run
+from skymere.pipeline.exposures import exposure_inputs, usable_exposures
 from skymere.pipeline.grism_direct import DirectImages, direct_images, direct_images_of_lake
 from skymere.pipeline.grism_frames import frame_row, write_frames
 from skymere.pipeline.grism_plan import ContamPlan
@@ -88,8 +89,8 @@ def _named(text: str, folder: Path, key: str) -> Path | None:
 
 def _lake_inputs(lake: Lake) -> list[dict[str, str]]:
     """Return what the scene is made of when it comes from the lake."""
-    found = []
-    for product in ("source", "segmentation", "mosaic", "exposure"):
+    found = exposure_inputs(usable_exposures(lake))
+    for product in ("source", "segmentation", "mosaic"):
         found += [{"uri": f"{product}/{tile}", "run": run} for tile, run in sorted(lake.live_runs(product).items())]
     return found
 
@@ -274,7 +275,7 @@ def _items(table: pl.DataFrame, sources: Mapping[int, int]) -> pl.DataFrame:
 
 STAGE = Stage(
     name="contam",
-    reads=("source", "segmentation", "mosaic", "exposure"),
+    reads=("source", "segmentation", "mosaic", "exposure", "wcs_solution"),
     writes=("grism_frame",),
     tasks=tasks,
 )

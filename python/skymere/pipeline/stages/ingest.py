@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from skymere import __version__
 from skymere.datamodels import Exposure
 from skymere.errors import InvalidInputError, SkymereError
 from skymere.io import ReadParams, chips_of, distortion_files, exposure_id, file_digest, read_exposure
 from skymere.lake import Lake, Run
+from skymere.pipeline.exposures import place_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.wcs import pixels_to_sky, wcs_cards
+from skymere.wcs import wcs_cards
 
 __all__ = ["STAGE"]
 
@@ -104,20 +103,14 @@ def _publish(run: Run, rows: list[dict[str, object]]) -> None:
 
 def _describe(exposure: Exposure, cards: str) -> dict[str, object]:
     ny, nx = exposure.shape
-    # The outer corners, and the middle.
-    x, y = np.array([0.0, 1.0, 1.0, 0.0, 0.5]) * nx - 0.5, np.array([0.0, 0.0, 1.0, 1.0, 0.5]) * ny - 0.5
-    ra, dec = pixels_to_sky(exposure.wcs, x, y)
-    outline = " ".join(f"{value:.8f}" for value in np.column_stack([ra, dec])[:4].ravel())
     names = ("band", "instrument", "detector", "exptime", "unit", "zero_point_ab", "read_noise", "native_scale_arcsec")
     return {name: getattr(exposure, name) for name in names} | {
-        "ra": float(ra[4]),
-        "dec": float(dec[4]),
         "ny": ny,
         "nx": nx,
         "wcs": cards,
         "wcs_sha256": hashlib.sha256(cards.encode()).hexdigest(),
         "ingest_version": __version__,
-        "footprint": f"POLYGON ICRS {outline}",
+        **place_of(exposure.wcs, exposure.shape),
     }
 
 

@@ -1,6 +1,6 @@
 """maps: line maps, direct images and labels of one geometry, and extracted spectra, of all fitted sources of a tile."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -24,9 +24,10 @@ from skymere.grism import (
 )
 from skymere.grism.extract import one_of_each_exposure
 from skymere.io import file_digest
-from skymere.lake import Lake, Run, edited_beams
+from skymere.lake import Lake, Run, edited_beams, polygons_overlap
 from skymere.lake.ragged import read_ragged
 from skymere.mosaic import ExposureList, named_psf_file, thumbnails
+from skymere.pipeline.exposures import exposure_inputs, outline_of, usable_exposures
 from skymere.pipeline.grism_fit_rows import METHOD
 from skymere.pipeline.grism_fits import MODEL_PLANES, FitTemplates, fit_sets, fitted_beams, model_of_row
 from skymere.pipeline.grism_plan import GrismFitPlan, MapsPlan
@@ -36,13 +37,14 @@ from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Stage, Task, as_params, beside
 from skymere.pipeline.thumbnails import lake_exposures
+from skymere.pipeline.tile_groups import grown_outline
 from skymere.psf import PsfSource
 from skymere.resample import Geometry
 
 __all__ = ["STAGE", "ObjectMaps", "map_tasks", "object_maps"]
 
 _READS = ("redshift", "beam", "beam_action")
-_DIRECT = ("exposure", "mask")
+_DIRECT = ("exposure", "wcs_solution", "mask")
 _BATCH = 32
 
 
@@ -76,23 +78,19 @@ def map_tasks(plan: MapsPlan, grism: GrismFitPlan, folder: Path, lake: Lake) -> 
     NotFoundError
         When there are no such templates.
     """
-    runs = {name: lake.live_runs(name) for name in (*_READS, *_DIRECT)}
+    runs = {name: lake.live_runs(name) for name in _READS}
     if not plan.is_on or not grism.templates or not runs["beam"]:
         return []
     sets = fit_sets(grism, folder)
     rows = lake.table("redshift").filter(pl.col("method") == METHOD).select("tile").unique().collect()
     names = sorted({*rows["tile"].to_list(), *lake.live_runs("line_map")})
-    exposures = [
-        {"uri": f"{name}/{tile}", "run": run}
-        for name in (_DIRECT if plan.has_direct else ())
-        for tile, run in sorted(runs[name].items())
-    ]
+    direct = _direct_inputs(plan, lake, names) if plan.has_direct else dict.fromkeys(names, ())
     return [
         Task(
             tile=name,
             inputs=[
                 *({"uri": f"{one}/{name}", "run": runs[one][name]} for one in _READS if name in runs[one]),
-                *exposures,
+                *direct[name],
                 *_psf_files(plan, lake, folder),
             ],
             params={"maps": as_params(plan), "geometry": plan.geometry.digest},
@@ -185,6 +183,28 @@ def object_maps(
         spectra=oned_spectrum(multibeam, fit=model, params=plan.extract),
         stacks=drizzle_stacks(multibeam, fit=model, params=plan.stack),
     )
+
+
+def _direct_inputs(plan: MapsPlan, lake: Lake, tiles: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+    """Return the exposures that may see a source of each tile, and the runs of their masks, as inputs."""
+    rows = usable_exposures(lake)
+    outlines = {name: outline_of(text) for name, text in rows.select("exposure_id", "footprint").iter_rows()}
+    groups = lake.table("mask").filter(pl.col("status") == "ok").select("exposure_id", "tile", "run_id").collect()
+    # Half of the diagonal of the largest image.
+    margin = plan.geometry.size / np.sqrt(2.0)
+    found = {}
+    for tile in tiles:
+        image = grown_outline(lake, tile, margin)
+        # Pixels that are given may be anywhere.
+        is_anywhere = plan.geometry.wcs is not None
+        names = [name for name, outline in outlines.items() if is_anywhere or polygons_overlap(image, outline)]
+        its = pl.col("exposure_id").is_in(names)
+        masks = groups.filter(its).select("tile", "run_id").unique().sort("tile")
+        found[tile] = [
+            *exposure_inputs(rows.filter(its)),
+            *({"uri": f"mask/{group}", "run": run} for group, run in masks.iter_rows()),
+        ]
+    return found
 
 
 def _psf_files(plan: MapsPlan, lake: Lake, folder: Path) -> list[dict[str, str]]:

@@ -21,7 +21,7 @@ from skymere.mosaic import (
     subtract_background,
     without_pixels,
 )
-from skymere.pipeline.borders import neighbours, owned_sources
+from skymere.pipeline.borders import border_digests, owned_sources
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     SaturatedPixels,
@@ -60,19 +60,18 @@ class _Masks:
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
     """Return one task for each tile with a segmentation."""
-    return [_task(plan, lake, tile) for tile in sorted(lake.live_runs("segmentation"))]
+    return [_task(plan, lake, tile, borders) for tile, borders in sorted(border_digests(lake).items())]
 
 
-def _task(plan: Plan, lake: Lake, tile: str) -> Task:
+def _task(plan: Plan, lake: Lake, tile: str, borders: Mapping[str, str]) -> Task:
     edits, regions = stored_edits(lake, tile)
     return Task(
         tile=tile,
         inputs=[
             *(lake.reference(product, tile) for product in ("mosaic", "segmentation")),
-            *(lake.reference("segmentation", name) for name in neighbours(lake, tile)),
             *regions,
         ],
-        params={"measure": as_params(plan.measure), "detect": as_params(plan.detect)},
+        params={"measure": as_params(plan.measure), "detect": as_params(plan.detect), "borders": dict(borders)},
         work=partial(_work, plan, lake, tile, edits),
     )
 

@@ -9,12 +9,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Mosaic, NoiseCovariance
-from skymere.errors import NoDataError
-from skymere.lake import Lake, Run, polygons_overlap, pyramid
+from skymere.lake import Lake, Run, pyramid
 from skymere.mosaic import MosaicQuality, RejectionMap, measure_quality
+from skymere.pipeline.exposures import FlaggedExposures, usable_exposures
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import MOSAIC_DQ, FlaggedExposures, exposure_outlines
+from skymere.pipeline.products import MOSAIC_DQ
 from skymere.pipeline.task import Stage, Task, as_params
+from skymere.pipeline.tile_groups import TileGroup, tile_groups
 from skymere.resample import drizzle
 
 __all__ = ["STAGE"]
@@ -28,25 +29,31 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
     NoDataError
         When the exposures touch no tile.
     """
-    outlines = exposure_outlines(lake)
-    touched = {tile for outline in outlines.values() for tile in lake.tiles.touching(outline)}
-    if outlines and not touched:
-        msg = f"none of {list(outlines)} touches a tile of the lake: {lake.tiles}"
-        raise NoDataError(msg)
-    return [_task(plan, lake, tile, outlines) for tile in sorted(touched, key=lambda name: (len(name), name))]
+    by_tile: dict[str, list[TileGroup]] = {}
+    for group in tile_groups(lake, usable_exposures(lake)):
+        by_tile.setdefault(group.tile, []).append(group)
+    masks = lake.live_runs("mask")
+    usable = lake.table("mask").filter(pl.col("status") == "ok").select("tile", "exposure_id").collect()
+    return [_task(plan, lake, tile, groups, masks, usable) for tile, groups in by_tile.items()]
 
 
-def _task(plan: Plan, lake: Lake, tile: str, outlines: Mapping[str, NDArray[np.float64]]) -> Task:
-    image = lake.tiles[tile].grid.corners()
-    rows = lake.table("mask").filter(pl.col("status") == "ok").select("band", "exposure_id").collect()
-    on_image = [name for name, outline in outlines.items() if polygons_overlap(image, outline)]
+def _task(
+    plan: Plan, lake: Lake, tile: str, groups: list[TileGroup], masks: Mapping[str, str], usable: pl.DataFrame
+) -> Task:
     exposures = {
-        band: sorted(group["exposure_id"].to_list())
-        for (band,), group in sorted(rows.filter(pl.col("exposure_id").is_in(on_image)).group_by("band"))
+        group.band: names
+        for group in groups
+        for names in [usable.filter(pl.col("tile") == group.name)["exposure_id"].sort().to_list()]
+        if names and group.name in masks
     }
     return Task(
         tile=tile,
-        inputs=[lake.reference("mask", band) for band in exposures],
+        inputs=[
+            entry
+            for group in groups
+            if group.band in exposures
+            for entry in (*group.inputs, {"uri": f"mask/{group.name}", "run": masks[group.name]})
+        ],
         params={
             "drizzle": as_params(plan.mosaic.drizzle),
             "ignore_dq": list(plan.outliers.ignore_dq),
@@ -63,7 +70,7 @@ def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str,
         grid = lake.tiles[tile].grid
         rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
         mosaic = drizzle(
-            rejection.watch(FlaggedExposures(lake, band, names)),
+            rejection.watch(FlaggedExposures(lake, tile, band, names)),
             grid,
             params=plan.mosaic.drizzle,
             ignore=plan.outliers.ignore_dq,
@@ -132,4 +139,4 @@ def _describe(mosaic: Mosaic) -> dict[str, object]:
     }
 
 
-STAGE = Stage(name="mosaic", reads=("exposure", "mask"), writes=("mosaic",), tasks=tasks)
+STAGE = Stage(name="mosaic", reads=("exposure", "wcs_solution", "mask"), writes=("mosaic",), tasks=tasks)

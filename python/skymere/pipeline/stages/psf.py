@@ -13,8 +13,9 @@ from skymere.datamodels import Mosaic
 from skymere.errors import SkymereError
 from skymere.io import file_digest
 from skymere.lake import Lake, Run, write_ragged
+from skymere.pipeline.exposures import flagged_exposures
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import flagged_exposures, load_mosaics, mosaic_rows, tiles_with_mosaics
+from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid, build_psf, drizzle_psf, read_psf, read_psf_grid
 
@@ -63,9 +64,9 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
             if plan.psf.source == "image":
                 found = [_given(plan, mosaic.band)]
             else:
-                source, n_stars = _source(plan, lake, mosaic)
+                source, n_stars = _source(plan, lake, tile, mosaic)
                 places = _positions(mosaic, plan.psf.n_positions, plan.psf.size_pix // 4)
-                found = [_drizzled(plan, lake, mosaic, source, x, y) for x, y in places]
+                found = [_drizzled(plan, lake, tile, mosaic, source, x, y) for x, y in places]
         except SkymereError as error:
             run.warn(f"{mosaic.band}: {error}")
             rows.append(_described(plan, mosaic, None) | {"status": "failed", "message": str(error)})
@@ -93,7 +94,9 @@ def _given(plan: Plan, band: str) -> Psf:
     )
 
 
-def _source(plan: Plan, lake: Lake, mosaic: Mosaic) -> tuple[Psf | PsfGrid | GaussianPsf | MoffatPsf, int | None]:
+def _source(
+    plan: Plan, lake: Lake, tile: str, mosaic: Mosaic
+) -> tuple[Psf | PsfGrid | GaussianPsf | MoffatPsf, int | None]:
     """Return the PSF of the exposures of a mosaic, and the stars that it was made of."""
     p = plan.psf
     if p.source == "gaussian":
@@ -102,7 +105,7 @@ def _source(plan: Plan, lake: Lake, mosaic: Mosaic) -> tuple[Psf | PsfGrid | Gau
         return MoffatPsf(fwhm_arcsec=p.fwhm_arcsec, beta=p.beta), None
     if p.source == "grid":
         return read_psf_grid(plan.path(p.path), mosaic.band), None
-    psf, fit = build_psf(flagged_exposures(lake, mosaic.band, mosaic.exposure_ids), params=p.build)
+    psf, fit = build_psf(flagged_exposures(lake, tile, mosaic.band, mosaic.exposure_ids), params=p.build)
     return psf, fit.table.height
 
 
@@ -123,11 +126,17 @@ def _positions(mosaic: Mosaic, n: int, margin: int) -> Iterable[tuple[float, flo
 
 
 def _drizzled(
-    plan: Plan, lake: Lake, mosaic: Mosaic, source: Psf | PsfGrid | GaussianPsf | MoffatPsf, x: float, y: float
+    plan: Plan,
+    lake: Lake,
+    tile: str,
+    mosaic: Mosaic,
+    source: Psf | PsfGrid | GaussianPsf | MoffatPsf,
+    x: float,
+    y: float,
 ) -> Psf:
     ra, dec = mosaic.grid.sky(np.array([x]), np.array([y]))
     return drizzle_psf(
-        flagged_exposures(lake, mosaic.band, mosaic.exposure_ids),
+        flagged_exposures(lake, tile, mosaic.band, mosaic.exposure_ids),
         mosaic.grid,
         float(ra[0]),
         float(dec[0]),
@@ -190,4 +199,4 @@ def _described(plan: Plan, mosaic: Mosaic, psf: Psf | None, *, n_stars: int | No
     }
 
 
-STAGE = Stage(name="psf", reads=("exposure", "mask", "mosaic"), writes=("psf",), tasks=tasks)
+STAGE = Stage(name="psf", reads=("exposure", "wcs_solution", "mask", "mosaic"), writes=("psf",), tasks=tasks)
