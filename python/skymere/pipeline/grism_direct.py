@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from skymere.align import TangentPlane
 from skymere.datamodels import Exposure, Mosaic
@@ -13,11 +14,10 @@ from skymere.errors import SkymereError
 from skymere.grism import direct_partner
 from skymere.io import read_band, read_exposures, read_grism_setup
 from skymere.lake import Lake
-from skymere.pipeline.exposures import load_exposure, usable_exposures
-from skymere.pipeline.products import load_mosaics
+from skymere.pipeline.exposures import load_exposure
 from skymere.wcs import pixels_to_sky
 
-__all__ = ["DirectImages", "direct_images", "direct_images_of_lake"]
+__all__ = ["DirectImages", "direct_exposures", "direct_images"]
 
 _ENDINGS = ("_flt", "_flc", "_cal", "_rate")
 # Places are those of middles, to rounding.
@@ -118,19 +118,19 @@ def _chip(path: Path, k: int) -> Exposure:
     return read_exposures(path)[k]
 
 
-def direct_images_of_lake(lake: Lake, tile: str) -> DirectImages:
-    """Return the exposures of a lake and the mosaics of a tile.
+def direct_exposures(lake: Lake, rows: pl.DataFrame) -> DirectImages:
+    """Return exposures of a lake as direct images.
 
     Parameters
     ----------
     lake : Lake
         The lake.
-    tile : str
-        The tile.
+    rows : polars.DataFrame
+        Of `skymere.pipeline.exposures.exposure_rows`.
     """
-    rows = usable_exposures(lake).select("instrument", "detector", "ra", "dec", "exposure_id").drop_nulls()
+    places = rows.select("instrument", "detector", "ra", "dec", "exposure_id").drop_nulls()
     stored = [
         _Stored(instrument=instrument, detector=detector, ra=ra, dec=dec, load=partial(load_exposure, lake, name))
-        for instrument, detector, ra, dec, name in rows.iter_rows()
+        for instrument, detector, ra, dec, name in places.iter_rows()
     ]
-    return DirectImages(stored=stored, mosaics=load_mosaics(lake, tile))
+    return DirectImages(stored=stored, mosaics=())

@@ -10,71 +10,85 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from skymere.datamodels import SegmentationMap
+from skymere.align import TangentPlane
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError, SkymereError
 from skymere.grism import GrismFrame, make_frames, read_frame, refine_contamination, write_frame
-from skymere.io import (
-    exposure_id,
-    file_digest,
-    find_packs,
-    open_fits,
-    read_exposure,
-    read_labels,
-    read_table,
-)
+from skymere.io import exposure_id, file_digest, find_packs, open_fits, read_exposure
 from skymere.lake import Lake, Run
 from skymere.pipeline.exposures import exposure_inputs, usable_exposures
-from skymere.pipeline.grism_direct import DirectImages, direct_images, direct_images_of_lake
+from skymere.pipeline.grism_direct import direct_exposures, direct_images
 from skymere.pipeline.grism_frames import frame_row, write_frames
+from skymere.pipeline.grism_groups import GrismFile, GrismGroup, grism_groups, place_facts
 from skymere.pipeline.grism_plan import ContamPlan
+from skymere.pipeline.grism_scene import Scene, SceneOfFiles, SceneOfLake
 from skymere.pipeline.items import item_row, items_frame
-from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import detection_bands, load_segmentation
 from skymere.pipeline.slit_plan import without
-from skymere.pipeline.slit_units import slit_files, source_ids
+from skymere.pipeline.slit_units import slit_files
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.wcs import pixels_to_sky
+from skymere.pipeline.tile_groups import retirements
 
-__all__ = ["STAGE", "TILE"]
+__all__ = ["ALL", "STAGE"]
 
-#: What stands for the tile of all frames of a plan: their sources are fitted together.
-TILE = "grism-frames"
+#: The group of all exposures of a plan whose sources are given in files.
+ALL = "grism-frames"
 _INPUTS = ("files", "direct", "catalogue", "segmentation", "conf", "masters")
+# Places are those of middles, to rounding.
+_ROUNDING_ARCSEC = 0.1
 _ITEM_STATUS = {"ok": "ok", "faint": "ok", "rejected": "rejected", "no_beam": "rejected", "failed": "failed"}
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
-    """Return one task for all exposures of grisms; none when the plan names no file.
+    """Return one task for the exposures of grisms in each tile, or for all when their sources are given in files.
+
+    There is none when the plan names no file.
 
     Raises
     ------
     NotFoundError
         When a pattern matches nothing, or a file that a key names is missing.
+    NoDataError
+        When sources of the lake are wanted, and no exposure is in a tile that has some.
     """
     section, folder = plan.contam, plan.folder
     if not section.files:
         return []
-    refine = replace(section.refine, n_threads=0)
     job = _Job(
         lake=str(lake.path),
         plan=section,
-        files=tuple(slit_files(section.files, folder, key="contam.files")),
         direct=tuple(slit_files(section.direct, folder, key="contam.direct")) if section.direct else (),
         catalogue=_named(section.catalogue, folder, "catalogue"),
         segmentation=_named(section.segmentation, folder, "segmentation"),
         conf=_named(section.conf, folder, "conf"),
         masters={one.partition("=")[0].lower(): (folder / one.partition("=")[2]).resolve() for one in section.masters},
     )
-    return [
+    paths = slit_files(section.files, folder, key="contam.files")
+    files = [(path, _digest(path)) for path in paths]
+    if job.catalogue is not None:
+        groups = [GrismGroup(name=ALL, files=tuple(GrismFile(path=path, sha256=sha256) for path, sha256 in files))]
+    else:
+        groups = grism_groups(files, lake, pad_pix=max(section.frame.pad))
+    if not groups:
+        msg = "contam.files: none is in a tile with a segmentation; give catalogue and segmentation, or detect sources"
+        raise NoDataError(msg)
+    shared = job.inputs()
+    # Threads change no result. Frames of before the parameters were kept in their rows are made again.
+    refine = replace(section.refine, n_threads=0)
+    params = {"contam": without(as_params(replace(section, refine=refine)), *_INPUTS), "keeps_params": True}
+    made = [
         Task(
-            tile=TILE,
-            inputs=[*job.inputs(), *(_lake_inputs(lake) if job.catalogue is None else [])],
-            # Threads change no result. Frames of before the parameters were kept in their rows are made again.
-            params={"contam": without(as_params(replace(section, refine=refine)), *_INPUTS), "keeps_params": True},
-            work=partial(_work, job),
+            tile=group.name,
+            inputs=[
+                *({"uri": one.path.name, "sha256": one.sha256} for one in group.files),
+                *shared,
+                *(_lake_inputs(lake, job, group) if group.tiles else []),
+            ],
+            params=params,
+            work=partial(_work, job, group),
         )
+        for group in groups
     ]
+    return [*retirements(lake, "grism_frame", [group.name for group in groups]), *made]
 
 
 def _named(text: str, folder: Path, key: str) -> Path | None:
@@ -87,21 +101,34 @@ def _named(text: str, folder: Path, key: str) -> Path | None:
     return path
 
 
-def _lake_inputs(lake: Lake) -> list[dict[str, str]]:
-    """Return what the scene is made of when it comes from the lake."""
-    found = exposure_inputs(usable_exposures(lake))
-    for product in ("source", "segmentation", "mosaic"):
-        found += [{"uri": f"{product}/{tile}", "run": run} for tile, run in sorted(lake.live_runs(product).items())]
+def _lake_inputs(lake: Lake, job: "_Job", group: GrismGroup) -> list[dict[str, str]]:
+    """Return what the scene of a group is made of."""
+    found = [] if job.direct else exposure_inputs(_near(lake, group, job.plan))
+    for product in ("source", "segmentation", *(() if job.direct else ("mosaic",))):
+        live = lake.live_runs(product)
+        found += [{"uri": f"{product}/{tile}", "run": live[tile]} for tile in group.tiles if tile in live]
     return found
+
+
+def _near(lake: Lake, group: GrismGroup, plan: ContamPlan) -> pl.DataFrame:
+    """Return the exposures of the lake that may be partners of those of a group."""
+    rows = usable_exposures(lake)
+    names: set[str] = set()
+    for one in group.files:
+        if one.footprint:
+            plane = TangentPlane(ra=one.ra, dec=one.dec)
+            x, y = plane.of_sky(rows["ra"].to_numpy(), rows["dec"].to_numpy()).T
+            near = np.hypot(x, y) <= plan.frame.max_partner_arcsec + _ROUNDING_ARCSEC
+            names.update(rows.filter(pl.Series(near, dtype=pl.Boolean))["exposure_id"])
+    return rows.filter(pl.col("exposure_id").is_in(sorted(names)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """All exposures of a plan; it can be sent to another process."""
+    """What all groups of a plan share; it can be sent to another process."""
 
     lake: str
     plan: ContamPlan
-    files: tuple[Path, ...]
     direct: tuple[Path, ...]
     catalogue: Path | None
     segmentation: Path | None
@@ -110,7 +137,7 @@ class _Job:
 
     def inputs(self) -> list[dict[str, str]]:
         """Return the names and digests of all files; a file that cannot be read has none."""
-        files = [*self.files, *self.direct, *(one for one in (self.catalogue, self.segmentation) if one is not None)]
+        files = [*self.direct, *(one for one in (self.catalogue, self.segmentation) if one is not None)]
         files += [path for _, path in sorted(self.masters.items())]
         if self.conf is not None:
             inside = sorted(self.conf.rglob("*")) if self.conf.is_dir() else [self.conf]
@@ -129,74 +156,23 @@ def _digest(path: Path) -> str:
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Scene:
-    """What is in the sky: sources with labels, and direct images."""
-
-    catalogue: pl.DataFrame
-    segmentation: SegmentationMap
-    direct: DirectImages
-    sources: Mapping[int, int]
-
-
-def _scene(job: _Job, lake: Lake, run: Run) -> _Scene:
-    if job.catalogue is None or job.segmentation is None:
-        return _scene_of_lake(job, lake, run)
-    labels, grid = read_labels(job.segmentation)
-    table = read_table(job.catalogue)
-    name = next((one for one in ("id", "label", "number", "NUMBER") if one in table.columns), None)
-    if name is None or "ra" not in table.columns or "dec" not in table.columns:
-        msg = f"contam.catalogue: {job.catalogue} has the columns {table.columns}, it must have id, ra and dec"
-        raise InvalidInputError(msg)
-    rows = table.select(pl.col(name).cast(pl.Int64), "ra", "dec").iter_rows()
-    places = {str(one): (ra, dec) for one, ra, dec in rows}
-    ids = source_ids(lake, places, job.plan.match_radius_arcsec)
-    return _Scene(
-        catalogue=table,
-        segmentation=SegmentationMap(labels=labels, grid=grid),
-        direct=direct_images(job.direct, warn=run.warn),
-        sources={int(label): ids[label] for label in places},
+def _scene(job: _Job, group: GrismGroup, lake: Lake, run: Run) -> Scene:
+    images = direct_images(job.direct, warn=run.warn)
+    if job.catalogue is not None and job.segmentation is not None:
+        return SceneOfFiles(
+            lake=lake,
+            plan=job.plan,
+            catalogue_path=job.catalogue,
+            segmentation_path=job.segmentation,
+            images=images,
+        )
+    return SceneOfLake(
+        lake=lake,
+        plan=job.plan,
+        tiles=group.tiles,
+        images=images if job.direct else direct_exposures(lake, _near(lake, group, job.plan)),
+        has_mosaics=not job.direct,
     )
-
-
-def _scene_of_lake(job: _Job, lake: Lake, run: Run) -> _Scene:
-    tile = _tile_of(job, lake)
-    sources = lake.table("source").filter(pl.col("tile") == tile).collect()
-    band = job.plan.mag_band or detection_bands(lake, tile)[0]
-    name = f"mag_auto_{band}"
-    if name not in sources.columns:
-        msg = f"contam.mag_band: {band!r} is not allowed, tile {tile} has no {name}"
-        raise InvalidInputError(msg)
-    # A source without a magnitude is taken for a bright one: all of its orders are drawn.
-    table = sources.select(pl.col("label").alias("id"), "ra", "dec", pl.col(name).fill_null(0.0).alias("mag"))
-    return _Scene(
-        catalogue=table,
-        segmentation=load_segmentation(lake, tile),
-        direct=direct_images(job.direct, warn=run.warn) if job.direct else direct_images_of_lake(lake, tile),
-        sources=dict(sources.select("label", "source_id").iter_rows()),
-    )
-
-
-def _tile_of(job: _Job, lake: Lake) -> str:
-    """Return the tile in which the middle of the first exposure that can be read is.
-
-    Raises
-    ------
-    NoDataError
-        When there is none.
-    """
-    for path in job.files:
-        try:
-            exposure = read_exposure(path)
-        except SkymereError:
-            continue
-        ny, nx = exposure.shape
-        ra, dec = pixels_to_sky(exposure.wcs, np.array([(nx - 1) / 2]), np.array([(ny - 1) / 2]))
-        tile = owner_of(lake, float(ra[0]), float(dec[0]))
-        if tile in lake.live_runs("segmentation"):
-            return tile
-    msg = "contam.files: none is in a tile with a segmentation; give catalogue and segmentation, or detect sources"
-    raise NoDataError(msg)
 
 
 def _masters(job: _Job) -> dict[str, list[Any]]:
@@ -211,11 +187,10 @@ def _masters(job: _Job) -> dict[str, list[Any]]:
     return found
 
 
-def _work(job: _Job, run: Run) -> None:
-    lake = Lake.open(job.lake)
-    scene = _scene(job, lake, run)
+def _work(job: _Job, group: GrismGroup, run: Run) -> None:
+    scene = _scene(job, group, Lake.open(job.lake), run)
     with tempfile.TemporaryDirectory(prefix="skymere-") as folder:
-        frames, rows = _frames(job, scene, Path(folder))
+        frames, rows = _frames(job, group, scene, Path(folder))
         table, spectra = pl.DataFrame(), {}
         if job.plan.is_refined and frames:
             refine = job.plan.refine
@@ -224,7 +199,7 @@ def _work(job: _Job, run: Run) -> None:
                 frames, params=replace(refine, extract=replace(refine.extract, frame=job.plan.frame, beam=beam))
             )
             frames, table, spectra = list(refined.frames), refined.table, dict(refined.spectra)
-        digests = {str(path): _digest(path) for path in job.files}
+        digests = {str(one.path): one.sha256 for one in group.files}
         rows += [frame_row(frame, digests.get(str(frame.facts.get("path", "")), "")) for frame in frames]
         on_frames = {label for frame in frames for label in frame.places}
         sources = {label: one for label, one in scene.sources.items() if label in on_frames}
@@ -234,28 +209,28 @@ def _work(job: _Job, run: Run) -> None:
         write_frames(run, frames, spectra, sources, rows, items=_items(table, sources))
 
 
-def _frames(job: _Job, scene: _Scene, folder: Path) -> tuple[list[GrismFrame], list[dict[str, Any]]]:
+def _frames(job: _Job, group: GrismGroup, scene: Scene, folder: Path) -> tuple[list[GrismFrame], list[dict[str, Any]]]:
     """Return frames whose planes are on disk, and a row for each file that gives none."""
     frames: list[GrismFrame] = []
     rows: list[dict[str, Any]] = []
     masters = _masters(job)
-    for path in job.files:
+    for file in group.files:
         try:
-            exposure = read_exposure(path)
+            exposure = read_exposure(file.path)
             made = make_frames(
                 [exposure],
                 scene.catalogue,
-                scene.segmentation,
-                scene.direct.of(exposure, max_arcsec=job.plan.frame.max_partner_arcsec),
+                scene.labels(file),
+                scene.direct(file, exposure),
                 configs="" if job.conf is None else job.conf,
                 masters=masters,
                 params=job.plan.frame,
             )
             for frame in made:
-                place = write_frame(frame, folder)
+                place = write_frame(replace(frame, facts={**frame.facts, **place_facts(file)}), folder)
                 frames.append(read_frame(place, config=frame.config))
         except SkymereError as error:
-            what = {"exposure_id": exposure_id(path), "path": str(path), "sha256": _digest(path), "meta": "{}"}
+            what = {"exposure_id": exposure_id(file.path), "path": str(file.path), "sha256": file.sha256, "meta": "{}"}
             rows.append(what | {"status": "failed", "message": f"{type(error).__name__}: {error}"})
     return frames, rows
 
