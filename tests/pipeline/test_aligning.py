@@ -10,9 +10,13 @@ import pytest
 from astropy.io import fits
 
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
+from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline.executors import run_task
 from skymere.pipeline.exposures import load_exposure, usable_exposures
+from skymere.pipeline.products import load_mosaics
+from skymere.pipeline.runner import open_or_create_lake
 from skymere.pipeline.stages import STAGES
 from skymere.pipeline.thumbnails import lake_exposures
 from skymere.testing import CameraParams, Pointing, SceneParams, draw_scene, render_exposure
@@ -66,9 +70,6 @@ def ran_to(folder: Path, observed: Path, last: str, *, reference: str = "") -> L
             (folder / name).symlink_to(observed / name)
     (folder / "plan.toml").write_text(PLAN.format(reference=reference))
     plan = read_plan(folder / "plan.toml")
-    from skymere.pipeline.executors import run_task
-    from skymere.pipeline.runner import open_or_create_lake
-
     lake = open_or_create_lake(plan)
     for stage in STAGES:
         for task in stage.tasks(plan, lake) if stage.tasks else ():
@@ -116,6 +117,17 @@ def test_exposures_are_aligned_to_a_catalogue_each_by_itself_and_all_stages_see_
     run = lake.table("run").filter(pl.col("product") == "mosaic").collect()
     inputs = {entry["uri"]: entry.get("wcs_sha256") for entry in json.loads(run["inputs"][0])}
     assert {inputs[f"exposure/{name}"] for name in OFF} == set(rows["wcs_sha256"])
+
+
+def test_an_image_is_a_reference_as_a_catalogue_is(observed: Path, tmp_path: Path) -> None:
+    first = ran_to(tmp_path / "first", observed, "mosaic", reference='reference = "gaia.csv"')
+    folder = tmp_path / "second"
+    folder.mkdir()
+    (mosaic,) = load_mosaics(first, "field")
+    write_mosaic(mosaic, folder / "reference_drz.fits")
+    lake = ran_to(folder, observed, "align", reference='reference = "reference_drz.fits"')
+    assert lake.table("wcs_solution").collect()["reference"].to_list() == ["reference_drz.fits"] * 5
+    assert np.abs(list(errors_of(lake).values())).max() < 0.03
 
 
 def test_exposures_that_overlap_are_aligned_to_the_first_of_them(observed: Path, tmp_path: Path) -> None:
@@ -172,8 +184,6 @@ def test_without_the_section_headers_hold_again(observed: Path, tmp_path: Path) 
     assert np.abs(list(errors_of(lake).values())).max() < 0.02
     plan = read_plan(folder / "plan.toml")
     (stage,) = (one for one in STAGES if one.name == "align")
-    from skymere.pipeline.executors import run_task
-
     for task in stage.tasks(replace(plan, align=replace(plan.align, is_on=False, reference="")), lake):
         run_task(stage, task, lake)
     lake = Lake.open(folder / "lake")

@@ -58,7 +58,7 @@ def kill_at(folder: Path, stage: str, name: str, until: str) -> bool:
 @pytest.mark.timeout(300)
 def test_a_run_killed_in_every_stage_ends_as_one_that_was_not(fresh: Path, finished: Path) -> None:
     places = [(stage, "stage_started" if stage == "release" else "task_started", "stage_done") for stage in STAGES]
-    places[3:3] = [("mosaic", "rows_written", "committed")]
+    places[4:4] = [("mosaic", "rows_written", "committed")]
     landed = [kill_at(fresh, *place) for place in places]
     assert all(landed), [place for place, was in zip(places, landed, strict=True) if not was]
     process = start(fresh)

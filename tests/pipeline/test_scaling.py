@@ -33,6 +33,7 @@ width_pix = 800
 
 [align]
 is_on = true
+reference = "gaia.csv"
 fitgeom = "shift"
 min_matches = 6
 
@@ -67,6 +68,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for band in ("f125w", "f160w"):
             for i in range(2):
                 observe(folder, field, band, i)
+    scenes = [draw_scene(*place, params=SCENE, seed=ord(field)) for field, place in FIELDS.items()]
+    pl.concat(scenes).select("ra", "dec").write_csv(folder / "gaia.csv")
     (folder / "plan.toml").write_text(PLAN)
     run_plan(read_plan(folder / "plan.toml"))
     return folder
@@ -110,7 +113,7 @@ def test_a_new_exposure_is_the_business_of_its_tiles_and_its_band_alone(again: P
     groups = {f"{tile}.f160w" for tile in tiles}
     assert done == {
         "ingest": {name},
-        "align": {"align.b0_f125w"},
+        "align": {f"align.{name}"},
         "background": groups,
         "outliers": groups,
         "mosaic": tiles,
@@ -120,7 +123,7 @@ def test_a_new_exposure_is_the_business_of_its_tiles_and_its_band_alone(again: P
     }
     everything = set(lake.live_runs("mosaic"))
     assert fresh["ingest"] == {f"{field}{i}_{band}" for field in FIELDS for band in ("f125w", "f160w") for i in (0, 1)}
-    assert fresh["align"] == {"align.a0_f125w"}
+    assert fresh["align"] == {f"align.{one}" for one in fresh["ingest"]}
     assert fresh["outliers"] == {f"{tile}.{band}" for tile in everything for band in ("f125w", "f160w")} - groups
     assert fresh["mosaic"] == fresh["detect"] == fresh["measure"] == everything - tiles
     assert len(everything - tiles) >= 2
