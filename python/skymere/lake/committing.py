@@ -111,7 +111,8 @@ def _order(pendings: Sequence[Pending]) -> list[str] | None:
     """Return the products in an order that is that of every task; None when there is none."""
     before: dict[str, set[str]] = {one.product: set() for one in pendings}
     for places in _by_task(pendings).values():
-        names = [pendings[i].product for i in places]
+        # What is handed in twice counts once.
+        names = dict.fromkeys(pendings[i].product for i in places)
         for first, then in pairwise(names):
             before[then].add(first)
     try:

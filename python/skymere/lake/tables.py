@@ -418,7 +418,8 @@ class Table:
         texts = [column.name for column in columns if column.is_text]
         lengths = {name: max(1, _longest(part[name])) for name in texts}
         path = self.dataset / place.path
-        with new_file(path, self.layout.root) as file:
+        # What lies above the dataset is synced with the entry of the log, without which nobody sees the file.
+        with new_file(path, self.dataset) as file:
             part.write_parquet(
                 file,
                 compression="zstd",
