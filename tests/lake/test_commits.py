@@ -232,16 +232,17 @@ def make_both_unless_there(lake, tile):
     return make_both(lake, tile)
 
 
-def test_opening_one_run_mends_all_products_of_its_tile(lake):
+def test_opening_one_run_mends_all_products_of_its_tile(lake, monkeypatch):
     def crash(layout, done):
         raise CrashError
 
     from skymere.lake import committing
 
     pendings = make_both(lake, "t0")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(CrashError):
+    with monkeypatch.context() as patch:
         patch.setattr(committing, "_record_all", crash)
-        lake.commit(pendings)
+        with pytest.raises(CrashError):
+            lake.commit(pendings)
     assert [fault.kind for fault in lake.fsck()] == ["unrecorded"] * 2
     with work(lake, "t0") as run:
         assert run.already
