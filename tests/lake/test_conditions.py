@@ -133,7 +133,7 @@ def test_any_text_is_a_condition_or_an_error_with_a_name():
     rng = np.random.default_rng(3)
     words = ["n < 2", "status = 'ok'", "is_deep", "n", "is null", "(", ")", "and", "or", "not", "'", "é", "`", "-", "<"]
     understood = 0
-    for length in itertools.chain(range(1, 9), [5] * 3000):
+    for length in itertools.chain(range(1, 9), [1] * 50, [3] * 2000, [5] * 1000):
         text = " ".join(rng.choice(words, length))
         try:
             condition = parse_condition(text)

@@ -51,5 +51,5 @@ def test_wrong_gates_are_refused_before_anything_runs(tmp_path: Path, change: tu
 
 def test_a_gate_of_what_no_stage_writes_is_refused(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, HEAD + '[[gates]]\nproduct = "note"\nhold = "is_withdrawn"\nreason = "gone"\n')
-    with pytest.raises(InvalidInputError, match="product 'note' is written by no stage, it must be one of .*mosaic"):
+    with pytest.raises(InvalidInputError, match=r"product 'note' is written by no stage, it must be one of .*mosaic"):
         check_gates(plan)

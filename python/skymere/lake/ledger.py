@@ -169,33 +169,46 @@ def about_objects(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.filter(pl.col("recorded") == "")
 
 
-def states(lake: "LakeQueries") -> pl.DataFrame:
+def states(layout: Layout, lake: "LakeQueries") -> pl.DataFrame:
     """Return the newest state of every task that published, failed or is held; see `Lake.tasks`."""
     runs = lake.table("run").select(
         *("stage", "tile", "product", "run_id", pl.lit("published").alias("status"), pl.lit("").alias("error_class")),
         *(pl.lit("").alias("message"), "seconds", "peak_memory", pl.col("finished").alias("recorded")),
     )
-    rows = lake.table("run_item").filter(pl.col("recorded") != "").select(*_STATE).collect()
+    rows = lake.table("run_item").filter(pl.col("recorded") != "").collect()
     # A run that was accepted, or made again after another one, shows its rows and has none of its own for it.
-    shown = {name: lake.live_runs(name) for name in rows["product"].unique() if name in lake.names()}
-    is_shown = [
-        shown.get(product, {}).get(tile) == run
-        for product, tile, run in rows.select("product", "tile", "run_id").iter_rows()
-    ]
-    open_tasks = rows.filter(~pl.Series(is_shown, dtype=pl.Boolean))
-    everything = pl.concat([open_tasks, runs.collect()])
+    shown = _tiles(rows, {name: lake.live_runs(name) for name in rows["product"].unique()})
+    rows = rows.join(shown, on=["product", "tile", "run_id"], how="left").with_columns(
+        status=pl.when("is_shown").then(pl.lit("published")).otherwise("status"),
+        **{name: pl.when("is_shown").then(pl.lit("")).otherwise(name) for name in ("error_class", "message")},
+    )
+    is_open = [row["status"] != "held" or _may_be_accepted(layout, row) for row in rows.iter_rows(named=True)]
+    everything = pl.concat([rows.filter(pl.Series(is_open, dtype=pl.Boolean)).select(_STATE), runs.collect()])
     newest = everything.sort("recorded", pl.col("status") == "published").group_by("stage", "tile", "product").last()
     return newest.select(*_STATE).sort("stage", "tile", "product")
 
 
-def held_pendings(lake: "LakeQueries") -> list[Pending]:
+def held_pendings(layout: Layout, lake: "LakeQueries") -> list[Pending]:
     """Return everything that waits for somebody who accepts it, those of a task in the order of their publication."""
-    held = states(lake).filter(pl.col("status") == "held").select("tile", "run_id", "recorded")
+    held = states(layout, lake).filter(pl.col("status") == "held").select("tile", "run_id", "recorded")
     if held.is_empty():
         return []
     rows = lake.table("run_item").filter(pl.col("status") == "held").collect()
     found = rows.join(held, on=["tile", "run_id", "recorded"], how="semi")["detail"]
     return sorted(map(Pending.from_json, found), key=lambda one: (one.stage, one.tile, one.task, one.place))
+
+
+def _tiles(rows: pl.DataFrame, live: Mapping[str, Mapping[str, str]]) -> pl.DataFrame:
+    """Return the runs that tiles show, of the tiles that rows speak of."""
+    pairs = rows.select("product", "tile").unique().iter_rows()
+    shown = [(product, tile, live[product][tile], True) for product, tile in pairs if tile in live[product]]
+    kinds = {"product": pl.String, "tile": pl.String, "run_id": pl.String, "is_shown": pl.Boolean}
+    return pl.DataFrame(shown, schema=kinds, orient="row")
+
+
+def _may_be_accepted(layout: Layout, row: Mapping[str, Any]) -> bool:
+    """Whether nothing was published for the tile since a product was held."""
+    return Pending.from_json(row["detail"]).sequence == Table(layout, row["product"]).sequence(row["tile"])
 
 
 def canonical(tree: Any) -> str:

@@ -144,18 +144,18 @@ class LakeTasks(LakeQueries):
             ``message`` of what failed or is held; ``seconds`` [s]; ``peak_memory`` [MiB]; ``recorded``, UTC. What was
             published after it had failed or been held is published. Rows of all failures are in ``run_item``.
         """
-        return states(self)
+        return states(self._layout, self)
 
     def failures(self) -> pl.DataFrame:
         """Return the tasks that failed when they were last tried; the columns are those of `tasks`."""
-        return states(self).filter(pl.col("status") == "failed")
+        return states(self._layout, self).filter(pl.col("status") == "failed")
 
     def held(self) -> pl.DataFrame:
         """Return the products that wait for somebody who accepts them; the columns are those of `tasks`.
 
         ``message`` has the gates that hold them, and the rows for which they do.
         """
-        return states(self).filter(pl.col("status") == "held")
+        return states(self._layout, self).filter(pl.col("status") == "held")
 
     def accept(self, run: str) -> list[Answer]:
         """Commit a task that is held, with all its products: exactly the bytes that the gate looked at.
@@ -180,7 +180,7 @@ class LakeTasks(LakeQueries):
             When its files are gone.
         """
         self._check_writable()
-        waiting = held_pendings(self)
+        waiting = held_pendings(self._layout, self)
         tasks = {one.task for one in waiting if run and one.run.startswith(run)}
         if len(tasks) != 1:
             found = ", ".join(f"{one.run} ({one.stage}, {one.tile}, {one.product})" for one in waiting) or "nothing"

@@ -37,7 +37,7 @@ class LakeUpkeep(LakeQueries):
         """
         self._check_writable()
         pins = [self.released(name) for name in self.releases()]
-        found = find_garbage(self._layout, pins, held_pendings(self), grace_days=grace_days)
+        found = find_garbage(self._layout, pins, held_pendings(self._layout, self), grace_days=grace_days)
         return found if dry_run else collect(self._layout, found, grace_days=grace_days)
 
     def fsck(self, *, hashes: bool = False) -> list[Fault]:
@@ -54,7 +54,7 @@ class LakeUpkeep(LakeQueries):
             Empty when all is well.
         """
         pins = {name: self.released(name) for name in self.releases()}
-        return check_lake(self._layout, pins, held_pendings(self), hashes=hashes)
+        return check_lake(self._layout, pins, held_pendings(self._layout, self), hashes=hashes)
 
     def compact(self, name: str, *, target_mib: float = 64.0) -> Compaction:
         """Merge small Parquet files of a table, which many tiles leave behind; its rows stay the same.
