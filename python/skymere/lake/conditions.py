@@ -65,7 +65,7 @@ class _Token:
 
 
 @dataclass(frozen=True)
-class _Value:
+class Value:
     """A column or a constant, and what kind it is: ``number``, ``text``, ``boolean``; empty for a column."""
 
     expr: pl.Expr
@@ -74,10 +74,10 @@ class _Value:
 
 
 @dataclass(frozen=True)
-class _Test:
+class Test:
     """Two values that must be of one kind, or one that must be true or false."""
 
-    values: tuple[_Value, ...]
+    values: tuple[Value, ...]
     sign: str
 
 
@@ -93,12 +93,14 @@ class Condition:
         Columns that it speaks of, in their order.
     expr : polars.Expr
         What Polars makes of it; null where a value that it needs is missing.
+    tests : tuple of Test
+        The comparisons in it.
     """
 
     text: str
     columns: tuple[str, ...]
     expr: pl.Expr
-    _tests: tuple[_Test, ...]
+    tests: tuple[Test, ...]
 
     def check(self, dtypes: Mapping[str, Any]) -> None:
         """Compare the condition with the columns of a table.
@@ -117,7 +119,7 @@ class Condition:
             if name not in dtypes:
                 msg = f"column {name!r} is not in the table, which has {', '.join(dtypes)}"
                 raise InvalidInputError(msg)
-        for test in self._tests:
+        for test in self.tests:
             kinds = [one.kind or _kind_of(dtypes[one.text]) for one in test.values]
             if not test.sign and kinds != ["boolean"]:
                 msg = f"column {test.values[0].text!r} is a {kinds[0]}; only one that is true or false may stand alone"
@@ -162,7 +164,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text
         self.columns: list[str] = []
-        self.tests: list[_Test] = []
+        self.tests: list[Test] = []
         self._tokens = [*self._scan(), _Token("end", "", len(text))]
         self._at = 0
 
@@ -203,27 +205,27 @@ class _Parser:
         if sign in _COMPARISONS:
             self._at += 1
             other = self._value()
-            self.tests.append(_Test((value, other), sign))
+            self.tests.append(Test((value, other), sign))
             return _COMPARISONS[sign](value.expr, other.expr)
         if value.kind in ("number", "text"):
             self._fail("a comparison, such as '<' or '='")
-        self.tests.append(_Test((value,), ""))
+        self.tests.append(Test((value,), ""))
         return value.expr
 
-    def _value(self) -> _Value:
+    def _value(self) -> Value:
         token = self._next
         if token.keyword in ("true", "false"):
-            found = _Value(pl.lit(token.keyword == "true"), "boolean", token.text)
+            found = Value(pl.lit(token.keyword == "true"), "boolean", token.text)
         elif token.kind == "number":
             is_whole = token.text.lstrip("+-").isdigit()
-            found = _Value(pl.lit(int(token.text) if is_whole else float(token.text)), "number", token.text)
+            found = Value(pl.lit(int(token.text) if is_whole else float(token.text)), "number", token.text)
         elif token.kind == "text":
             mark = token.text[0]
-            found = _Value(pl.lit(token.text[1:-1].replace(mark * 2, mark)), "text", token.text)
+            found = Value(pl.lit(token.text[1:-1].replace(mark * 2, mark)), "text", token.text)
         elif token.kind == "quoted" or (token.kind == "word" and not token.keyword):
             name = token.text.strip("`")
             self.columns.append(name)
-            found = _Value(pl.col(name), "", name)
+            found = Value(pl.col(name), "", name)
         else:
             self._fail("a column, a number or a text")
         self._at += 1
