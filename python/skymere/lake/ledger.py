@@ -175,9 +175,11 @@ def states(layout: Layout, lake: "LakeQueries") -> pl.DataFrame:
         *("stage", "tile", "product", "run_id", pl.lit("published").alias("status"), pl.lit("").alias("error_class")),
         *(pl.lit("").alias("message"), "seconds", "peak_memory", pl.col("finished").alias("recorded")),
     )
-    rows = lake.table("run_item").filter(pl.col("recorded") != "").collect()
+    of_tasks = pl.col("recorded") != "", pl.col("status").is_in(["failed", "held"])
+    rows = lake.table("run_item").filter(*of_tasks).collect()
     # A run that was accepted, or made again after another one, shows its rows and has none of its own for it.
-    shown = _tiles(rows, {name: lake.live_runs(name) for name in rows["product"].unique()})
+    known = set(lake.names())
+    shown = _tiles(rows, {name: lake.live_runs(name) if name in known else {} for name in rows["product"].unique()})
     rows = rows.join(shown, on=["product", "tile", "run_id"], how="left").with_columns(
         status=pl.when("is_shown").then(pl.lit("published")).otherwise("status"),
         **{name: pl.when("is_shown").then(pl.lit("")).otherwise(name) for name in ("error_class", "message")},
