@@ -13,7 +13,7 @@ from skymere.lake import Lake, load_schema, write_ragged
 from skymere.wcs import Grid
 
 COMMANDS = (
-    "init ls show schema query get release diff runs export import gc fsck compact".split()  # noqa: SIM905
+    "init ls show schema query get release diff runs export import gc fsck compact hash".split()  # noqa: SIM905
 )
 
 
@@ -280,6 +280,14 @@ def test_import_takes_a_catalogue_that_can_be_asked(call, lake, tmp_path):
 def test_upkeep_knows_the_lake(call, full):
     assert "nothing is wrong" in call("lake", "fsck", full.path, "--hashes").stdout
     assert "could be removed" in call("lake", "gc", full.path).stdout
+
+
+def test_hashes_of_products_and_of_the_whole_are_printed(call, full):
+    lines = dict(reversed(line.split()) for line in call("lake", "hash", full.path).stdout.splitlines())
+    assert lines[str(full.path)] == full.content_hash()
+    assert {"mask", "run", "run_item", "source"} <= set(lines)
+    assert lines["source"] == full.content_hash("source")
+    assert call("lake", "hash", full.path, "source").stdout == f"{lines['source']}  source\n"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 
 from skymere.lake import Lake
 from skymere.lake.layout import TableFile
-from skymere.lake.tables import Table
+from skymere.lake.tables import Replacement, Table
 
 N_COMMITS = 210
 
@@ -21,7 +21,7 @@ def commit(table, survey, n):
     rows = survey.rows_of("note", 1).with_columns(tile=pl.lit(tile), run_id=pl.lit(run), comment=pl.lit(str(n)))
     columns = table.schema.expand()
     written = table.write(rows.select(column.name for column in columns), columns, file, empty_at=0)
-    assert table.replace(written, file, seq=table.sequence(tile), info={"run": run}) == "published"
+    assert table.replace([Replacement(file, written, table.sequence(tile))]) == ["published"]
 
 
 def date_back(log, days):

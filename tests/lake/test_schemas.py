@@ -207,7 +207,7 @@ def test_a_delta_table_with_a_foreign_column_is_refused_when_read(lake, survey):
 def test_the_lake_keeps_the_schemas_it_used(lake, survey):
     publish_good(lake, survey)
     copies = {path.name for path in (lake.path / "schemas").iterdir()}
-    assert copies == {"source-1.1.0.yaml", "run-1.0.0.yaml"}
+    assert copies == {"source-1.1.0.yaml", "run-1.1.0.yaml"}
     assert (lake.path / "schemas/source-1.1.0.yaml").read_text() == load_schema("source").text
     (lake.path / "schemas/source-1.1.0.yaml").write_text("other")
     with (

@@ -145,7 +145,11 @@ def _text(value: Any) -> str:
 def _versions(opened: "Lake", product: str) -> pl.DataFrame:
     history = pl.DataFrame(opened.history(product), infer_schema_length=None)
     when = pl.from_epoch("timestamp", time_unit="ms").dt.strftime("%Y-%m-%d %H:%M:%S").alias("when [UTC]")
-    return history.select("version", when, "operation", "run", "schema").head(20)
+    runs = pl.col("run").str.split(" ")
+    # A batch has a run for each tile.
+    first = pl.when(runs.list.len() > 1).then(pl.format("{} and {} more", runs.list.first(), runs.list.len() - 1))
+    run = first.otherwise(pl.col("run")).alias("run")
+    return history.select("version", when, "operation", run, "schema").head(20)
 
 
 @lake_app.command("schema")

@@ -1,4 +1,4 @@
-"""``skymere lake gc | fsck | compact``: keep a lake in good order."""
+"""``skymere lake gc | fsck | compact | hash``: keep a lake in good order, compare it with another."""
 
 from typing import Annotated
 
@@ -6,9 +6,9 @@ import polars as pl
 import typer
 
 from skymere.cli._print import console, print_frame
-from skymere.cli.lake import LakeArgument, lake_app
+from skymere.cli.lake import LakeArgument, ReleaseOption, lake_app
 
-__all__ = ["compact", "fsck", "gc"]
+__all__ = ["compact", "content_hash", "fsck", "gc"]
 
 
 @lake_app.command("gc")
@@ -67,3 +67,28 @@ def compact(
     done = [opened.compact(name, target_mib=target_mib) for name in names or opened.names()]
     rows = [{"table": one.product, "files before": one.before, "files after": one.after} for one in done]
     print_frame(pl.DataFrame(rows))
+
+
+@lake_app.command("hash")
+def content_hash(
+    lake: LakeArgument,
+    names: Annotated[list[str] | None, typer.Argument(help="Tables; all that have rows when not given.")] = None,
+    release: ReleaseOption = None,
+) -> None:
+    """Print the sha256 of what a lake says: equal for two lakes with the same content, however they came to it.
+
+    Arrays are decoded and rows sorted by their keys; times, hosts, attempts, identifiers of runs and tasks that
+    failed or are held do not count. The last line is that of the whole lake.
+
+    Example: `skymere lake hash skymere-demo/lake`
+
+    Example: `skymere lake hash skymere-demo/lake source mosaic --release DR1`
+    """
+    from skymere.lake import Lake
+
+    opened = Lake.open(lake, release=release)
+    there = {key.partition("/")[0] for key in opened.versions()}
+    for name in names or [name for name in opened.names() if name in there]:
+        console.print(f"{opened.content_hash(name)}  {name}", soft_wrap=True, highlight=False)
+    if not names:
+        console.print(f"{opened.content_hash()}  {opened.path}", soft_wrap=True, highlight=False)

@@ -10,6 +10,7 @@ from skymere.lake.beam_actions import (
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
+from skymere.lake.conditions import Condition, parse_condition
 from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
 from skymere.lake.doctor import Finding, examine
 from skymere.lake.edits import (
@@ -29,9 +30,13 @@ from skymere.lake.files import write_whole
 from skymere.lake.forms import table_dtypes
 from skymere.lake.fsck import Fault
 from skymere.lake.garbage import Garbage
+from skymere.lake.gates import Gate
 from skymere.lake.identity import Identity
 from skymere.lake.lake import Lake
+from skymere.lake.ledger import Failure, about_objects
+from skymere.lake.metering import peak_memory
 from skymere.lake.migrations import migration
+from skymere.lake.pending import Pending
 from skymere.lake.profile_edits import (
     add_profile_edit,
     profile_edit_rows,
@@ -59,15 +64,19 @@ __all__ = [
     "ArraySpec",
     "Column",
     "Compaction",
+    "Condition",
     "Cutouts",
+    "Failure",
     "Fault",
     "Finding",
     "Garbage",
+    "Gate",
     "HealpixTile",
     "HealpixTiles",
     "Identity",
     "Lake",
     "NamedTile",
+    "Pending",
     "Provenance",
     "Ragged",
     "RaggedPlane",
@@ -79,6 +88,7 @@ __all__ = [
     "Tile",
     "TileSet",
     "Tiles",
+    "about_objects",
     "add_beam_actions",
     "add_profile_edit",
     "add_regions",
@@ -91,6 +101,8 @@ __all__ = [
     "load_schema",
     "migration",
     "outcome_rows",
+    "parse_condition",
+    "peak_memory",
     "polygon_middle",
     "polygons_overlap",
     "products",

@@ -1,6 +1,7 @@
 """Arrays: immutable Zarr v3 groups, one per product, tile and run."""
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from skymere.lake.schemas import ArraySpec, Schema
 from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
 
-__all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed"]
+__all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed", "size_of_group"]
 
 MANIFEST = "manifest.json"
 _UPLOADS = 8
@@ -456,3 +457,23 @@ def _json(tree: Mapping[str, Any]) -> bytes:
     except (TypeError, ValueError) as error:
         msg = f"attributes: {error}; they must be JSON without NaN"
         raise InvalidInputError(msg) from error
+
+
+def size_of_group(folder: Place) -> tuple[int, int]:
+    """Return bytes and elements of a sealed group, as its manifest and its metadata have them.
+
+    Raises
+    ------
+    NotFoundError
+        When there is none.
+    FormatError
+        When they cannot be read.
+    """
+    group = ArrayGroup(folder)
+    try:
+        files = json.loads((folder / MANIFEST).read_bytes())["files"]
+        n_bytes = sum(int(size) for size, _ in files.values())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        msg = f"{folder / MANIFEST} is not the manifest of a group of a lake: {error!r}"
+        raise FormatError(msg) from error
+    return n_bytes, sum(math.prod(array.shape) for array in group.values())

@@ -217,7 +217,8 @@ class LakeQueries:
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return the versions of a table, newest first.
 
-        Each has ``version``, ``timestamp`` [ms since 1970], ``operation``, ``run`` and ``schema``.
+        Each has ``version``, ``timestamp`` [ms since 1970], ``operation``, ``run`` (several, with a space between them,
+        when they were committed together) and ``schema``.
         """
         delta = self._delta(self._named(name))
         entries = [] if delta is None else delta.history()
@@ -370,9 +371,25 @@ class LakeQueries:
         """
         return trace(self, name, key)
 
-    def content_hash(self) -> str:
-        """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs."""
-        live = {name: self.live_runs(name) for name in self.names()}
+    def content_hash(self, name: str | None = None) -> str:
+        """Return the sha256 of everything that the lake says, without times, hosts, attempts and runs.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of this product alone.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such table.
+
+        Notes
+        -----
+        Over decoded arrays in a fixed order and rows sorted by their keys, without the columns that a schema names in
+        ``skymere:not_content`` and without tasks that failed or were held.
+        """
+        live = {one: self.live_runs(one) for one in (self.names() if name is None else [name])}
         arrays = lambda product, tile: self.arrays(product, tile, live[product][tile])  # noqa: E731
         return content_hash(self.table, self.schema, arrays, live)
 

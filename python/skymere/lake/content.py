@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from skymere.lake.arrays import ArrayGroup
+from skymere.lake.ledger import about_objects
 from skymere.lake.schemas import Schema
 
 __all__ = ["content_hash"]
@@ -37,7 +38,13 @@ def content_hash(
     # A product without rows says nothing: skymere had none of it once.
     for product in sorted(name for name, tiles in live.items() if tiles):
         schema = schema_of(product)
-        _add_rows(total, schema, table(product).collect())
+        frame = table(product).collect()
+        if product == "run_item":
+            # Tasks that failed or were held are the history of a lake, not its content.
+            frame = about_objects(frame.lazy()).collect()
+            if frame.is_empty():
+                continue
+        _add_rows(total, schema, frame)
         if schema.arrays:
             for tile in sorted(live[product]):
                 _add_text(total, tile)

@@ -194,6 +194,7 @@ def _runs(lake: Lake, layout: Layout) -> Iterator[Finding]:
     """Say which runs sealed arrays without publishing rows."""
     try:
         known = set(lake.table("run").select("tile", "run_id").collect().iter_rows())
+        known |= set(lake.held().select("tile", "run_id").iter_rows())
         live = {(tile, run) for name in lake.names() for tile, run in lake.live_runs(name).items()}
     except (SkymereError, pl.exceptions.PolarsError, OSError):
         # Tables that cannot be read were reported as such.

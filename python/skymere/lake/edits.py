@@ -14,6 +14,7 @@ from skymere.datamodels import SegmentationMap
 from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.lake.changes import change_rows, check_words, retract
 from skymere.lake.forms import table_dtypes
+from skymere.lake.ledger import about_objects
 from skymere.lake.sky import around
 from skymere.regions import Region, region_from_numbers, to_sky
 from skymere.segmentation import Edit, EditKind, EditOutcome, apply_edits
@@ -277,7 +278,8 @@ def replay_outcomes(lake: "Lake", tile: str) -> list[EditOutcome]:
         When the tile has no segmentation.
     """
     run = lake.live_run("segmentation", tile)
-    items = lake.table("run_item").filter(pl.col("run_id") == run, pl.col("tile") == tile).collect()
+    mine = pl.col("run_id") == run, pl.col("tile") == tile
+    items = about_objects(lake.table("run_item")).filter(*mine).collect()
     trees = [json.loads(text) for text in items["message"] if text]
     return [
         EditOutcome(**{**tree, "before": tuple(tree["before"]), "after": tuple(tree["after"])})

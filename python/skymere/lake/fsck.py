@@ -1,7 +1,7 @@
 """Damage: what a lake's newest state and its releases refer to must be there and whole."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from skymere.lake.checks import check_parquet
 from skymere.lake.files import digest, fetched
 from skymere.lake.garbage import named_groups
 from skymere.lake.layout import Layout, TableFile
+from skymere.lake.pending import Pending
 from skymere.lake.schemas import Schema
 from skymere.lake.stores import Place
 from skymere.lake.tables import SHA256, Table, kept_schemas, tables_on_disk
@@ -45,9 +46,12 @@ class Fault:
     message: str
 
 
-def check_lake(layout: Layout, pins: Mapping[str, Mapping[str, int]], *, hashes: bool) -> list[Fault]:
+def check_lake(
+    layout: Layout, pins: Mapping[str, Mapping[str, int]], held: Sequence[Pending] = (), *, hashes: bool
+) -> list[Fault]:
     """Return what is wrong with a lake; see `Lake.fsck`."""
-    return list(_Check(layout, pins, hashes=hashes).faults())
+    check = _Check(layout, pins, hashes=hashes)
+    return [*check.faults(), *(fault for one in held for fault in check.held(one))]
 
 
 class _Check:
@@ -70,6 +74,23 @@ class _Check:
             for version in (None, *sorted(versions)):
                 yield from self._version(table, version)
             yield from self._newest(table)
+
+    def held(self, pending: Pending) -> Iterator[Fault]:
+        """Check the files and the arrays of a product that waits for somebody who accepts it."""
+        tables = ((staged, Table(self.layout, staged.table)) for staged in (pending.rows, *pending.beside))
+        for path, file in ((table.dataset / file.path, file) for staged, table in tables for file in staged.files):
+            if path in self._seen:
+                continue
+            self._seen.add(path)
+            if not path.is_file():
+                yield _missing(
+                    path, f"run {pending.run} is held with this file, which is not there; run the task again"
+                )
+            elif path.stat().st_size != file.size or (self.hashes and digest(path) != file.sha256):
+                message = f"its content is not that with which run {pending.run} is held; run the task again"
+                yield Fault(kind="damaged", path=path, message=message)
+        if Table(self.layout, pending.product).schema.arrays:
+            yield from self._group(self.layout.arrays(pending.product, pending.tile, pending.run))
 
     def _version(self, table: Table, version: int | None) -> Iterator[Fault]:
         """Check the files of a version and the arrays of their rows."""

@@ -15,6 +15,7 @@ from skymere.errors import InvalidInputError
 from skymere.lake.arrays import MANIFEST
 from skymere.lake.files import fetched, remove_tree, size_of, storage
 from skymere.lake.layout import Layout, TableFile
+from skymere.lake.pending import Pending
 from skymere.lake.schemas import products
 from skymere.lake.stores import ObjectPath, Place, matching
 from skymere.lake.tables import Table, tables_on_disk
@@ -87,7 +88,9 @@ def named_groups(table: Table, path: Place) -> Iterator[tuple[str, str, str]]:
                 yield product, tile, run
 
 
-def find_garbage(layout: Layout, pins: Iterable[dict[str, int]], *, grace_days: float) -> Garbage:
+def find_garbage(
+    layout: Layout, pins: Iterable[dict[str, int]], held: Iterable[Pending] = (), *, grace_days: float
+) -> Garbage:
     """Return what nobody needs.
 
     Parameters
@@ -96,6 +99,8 @@ def find_garbage(layout: Layout, pins: Iterable[dict[str, int]], *, grace_days: 
         The lake.
     pins : iterable of dict
         Version of each table in each release.
+    held : iterable of Pending
+        What waits for somebody who accepts it.
     grace_days : float
         Whatever was needed or written during the last days is kept.
 
@@ -109,6 +114,10 @@ def find_garbage(layout: Layout, pins: Iterable[dict[str, int]], *, grace_days: 
         raise InvalidInputError(msg)
     before = time.time() - grace_days * _DAY
     needed = _needed(layout, list(pins), before)
+    for one in held:
+        table = Table(layout, one.product)
+        for file in one.rows.files:
+            needed.add(table, TableFile.parse(file.path))
     files = [
         path
         for product, _, dataset in layout.datasets()

@@ -66,7 +66,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:
 def rows_of_run(lake: "LakeQueries", product: str, tile: str, run: str) -> tuple[Mapping[str, Any], ...]:
     """Return the rows of a run, also of one that was replaced, as long as they are there."""
     mine = (pl.col("tile") == tile) & (pl.col("run_id") == run)
-    versions = [entry["version"] for entry in lake.history(product) if entry["run"] == run]
+    versions = [entry["version"] for entry in lake.history(product) if run in (entry["run"] or "").split()]
     for version in (None, *versions):
         with suppress(StorageError, pl.exceptions.PolarsError, FileNotFoundError):
             rows = lake.table(product, version=version).filter(mine).collect()

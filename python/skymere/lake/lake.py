@@ -15,22 +15,24 @@ from skymere.lake.asking import read_release
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.exchange import LakeExchange
 from skymere.lake.files import check_put_if_absent, put_if_absent
+from skymere.lake.gates import Gate
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
 from skymere.lake.run import Run
 from skymere.lake.stores import Place, at
+from skymere.lake.tasks import LakeTasks
 from skymere.lake.tiles import NamedTile, Tiles, TileSet, tiles_from_json
 from skymere.lake.upkeep import LakeUpkeep
 
 __all__ = ["Lake"]
 
 
-class Lake(LakeExchange, LakeUpkeep):
+class Lake(LakeExchange, LakeUpkeep, LakeTasks):
     """One folder with every array and every table of a survey; made by `create` or `open`.
 
     Questions (`table`, `cone`, `sql`, `history`, `provenance`) stand in ``asking.py``, `cutouts` and `beams` in
-    ``pixels.py``, exports and imports in ``exchange.py``, `gc`, `fsck` and `compact` in ``upkeep.py``; making,
-    opening, publishing and releasing are here.
+    ``pixels.py``, exports and imports in ``exchange.py``, `gc`, `fsck` and `compact` in ``upkeep.py``, `commit`,
+    `tasks` and `accept` in ``tasks.py``; making, opening, publishing and releasing are here.
 
     Attributes
     ----------
@@ -160,6 +162,8 @@ class Lake(LakeExchange, LakeUpkeep):
         params: Mapping[str, Any],
         code_version: str | None = None,
         on_event: Callable[[str], None] | None = None,
+        defer: bool = False,
+        gates: Sequence[Gate] = (),
     ) -> Run:
         """Return the context manager that publishes a product of a tile: the only way to write.
 
@@ -179,6 +183,12 @@ class Lake(LakeExchange, LakeUpkeep):
             Version of the code; that of skymere when not given.
         on_event : callable, optional
             Called with the name of each step: ``staged``, ``sealed``, ``rows_written``, ``committed``, ``recorded``.
+        defer : bool, optional
+            Leave the commit to `commit`, which takes the products of many runs at once: `Run.publish` then answers
+            ``pending``, and `Run.pendings` is what to hand over.
+        gates : sequence of Gate, optional
+            Rules that hold the product, and with it all others of the same work (`Run.beside`); only with ``defer``. A
+            run that the same gates have held already says so in `Run.held` and need not be made again.
 
         Raises
         ------
@@ -206,6 +216,8 @@ class Lake(LakeExchange, LakeUpkeep):
             params=params,
             code_version=__version__ if code_version is None else code_version,
             on_event=on_event,
+            defer=defer,
+            gates=gates,
         )
 
     def release(self, name: str) -> dict[str, int]:

@@ -60,6 +60,11 @@ class TableFile:
         return cls(folder, tile, run, attempt)
 
     @property
+    def bare(self) -> "TableFile":
+        """Tile, run and attempt alone, the same for all files of an attempt."""
+        return TableFile("", self.tile, self.run, self.attempt)
+
+    @property
     def is_merged(self) -> bool:
         """Whether this is a file of several tiles, which its footer names."""
         return self.run == MERGED

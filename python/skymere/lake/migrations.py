@@ -11,10 +11,10 @@ import polars as pl
 
 from skymere.errors import ConflictError, NotFoundError, SchemaError
 from skymere.lake.checks import check_frame
+from skymere.lake.committing import record
 from skymere.lake.forms import polars_schema
 from skymere.lake.layout import Layout, TableFile
 from skymere.lake.majors import stored
-from skymere.lake.run import record
 from skymere.lake.schemas import Column, Schema, majors
 from skymere.lake.tables import Outcome, Rows, Table, absent
 

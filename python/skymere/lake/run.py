@@ -2,16 +2,15 @@
 
 The steps are: stage (arrays in a private folder), seal (manifest, move to the final place), rows (Parquet files that
 nobody sees yet), commit (one entry of the table's log makes them visible), record (the row of the run). A crash at
-any place leaves either the old state or the new one; running the same task again finishes what is missing.
+any place leaves either the old state or the new one; running the same task again finishes what is missing. With
+``defer`` the last two are left to `Lake.commit`, which does them for many tiles at once.
 """
 
 import hashlib
 import json
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,22 +18,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from skymere.errors import InvalidInputError, SchemaError, StorageError
-from skymere.lake.arrays import MANIFEST, GroupWriter, is_sealed
+from skymere.errors import InvalidInputError, SchemaError
+from skymere.lake.arrays import MANIFEST, GroupWriter, is_sealed, size_of_group
 from skymere.lake.checks import check_frame, with_index
+from skymere.lake.committing import BESIDE, commit_all, record
 from skymere.lake.files import renew, storage
 from skymere.lake.forms import polars_schema
+from skymere.lake.gates import Gate, digest_of_gates, reason_to_hold
 from skymere.lake.layout import Layout, TableFile, check_name
+from skymere.lake.ledger import canonical, held_now, now
 from skymere.lake.majors import check_stored
-from skymere.lake.schemas import Schema
+from skymere.lake.metering import Meter, peak_memory
+from skymere.lake.pending import Pending, Staged
+from skymere.lake.schemas import Column, Schema
 from skymere.lake.stores import Place
 from skymere.lake.tables import Outcome, Rows, Table
 from skymere.lake.tiles import TileSet
 
-__all__ = ["EVENTS", "Run", "record", "run_id"]
+__all__ = ["EVENTS", "Run", "run_id"]
 
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
-_BESIDE = ("run_item", "alias", "run")
 
 
 def run_id(*, stage: str, tile: str, inputs: Sequence[Any], params: Mapping[str, Any], code_version: str) -> str:
@@ -56,7 +59,7 @@ def run_id(*, stage: str, tile: str, inputs: Sequence[Any], params: Mapping[str,
     First 16 hexadecimal digits of sha256 over canonical JSON (sorted keys, no spaces).
     """
     tree = {"inputs": list(inputs), "params": dict(params), "code": code_version, "stage": stage, "tile": tile}
-    return hashlib.sha256(_canonical(tree).encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical(tree).encode()).hexdigest()[:16]
 
 
 class Run:
@@ -70,6 +73,12 @@ class Run:
         Whether the tile shows the rows of this very run, so that there is nothing to do.
     live : str or None
         Run whose rows the tile showed when this one was opened.
+    held : str
+        Why this very run waits for somebody who accepts it, so that there is nothing to do; empty when it does not.
+    pending : Pending or None
+        What it has published when its commit was deferred.
+    pendings : list of Pending
+        The same of all products of the work, in the order of their publication; see `beside`.
     """
 
     def __init__(
@@ -85,6 +94,9 @@ class Run:
         code_version: str,
         on_event: Callable[[str], None] | None,
         schema: Schema | None = None,
+        defer: bool = False,
+        gates: Sequence[Gate] = (),
+        main: "Run | None" = None,
     ) -> None:
         self.stage = check_name("stage", stage)
         self.tile = check_name("tile", tile)
@@ -92,24 +104,37 @@ class Run:
         self.code_version = code_version
         self.inputs, self.params = list(inputs), dict(params)
         self.id = run_id(stage=stage, tile=tile, inputs=inputs, params=params, code_version=code_version)
-        self._layout = layout
+        if gates and not defer:
+            msg = "gates: they are not allowed without defer=True, since a task is held with all of its products"
+            raise InvalidInputError(msg)
+        self._layout, self._tiles = layout, tiles
         self._table = Table(layout, product, schema)
-        for table in (self._table, *(Table(layout, name) for name in _BESIDE)):
+        for table in (self._table, *(Table(layout, name) for name in BESIDE)):
             check_stored(table)
         self._owner = tiles[tile] if self._table.schema.is_positional else None
         self._on_event = on_event or (lambda _: None)
         self._group: GroupWriter | None = None
         self._file = TableFile("", tile, self.id, uuid.uuid4().hex[:8])
         self._warnings: list[str] = []
+        self._counts: dict[str, int] = {}
+        self._defer, self._gates = defer, tuple(gates)
+        self._task: str = main._task if main else self._file.attempt  # noqa: SLF001
+        self.held = ""
+        self.pending: Pending | None = None
+        self.pendings: list[Pending] = main.pendings if main else []
 
     def __enter__(self) -> Self:
-        self._started, self._clock = _now(), time.monotonic()
-        self._seq = self._table.sequence(self.tile)
-        live = self._live()
+        self._started, self._meter = now(), Meter()
+        delta = self._table.open()
+        self._seq = self._table.sequence_in(delta, self.tile)
+        live = next(iter(self._table.live(delta, self.tile)), None)
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:
             record(self._layout, self.product, live)
+        if not self.already and self._gates:
+            gates = digest_of_gates(self._gates)
+            self.held = held_now(self._layout, self._file, product=self.product, sequence=self._seq, gates=gates)
         if not self.already:
             self._renew()
         return self
@@ -180,6 +205,42 @@ class Run:
     def warn(self, message: str) -> None:
         """Keep a warning in the row of the run."""
         self._warnings.append(message)
+
+    def count(self, *, n_items: int | None = None, n_pixels: int | None = None) -> None:
+        """Say how much was worked on, for the row of the run, from which the cost of other runs is foretold.
+
+        Parameters
+        ----------
+        n_items : int, optional
+            Objects: exposures, sources, slits; rows of ``run_item``, or else of the product, when not given.
+        n_pixels : int, optional
+            Pixels; elements of all arrays that were written when not given.
+        """
+        given = {"n_items": n_items, "n_pixels": n_pixels}
+        self._counts |= {name: value for name, value in given.items() if value is not None}
+
+    def beside(self, product: str) -> "Run":
+        """Return the run of another product of the same work; it is deferred, looked at and held with this one.
+
+        Parameters
+        ----------
+        product : str
+            The other product; its parameters are those of this run and its name.
+        """
+        return Run(
+            self._layout,
+            self._tiles,
+            stage=self.stage,
+            tile=self.tile,
+            product=product,
+            inputs=self.inputs,
+            params=self.params | {"product": product},
+            code_version=self.code_version,
+            on_event=None,
+            defer=self._defer,
+            gates=self._gates,
+            main=self,
+        )
 
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Return rows as a table with the columns and types of the product; what they lack is null, or empty text.
@@ -256,7 +317,8 @@ class Run:
         Returns
         -------
         str
-            ``published``, or ``already`` when the tile shows this run.
+            ``published``, or ``already`` when the tile shows this run; ``pending`` when the commit was deferred: all is
+            written, sealed and checked, and waits in `pending` for `Lake.commit`.
 
         Raises
         ------
@@ -268,36 +330,48 @@ class Run:
             When the lake cannot be written.
         """
         columns, main = self._prepared(self._table, frame)
-        beside = {
-            name: self._prepared(Table(self._layout, name), rows)
-            for name, rows in (("run_item", items), ("alias", alias))
-            if rows is not None and rows.height
-        }
-        run_row = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, parent_run))
-        self._seal()
-        rows = self._write(self._table, main, columns)
-        for name, (its_columns, its_rows) in {**beside, "run": run_row}.items():
-            self._write(Table(self._layout, name), its_rows, its_columns)
+        prepared = {}
+        for name, rows in (("run_item", items), ("alias", alias)):
+            if rows is not None and rows.height:
+                table = Table(self._layout, name)
+                prepared[name] = self._prepared(table, _completed(rows, table.schema))
+        n_items = items.height if items is not None and items.height else frame.height
+        run_row = self._prepared(Table(self._layout, "run"), self._run_row(frame.height, n_items, parent_run))
+        hold = reason_to_hold(self._gates, self._table.schema, main)
+        size = self._seal()
+        written = [(self._table, self._write(self._table, main, columns))]
+        for name, (its_columns, its_rows) in prepared.items():
+            table = Table(self._layout, name)
+            written.append((table, self._write(table, its_rows, its_columns)))
+        written.append(self._write_run(run_row, size, written))
         self._on_event("rows_written")
-        if self._table.schema.arrays and not self.sealed:
-            msg = f"{self._folder}: the sealed arrays have vanished; run the task again"
-            raise StorageError(msg)
-        outcome = self._table.replace(rows, self._file, seq=self._seq, info={"run": self.id})
-        self._on_event("committed")
-        live = self._live()
-        if live:
-            record(self._layout, self.product, live)
-        self._on_event("recorded")
+        staged = [_staged(table, rows) for table, rows in written]
+        self.pending = Pending(
+            product=self.product,
+            stage=self.stage,
+            tile=self.tile,
+            run=self.id,
+            attempt=self._file.attempt,
+            task=self._task,
+            place=len(self.pendings),
+            sequence=self._seq,
+            rows=staged[0],
+            beside=tuple(staged[1:]),
+            hold=hold,
+            gates=digest_of_gates(self._gates),
+        )
+        self.pendings.append(self.pending)
+        if self._defer:
+            return "pending"
+        (answer,) = commit_all(self._layout, [self.pending], on_event=self._on_event)
+        if isinstance(answer, Exception):
+            raise answer
         self.already = True
-        return outcome
+        return answer
 
     @property
     def _folder(self) -> Place:
         return self._layout.arrays(self.product, self.tile, self.id)
-
-    def _live(self) -> TableFile | None:
-        files = self._table.live(self._table.open(), self.tile)
-        return files[0] if files else None
 
     def _writer(self) -> GroupWriter:
         if self._group is None:
@@ -308,7 +382,7 @@ class Run:
                 "stage": self.stage,
                 "tile": self.tile,
                 "code_version": self.code_version,
-                "config_sha256": hashlib.sha256(_canonical(self.params).encode()).hexdigest(),
+                "config_sha256": hashlib.sha256(canonical(self.params).encode()).hexdigest(),
                 "inputs": self.inputs,
             }
             self._group = GroupWriter(self._layout.staging, self._table.schema, provenance)
@@ -318,15 +392,17 @@ class Run:
         """Make sealed arrays young again, so that the garbage collector leaves them to this attempt."""
         renew(self._folder / MANIFEST)
 
-    def _seal(self) -> None:
+    def _seal(self) -> tuple[int, int]:
+        """Bring the arrays to their place; returns their bytes and elements."""
         if not self._table.schema.arrays:
-            return
+            return 0, 0
         if not self.sealed:
             writer = self._writer()
             self._on_event("staged")
             writer.seal(self._folder, self.id)
             self._group = None
         self._on_event("sealed")
+        return size_of_group(self._folder)
 
     def _prepared(self, table: Table, frame: pl.DataFrame) -> tuple[Any, pl.DataFrame]:
         known = {"tile": self.tile, "run_id": self.id, "stage": self.stage}
@@ -349,43 +425,57 @@ class Run:
         empty_at = self._owner.healpix29 if self._owner is not None else 0
         return table.write(frame, columns, self._file, empty_at=empty_at)
 
-    def _run_row(self, n_rows: int, parent_run: str | None) -> pl.DataFrame:
+    def _write_run(
+        self, prepared: tuple[Any, pl.DataFrame], size: tuple[int, int], written: Sequence[tuple[Table, Rows]]
+    ) -> tuple[Table, Rows]:
+        """Write the row of the run, which says what all before it has cost."""
+        columns, row = prepared
+        n_bytes = size[0] + sum((table.dataset / path).stat().st_size for table, rows in written for path in rows.paths)
+        spent = {
+            "finished": now(),
+            "seconds": self._meter.seconds,
+            "cpu_seconds": self._meter.cpu_seconds,
+            "peak_memory": peak_memory(),
+            "bytes_read": self._meter.bytes_read,
+            "bytes_written": n_bytes,
+            "n_pixels": self._counts.get("n_pixels", size[1]),
+        }
+        row = row.with_columns(pl.lit(value, row.schema[name]).alias(name) for name, value in spent.items())
+        table = Table(self._layout, "run")
+        return table, self._write(table, row, columns)
+
+    def _run_row(self, n_rows: int, n_items: int, parent_run: str | None) -> pl.DataFrame:
         row = {
             "product": self.product,
             "schema": self._table.schema.name,
             "status": "published",
             "parent_run": parent_run or "",
             "n_rows": n_rows,
-            "inputs": _canonical(self.inputs),
-            "params": _canonical(self.params),
+            "n_items": self._counts.get("n_items", n_items),
+            "inputs": canonical(self.inputs),
+            "params": canonical(self.params),
             "code_version": self.code_version,
             "warnings": json.dumps(self._warnings),
             "started": self._started,
-            "finished": _now(),
-            "seconds": time.monotonic() - self._clock,
+            "finished": self._started,
+            "seconds": 0.0,
             "host": socket.gethostname()[:64],
             "attempt": self._file.attempt,
         }
-        schema = polars_schema(Table(self._layout, "run").schema.expand())
-        return pl.DataFrame([row], schema={name: schema[name] for name in row})
+        schema = Table(self._layout, "run").schema
+        kinds = polars_schema(schema.expand())
+        return _completed(pl.DataFrame([row], schema={name: kinds[name] for name in row}), schema)
 
 
-def record(layout: Layout, product: str, live: TableFile) -> None:
-    """Commit what the attempt that won has written beside its rows."""
-    for name in _BESIDE:
-        table = Table(layout, name)
-        file = table.waiting(live)
-        if file is not None:
-            table.append(file, f"{name}/{live.tile}/{product}", info={"run": live.run})
+def _staged(table: Table, rows: Rows) -> Staged:
+    bands = table.schema.bands(column.name for column in rows.columns)
+    return Staged(table.schema.product, table.schema.version_text, bands, table.facts(rows))
 
 
-def _canonical(tree: Any) -> str:
-    try:
-        return json.dumps(tree, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        msg = f"inputs or params: {error}; they must be JSON without NaN"
-        raise InvalidInputError(msg) from error
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _completed(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return rows with what they lack of the columns that may be missing: null, or empty text."""
+    kinds = polars_schema(schema.expand())
+    optional: list[Column] = [column for column in schema.columns if column.nullable]
+    new = [pl.lit(c.absent, kinds[c.name]).alias(c.name) for c in optional if c.name not in frame.columns]
+    texts = [pl.col(c.name).fill_null("") for c in optional if c.is_text and c.name in frame.columns]
+    return frame.with_columns(*new, *texts)

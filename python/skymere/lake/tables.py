@@ -5,7 +5,7 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -25,14 +25,25 @@ from skymere.lake.checks import check_delta, check_parquet
 from skymere.lake.files import digest, fetched, new_file, put_if_absent, storage, sync, sync_up
 from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
+from skymere.lake.pending import FileFacts
 from skymere.lake.schemas import Column, Schema, load_schema, majors, parse_schema, products
 from skymere.lake.sky import DEEP
 from skymere.lake.stores import Place, uri_of
 from skymere.lake.votable import votable
 
-__all__ = ["Outcome", "Rows", "Table", "absent", "has_migrated", "kept_schemas", "tables_on_disk"]
+__all__ = [
+    "Outcome",
+    "Replacement",
+    "Rows",
+    "Table",
+    "absent",
+    "has_migrated",
+    "kept_schemas",
+    "tables_on_disk",
+]
 
-Outcome = Literal["published", "already"]
+# ``pending`` waits for `Lake.commit`, ``held`` for somebody who accepts it.
+Outcome = Literal["published", "already", "pending", "held"]
 
 ROW_GROUP = 32768
 COMMIT_RETRIES = 500
@@ -49,12 +60,23 @@ _STATISTICS = ("_healpix_29", "source_id", "ra", "dec", "tile")
 class Rows:
     """Rows of one attempt that are on the disk and wait for their commit.
 
-    ``digests`` are the sha256 of files, where they are being computed already.
+    ``digests`` are the sha256 of files, where they are being computed already; ``facts`` is what the log will say of
+    them, where they were looked at already.
     """
 
     paths: tuple[str, ...]
     columns: tuple[Column, ...]
     digests: Mapping[str, Future[str]] = field(default_factory=dict)
+    facts: tuple[FileFacts, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Rows that are to take the place of those that a tile has; ``seq`` is the number of this publication."""
+
+    file: TableFile
+    rows: Rows
+    seq: int
 
 
 class Table:
@@ -103,12 +125,19 @@ class Table:
 
     def live(self, delta: DeltaTable | None, tile: str | None = None) -> list[TableFile]:
         """Return the files of a version, of one tile or of all, sorted by path."""
+        return self.live_of(delta, None if tile is None else {tile})
+
+    def live_of(self, delta: DeltaTable | None, tiles: Container[str] | None) -> list[TableFile]:
+        """Return the files of a version, of some tiles or of all, sorted by path."""
         if delta is None:
             return []
         root = f"{self.dataset.name}/"
-        found = [TableFile.parse(uri.rpartition(root)[2]) for uri in delta.file_uris()]
-        each = [part for file in found for part in self.parts(file)]
-        return sorted((file for file in each if tile in (None, file.tile)), key=lambda file: (file.path, file.tile))
+        paths = (uri.rpartition(root)[2] for uri in delta.file_uris())
+        # A log names a file for each tile; most of them are those of others.
+        some = (path for path in paths if tiles is None or _may_hold(path, tiles))
+        each = [part for path in some for part in self.parts(TableFile.parse(path))]
+        mine = (file for file in each if tiles is None or file.tile in tiles)
+        return sorted(mine, key=lambda file: (file.path, file.tile))
 
     def parts(self, file: TableFile) -> list[TableFile]:
         """Return what a file holds of each tile; a file that was not merged holds one."""
@@ -179,29 +208,89 @@ class Table:
         file = TableFile(part_folder(live.tile), live.tile, live.run, live.attempt)
         return file if (self.dataset / file.path).is_file() else None
 
-    def replace(self, rows: Rows, file: TableFile, *, seq: int, info: dict[str, str]) -> Outcome:
-        """Commit the rows of a tile in place of those that it had.
+    def unwritten(self, delta: DeltaTable | None, files: Iterable[TableFile]) -> list[TableFile]:
+        """Return the attempts that wrote files of any table of which no rows are in a version of this one."""
+        wanted = list(dict.fromkeys(file.bare for file in files))
+        there = self.live_of(delta, {file.tile for file in wanted})
+        attempts = {part.bare for part in there}
+        return [file for file in wanted if file not in attempts]
+
+    def facts(self, rows: Rows) -> tuple[FileFacts, ...]:
+        """Return what the log will say of files, which are compared with the schema, since Delta accepts anything.
 
         Raises
         ------
-        ConflictError
-            When another run has published the tile since ``seq`` was taken.
+        SchemaError
+            When a file is not what the schema says.
         """
-        app = f"{self.schema.product}/{file.tile}"
-        for delta in self._attempts(rows.columns):
-            live = self.live(delta, file.tile)
-            if any(old.run == file.run for old in live):
-                return "already"
-            if seq <= _sequence(delta, app):
-                msg = (
-                    f"tile {file.tile!r} of table {self.key} was published by another run meanwhile; run the task again"
-                )
-                raise ConflictError(msg)
-            old = {part.path for part in live}
-            rest = [self._without(delta, part) for part in live if part.shared]
-            if self.commit(delta, old, [rows, *(left for left in rest if left)], info, Transaction(app, seq)):
-                return "published"
-        raise self._gave_up(file.tile)
+        if rows.facts:
+            return rows.facts
+        found = []
+        for path in rows.paths:
+            with fetched(self.dataset / path) as file:
+                check_parquet(file, self.schema, rows.columns)
+                sha256 = rows.digests[path].result() if path in rows.digests else digest(file)
+                found.append(FileFacts(path, file.stat().st_size, sha256, _statistics(file, rows.columns)))
+        return tuple(found)
+
+    def replace(self, wanted: Sequence[Replacement]) -> list[Outcome | ConflictError]:
+        """Commit the rows of tiles in place of those that they had: all of them in one entry of the log.
+
+        Parameters
+        ----------
+        wanted : sequence of Replacement
+            The rows, at most those of one attempt for each tile that can win.
+
+        Returns
+        -------
+        list
+            For each ``published``, ``already`` when the tile shows its run, or the error when another run has
+            published the tile since the number of the publication was taken.
+        """
+        columns = {column.name: column for one in wanted for column in one.rows.columns}
+        for delta in self._attempts(list(columns.values())):
+            live = self._by_tile(delta, {one.file.tile for one in wanted})
+            answers, winners = self._judged(delta, wanted, live)
+            if not winners or self._replace_once(delta, winners, live):
+                return answers
+        raise self._gave_up(", ".join(one.file.tile for one in wanted))
+
+    def _by_tile(self, delta: DeltaTable, tiles: set[str]) -> dict[str, list[TableFile]]:
+        found: dict[str, list[TableFile]] = {}
+        for file in self.live_of(delta, tiles):
+            found.setdefault(file.tile, []).append(file)
+        return found
+
+    def _judged(
+        self, delta: DeltaTable, wanted: Sequence[Replacement], live: Mapping[str, Sequence[TableFile]]
+    ) -> tuple[list[Outcome | ConflictError], list[Replacement]]:
+        """Return what becomes of each, and those that are committed now: the first that may for each tile."""
+        answers: list[Outcome | ConflictError] = []
+        winners: dict[str, Replacement] = {}
+        for one in wanted:
+            tile, first = one.file.tile, winners.get(one.file.tile)
+            shown = {first.file.run} if first else {old.run for old in live.get(tile, ())}
+            if one.file.run in shown:
+                answers.append("already")
+            elif first or one.seq <= _sequence(delta, f"{self.schema.product}/{tile}"):
+                msg = f"tile {tile!r} of table {self.key} was published by another run meanwhile; run the task again"
+                answers.append(ConflictError(msg))
+            else:
+                winners[tile] = one
+                answers.append("published")
+        return answers, list(winners.values())
+
+    def _replace_once(
+        self, delta: DeltaTable, winners: Sequence[Replacement], live: Mapping[str, Sequence[TableFile]]
+    ) -> bool:
+        tiles = {one.file.tile for one in winners}
+        old = [part for tile in sorted(tiles) for part in live.get(tile, ())]
+        shared = sorted({part.path for part in old if part.shared})
+        rest = [left for left in (self._without(delta, path, tiles) for path in shared) if left]
+        info = {"run": " ".join(one.file.run for one in winners)}
+        transactions = [Transaction(f"{self.schema.product}/{one.file.tile}", one.seq) for one in winners]
+        new = [*(one.rows for one in winners), *rest]
+        return self.commit(delta, {part.path for part in old}, new, info, transactions)
 
     def merge(self, delta: DeltaTable, files: Sequence[TableFile]) -> Rows:
         """Write what files hold of some tiles into one file; nobody sees it yet."""
@@ -228,23 +317,45 @@ class Table:
         with fetched(self.dataset / path) as file:
             return pl.read_parquet(file, hive_partitioning=False)
 
-    def _without(self, delta: DeltaTable, part: TableFile) -> Rows | None:
-        """Write the file that a tile shares with others again, without that tile."""
-        others = [other for other in self.parts(TableFile.parse(part.path)) if other.tile != part.tile]
+    def _without(self, delta: DeltaTable, path: str, tiles: Container[str]) -> Rows | None:
+        """Write a file that several tiles share again, without some of them."""
+        others = [other for other in self.parts(TableFile.parse(path)) if other.tile not in tiles]
         return self.merge(delta, others) if others else None
 
-    def append(self, file: TableFile, app: str, *, info: dict[str, str]) -> Outcome:
-        """Commit the waiting rows of an attempt beside those that are there, unless their keys are among them."""
-        rows = Rows((file.path,), self.schema.expand())
-        keys = self._read(file.path).lazy().select(self.schema.primary_key)
+    def append(self, wanted: Mapping[TableFile, tuple[str, Rows]]) -> None:
+        """Commit rows of attempts beside those that are there, unless their keys are among them; all at once.
+
+        Parameters
+        ----------
+        wanted : mapping
+            For tile, run and attempt of a file: the name under which the table counts such commits, and the rows.
+        """
+        columns = {column.name: column for _, rows in wanted.values() for column in rows.columns}
+        for delta in self._attempts(list(columns.values())):
+            there = self.live_of(delta, {file.tile for file in wanted})
+            attempts = {part.bare for part in there}
+            runs = {(part.tile, part.run) for part in there}
+            new = {
+                file: one
+                for file, one in wanted.items()
+                if file.bare not in attempts
+                and not ((file.tile, file.run) in runs and self._has_keys(delta, file, one[1]))
+            }
+            if not new:
+                return
+            info = {"run": " ".join(file.run for file in new)}
+            names = sorted({name for name, _ in new.values()})
+            transactions = [Transaction(name, _sequence(delta, name) + 1) for name in names]
+            if self.commit(delta, [], [rows for _, rows in new.values()], info, transactions):
+                return
+        raise self._gave_up(", ".join(file.tile for file in wanted))
+
+    def _has_keys(self, delta: DeltaTable, file: TableFile, rows: Rows) -> bool:
+        """Whether another attempt of the run has rows with some of these keys."""
+        keys = pl.concat([self._read(path).select(self.schema.primary_key) for path in rows.paths]).lazy()
         mine = (pl.col("tile") == file.tile) & (pl.col("run_id") == file.run)
-        for delta in self._attempts(rows.columns):
-            same = self.scan(delta).filter(mine).join(keys, on=self.schema.primary_key, how="semi")
-            if same.head(1).collect().height:
-                return "already"
-            if self.commit(delta, [], [rows], info, Transaction(app, _sequence(delta, app) + 1)):
-                return "published"
-        raise self._gave_up(app)
+        same = self.scan(delta).filter(mine).join(keys, on=self.schema.primary_key, how="semi")
+        return bool(same.head(1).collect().height)
 
     def adopt(self, rows: Sequence[Rows], columns: Sequence[Column], *, info: dict[str, str]) -> Outcome:
         """Commit the rows that a migration has brought from the table of the version before, once.
@@ -260,7 +371,7 @@ class Table:
             if self.live(delta):
                 msg = f"table {self.key} has rows of its own, so nothing can be migrated into it"
                 raise ConflictError(msg)
-            if self.commit(delta, [], rows, info, Transaction(_MIGRATION, 0)):
+            if self.commit(delta, [], rows, info, [Transaction(_MIGRATION, 0)]):
                 return "published"
         raise self._gave_up(_MIGRATION)
 
@@ -276,7 +387,11 @@ class Table:
 
     def sequence(self, tile: str) -> int:
         """Return the number that the next publication of a tile must carry."""
-        return _sequence(self.open(), f"{self.schema.product}/{tile}") + 1
+        return self.sequence_in(self.open(), tile)
+
+    def sequence_in(self, delta: DeltaTable | None, tile: str) -> int:
+        """Return the number that the publication of a tile after a version must carry."""
+        return _sequence(delta, f"{self.schema.product}/{tile}") + 1
 
     def _check(self, delta: DeltaTable) -> tuple[Column, ...]:
         """Return the columns of a version, which must be those of the schemas that were used in the lake.
@@ -303,7 +418,8 @@ class Table:
         texts = [column.name for column in columns if column.is_text]
         lengths = {name: max(1, _longest(part[name])) for name in texts}
         path = self.dataset / place.path
-        with new_file(path, self.layout.root) as file:
+        # What lies above the dataset is synced with the entry of the log, without which nobody sees the file.
+        with new_file(path, self.dataset) as file:
             part.write_parquet(
                 file,
                 compression="zstd",
@@ -383,38 +499,37 @@ class Table:
         old: Iterable[str],
         new: Sequence[Rows],
         info: dict[str, str],
-        transaction: Transaction | None = None,
+        transactions: Sequence[Transaction] = (),
     ) -> bool:
         """Put files in place of others once; False when somebody else was faster.
 
-        Without a transaction the rows stay the same and only their files change.
+        Without transactions the rows stay the same and only their files change.
         """
-        changes = transaction is not None
-        hashes = {}
+        changes = bool(transactions)
+        facts = [one for rows in new for one in self.facts(rows)]
         now = int(time.time() * 1000)
         actions: list[AddAction | RemoveAction] = [
             RemoveAction(path, data_change=changes, deletion_timestamp=now) for path in sorted(set(old))
         ]
-        for path, one in ((path, rows) for rows in new for path in rows.paths):
-            with fetched(self.dataset / path) as file:
-                check_parquet(file, self.schema, one.columns)
-                hashes[path] = one.digests[path].result() if path in one.digests else digest(file)
-                add = AddAction(
-                    path,
-                    size=file.stat().st_size,
-                    partition_values={},
-                    modification_time=now,
-                    data_change=changes,
-                    stats=_statistics(file, one.columns),
-                )
-            actions.append(add)
+        actions += [
+            AddAction(
+                one.path,
+                size=one.size,
+                partition_values={},
+                modification_time=now,
+                data_change=changes,
+                stats=one.stats,
+            )
+            for one in facts
+        ]
+        hashes = {one.path: one.sha256 for one in facts}
         try:
             delta.create_write_transaction(
                 actions,
                 "append",
                 delta.schema(),
                 commit_properties=CommitProperties(
-                    app_transactions=[transaction] if transaction else [],
+                    app_transactions=list(transactions),
                     custom_metadata={**info, "schema": self.schema.name, SHA256: json.dumps(hashes)},
                     max_commit_retries=COMMIT_RETRIES,
                 ),
@@ -443,6 +558,12 @@ class Table:
 
 # The log never trims itself: releases pin old versions.
 _HOOKS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+
+
+def _may_hold(path: str, tiles: Container[str]) -> bool:
+    """Whether a file may have rows of some tiles, as its name says."""
+    tile, run, _ = path.rpartition("/")[2].rsplit(".", 3)[:3]
+    return run == MERGED or tile in tiles
 
 
 def _sequence(delta: DeltaTable | None, app: str) -> int:

@@ -4,6 +4,7 @@ from skymere.lake.asking import LakeQueries
 from skymere.lake.compaction import Compaction, compact
 from skymere.lake.fsck import Fault, check_lake
 from skymere.lake.garbage import Garbage, collect, find_garbage
+from skymere.lake.ledger import held_pendings
 from skymere.lake.migrations import migrate
 from skymere.lake.tables import Outcome
 
@@ -17,8 +18,8 @@ class LakeUpkeep(LakeQueries):
         """Look for files that nobody needs, and remove them when asked to.
 
         Kept is whatever the newest state or a release refers to (rows, their arrays, and the segmentation that live
-        sources were measured on), what the newest state referred to at any time during the grace, and what was
-        written during it. Publishers and readers may go on meanwhile.
+        sources were measured on), what is held, what the newest state referred to at any time during the grace, and
+        what was written during it. Publishers and readers may go on meanwhile.
 
         Parameters
         ----------
@@ -36,11 +37,11 @@ class LakeUpkeep(LakeQueries):
         """
         self._check_writable()
         pins = [self.released(name) for name in self.releases()]
-        found = find_garbage(self._layout, pins, grace_days=grace_days)
+        found = find_garbage(self._layout, pins, held_pendings(self._layout, self), grace_days=grace_days)
         return found if dry_run else collect(self._layout, found, grace_days=grace_days)
 
     def fsck(self, *, hashes: bool = False) -> list[Fault]:
-        """Look for damage: what the newest state and the releases refer to must be there and whole.
+        """Look for damage: what the newest state, the releases and held tasks refer to must be there and whole.
 
         Parameters
         ----------
@@ -53,7 +54,7 @@ class LakeUpkeep(LakeQueries):
             Empty when all is well.
         """
         pins = {name: self.released(name) for name in self.releases()}
-        return check_lake(self._layout, pins, hashes=hashes)
+        return check_lake(self._layout, pins, held_pendings(self._layout, self), hashes=hashes)
 
     def compact(self, name: str, *, target_mib: float = 64.0) -> Compaction:
         """Merge small Parquet files of a table, which many tiles leave behind; its rows stay the same.

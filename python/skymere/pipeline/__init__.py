@@ -10,6 +10,7 @@ from skymere.pipeline.band_images import (
 )
 from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
+from skymere.pipeline.gates import check_gates, gates_of
 from skymere.pipeline.grism_fits import FitTemplates, fit_sets
 from skymere.pipeline.grism_objects import (
     GrismObject,
@@ -60,11 +61,13 @@ __all__ = [
     "StageReport",
     "attempts_of",
     "beam_paths",
+    "check_gates",
     "combine_slits",
     "draw_object",
     "fit_beams",
     "fit_sets",
     "fit_settings",
+    "gates_of",
     "image_to_measure",
     "lake_exposures",
     "lake_sizes",

@@ -28,7 +28,7 @@ from skymere.grism import (
     write_row,
 )
 from skymere.io import FullFile
-from skymere.lake import Lake
+from skymere.lake import Lake, about_objects
 from skymere.mosaic import ExposureList, thumbnails
 from skymere.pipeline.executors import run_task
 from skymere.pipeline.grism_fits import (
@@ -419,7 +419,7 @@ def store_beams(lake: Lake, plan: BeamsPlan, *, conf: Path | None = None, folder
     messages = {one.path: one.message for one in files}
     for task in beams_stage.beam_tasks(plan, lake, (), files, conf=conf, keeps_others=True):
         run_task(beams_stage.STAGE, task, lake, None)
-        items = lake.table("run_item").filter(
+        items = about_objects(lake.table("run_item")).filter(
             pl.col("run_id") == lake.live_run("beam", task.tile), pl.col("status") != "ok"
         )
         told = dict(items.select("item", "message").collect().iter_rows())

@@ -9,7 +9,7 @@ from typing import Literal
 from skymere._params import build_params
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import ReadParams
-from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
+from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX, Gate
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams, SkyParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, MapsPlan
@@ -356,6 +356,8 @@ class Plan:
     survey, tile, ingest, align, background, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, \
 slits, contam, beams, redshifts, maps, release
         The sections of the file.
+    gates : tuple of Gate
+        Rules that hold products instead of publishing them: ``[[gates]]``.
     folder : Path
         Folder of the file, to which its paths are relative.
     """
@@ -379,6 +381,7 @@ slits, contam, beams, redshifts, maps, release
     redshifts: RedshiftsPlan = field(default_factory=RedshiftsPlan)
     maps: MapsPlan = field(default_factory=MapsPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
+    gates: tuple[Gate, ...] = ()
     folder: Path = Path()
 
     def path(self, text: str) -> Path:

@@ -9,7 +9,7 @@ import polars as pl
 
 from skymere.errors import NoDataError, SkymereError
 from skymere.io import read_exposures, read_mosaic
-from skymere.lake import Lake, NamedTile
+from skymere.lake import Lake, NamedTile, about_objects
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.executors import in_processes, run_task
 from skymere.pipeline.pictures import draw_pictures
@@ -173,6 +173,6 @@ def _problems(lake: Lake) -> pl.DataFrame:
     for stage, product in _BY_ITEM.items():
         runs = sorted(lake.live_runs(product).values())
         failed = pl.col("stage") == stage, pl.col("status") == "failed", pl.col("run_id").is_in(runs)
-        rows = lake.table("run_item").filter(*failed)
+        rows = about_objects(lake.table("run_item")).filter(*failed)
         frames.append(rows.select(pl.lit(product).alias("product"), "item", "status", "message").collect())
     return pl.concat(frames).sort("product", "item")

@@ -8,7 +8,7 @@ from typing import Any
 from skymere.lake import Lake, Run
 from skymere.pipeline.plan import Plan
 
-__all__ = ["Stage", "Task", "as_params", "beside"]
+__all__ = ["Stage", "Task", "as_params"]
 
 
 def as_params(params: Any) -> Any:
@@ -71,19 +71,3 @@ class Stage:
     tasks: Callable[[Plan, Lake], Sequence[Task]] | None = None
     finish: Callable[[Plan, Lake], bool] | None = None
     n_workers: Callable[[Plan], int] | None = None
-
-
-def beside(lake: Lake, run: Run, product: str) -> Run:
-    """Return the run of another product of the same work: a run makes one product, and its row tells which.
-
-    Parameters
-    ----------
-    lake : Lake
-        The lake.
-    run : Run
-        The run of the work.
-    product : str
-        The other product.
-    """
-    params = run.params | {"product": product}
-    return lake.run(stage=run.stage, tile=run.tile, product=product, inputs=run.inputs, params=params)

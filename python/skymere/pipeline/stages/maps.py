@@ -35,7 +35,7 @@ from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.task import Stage, Task, as_params, beside
+from skymere.pipeline.task import Stage, Task, as_params
 from skymere.pipeline.thumbnails import lake_exposures
 from skymere.pipeline.tile_groups import grown_outline
 from skymere.psf import PsfSource
@@ -248,7 +248,7 @@ def _work(job: _Job, run: Run) -> None:
                 stacks.add(source, stack, _beam_ids(made.multibeam, stack.grism, ids, stack.files, stack.angle))
             items.append(item_row(name, "ok", "" if made.maps.lines else made.maps.status))
         for writer in (spectra, stacks):
-            with beside(lake, run, writer.product) as its:
+            with run.beside(writer.product) as its:
                 if not its.already:
                     writer.publish(its)
         maps.publish(run, items=items_frame(items))

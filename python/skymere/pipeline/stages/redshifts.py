@@ -26,7 +26,7 @@ from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.redshift_rows import FLAGS, FittedRows, slit_rows, template_digest
 from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
-from skymere.pipeline.task import Stage, Task, as_params, beside
+from skymere.pipeline.task import Stage, Task, as_params
 from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_templates
 
 __all__ = ["STAGE", "redshift_tasks"]
@@ -144,7 +144,6 @@ def _task(job: _Job, runs: Mapping[str, Mapping[str, str]]) -> Task:
 
 
 def _work(job: _Job, run: Run) -> None:
-    lake = job.lake
     redshifts: list[dict[str, Any]] = []
     pzs: list[dict[str, Any]] = []
     lines: list[dict[str, Any]] = []
@@ -167,14 +166,14 @@ def _work(job: _Job, run: Run) -> None:
                 if job.beams:
                     levels.append(redshift_cdf(one.density["z"], one.density["pdf"]))
                 lines += one.lines
-        with beside(lake, run, "pz") as its:
+        with run.beside("pz") as its:
             if not its.already:
                 its.write("source_id", np.array([row["source_id"] for row in pzs], np.int64))
                 densities.write(its)
                 if levels:
                     its.write("cdf_z", np.stack(levels))
                 its.publish(its.frame(pzs))
-        with beside(lake, run, "line") as its:
+        with run.beside("line") as its:
             if not its.already:
                 its.publish(its.frame(lines))
         kept = [row["source_id"] for row in redshifts if row["redshift_row"] is not None]

@@ -132,8 +132,7 @@ def _work(batch: Batch, run: Run) -> None:
             run.warn(f"{one.unit.name}: {one.status}: {one.message}")
     for product, write in (("slitlet", write_slitlets), ("pixel_table", write_pixels)):
         # A run makes one product: the row of each tells which.
-        params = run.params | {"product": product}
-        with lake.run(stage=run.stage, tile=run.tile, product=product, inputs=run.inputs, params=params) as its:
+        with run.beside(product) as its:
             if not its.already:
                 write(its, results)
     write_spectra(run, results, weight_type=plan.group.weight_type)
