@@ -13,6 +13,7 @@ from skymere.lake import LARGEST_PIX, SIZE_CLASSES, WIDTH_PIX
 from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, MapsPlan
+from skymere.pipeline.run_settings import RunPlan
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitsPlan
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
@@ -47,6 +48,8 @@ class SurveyPlan:
         Folder of the lake; made when it does not exist.
     pictures : str
         Folder for pictures.
+    logs : str
+        Folder for the logs of tasks, ``<stage>/<tile>.log``.
     block_pix : int
         Side of the blocks in which mosaics with more pixels than four of them are searched and measured, with the same
         results; in memory is a block of every band [pix].
@@ -60,6 +63,7 @@ class SurveyPlan:
     exposures: tuple[str, ...]
     lake: str = "lake"
     pictures: str = "pictures"
+    logs: str = "logs"
     block_pix: int = 4096
 
     def __post_init__(self) -> None:
@@ -348,12 +352,12 @@ class ReleasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole run; each section has the name of a stage.
+    """A whole run; each section has the name of a stage, but `survey`, `tile` and `run`, which are for all of them.
 
     Parameters
     ----------
     survey, tile, ingest, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, slits, contam, beams, \
-redshifts, maps, release
+redshifts, maps, release, run
         The sections of the file.
     folder : Path
         Folder of the file, to which its paths are relative.
@@ -376,6 +380,7 @@ redshifts, maps, release
     redshifts: RedshiftsPlan = field(default_factory=RedshiftsPlan)
     maps: MapsPlan = field(default_factory=MapsPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
+    run: RunPlan = field(default_factory=RunPlan)
     folder: Path = Path()
 
     def path(self, text: str) -> Path:
