@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from skymere.pipeline.attempts import Job, Record, error_of
 from skymere.pipeline.cores import threads_each
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.executors import Executor, Processes, executor_of
+from skymere.pipeline.freshness import done_before
 from skymere.pipeline.memory import predicted_cost
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
@@ -23,7 +24,7 @@ from skymere.pipeline.process_memory import held_memory
 from skymere.pipeline.run_settings import memory_bytes
 from skymere.pipeline.scheduling import Budget, do_jobs
 from skymere.pipeline.stages import STAGES
-from skymere.pipeline.task import Stage
+from skymere.pipeline.task import Stage, Task
 from skymere.wcs import Grid
 
 __all__ = ["RunReport", "StageReport", "run_plan", "run_stage"]
@@ -154,16 +155,13 @@ class _Running:
         """Do all tasks of a stage, and what comes after them."""
         start = time.monotonic()
         before = len(self.failures)
-        jobs = self._jobs(stage)
-        total = len(jobs)
+        tasks = self._tasks(stage)
+        total = len(tasks)
         self._log(Event(name="stage_started", stage=stage.name, total=total))
         counts = {"done": 0, "already": 0, "failed": 0}
-        with self._executor(stage, executor, total) as its:
-            share = threads_each(min(its.most, total)) if its.n_threads else 0
-            jobs = [replace(job, n_threads=share) for job in jobs]
-            for i, record in enumerate(do_jobs(jobs, its, budget=self._budget(), tell=self._log), start=1):
-                counts[record.outcome] += 1
-                self._book(record, done=i, total=total)
+        for i, record in enumerate(self._records(stage, tasks, executor), start=1):
+            counts[record.outcome] += 1
+            self._book(record, done=i, total=total)
         if stage.finish is not None:
             counts["done" if self._finish(stage) else "already"] += 1
         seconds, n_failed = time.monotonic() - start, len(self.failures) - before
@@ -182,21 +180,38 @@ class _Running:
             self._book(_failure("pictures", "all", error), done=0, total=0)
             return []
 
-    def _jobs(self, stage: Stage) -> list[Job]:
+    def _tasks(self, stage: Stage) -> Sequence[Task]:
         if stage.tasks is None:
             return []
         try:
-            tasks = stage.tasks(self._plan, self._lake)
+            return stage.tasks(self._plan, self._lake)
         except SkymereError as error:
             # It may be for want of what has failed before.
             if not self.failures:
                 raise
             self._book(_failure(stage.name, "all", error), done=0, total=0)
             return []
+
+    def _records(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> Iterator[Record]:
+        """Yield how each task went; those that were done before need no worker."""
+        if not tasks:
+            return
+        todo = []
+        for task, is_done in zip(tasks, done_before(stage.name, stage.writes[0], tasks, self._lake), strict=True):
+            if is_done:
+                yield Record(stage=stage.name, tile=task.tile, outcome="already")
+            else:
+                todo.append(task)
+        with self._executor(stage, executor, len(todo)) as its:
+            yield from do_jobs(self._jobs(stage, todo, its), its, budget=self._budget(), tell=self._log)
+
+    def _jobs(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> list[Job]:
         if self._plan.run.memory:
             cost = predicted_cost(stage.name, self._plan, self._lake)
             tasks = [task if task.cost else replace(task, cost=cost(task)) for task in tasks]
+        share = threads_each(min(executor.most, len(tasks))) if executor.n_threads else 0
         logs = self._plan.path(self._plan.survey.logs)
+        host, events = socket.gethostname(), self._log.path
         return [
             Job(
                 stage=stage.name,
@@ -204,8 +219,9 @@ class _Running:
                 task=task,
                 lake=self._lake,
                 logs=logs,
-                events=self._log.path,
-                host=socket.gethostname(),
+                events=events,
+                host=host,
+                n_threads=share,
             )
             for task in tasks
         ]
