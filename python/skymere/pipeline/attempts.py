@@ -254,4 +254,3 @@ def _as_place(lake: Lake) -> tuple[Any, ...]:
 
 
 _WAYS: Reducers = {Lake: _as_place}
-

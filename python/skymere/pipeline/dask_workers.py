@@ -110,7 +110,7 @@ class DaskWorkers:
             return number, future.result()
         except self._dask.KilledWorker:
             return number, None
-        except Exception as error:  # noqa: BLE001  (what a worker could not even take or send back)
+        except Exception as error:
             return number, failed_record(job, error)
 
     def shrink(self, n_workers: int) -> None:

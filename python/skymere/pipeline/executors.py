@@ -196,7 +196,7 @@ class Processes:
             self._places.remove(place)
             place.pool.shutdown(wait=False)
             return number, None
-        except Exception as error:  # noqa: BLE001  (what a worker could not even take or send back)
+        except Exception as error:
             return number, failed_record(job, error)
 
     def shrink(self, n_workers: int) -> None:
@@ -219,5 +219,3 @@ class Processes:
 def _leave_interrupts() -> None:
     # Ctrl-C reaches the whole group; the process that gave the jobs decides what becomes of them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-

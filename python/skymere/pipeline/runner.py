@@ -232,7 +232,7 @@ class _Running:
 
     @contextmanager
     def _executor(self, stage: Stage, executor: Executor, total: int) -> Iterator[Executor]:
-        """Processes of a stage that asks for some stand in where the run has none."""
+        """Give a stage that asks for processes its own where the run has none."""
         own = min(stage.n_workers(self._plan), total) if stage.n_workers and self._plan.run.executor == "serial" else 1
         if own < 2:
             yield executor

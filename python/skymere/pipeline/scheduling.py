@@ -2,12 +2,12 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from skymere.errors import InvalidInputError, SkymereError, WorkerDied
 from skymere.pipeline.attempts import Job, Record
 from skymere.pipeline.events import Event
-from skymere.pipeline.executors import Executor, failed_record
+from skymere.pipeline.executors import Executor, Serial, failed_record
 from skymere.pipeline.memory import WORKER_BASELINE, in_words
 from skymere.pipeline.task_logs import append_to_log, log_path
 
@@ -32,7 +32,7 @@ class Budget:
     own: int = 0
     retries: int = 2
 
-    def least(self, cost: int, *, n_workers: int) -> int:
+    def needed(self, cost: int, *, n_workers: int) -> int:
         """Return the memory that tasks of a cost need with so many workers beside this process [bytes]."""
         return self.own + n_workers * WORKER_BASELINE + cost
 
@@ -55,92 +55,114 @@ def do_jobs(
 
     Notes
     -----
-    When a worker died, its task is tried again beside the others, after a second death, and when it is the last try,
-    by itself: then no other task can be the reason.
+    When a worker died, its task is tried again beside the others; after a second death, and when it is the last try,
+    by itself once they have ended: then no other task can be the reason.
     """
-    waiting = deque(range(len(jobs)))
-    alone: deque[int] = deque()
-    running: dict[int, int] = {}
-    deaths: Counter[int] = Counter()
-    has_workers = executor.started > 0 or executor.most > 1
+    queue = _Queue(jobs, executor, budget, tell)
+    while queue.is_open:
+        yield from queue.begin()
+        yield from queue.end()
 
-    def fits(cost: int) -> bool:
-        if not budget.memory:
-            return True
-        n_workers = max(executor.started, len(running) + 1) if has_workers else 0
-        return budget.least(sum(running.values()) + cost, n_workers=n_workers) <= budget.memory
 
-    def begin(number: int) -> Record | None:
-        job = jobs[number]
-        tell(Event(name="task_submitted", stage=job.stage, tile=job.task.tile, total=len(jobs)))
+class _Queue:
+    """Tasks that wait, those that are done by themselves, and those that are under way."""
+
+    def __init__(self, jobs: Sequence[Job], executor: Executor, budget: Budget, tell: Callable[[Event], None]) -> None:
+        self._jobs, self._executor, self._budget, self._tell = jobs, executor, budget, tell
+        self._waiting = deque(range(len(jobs)))
+        self._alone: deque[int] = deque()
+        self._running: dict[int, int] = {}
+        self._deaths: Counter[int] = Counter()
+        self._has_workers = executor.started > 0 or not isinstance(executor, Serial)
+
+    @property
+    def is_open(self) -> bool:
+        return bool(self._waiting or self._alone or self._running)
+
+    def begin(self) -> Iterator[Record]:
+        """Begin what there are workers and memory for; yields records of tasks for which there never are."""
+        while self._waiting and len(self._running) < self._executor.most:
+            number = self._waiting[0]
+            if not self._can_ever_fit(number):
+                self._waiting.popleft()
+                yield _too_large(self._jobs[number], self._budget, has_workers=self._has_workers)
+                continue
+            if not self._fits(number):
+                if self._running:
+                    return
+                # Idle workers hold memory that this task needs.
+                self._executor.shrink(1)
+            self._waiting.popleft()
+            yield from self._submit(number)
+        if self._alone and not self._running and not self._waiting:
+            yield from self._submit(self._alone.popleft())
+
+    def end(self) -> Iterator[Record]:
+        """Wait for what is under way; yields records of tasks that have ended for good."""
+        for number, record in self._executor.wait() if self._running else ():
+            del self._running[number]
+            yield from self._after_death(number) if record is None else (record,)
+
+    def _submit(self, number: int) -> Iterator[Record]:
+        job = self._jobs[number]
+        self._tell(Event(name="task_submitted", stage=job.stage, tile=job.task.tile, total=len(self._jobs)))
         try:
-            executor.submit(number, job)
+            self._executor.submit(number, job)
         except SkymereError as error:
-            return failed_record(job, error)
-        running[number] = job.task.cost
-        return None
+            yield failed_record(job, error)
+        else:
+            self._running[number] = job.task.cost
 
-    while waiting or alone or running:
-        while waiting and len(running) < executor.most:
-            cost = jobs[waiting[0]].task.cost
-            if budget.memory and budget.least(cost, n_workers=int(has_workers)) > budget.memory:
-                yield _too_large(jobs[waiting.popleft()], budget, has_workers=has_workers)
-                continue
-            if not fits(cost):
-                if running:
-                    break
-                executor.shrink(1)
-            failed = begin(waiting.popleft())
-            if failed is not None:
-                yield failed
-        if alone and not running and not waiting:
-            failed = begin(alone.popleft())
-            if failed is not None:
-                yield failed
-        if not running:
-            continue
-        for number, record in executor.wait():
-            del running[number]
-            if record is not None:
-                yield record
-                continue
-            deaths[number] += 1
-            job = jobs[number]
-            gave_up = deaths[number] > budget.retries
-            record = _died(job, deaths[number])
-            tell(
-                Event(
-                    name="worker_died",
-                    stage=job.stage,
-                    tile=job.task.tile,
-                    message="" if gave_up else "the task is tried again",
-                    log=record.log,
-                )
+    def _after_death(self, number: int) -> Iterator[Record]:
+        self._deaths[number] += 1
+        n_deaths, most = self._deaths[number], self._budget.retries
+        record = _died(self._jobs[number], n_deaths)
+        what = "" if n_deaths > most else "; the task is tried again"
+        self._tell(
+            Event(
+                name="worker_died", stage=record.stage, tile=record.tile, message=record.message + what, log=record.log
             )
-            if gave_up:
-                yield record
-            elif deaths[number] >= min(2, budget.retries):
-                alone.append(number)
-            else:
-                waiting.appendleft(number)
+        )
+        if n_deaths > most:
+            yield record
+        elif n_deaths >= min(2, most):
+            self._alone.append(number)
+        else:
+            self._waiting.appendleft(number)
+
+    def _can_ever_fit(self, number: int) -> bool:
+        cost, memory = self._jobs[number].task.cost, self._budget.memory
+        return not memory or self._budget.needed(cost, n_workers=int(self._has_workers)) <= memory
+
+    def _fits(self, number: int) -> bool:
+        if not self._budget.memory:
+            return True
+        n_workers = max(self._executor.started, len(self._running) + 1) if self._has_workers else 0
+        costs = sum(self._running.values()) + self._jobs[number].task.cost
+        return self._budget.needed(costs, n_workers=n_workers) <= self._budget.memory
 
 
 def _died(job: Job, times: int) -> Record:
     text = "once" if times == 1 else f"{times} times"
     msg = f"the process that did it was killed {text}, maybe for lack of memory"
-    log = ""
-    if job.logs is not None:
-        path = log_path(job.logs, job.stage, job.task.tile)
-        append_to_log(path, msg)
-        log = str(path) if path.exists() else ""
     record = failed_record(job, WorkerDied(msg))
-    return Record(**{**vars(record), "log": log})
+    if job.logs is None:
+        return record
+    path = log_path(job.logs, job.stage, job.task.tile)
+    append_to_log(path, msg)
+    return replace(record, log=str(path)) if path.exists() else record
 
 
 def _too_large(job: Job, budget: Budget, *, has_workers: bool) -> Record:
-    held = budget.own + (WORKER_BASELINE if has_workers else 0)
+    held = budget.needed(0, n_workers=int(has_workers))
+    left = budget.memory - held
+    advice = "allow more"
+    if left > 0 and job.task.tile in job.lake.tiles:
+        # Most of what a task needs goes with the area of its tile.
+        width = int(max(job.lake.tiles[job.task.tile].grid.shape) * (left / job.task.cost) ** 0.5)
+        advice = f"use smaller tiles (tile.width_pix <= {width}), or allow more"
     msg = (
-        f"tile {job.task.tile} of stage {job.stage} needs about {in_words(job.task.cost)} and the processes "
-        f"themselves {in_words(held)}, memory allows {in_words(budget.memory)}: allow more"
+        f"tile {job.task.tile} of stage {job.stage} needs about {in_words(job.task.cost)} beside the "
+        f"{in_words(held)} of the processes, --memory allows {in_words(budget.memory)}: {advice}"
     )
     return failed_record(job, InvalidInputError(msg))
