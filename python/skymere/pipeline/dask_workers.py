@@ -80,7 +80,7 @@ class DaskWorkers:
         if self._cluster is not None:
             return self._most
         # A job waits at the scheduler for the first worker, however long its queue is.
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, sum(int(n) for n in self._client.nthreads().values()))
 
     @property
     def started(self) -> int:
