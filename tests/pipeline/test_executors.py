@@ -75,7 +75,7 @@ def test_a_task_that_fails_is_told_with_its_log_and_the_others_go_on(tmp_path: P
     assert failed.log == str(tmp_path / "logs" / "trivial" / "b.log")
     log = Path(failed.log).read_text()
     assert "warning: UserWarning: the sky is falling" in log
-    assert 'raise NoDataError(msg)' in log
+    assert "raise NoDataError(msg)" in log
     assert "failed after" in log
     assert "warning" not in (tmp_path / "logs" / "trivial" / "a.log").read_text()
     mended = Trial(tmp_path, tt.stage_of({"a": tt.work, "b": tt.work, "c": tt.work}), executor)
@@ -138,9 +138,7 @@ def test_events_of_several_processes_are_whole_lines(tmp_path: Path) -> None:
     assert {line["pid"] for line in started}.isdisjoint(line["pid"] for line in lines if line["name"] == "task_done")
 
 
-def test_a_full_disk_fails_tasks_and_leaves_the_lake_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_fails_tasks_and_leaves_the_lake_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Trial(tmp_path, tt.many(1))
 
     def full(self, **_):

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from astropy.io import fits
 from skymere.datamodels import NO_CLASS
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NoDataError, StorageError
 from skymere.lake import Lake
-from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline import RunPlan, read_plan, run_plan
 from skymere.pipeline.products import load_mosaics
 from skymere.testing import score_detections, score_sources
 
@@ -228,11 +229,23 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Path) -> None:
         run(fresh)
 
 
-def test_a_band_that_was_not_observed_is_refused(fresh: Path) -> None:
+def test_a_task_that_fails_holds_the_release_back_until_it_is_mended(fresh: Path) -> None:
     plan = fresh / "plan.toml"
-    plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n')
-    with pytest.raises(InvalidInputError, match=r"detect\.bands: \['f814w'\] have no mosaic in tile field"):
-        run(fresh)
+    good = plan.read_text()
+    plan.write_text(good + '[detect]\nbands = ["f814w"]\n')
+    report = run(fresh)
+    (failed,) = report.problems.iter_rows(named=True)
+    assert (failed["product"], failed["item"], failed["status"]) == ("detect", "field", "failed")
+    assert "detect.bands: ['f814w'] have no mosaic in tile field" in failed["message"]
+    assert f"(log: {fresh / 'logs' / 'detect' / 'field.log'})" in failed["message"]
+    assert Lake.open(fresh / "lake").releases() == []
+    with pytest.raises(InvalidInputError, match=r"stage detect, tile field: detect\.bands: \['f814w'\] have no mosaic"):
+        run_plan(replace(read_plan(plan), run=RunPlan(keep_going=False)))
+    plan.write_text(good)
+    mended = run(fresh)
+    assert mended.failures == []
+    assert {stage.name: stage.n_done for stage in mended.stages}["mosaic"] == 0
+    assert Lake.open(fresh / "lake").releases() == ["DR1"]
 
 
 def test_every_step_is_in_the_event_log(finished: Path) -> None:
