@@ -1,8 +1,8 @@
 """How much memory tasks need, told before they begin.
 
 Each number is the peak of a process that did one task and nothing else, less that of a process that found the task
-done: two bands of four and eight exposures, mosaics of 0.4 and 2.1 million pixels (``docs/packages/pipeline.md``). A stage that
-is not here has not been measured, and begins whatever the budget is.
+done: two bands of four and eight exposures, mosaics of 0.4 and 2.1 million pixels (``docs/packages/pipeline.md``). A
+stage that is not here has not been measured, and begins whatever the budget is.
 """
 
 from collections.abc import Callable
