@@ -2,7 +2,9 @@
 
 import json
 import pickle
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -247,7 +249,10 @@ def test_dask_that_is_not_installed_is_an_error_with_the_command(monkeypatch: py
 
 
 def test_work_that_cannot_be_sent_is_a_failure_of_its_task_alone(tmp_path: Path) -> None:
-    done = Trial(tmp_path, tt.stage_of({"a": lambda run: None if tt.publish(run) else None, "b": tt.work}), "processes")
+    def of_no_module(run) -> None:
+        tt.publish(run)
+
+    done = Trial(tmp_path, tt.stage_of({"a": of_no_module, "b": tt.work}), "processes")
     assert done.published == ["b"]
     (failed,) = done.named("task_failed")
     assert failed.error_class == "InternalError"
@@ -290,17 +295,61 @@ def test_predicted_memory_grows_with_the_tile_and_is_told_for_the_stages_that_we
     assert predicted_cost("detect", blocks, lake)(task) < told["detect"]
 
 
+def wait_for_pid(path: Path) -> int:
+    deadline = time.monotonic() + 300.0
+    while time.monotonic() < deadline and not (path.exists() and path.read_text()):
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process ends within a while; one that nobody has waited for is a zombie."""
+    status = Path(f"/proc/{pid}/status")
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
+        if not status.exists() or "State:\tZ" in status.read_text():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+GIVES_A_JOB = """
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import trivial_tiles as tt
+from skymere.pipeline.attempts import Job
+from skymere.pipeline.executors import Processes
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[2])
+    lake = tt.new_lake(folder / "lake")
+    (task,) = tt.stage_of({"a": partial(tt.write_pid, folder, 600.0)}).tasks(None, lake)
+    executor = Processes(1)
+    executor.submit(0, Job(stage="trivial", product="mask", task=task, lake=lake))
+    executor.wait()
+"""
+
+
+def test_workers_end_with_the_process_that_gave_them_jobs(tmp_path: Path) -> None:
+    script = tmp_path / "gives.py"
+    script.write_text(GIVES_A_JOB)
+    parent = subprocess.Popen([sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)])
+    pid = wait_for_pid(tmp_path / "a")
+    parent.kill()
+    parent.wait()
+    assert has_ended(pid)
+
+
 def test_a_process_that_was_closed_leaves_nothing_behind(tmp_path: Path) -> None:
     lake = tt.new_lake(tmp_path / "lake")
     (task,) = tt.stage_of({"a": partial(tt.write_pid, tmp_path, 600.0)}).tasks(None, lake)
     executor = Processes(2)
     executor.submit(0, Job(stage="trivial", product="mask", task=task, lake=lake))
-    while not (tmp_path / "a").exists() or not (tmp_path / "a").read_text():
-        pass
+    pid = wait_for_pid(tmp_path / "a")
     executor.close()
-    pid = int((tmp_path / "a").read_text())
-    status = Path(f"/proc/{pid}/status")
-    assert not status.exists() or "State:\tZ" in status.read_text()
+    assert has_ended(pid)
     assert lake.table("mask").select(pl.len()).collect().item() == 0
 
 

@@ -43,6 +43,7 @@ class DaskWorkers:
             raise NotFoundError(msg) from error
         self._dask: Any = distributed
         self._cluster: Any = None
+        self._told: Any = None
         self._asked = 0
         self._most = n_workers
         self.n_threads = 0 if scheduler else threads_each(n_workers)
@@ -63,16 +64,23 @@ class DaskWorkers:
             "distributed.worker.memory.pause": False,
             "distributed.worker.memory.terminate": False,
         }
-        with dask.config.set(told):
+        # Workers that begin later read it, too.
+        self._told = dask.config.set(told)
+        self._told.__enter__()
+        try:
             self._cluster = distributed.LocalCluster(
                 n_workers=0,
                 threads_per_worker=1,
                 processes=True,
                 memory_limit=0,
                 dashboard_address=None,
+                scheduler_kwargs={"dashboard_address": ":0"},
                 silence_logs=logging.CRITICAL,
             )
-        self._client = distributed.Client(self._cluster, set_as_default=False)
+            self._client = distributed.Client(self._cluster, set_as_default=False)
+        except BaseException:
+            self._told.__exit__(None, None, None)
+            raise
 
     @property
     def most(self) -> int:
@@ -126,3 +134,4 @@ class DaskWorkers:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+            self._told.__exit__(None, None, None)

@@ -7,6 +7,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import wait as wait_for
+from threading import Thread
 from typing import Protocol
 
 from skymere._workers import worker_pool
@@ -170,7 +173,7 @@ class Processes:
         content = packed(job)
         place = next((one for one in self._places if one.job is None), None)
         if place is None:
-            pool = worker_pool(1, n_threads=self.n_threads, initializer=_leave_interrupts)
+            pool = worker_pool(1, n_threads=self.n_threads, initializer=_begin_worker)
             place = _Place(pool, pool.submit(os.getpid))
             self._places.append(place)
         place.job = (number, job)
@@ -216,6 +219,15 @@ class Processes:
         self._places.clear()
 
 
-def _leave_interrupts() -> None:
+def _begin_worker() -> None:
     # Ctrl-C reaches the whole group; the process that gave the jobs decides what becomes of them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when that which gave the jobs was killed; nobody would ever give it another, or end it."""
+    wait_for([parent])
+    os._exit(1)
