@@ -18,10 +18,11 @@ from typing import Any
 
 from skymere.errors import InternalError, InvalidInputError, StorageError
 
-__all__ = ["work_in_order", "worker_pool"]
+__all__ = ["Reducers", "dumps", "thread_environment", "work_in_order", "worker_pool"]
 
 # What the libraries read when they are imported: afterwards it is too late.
 _VARIABLES = (
+    "BLOSC_NTHREADS",
     "MKL_NUM_THREADS",
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -32,11 +33,16 @@ _VARIABLES = (
 _lock = Lock()
 
 
+def thread_environment(n_threads: int) -> dict[str, str]:
+    """Return the variables that tell all libraries of a new process how many threads they may use."""
+    return dict.fromkeys(_VARIABLES, str(n_threads))
+
+
 @contextmanager
 def _environment(n_threads: int) -> Iterator[None]:
     with _lock:
         before = {name: os.environ.get(name) for name in _VARIABLES}
-        os.environ.update(dict.fromkeys(_VARIABLES, str(n_threads)))
+        os.environ.update(thread_environment(n_threads))
         try:
             yield
         finally:
@@ -128,7 +134,7 @@ def work_in_order(
     ways = dict(reducers or {})
     with TemporaryDirectory(prefix="skymere-") as folder:
         try:
-            told = _dumps((work, shared, Path(folder), ways), ways)
+            told = dumps((work, shared, Path(folder), ways), ways)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             msg = f"n_workers: {n_workers} is not allowed, what is given cannot be sent to processes: {error}"
             raise InvalidInputError(msg) from error
@@ -143,7 +149,7 @@ def work_in_order(
 
         try:
             for number, item in enumerate(items):
-                waiting.append(pool.submit(_work, number, _dumps(item, ways)))
+                waiting.append(pool.submit(_work, number, dumps(item, ways)))
                 if len(waiting) >= most:
                     yield first()
             while waiting:
@@ -171,7 +177,16 @@ def _view(mapping: dict[Any, Any]) -> Mapping[Any, Any]:
     return MappingProxyType(mapping)
 
 
-def _dumps(value: object, reducers: Reducers) -> bytes:
+def dumps(value: object, reducers: Reducers) -> bytes:
+    """Return an object as bytes that `pickle.loads` takes, in this process or another.
+
+    Parameters
+    ----------
+    value : object
+        Anything, also with mappings that nobody may change.
+    reducers : mapping of type to callable
+        For types that do not pickle, or not as wanted.
+    """
     content = io.BytesIO()
     _Pickler(content, reducers).dump(value)
     return content.getvalue()
@@ -191,7 +206,7 @@ def _work(number: int, item: bytes) -> Path:
     work, shared, folder, reducers = _told
     # A file is a copy in memory; a pipe would pass megabytes on in pieces of 64 kB.
     path = folder / str(number)
-    found = _dumps(work(shared, pickle.loads(item)), reducers)  # noqa: S301  (what this program wrote)
+    found = dumps(work(shared, pickle.loads(item)), reducers)  # noqa: S301  (what this program wrote)
     try:
         path.write_bytes(found)
     except OSError as error:

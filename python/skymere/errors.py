@@ -12,6 +12,7 @@
     |   `-- SchemaError                   a table or an array that does not match its schema
     |-- ConflictError                     somebody else published the same tile first
     |-- StorageError (OSError)            a file or an object could not be read or written
+    |-- WorkerDied                        a process was killed, such as for lack of memory
     `-- InternalError                     a fault of skymere itself: please report it
 
 Every message names the argument or file, its value and what is allowed. All of them can be pickled.
@@ -29,6 +30,7 @@ __all__ = [
     "SchemaError",
     "SkymereError",
     "StorageError",
+    "WorkerDied",
 ]
 
 
@@ -70,6 +72,10 @@ class ConflictError(SkymereError):
 
 class StorageError(SkymereError, OSError):
     """A file or an object could not be read or written."""
+
+
+class WorkerDied(SkymereError):  # noqa: N818  (what happened, not what is wrong)
+    """A process was killed while it was working, such as for lack of memory."""
 
 
 class InternalError(SkymereError):

@@ -64,7 +64,6 @@ def test_a_lake_is_listed_and_asked(lake: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", "none.toml"), "NotFoundError: none.toml: no such plan"),
         (("lake", "ls", "nowhere"), "NotFoundError"),
         (("lake", "query", "LAKE", "select * from read_csv('/etc/passwd')"), "only the lake's tables"),
         (("lake", "query", "LAKE", "select * from nothing"), "only the lake's tables"),
@@ -79,6 +78,12 @@ def test_an_error_is_one_line_and_exit_code_1(
     assert done.stderr.startswith("skymere: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
+
+
+def test_a_run_that_cannot_begin_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = skymere("run", "none.toml", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "skymere: NotFoundError: none.toml: no such plan\n"
 
 
 def test_a_demo_in_a_foreign_folder_is_refused(tmp_path: Path) -> None:

@@ -4,17 +4,20 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
+from typer.testing import CliRunner
 
+from skymere.cli import app
 from skymere.datamodels import NO_CLASS
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NoDataError, StorageError
 from skymere.lake import Lake
-from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline import RunPlan, read_plan, run_plan
 from skymere.pipeline.products import load_mosaics
 from skymere.testing import score_detections, score_sources
 
@@ -229,11 +232,60 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Path) -> None:
         run(fresh)
 
 
-def test_a_band_that_was_not_observed_is_refused(fresh: Path) -> None:
+def test_a_task_that_fails_holds_the_release_back_until_it_is_mended(fresh: Path) -> None:
     plan = fresh / "plan.toml"
-    plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n')
-    with pytest.raises(InvalidInputError, match=r"detect\.bands: \['f814w'\] have no mosaic in tile field"):
-        run(fresh)
+    good = plan.read_text()
+    plan.write_text(good + '[detect]\nbands = ["f814w"]\n')
+    report = run(fresh)
+    (failed,) = report.problems.iter_rows(named=True)
+    assert (failed["product"], failed["item"], failed["status"]) == ("detect", "field", "failed")
+    assert "detect.bands: ['f814w'] have no mosaic in tile field" in failed["message"]
+    assert f"(log: {fresh / 'logs' / 'detect' / 'field.log'})" in failed["message"]
+    assert Lake.open(fresh / "lake").releases() == []
+    with pytest.raises(InvalidInputError, match=r"stage detect, tile field: detect\.bands: \['f814w'\] have no mosaic"):
+        run_plan(replace(read_plan(plan), run=RunPlan(keep_going=False)))
+    plan.write_text(good)
+    mended = run(fresh)
+    assert mended.failures == []
+    assert {stage.name: stage.n_done for stage in mended.stages}["mosaic"] == 0
+    assert Lake.open(fresh / "lake").releases() == ["DR1"]
+
+
+def test_json_is_one_line_for_each_event_and_problem_and_exit_codes_tell(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(finished, folder)
+    done = CliRunner().invoke(app, ["run", str(folder / "plan.toml"), "--json"])
+    assert done.exit_code == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert (lines[0]["name"], lines[-1]["name"]) == ("run_started", "run_done")
+    told = [line for line in lines if line["name"] == "task_already"]
+    assert {"ingest", "outliers", "mosaic", "detect", "measure", "cutouts"} == {line["stage"] for line in told}
+    assert all(line["memory_sum"] > 2**20 for line in told)
+    plan = folder / "plan.toml"
+    plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n[release]\nname = "DR2"\n')
+    failed = CliRunner().invoke(app, ["run", str(plan), "--json"])
+    assert failed.exit_code == 1
+    lines = [json.loads(line) for line in failed.stdout.splitlines()]
+    (problem,) = [line for line in lines if line["name"] == "problem"]
+    assert (problem["product"], problem["item"]) == ("detect", "field")
+    assert [line["stage"] for line in lines if line["name"] == "stage_skipped"] == ["release"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--executor", "ray"), "run.executor: 'ray' is not allowed"),
+        (("--workers", "4"), "n_workers: 4 is not allowed with executor 'serial'"),
+        (("--executor", "processes", "--memory", "much"), "memory: 'much' is not allowed"),
+    ],
+)
+def test_options_that_are_not_allowed_end_a_run_before_it_begins(
+    fresh: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = CliRunner().invoke(app, ["run", str(fresh / "plan.toml"), *options])
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert not (fresh / "lake").exists()
 
 
 def test_every_step_is_in_the_event_log(finished: Path) -> None:

@@ -23,6 +23,7 @@ from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
 from skymere.cli.run import run
 from skymere.cli.slit import slit_app
+from skymere.cli.status import status
 from skymere.cli.thumbnails import thumbnails
 
 __all__ = ["app", "main"]
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(status)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(info)

@@ -7,7 +7,13 @@ from typer.core import TyperGroup
 
 from skymere.errors import SkymereError
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "write_error"]
+
+
+def write_error(error: SkymereError) -> None:
+    """Write an error as one line."""
+    text = " ".join(str(error).split("\n"))
+    sys.stderr.write(f"skymere: {type(error).__name__}: {text}\n")
 
 
 class Commands(TyperGroup):
@@ -18,8 +24,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SkymereError as error:
-            text = " ".join(str(error).split("\n"))
-            sys.stderr.write(f"skymere: {type(error).__name__}: {text}\n")
+            write_error(error)
             ctx.exit(1)
         except KeyboardInterrupt:
             sys.stderr.write("skymere: interrupted; the same command goes on from here\n")

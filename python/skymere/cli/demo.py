@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from skymere.cli._print import StageProgress, console, print_frame, print_run
+from skymere.cli._print import console, print_frame, print_run
+from skymere.cli._progress import StageProgress
 
 __all__ = ["demo"]
 

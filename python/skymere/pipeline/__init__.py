@@ -1,5 +1,6 @@
 """From exposures to a released lake: plan, stages and the runner that joins them."""
 
+from skymere.pipeline.attempts import Record
 from skymere.pipeline.band_images import (
     BandImage,
     BandRegions,
@@ -30,11 +31,14 @@ from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, Map
 from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
+from skymere.pipeline.process_memory import tree_memory
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
+from skymere.pipeline.run_settings import RunPlan
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
 from skymere.pipeline.slit_combining import combine_slits
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitCombinePlan, SlitFitPlan, SlitGroupPlan, SlitsPlan
+from skymere.pipeline.status import files_to_take_in, run_status, unfinished
 from skymere.pipeline.thumbnails import lake_exposures, lake_sizes, lake_thumbnails
 
 __all__ = [
@@ -52,7 +56,9 @@ __all__ = [
     "MapsPlan",
     "Plan",
     "Proposal",
+    "Record",
     "RedshiftsPlan",
+    "RunPlan",
     "RunReport",
     "SlitCombinePlan",
     "SlitFitPlan",
@@ -64,6 +70,7 @@ __all__ = [
     "check_gates",
     "combine_slits",
     "draw_object",
+    "files_to_take_in",
     "fit_beams",
     "fit_sets",
     "fit_settings",
@@ -86,7 +93,10 @@ __all__ = [
     "regions_beside",
     "run_demo",
     "run_plan",
+    "run_status",
     "store_beams",
+    "tree_memory",
     "undo_refits",
+    "unfinished",
     "write_products",
 ]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +179,9 @@ def run_demo(
     seconds = time.monotonic() - start
     tell(Event(name="stage_done", stage="simulate", done=n_exposures, total=n_exposures, seconds=seconds))
     plan = read_plan(folder / "plan.toml")
-    report = run_plan(plan, observer=observer)
+    # What a demonstration shows is all of it, or why not.
+    whole = replace(plan, run=replace(plan.run, keep_going=False))
+    report = run_plan(whole, observer=observer)
     lake = Lake.open(folder / "lake", release=plan.release.name)
     draw_pictures(plan, lake, redraw=True, truth=truth)
     sources = lake.table("source").collect()

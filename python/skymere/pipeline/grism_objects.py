@@ -30,7 +30,7 @@ from skymere.grism import (
 from skymere.io import FullFile
 from skymere.lake import Lake, about_objects
 from skymere.mosaic import ExposureList, thumbnails
-from skymere.pipeline.executors import run_task
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.grism_fits import (
     FitTemplates,
     fit_object,

@@ -14,6 +14,7 @@ from skymere.mosaic import FindParams, FlagParams, OverrideParams, QualityParams
 from skymere.pipeline.band_images import BandImage, check_bands, read_band_table
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, MapsPlan
 from skymere.pipeline.imaging_plan import AlignPlan, OutliersPlan, check_moved, flag_params
+from skymere.pipeline.run_settings import RunPlan
 from skymere.pipeline.slit_plan import RedshiftsPlan, SlitsPlan
 from skymere.profiles import SceneParams
 from skymere.psf import BuildParams, PsfLimits
@@ -48,6 +49,8 @@ class SurveyPlan:
         Folder of the lake; made when it does not exist.
     pictures : str
         Folder for pictures.
+    logs : str
+        Folder for the logs of tasks, ``<stage>/<tile>.log``.
     block_pix : int
         Side of the blocks in which mosaics with more pixels than four of them are searched and measured, with the same
         results; in memory is a block of every band [pix].
@@ -61,6 +64,7 @@ class SurveyPlan:
     exposures: tuple[str, ...]
     lake: str = "lake"
     pictures: str = "pictures"
+    logs: str = "logs"
     block_pix: int = 4096
 
     def __post_init__(self) -> None:
@@ -349,12 +353,12 @@ class ReleasePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A whole run; each section has the name of a stage.
+    """A whole run; each section has the name of a stage, but `survey`, `tile` and `run`, which are for all of them.
 
     Parameters
     ----------
     survey, tile, ingest, align, background, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, \
-slits, contam, beams, redshifts, maps, release
+slits, contam, beams, redshifts, maps, release, run
         The sections of the file.
     gates : tuple of Gate
         Rules that hold products instead of publishing them: ``[[gates]]``.
@@ -381,6 +385,7 @@ slits, contam, beams, redshifts, maps, release
     redshifts: RedshiftsPlan = field(default_factory=RedshiftsPlan)
     maps: MapsPlan = field(default_factory=MapsPlan)
     release: ReleasePlan = field(default_factory=ReleasePlan)
+    run: RunPlan = field(default_factory=RunPlan)
     gates: tuple[Gate, ...] = ()
     folder: Path = Path()
 

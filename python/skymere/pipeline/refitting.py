@@ -6,7 +6,7 @@ import polars as pl
 
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake, add_profile_edit, retract_profile_edits
-from skymere.pipeline.executors import run_task
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.stages.profiles import STAGE, task_of
 

@@ -1,24 +1,33 @@
 """Runs the stages of a plan in order; what is done already is left alone, so a killed run goes on where it was."""
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
-from skymere.errors import NoDataError, SkymereError
+from skymere.errors import NoDataError, SkymereError, StorageError
 from skymere.io import read_exposures, read_mosaic
 from skymere.lake import Lake, NamedTile, about_objects
+from skymere.pipeline.attempts import Job, Record, error_of
+from skymere.pipeline.cores import threads_each
 from skymere.pipeline.events import Event, EventLog
-from skymere.pipeline.executors import in_processes, run_task
+from skymere.pipeline.executors import Executor, Processes, executor_of
+from skymere.pipeline.freshness import done_before
+from skymere.pipeline.memory import predicted_cost
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
+from skymere.pipeline.process_memory import held_memory
+from skymere.pipeline.run_settings import memory_bytes
+from skymere.pipeline.scheduling import Budget, do_jobs
 from skymere.pipeline.stages import STAGES
 from skymere.pipeline.task import Stage, Task
 from skymere.wcs import Grid
 
-__all__ = ["RunReport", "StageReport", "run_plan"]
+__all__ = ["RunReport", "StageReport", "run_plan", "run_stage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +38,8 @@ class StageReport:
     ----------
     name : str
         The stage.
-    n_done, n_already : int
-        Tasks that were done, and that had been done before.
+    n_done, n_already, n_failed : int
+        Tasks that were done, that had been done before, and that failed.
     seconds : float
         Time [s].
     """
@@ -39,6 +48,7 @@ class StageReport:
     n_done: int
     n_already: int
     seconds: float
+    n_failed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +60,24 @@ class RunReport:
     stages : list of StageReport
         The stages in order.
     problems : polars.DataFrame
-        ``product, item, status, message`` of everything that could not be used.
+        ``product, item, status, message`` of everything that could not be used, and of every task that failed.
     pictures : list of Path
         Pictures that were drawn.
+    failures : list of Record
+        Tasks that failed.
     """
 
     stages: list[StageReport] = field(default_factory=list)
     problems: pl.DataFrame = field(default_factory=pl.DataFrame)
     pictures: list[Path] = field(default_factory=list)
+    failures: list[Record] = field(default_factory=list)
 
 
 def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> RunReport:
     """Run a plan from its first exposure to the release.
+
+    A task that fails is recorded, and the others go on; what depends on its product is not made, and nothing is
+    released, so that the next run can mend it and make the release.
 
     Parameters
     ----------
@@ -73,19 +89,206 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
     Raises
     ------
     SkymereError
-        When the run cannot go on. What was published before stays, and the next run starts from there.
+        When the run cannot begin or go on, or a task failed and ``run.keep_going`` is off. What was published before
+        stays, and the next run starts from there.
     """
     log = EventLog(plan.folder / "events.jsonl", *([observer] if observer else []))
     try:
         log(Event(name="run_started"))
         lake = open_or_create_lake(plan)
-        stages = [_run_stage(stage, plan, lake, log) for stage in STAGES]
-        changed = any(stage.n_done for stage in stages)
-        pictures = draw_pictures(plan, lake, redraw=changed)
-        log(Event(name="run_done"))
+        run = _Running(plan, lake, log)
+        with _closing(executor_of(plan.run, log)) as executor:
+            stages = [run.stage(stage, executor) for stage in STAGES]
+        pictures = run.pictures(changed=any(stage.n_done for stage in stages))
+        log(Event(name="run_done", n_failed=len(run.failures)))
+        if log.problem:
+            run.failures.append(_failure("run", "events", StorageError(log.problem)))
     finally:
         log.close()
-    return RunReport(stages=stages, problems=_problems(lake), pictures=pictures)
+    problems = pl.concat([_problems(lake), _failed_tasks(run.failures)])
+    return RunReport(stages=stages, problems=problems, pictures=pictures, failures=run.failures)
+
+
+def run_stage(stage: Stage, plan: Plan, lake: Lake, *, observer: Callable[[Event], None] | None = None) -> StageReport:
+    """Run one stage of a plan on the lake as it is; failures are in the events.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    plan : Plan
+        What to do, and where.
+    lake : Lake
+        The lake.
+    observer : callable, optional
+        Called with every `Event`.
+
+    Raises
+    ------
+    SkymereError
+        When its tasks cannot be told, or one failed and ``run.keep_going`` is off.
+    """
+    log = EventLog(plan.folder / "events.jsonl", *([observer] if observer else []))
+    try:
+        with _closing(executor_of(plan.run, log)) as executor:
+            return _Running(plan, lake, log).stage(stage, executor)
+    finally:
+        log.close()
+
+
+@contextmanager
+def _closing(executor: Executor) -> Iterator[Executor]:
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+class _Running:
+    """A run under way: what has failed so far decides about what follows."""
+
+    def __init__(self, plan: Plan, lake: Lake, log: EventLog) -> None:
+        self.failures: list[Record] = []
+        self._plan, self._lake, self._log = plan, lake, log
+
+    def stage(self, stage: Stage, executor: Executor) -> StageReport:
+        """Do all tasks of a stage, and what comes after them."""
+        start = time.monotonic()
+        before = len(self.failures)
+        tasks = self._tasks(stage)
+        total = len(tasks)
+        self._log(Event(name="stage_started", stage=stage.name, total=total))
+        counts = {"done": 0, "already": 0, "failed": 0}
+        for i, record in enumerate(self._records(stage, tasks, executor), start=1):
+            counts[record.outcome] += 1
+            self._book(record, done=i, total=total)
+        if stage.finish is not None:
+            counts["done" if self._finish(stage) else "already"] += 1
+        seconds, n_failed = time.monotonic() - start, len(self.failures) - before
+        self._log(Event(name="stage_done", stage=stage.name, done=total, total=total, seconds=seconds))
+        return StageReport(
+            name=stage.name, n_done=counts["done"], n_already=counts["already"], seconds=seconds, n_failed=n_failed
+        )
+
+    def pictures(self, *, changed: bool) -> list[Path]:
+        """Draw pictures of the lake; those of a run with failures may be impossible."""
+        try:
+            return draw_pictures(self._plan, self._lake, redraw=changed)
+        except Exception as error:
+            if not self.failures:
+                raise
+            self._book(_failure("pictures", "all", error), done=0, total=0)
+            return []
+
+    def _tasks(self, stage: Stage) -> Sequence[Task]:
+        if stage.tasks is None:
+            return []
+        try:
+            return stage.tasks(self._plan, self._lake)
+        except SkymereError as error:
+            # It may be for want of what has failed before.
+            if not self.failures:
+                raise
+            self._book(_failure(stage.name, "all", error), done=0, total=0)
+            return []
+
+    def _records(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> Iterator[Record]:
+        """Yield how each task went; those that were done before need no worker."""
+        if not tasks:
+            return
+        todo = []
+        for task, is_done in zip(tasks, done_before(stage.name, stage.writes[0], tasks, self._lake), strict=True):
+            if is_done:
+                yield Record(stage=stage.name, tile=task.tile, outcome="already")
+            else:
+                todo.append(task)
+        with self._executor(stage, executor, len(todo)) as its:
+            yield from do_jobs(self._jobs(stage, todo, its), its, budget=self._budget(), tell=self._log)
+
+    def _jobs(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> list[Job]:
+        if self._plan.run.memory:
+            cost = predicted_cost(stage.name, self._plan, self._lake)
+            tasks = [task if task.cost else replace(task, cost=cost(task)) for task in tasks]
+        share = threads_each(min(executor.most, len(tasks))) if executor.n_threads else 0
+        logs = self._plan.path(self._plan.survey.logs)
+        host, events = socket.gethostname(), self._log.path
+        return [
+            Job(
+                stage=stage.name,
+                product=stage.writes[0],
+                task=task,
+                lake=self._lake,
+                logs=logs,
+                events=events,
+                host=host,
+                n_threads=share,
+            )
+            for task in tasks
+        ]
+
+    def _budget(self) -> Budget:
+        run = self._plan.run
+        return Budget(memory=memory_bytes(run.memory), own=held_memory() if run.memory else 0, retries=run.retries)
+
+    @contextmanager
+    def _executor(self, stage: Stage, executor: Executor, total: int) -> Iterator[Executor]:
+        """Give a stage that asks for processes its own where the run has none."""
+        own = min(stage.n_workers(self._plan), total) if stage.n_workers and self._plan.run.executor == "serial" else 1
+        if own < 2:
+            yield executor
+            return
+        with _closing(Processes(own)) as processes:
+            yield processes
+
+    def _book(self, record: Record, *, done: int, total: int) -> None:
+        """Tell how a task went: the one place that hears of all of them, whoever did them."""
+        if record.outcome == "failed":
+            self.failures.append(record)
+        self._log(
+            Event(
+                name=f"task_{record.outcome}",
+                stage=record.stage,
+                tile=record.tile,
+                done=done,
+                total=total,
+                seconds=record.seconds,
+                error_class=record.error_class,
+                message=record.message,
+                log=record.log if record.outcome == "failed" else "",
+                memory=record.peak_memory,
+                n_failed=len(self.failures),
+            )
+        )
+        if record.outcome == "failed" and not self._plan.run.keep_going:
+            raise error_of(record)
+
+    def _finish(self, stage: Stage) -> bool:
+        if stage.finish is None:
+            return False
+        if self.failures:
+            msg = f"{len(self.failures)} tasks have failed; the next run does them, and then this"
+            self._log(Event(name="stage_skipped", stage=stage.name, message=msg, n_failed=len(self.failures)))
+            return False
+        return stage.finish(self._plan, self._lake)
+
+
+def _failure(stage: str, tile: str, error: Exception) -> Record:
+    return Record(
+        stage=stage, tile=tile, outcome="failed", error_class=type(error).__name__, message=str(error) or "no message"
+    )
+
+
+def _failed_tasks(failures: list[Record]) -> pl.DataFrame:
+    rows = [
+        {
+            "product": record.stage,
+            "item": record.tile,
+            "status": "failed",
+            "message": f"{record.error_class}: {record.message}" + (f" (log: {record.log})" if record.log else ""),
+        }
+        for record in failures
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(("product", "item", "status", "message"), pl.String))
 
 
 def open_or_create_lake(plan: Plan) -> Lake:
@@ -119,35 +322,6 @@ def _tile_grid(plan: Plan) -> Grid:
         msg = f"survey.exposures: none can be read: {'; '.join(errors)}"
         raise NoDataError(msg)
     return Grid.covering(footprints, scale_arcsec=plan.tile.scale_arcsec, rotation_deg=plan.tile.rotation_deg)
-
-
-def _run_stage(stage: Stage, plan: Plan, lake: Lake, log: EventLog) -> StageReport:
-    start = time.monotonic()
-    n_done = n_already = 0
-    tasks = stage.tasks(plan, lake) if stage.tasks else []
-    total = len(tasks)
-    log(Event(name="stage_started", stage=stage.name, total=total))
-    n_workers = min(stage.n_workers(plan) if stage.n_workers else 1, total)
-    done = _one_by_one(stage, tasks, lake, log) if n_workers < 2 else in_processes(stage.name, tasks, lake, n_workers)
-    for i, (tile, is_new, seconds) in enumerate(done):
-        n_done, n_already = n_done + is_new, n_already + (not is_new)
-        name = "task_done" if is_new else "task_already"
-        log(Event(name=name, stage=stage.name, tile=tile, done=i + 1, total=total, seconds=seconds))
-    if stage.finish is not None:
-        is_new = stage.finish(plan, lake)
-        n_done, n_already = n_done + is_new, n_already + (not is_new)
-    seconds = time.monotonic() - start
-    log(Event(name="stage_done", stage=stage.name, done=total, total=total, seconds=seconds))
-    return StageReport(name=stage.name, n_done=n_done, n_already=n_already, seconds=seconds)
-
-
-def _one_by_one(
-    stage: Stage, tasks: Sequence[Task], lake: Lake, log: Callable[[Event], None]
-) -> Iterator[tuple[str, bool, float]]:
-    for task in tasks:
-        began = time.monotonic()
-        is_new = run_task(stage, task, lake, log)
-        yield task.tile, is_new, time.monotonic() - began
 
 
 _ITEMS = {

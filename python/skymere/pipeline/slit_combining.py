@@ -8,8 +8,8 @@ import polars as pl
 
 from skymere.errors import ConflictError
 from skymere.lake import Lake
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.events import Event
-from skymere.pipeline.executors import run_task
 from skymere.pipeline.slit_plan import SlitsPlan
 from skymere.pipeline.slit_units import find_units, own_tile
 from skymere.pipeline.stages.slits import STAGE, batch_task

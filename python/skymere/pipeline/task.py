@@ -37,13 +37,18 @@ class Task:
     params : mapping
         Parameters, JSON.
     work : callable
-        Does the work and publishes it through the run that it is given.
+        Does the work and publishes it through the run that it is given. It can be pickled: a function of a module, or
+        a `functools.partial` of one, over values that can.
+    cost : int
+        Memory that the work needs beside what the process holds anyway [bytes]; 0 = what
+        `skymere.pipeline.memory.predicted_cost` says of the stage.
     """
 
     tile: str
     inputs: Sequence[Any]
     params: Mapping[str, Any]
     work: Callable[[Run], None]
+    cost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +66,8 @@ class Stage:
     finish : callable, optional
         What is done once, after all tasks; returns whether anything was done.
     n_workers : callable, optional
-        How many processes may do tasks at the same time, from the plan; they are done one after the other when not
-        given. The work of such tasks can be pickled.
+        How many processes do the tasks of this stage where the run itself is ``serial``, from the plan; one when not
+        given. Other executors have workers of their own.
     """
 
     name: str

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from skymere import __version__
@@ -42,7 +43,7 @@ def _tasks(plan: Plan, params: ReadParams, path: Path, *, replaces: bool) -> Ite
     inputs, described = _inputs(plan, path), as_params(plan.ingest)
     if chips != (None,) and replaces:
         # When the file could not be read it was one row; its chips have their own now.
-        yield Task(tile=exposure_id(path), inputs=inputs, params=described, work=lambda run: _publish(run, []))
+        yield Task(tile=exposure_id(path), inputs=inputs, params=described, work=partial(_publish, rows=[]))
     for chip in chips:
         work = _Work(path=path, chip=chip, sha256=inputs[0]["sha256"], params=params)
         yield Task(tile=exposure_id(path, chip), inputs=inputs, params=described, work=work)

@@ -1,6 +1,5 @@
 """redshifts: redshift, p(z) and lines of every source of a tile with a spectrum of slits or beams of grisms."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from skymere.errors import NotFoundError, SkymereError
 from skymere.grism import redshift_cdf
 from skymere.io import Pack, read_dispersion
 from skymere.lake import Lake, RaggedSpill, Run, edited_beams
+from skymere.pipeline.cores import own_threads
 from skymere.pipeline.grism_fit_rows import grism_rows
 from skymere.pipeline.grism_fits import FitTemplates, fit_sets, try_fit
 from skymere.pipeline.items import item_row, items_frame
@@ -215,7 +215,7 @@ def _grism_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
     sources = rows.select("source_id", "ra", "dec").unique("source_id", keep="first")
     by_id = {row["source_id"]: row for row in sources.iter_rows(named=True)}
     digest = template_digest(sets.search.templates, plan.params)
-    n_workers = job.plan.n_workers or os.cpu_count() or 1
+    n_workers = own_threads(job.plan.n_workers)
     pool, stored = _threads(n_workers), edited_beams(job.lake, rows)
     while some := list(islice(stored, _BEAMS_PER_WORKER * n_workers)):
         fits = [
@@ -236,7 +236,7 @@ def _fits(
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.float64], RedshiftFit | str]]:
     """Yield row, wavelengths and fit of each source; some are read at once, and fitted in threads."""
     resolutions = {grating: _resolution(pack, grating) for grating in sorted(set(rows["grating"].to_list()))}
-    pool = _threads(plan.n_workers or os.cpu_count() or 1)
+    pool = _threads(own_threads(plan.n_workers))
     for part in rows.iter_slices(_BATCH):
         some = part.to_dicts()
         spectra = _read(lake, [row["spectrum_id"] for row in some])

@@ -1,0 +1,256 @@
+"""One task, done once: by itself, or in a worker that tells in a small record how it went."""
+
+import pickle
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from skymere import errors
+from skymere._rust import threads
+from skymere._workers import Reducers, dumps
+from skymere.errors import ConflictError, InternalError, SkymereError
+from skymere.lake import Lake
+from skymere.pipeline.events import Event, EventLog
+from skymere.pipeline.process_memory import peak_memory, restart_peak
+from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task_logs import TaskLog, log_path
+
+__all__ = ["Job", "Record", "attempt", "attempt_packed", "error_of", "packed", "run_task"]
+
+_ATTEMPTS = 3
+
+Tell = Callable[[Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A task with all that a process needs to do it.
+
+    Parameters
+    ----------
+    stage, product : str
+        What is done, and what comes of it.
+    task : Task
+        The task.
+    lake : Lake
+        Where it is published.
+    logs : Path, optional
+        Folder for logs.
+    events : Path, optional
+        File for events of processes of the computer `host`.
+    host : str
+        This computer.
+    n_threads : int
+        Threads that kernels may use; 0 leaves them as they are.
+    """
+
+    stage: str
+    product: str
+    task: Task
+    lake: Lake
+    logs: Path | None = None
+    events: Path | None = None
+    host: str = ""
+    n_threads: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """How a task went.
+
+    Parameters
+    ----------
+    stage, tile : str
+        The task.
+    outcome : str
+        ``done``, ``already`` (it had been done before), or ``failed``.
+    seconds, cpu_seconds : float
+        Time, and that of all cores of the process [s].
+    peak_memory : int
+        Most memory of the process meanwhile [bytes].
+    warnings : tuple of str
+        What the task was warned of.
+    error_class, message : str
+        What went wrong; empty when nothing did.
+    log : str
+        File with more; empty when there is none.
+    host : str
+        The computer.
+    """
+
+    stage: str
+    tile: str
+    outcome: Literal["done", "already", "failed"]
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    warnings: tuple[str, ...] = ()
+    error_class: str = ""
+    message: str = ""
+    log: str = ""
+    host: str = ""
+
+
+def error_of(record: Record) -> SkymereError:
+    """Return the error of a task that has failed; one that is not of skymere is an `InternalError`."""
+    known = getattr(errors, record.error_class, None) if record.error_class in errors.__all__ else None
+    text = record.message if known else f"{record.error_class}: {record.message}"
+    pointer = f" (log: {record.log})" if record.log else ""
+    error: SkymereError = (known or InternalError)(f"stage {record.stage}, tile {record.tile}: {text}{pointer}")
+    return error
+
+
+def run_task(stage: Stage, task: Task, lake: Lake, log: Tell | None = None) -> bool:
+    """Do a task unless it is done; returns whether it was new. A conflict with another run starts it again.
+
+    Parameters
+    ----------
+    stage : Stage
+        The stage.
+    task : Task
+        One of its tasks.
+    lake : Lake
+        The lake.
+    log : callable, optional
+        Called with every `Event`.
+
+    Raises
+    ------
+    Exception
+        What the work raises.
+    """
+    return _done(Job(stage=stage.name, product=stage.writes[0], task=task, lake=lake), log)
+
+
+def _done(job: Job, log: Tell | None) -> bool:
+    task = job.task
+
+    def tell(step: str) -> None:
+        if log is not None:
+            log(Event(name=step, stage=job.stage, tile=task.tile))
+
+    def once() -> bool:
+        with job.lake.run(
+            stage=job.stage,
+            tile=task.tile,
+            product=job.product,
+            inputs=task.inputs,
+            params=task.params,
+            on_event=tell,
+        ) as run:
+            if run.already:
+                return False
+            tell("task_started")
+            task.work(run)
+            return True
+
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(ConflictError):
+            return once()
+    return once()
+
+
+def attempt(job: Job, tell: Tell | None = None) -> Record:
+    """Do a task; whatever it raises becomes a record.
+
+    Parameters
+    ----------
+    job : Job
+        The task.
+    tell : callable, optional
+        Called with every `Event`.
+    """
+    task = job.task
+    log = TaskLog(log_path(job.logs, job.stage, task.tile) if job.logs else None)
+    has_begun = False
+
+    def heard(event: Event) -> None:
+        nonlocal has_begun
+        if event.name == "task_started":
+            has_begun = True
+            log.begin(inputs=len(task.inputs), params=task.params)
+        if tell is not None:
+            tell(event)
+
+    restart_peak()
+    began, cpu = time.monotonic(), time.process_time()
+    about: dict[str, Any] = {}
+    try:
+        with log.catching():
+            is_new = _done(job, heard)
+        outcome: Literal["done", "already", "failed"] = "done" if is_new else "already"
+    except (Exception, SystemExit) as error:
+        outcome = "failed"
+        about = {"error_class": type(error).__name__, "message": str(error) or type(error).__name__}
+        if not has_begun:
+            log.begin(inputs=len(task.inputs), params=task.params)
+        log.fail(error)
+    record = Record(
+        stage=job.stage,
+        tile=task.tile,
+        outcome=outcome,
+        seconds=time.monotonic() - began,
+        cpu_seconds=time.process_time() - cpu,
+        peak_memory=peak_memory(),
+        host=socket.gethostname(),
+        warnings=tuple(log.warnings),
+        **about,
+    )
+    log.write(
+        f"{outcome} after {record.seconds:.1f} s ({record.cpu_seconds:.1f} s of cores), "
+        f"at most {record.peak_memory / 2**20:.0f} MiB"
+    )
+    log.close()
+    return replace(record, log=str(log.path)) if log.path is not None and log.path.exists() else record
+
+
+def packed(job: Job) -> bytes:
+    """Return a job as bytes for `attempt_packed`; the lake goes as its place, and is opened there once.
+
+    Raises
+    ------
+    InternalError
+        When the work of the task cannot be sent to another process.
+    """
+    try:
+        return dumps(job, _WAYS)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        msg = f"stage {job.stage}, tile {job.task.tile}: the work cannot be sent to another process: {error}"
+        raise InternalError(msg) from error
+
+
+def attempt_packed(content: bytes) -> Record:
+    """Do a task in a worker; see `attempt`.
+
+    Parameters
+    ----------
+    content : bytes
+        From `packed`.
+    """
+    job: Job = pickle.loads(content)  # noqa: S301  (what the parent process wrote)
+    if job.n_threads and job.n_threads != threads.get_num_threads():
+        threads.set_num_threads(job.n_threads)
+    is_here = job.events is not None and job.host == socket.gethostname()
+    return attempt(job, _events(job.events) if is_here and job.events is not None else None)
+
+
+@cache
+def _events(path: Path) -> EventLog:
+    return EventLog(path)
+
+
+@cache
+def _lake(place: Any, release: str | None) -> Lake:
+    return Lake.open(place, release)
+
+
+def _as_place(lake: Lake) -> tuple[Any, ...]:
+    return _lake, (lake.path, lake.pinned)
+
+
+_WAYS: Reducers = {Lake: _as_place}

@@ -1,0 +1,29 @@
+"""Who may use how many cores, so that all processes together have no more threads than the computer has cores."""
+
+import os
+
+from skymere._rust import threads
+
+__all__ = ["own_threads", "threads_each"]
+
+
+def own_threads(asked: int) -> int:
+    """Return how many threads of its own a task may start: what was asked for, and no more than its process may use.
+
+    Parameters
+    ----------
+    asked : int
+        0 = one for each core.
+    """
+    return min(asked or os.cpu_count() or 1, threads.get_num_threads())
+
+
+def threads_each(n_workers: int) -> int:
+    """Return how many threads each of several workers may use.
+
+    Parameters
+    ----------
+    n_workers : int
+        Workers that share the threads of this process.
+    """
+    return max(1, threads.get_num_threads() // max(1, n_workers))
