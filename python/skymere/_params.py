@@ -160,9 +160,7 @@ def _unknown(key: str, value: Any, where: str, cls: Any, skip: tuple[str, ...]) 
     return ParamFault(key=f"{where}{key}", value=value, message=msg)
 
 
-def _converted(
-    key: str, value: Any, hint: Any, held: Any, where: str, faults: list[ParamFault]
-) -> dict[str, Any]:
+def _converted(key: str, value: Any, hint: Any, held: Any, where: str, faults: list[ParamFault]) -> dict[str, Any]:
     """Return the value of a key for its field, nothing when it is not allowed; faults go to the list."""
     section = section_class(hint)
     if section is not None and isinstance(value, Mapping):

@@ -29,6 +29,8 @@ from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, Map
 from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
+from skymere.pipeline.plan_check import PlanFault, check_plan
+from skymere.pipeline.plan_template import PLAN_KINDS, plan_template, write_plan_template
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
 from skymere.pipeline.runner import RunReport, StageReport, run_plan
@@ -37,6 +39,7 @@ from skymere.pipeline.slit_plan import RedshiftsPlan, SlitCombinePlan, SlitFitPl
 from skymere.pipeline.thumbnails import lake_exposures, lake_sizes, lake_thumbnails
 
 __all__ = [
+    "PLAN_KINDS",
     "PROPOSED_ROLES",
     "BandImage",
     "BandRegions",
@@ -50,6 +53,7 @@ __all__ = [
     "MapPsfs",
     "MapsPlan",
     "Plan",
+    "PlanFault",
     "Proposal",
     "RedshiftsPlan",
     "RunReport",
@@ -60,6 +64,7 @@ __all__ = [
     "StageReport",
     "attempts_of",
     "beam_paths",
+    "check_plan",
     "combine_slits",
     "draw_object",
     "fit_beams",
@@ -73,6 +78,7 @@ __all__ = [
     "map_exposures",
     "object_of_file",
     "object_of_lake",
+    "plan_template",
     "plot_beams",
     "plot_object",
     "propose_regions",
@@ -85,5 +91,6 @@ __all__ = [
     "run_plan",
     "store_beams",
     "undo_refits",
+    "write_plan_template",
     "write_products",
 ]

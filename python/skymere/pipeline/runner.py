@@ -14,6 +14,7 @@ from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.executors import in_processes, run_task
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
+from skymere.pipeline.plan_check import refuse_faults
 from skymere.pipeline.stages import STAGES
 from skymere.pipeline.task import Stage, Task
 from skymere.wcs import Grid
@@ -72,9 +73,12 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
 
     Raises
     ------
+    InvalidInputError
+        When `check_plan` finds faults; nothing was written then.
     SkymereError
         When the run cannot go on. What was published before stays, and the next run starts from there.
     """
+    refuse_faults(plan)
     log = EventLog(plan.folder / "events.jsonl", *([observer] if observer else []))
     try:
         log(Event(name="run_started"))
