@@ -19,6 +19,7 @@ from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
+from skymere.cli.plan import plan_app
 from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
 from skymere.cli.run import run
@@ -43,6 +44,7 @@ for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refi
     app.command()(command)
 app.command()(info)
 app.command()(doctor)
+app.add_typer(plan_app, name="plan")
 app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
 app.add_typer(data_app, name="data")

@@ -64,10 +64,9 @@ def check_plan(plan: Plan | str | Path) -> list[PlanFault]:
     --------
     >>> from pathlib import Path
     >>> from skymere.pipeline import check_plan
-    >>> _ = Path("plan.toml").write_text('[survey]\\nexposures = []\\n[mosaic.drizzle]\\nkernal = "point"\\n')
+    >>> _ = Path("plan.toml").write_text("[survey]")
     >>> print(check_plan("plan.toml")[0])
-    plan.toml: unknown key mosaic.drizzle.kernal; allowed are mosaic.drizzle.kernel, mosaic.drizzle.pixfrac, \
-mosaic.drizzle.fillval, mosaic.drizzle.lanczos; nearest: mosaic.drizzle.kernel
+    plan.toml: key survey.exposures is missing
     """
     if isinstance(plan, Plan):
         return [_named(str(plan.folder), *fault) for fault in _faults(plan)]

@@ -16,7 +16,7 @@ from skymere.pipeline.plan_words import key_comments, section_comment
 __all__ = ["PLAN_KINDS", "PlanKind", "plan_template", "write_plan_template"]
 
 PlanKind = Literal["imaging", "photometry", "grism", "slits", "all"]
-PLAN_KINDS: tuple[str, ...] = get_args(PlanKind)
+PLAN_KINDS: tuple[PlanKind, ...] = get_args(PlanKind)
 
 _PHOTOMETRY = frozenset({"profiles", "photometry"})
 _GRISM = frozenset({"contam", "beams", "maps"})
@@ -69,7 +69,7 @@ def plan_template(kind: PlanKind = "imaging") -> str:
     Examples
     --------
     >>> from skymere.pipeline import plan_template
-    >>> print(plan_template("imaging").splitlines()[7])
+    >>> print(plan_template("imaging").splitlines()[8])
     exposures = ["exposures/*_flt.fits"]
     """
     if kind not in _GIVEN:
