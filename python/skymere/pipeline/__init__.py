@@ -30,6 +30,7 @@ from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.plan_check import PlanFault, check_plan
+from skymere.pipeline.plan_explain import PlanExplanation, explain_plan
 from skymere.pipeline.plan_template import PLAN_KINDS, plan_template, write_plan_template
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
@@ -53,6 +54,7 @@ __all__ = [
     "MapPsfs",
     "MapsPlan",
     "Plan",
+    "PlanExplanation",
     "PlanFault",
     "Proposal",
     "RedshiftsPlan",
@@ -67,6 +69,7 @@ __all__ = [
     "check_plan",
     "combine_slits",
     "draw_object",
+    "explain_plan",
     "fit_beams",
     "fit_sets",
     "fit_settings",
