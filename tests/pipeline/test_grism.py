@@ -374,10 +374,10 @@ def test_a_missing_file_is_an_error_that_names_its_key(tmp_path):
         (tmp_path / "plan.toml").write_text(f'[survey]\nexposures = []\n[tile]\nkind = "healpix"\n{text}')
         return tmp_path
 
-    with pytest.raises(NotFoundError, match=r"contam\.files: 'none"):
+    with pytest.raises(InvalidInputError, match=r"contam\.files: 'none"):
         run(plan('[contam]\nfiles = ["none/*.fits"]\n'))
     (tmp_path / "one.fits").write_bytes(b"")
-    with pytest.raises(NotFoundError, match=r"contam\.conf: .*nowhere does not exist"):
+    with pytest.raises(InvalidInputError, match=r"contam\.conf: 'nowhere' is not there"):
         run(plan('[contam]\nfiles = ["one.fits"]\nconf = "nowhere"\n'))
     with pytest.raises(NoDataError, match="segmentation"):
         run(plan('[contam]\nfiles = ["one.fits"]\n'))

@@ -231,7 +231,7 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Path) -> None:
 def test_a_band_that_was_not_observed_is_refused(fresh: Path) -> None:
     plan = fresh / "plan.toml"
     plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n')
-    with pytest.raises(InvalidInputError, match=r"detect\.bands: \['f814w'\] have no mosaic in tile field"):
+    with pytest.raises(InvalidInputError, match=r"detect\.bands: 'f814w' is in no exposure, it must be one of"):
         run(fresh)
 
 
