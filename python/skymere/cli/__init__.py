@@ -14,6 +14,7 @@ from skymere.cli.demo import demo
 from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
 from skymere.cli.edit import edit_app
+from skymere.cli.exposures import exposures
 from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
@@ -42,6 +43,7 @@ app.command()(demo)
 app.command()(run)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
+app.command()(exposures)
 app.command()(info)
 app.command()(doctor)
 app.add_typer(plan_app, name="plan")

@@ -10,6 +10,7 @@ from skymere.pipeline.band_images import (
 )
 from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
+from skymere.pipeline.exposure_groups import exposure_groups
 from skymere.pipeline.grism_fits import FitTemplates, fit_sets
 from skymere.pipeline.grism_objects import (
     GrismObject,
@@ -70,6 +71,7 @@ __all__ = [
     "combine_slits",
     "draw_object",
     "explain_plan",
+    "exposure_groups",
     "fit_beams",
     "fit_sets",
     "fit_settings",
