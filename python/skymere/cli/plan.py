@@ -1,13 +1,15 @@
 """``skymere plan``: write a plan, look for its faults, and say what it would do."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import polars as pl
 import typer
 
 from skymere.cli._errors import Commands
-from skymere.cli._print import console
+from skymere.cli._print import console, print_frame
 
 __all__ = ["plan_app"]
 
@@ -64,3 +66,35 @@ def check(plan: PLAN) -> None:
         sys.stderr.write(f"{len(faults)} fault{'s' * (len(faults) > 1)}\n")
         raise typer.Exit(code=1)
     console.print(f"{plan}: no fault", soft_wrap=True)
+
+
+@plan_app.command()
+def explain(
+    plan: PLAN,
+    stage: Annotated[str | None, typer.Option("--stage", help="Tasks of this stage only.")] = None,
+    tile: Annotated[str | None, typer.Option("--tile", help="Tasks of this tile, exposure or group only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON with `stages` and `tasks`.")] = False,
+) -> None:
+    """Say what `skymere run` would do with a plan, task by task, and why; nothing is changed.
+
+    A task is fresh (the lake shows what it would make), stale (with the input, parameter or version that differs), new,
+    or unknown until the stages before have run. Only headers of files are read.
+
+    Example: `skymere plan explain survey/plan.toml --stage mosaic`
+    """
+    from skymere.pipeline import explain_plan, read_plan
+
+    told = explain_plan(read_plan(plan))
+    tasks, stages = told.only(stage=stage, tile=tile), told.stages
+    if stage is not None:
+        known = stages["stage"].to_list()
+        stages = stages.filter(pl.col("stage") == stage)
+        if stages.is_empty():
+            msg = f"{stage!r} is not allowed, it must be one of {', '.join(known)}"
+            raise typer.BadParameter(msg, param_hint="--stage")
+    if as_json:
+        sys.stdout.write(json.dumps({"stages": stages.to_dicts(), "tasks": tasks.to_dicts()}, indent=1) + "\n")
+        return
+    joined = stages.with_columns(pl.col("reads", "writes").list.join(", ")).rename({"why": "why not"})
+    print_frame(joined.drop("is_asked"), "Stages")
+    print_frame(tasks, "Tasks")
