@@ -60,9 +60,9 @@ def test_groups_are_those_of_a_look_at_every_pair(dec: float, spread: float) -> 
 
 def test_outlines_that_touch_or_barely_overlap_are_told_apart() -> None:
     box = np.array([[0.0, 0.0], [0.1, 0.0], [0.1, 0.1], [0.0, 0.1]])
-    east = [0.1, 0.0]
-    assert overlap_groups([box, box + east, box + [0.3, 0.0]]).tolist() == [0, 1, 2]
-    assert overlap_groups([box, box + [0.0999, 0.0], box + [0.0999, 0.0999]]).tolist() == [0, 0, 0]
+    east, far, slightly = np.array([0.1, 0.0]), np.array([0.3, 0.0]), np.array([0.0999, 0.0])
+    assert overlap_groups([box, box + east, box + far]).tolist() == [0, 1, 2]
+    assert overlap_groups([box, box + slightly, box + 0.0999]).tolist() == [0, 0, 0]
     assert overlap_groups(np.zeros((0, 4, 2))).tolist() == []
     # A cross: no corner of one lies in the other.
     wide = np.array([[-1.0, 0.04], [1.0, 0.04], [1.0, 0.06], [-1.0, 0.06]])

@@ -140,7 +140,7 @@ class _Sky:
         side = max(float(np.median(self.radius)) * _CELL_PER_RADIUS, 2 * float(self.radius.max()) / _MOST_CELLS)
         parts = []
         for member, row, column, n_columns in self._cells(self.radius, side):
-            dec = (row + 0.5) * side - 90.0
+            dec = np.asarray((row + 0.5) * side - 90.0, np.float64)
             width = 360.0 / n_columns
             # No corner of a cell is farther from its middle.
             reach = side / 2 + width / 2 * np.cos(np.deg2rad(np.maximum(np.abs(dec) - side / 2, 0.0)))
@@ -182,14 +182,14 @@ class _Sky:
 def _columns(row: NDArray[np.int64], side: float) -> NDArray[np.float64]:
     """Return how many cells of about a side a row has."""
     dec = np.deg2rad(np.clip((row + 0.5) * side - 90.0, -90.0, 90.0))
-    return np.maximum(np.floor(360.0 * np.cos(dec) / side), 1.0)
+    return np.asarray(np.maximum(np.floor(360.0 * np.cos(dec) / side), 1.0))
 
 
 def _half_width(dec: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far circles reach in right ascension [deg]; all around where they hold a pole."""
     sine = np.sin(np.deg2rad(np.minimum(radius, 90.0))) / np.maximum(np.cos(np.deg2rad(dec)), 1e-12)
     width = np.rad2deg(np.arcsin(np.clip(sine, 0.0, 1.0)))
-    return np.where(np.abs(dec) + radius >= 90.0, 180.0, width)
+    return np.asarray(np.where(np.abs(dec) + radius >= 90.0, 180.0, width))
 
 
 def _depth(inward: NDArray[np.float64], ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,13 +46,13 @@ class Forecast(Lake):
     def of(cls, lake: Lake, plan: Plan) -> "Forecast":
         """Return a forecast that shows what a lake shows."""
         made = cls(lake._layout, lake.tiles, pinned=lake.pinned, pins=lake._pins)  # noqa: SLF001
-        made._plan, made._runs, made._rows = plan, {}, {}
+        made._plan, made._will_show, made._foreseen = plan, {}, {}
         made.changed, made.unseen = {}, {}
         return made
 
     _plan: Plan
-    _runs: dict[str, dict[str, str]]
-    _rows: dict[str, dict[str, pl.DataFrame]]
+    _will_show: dict[str, dict[str, str]]
+    _foreseen: dict[str, dict[str, pl.DataFrame]]
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -61,11 +61,11 @@ class Forecast(Lake):
 
     def live_runs(self, product: str) -> dict[str, str]:
         """Return the run that each tile of a product will show."""
-        return super().live_runs(product) | self._runs.get(product, {})
+        return super().live_runs(product) | self._will_show.get(product, {})
 
     def table(self, name: str, version: int | None = None, schema: int | None = None) -> pl.LazyFrame:
         """Return a table with the rows that are known before they are made in the place of those of their tiles."""
-        present, mine = super().table(name, version=version, schema=schema), self._rows.get(name)
+        present, mine = super().table(name, version=version, schema=schema), self._foreseen.get(name)
         if not mine:
             return present
         kept = present.filter(~pl.col("tile").is_in(list(mine)))
@@ -88,12 +88,12 @@ class Forecast(Lake):
         for product in stage.writes:
             run = self.run_of(stage, task, None if product == stage.writes[0] else product)
             is_new = task.tile not in super().live_runs(product)
-            self._runs.setdefault(product, {})[task.tile] = run
+            self._will_show.setdefault(product, {})[task.tile] = run
             self.changed[product, task.tile] = stage.name
             rows = _ROWS[product](self, task.tile) if product in _ROWS else None
             if rows is not None:
                 named = [row | {"run_id": run, "tile": task.tile} for row in rows]
-                self._rows.setdefault(product, {})[task.tile] = pl.DataFrame(named, schema_overrides=_TEXTS)
+                self._foreseen.setdefault(product, {})[task.tile] = pl.DataFrame(named, schema_overrides=_TEXTS)
             elif is_new:
                 self.unseen.setdefault(product, set()).add(task.tile)
 

@@ -21,8 +21,8 @@ from skymere.pipeline.task import Stage, Task
 
 __all__ = ["PlanExplanation", "explain_plan"]
 
-_TASKS = {"stage": pl.String, "tile": pl.String, "state": pl.String, "reason": pl.String}
-_STAGES = {
+_TASKS: dict[str, Any] = {"stage": pl.String, "tile": pl.String, "state": pl.String, "reason": pl.String}
+_STAGES: dict[str, Any] = {
     "stage": pl.String,
     "reads": pl.List(pl.String),
     "writes": pl.List(pl.String),
