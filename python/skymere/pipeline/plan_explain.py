@@ -114,6 +114,8 @@ class _Explainer:
         self.forecast = Forecast.of(lake, plan)
         self.rows: list[dict[str, str]] = []
         self.left_out = _left_out(lake)
+        # Products that may be there after stages of which nothing is known now.
+        self.maybe: dict[str, str] = {}
 
     def explain(self) -> PlanExplanation:
         stages = [self._stage(stage) for stage in STAGES]
@@ -123,7 +125,13 @@ class _Explainer:
 
     def _stage(self, stage: Stage) -> dict[str, Any]:
         begin, why = len(self.rows), why_not_asked(stage.name, self.plan, self.forecast)
-        if not why:
+        awaited = [
+            f"{product}, which {maker} may make" for product, maker in self.maybe.items() if product in stage.reads
+        ]
+        if why.startswith("the lake has no") and awaited:
+            self.rows.append(_row(stage, "", "unknown", f"it depends on {', '.join(awaited)}"))
+            why = ""
+        elif not why:
             self.rows += self._unseen(stage)
             tasks = self._tasks(stage)
             live = self.lake.live_runs(stage.writes[0]) if stage.writes else {}
@@ -134,6 +142,8 @@ class _Explainer:
                 self.rows.append(self._release())
             if len(self.rows) == begin:
                 why = f"nothing that it reads is there: {', '.join(stage.reads)}" if stage.reads else "no file is named"
+        if any(row["state"] == "unknown" and not row["tile"] for row in self.rows[begin:]):
+            self.maybe |= dict.fromkeys(stage.writes, stage.name)
         states = [row["state"] for row in self.rows[begin:]]
         counts = {f"n_{state}": states.count(state) for state in ("fresh", "stale", "new", "unknown")}
         return {
