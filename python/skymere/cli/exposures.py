@@ -56,7 +56,6 @@ def _summary(table: pl.DataFrame, by: str) -> pl.DataFrame:
         pl.col("exptime").sum(),
         pl.col("ra").first(),
         pl.col("dec").first(),
-        pl.col("instrument").unique().sort().str.join(", "),
-        pl.col("kind").unique().sort().str.join(", "),
     )
-    return counted.sort("band", key)
+    # The name of a group begins with its band.
+    return counted.sort("band", key).drop([] if by == "visit" else ["band"])

@@ -68,8 +68,10 @@ class PlanExplanation:
         stage, tile : str, optional
             Which; all when not given.
         """
-        wanted = {"stage": stage, "tile": tile}
-        return self.tasks.filter([pl.col(name) == value for name, value in wanted.items() if value is not None])
+        tasks = self.tasks
+        for name, value in (("stage", stage), ("tile", tile)):
+            tasks = tasks if value is None else tasks.filter(pl.col(name) == value)
+        return tasks
 
 
 def explain_plan(plan: Plan) -> PlanExplanation:
