@@ -1,17 +1,41 @@
 """Parameter dataclasses from tables: what plans, presets and the command line have in common."""
 
 import dataclasses
+import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["build_params", "resolve_params"]
+__all__ = ["ParamFault", "build_params", "check_params", "known_keys", "resolve_params", "section_class"]
 
 
-def build_params(cls: Any, table: Mapping[str, Any], *, where: str = "", skip: tuple[str, ...] = ()) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class ParamFault:
+    """What is wrong with a key.
+
+    Parameters
+    ----------
+    key : str
+        Dotted name; a section's when several of its keys do not fit together.
+    value : object
+        What it was given; None when it is missing.
+    message : str
+        What is wrong, and what is allowed; names the key.
+    """
+
+    key: str
+    value: Any
+    message: str
+
+
+def build_params(
+    cls: Any, table: Mapping[str, Any], *, where: str = "", skip: tuple[str, ...] = (), base: Any = None
+) -> Any:
     """Return a parameter dataclass made of a nested table.
 
     Parameters
@@ -25,29 +49,190 @@ def build_params(cls: Any, table: Mapping[str, Any], *, where: str = "", skip: t
         Begin of the names of keys in errors.
     skip : tuple of str, optional
         Fields that no key may set.
+    base : object, optional
+        Instance of ``cls`` whose values stand where the table says nothing; the defaults of the class when not given.
+
+    Notes
+    -----
+    A table for a field that holds a dataclass begins with what that field holds by default, which need not be what the
+    class of the field does.
 
     Raises
     ------
     InvalidInputError
         When a key is unknown or missing, or a value is not allowed.
     """
+    made, faults = check_params(cls, table, where=where, skip=skip, base=base)
+    if faults:
+        raise InvalidInputError(faults[0].message)
+    return made
+
+
+def check_params(
+    cls: Any, table: Mapping[str, Any], *, where: str = "", skip: tuple[str, ...] = (), base: Any = None
+) -> tuple[Any, list[ParamFault]]:
+    """Return what `build_params` would, and everything that is wrong with the table, not the first fault alone.
+
+    Parameters
+    ----------
+    cls, table, where, skip, base
+        As in `build_params`.
+
+    Returns
+    -------
+    object
+        The dataclass, made of the keys that are right; None when there is none, because a key is missing or the keys
+        that are right do not fit together.
+    list of ParamFault
+        Unknown and missing keys, values that are not allowed and keys that contradict each other.
+    """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.name not in skip}
-    for key in table:
-        if key not in fields:
-            msg = f"unknown key {where}{key}; allowed are {', '.join(where + name for name in fields)}"
-            raise InvalidInputError(msg)
+    faults = [_unknown(key, table[key], where, cls, skip) for key in table if key not in fields]
     for name, spec in fields.items():
-        required = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        if required and name not in table:
-            msg = f"key {where}{name} is missing"
-            raise InvalidInputError(msg)
-    values = {key: _convert(hints[key], value, f"{where}{key}") for key, value in table.items()}
+        if base is None and name not in table and _is_required(spec):
+            faults.append(ParamFault(key=f"{where}{name}", value=None, message=f"key {where}{name} is missing"))
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key in fields:
+            values |= _converted(key, value, hints[key], _held(base, fields[key]), where, faults)
+    if base is None and any(_is_required(spec) and name not in values for name, spec in fields.items()):
+        return None, faults
+    made, wrong = _made(cls, values, base, where, required={n for n, spec in fields.items() if _is_required(spec)})
+    return made, faults + wrong
+
+
+def known_keys(cls: Any, where: str = "", skip: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield the dotted names of all keys of a dataclass and of those that its fields hold.
+
+    Parameters
+    ----------
+    cls : type
+        The dataclass.
+    where : str, optional
+        Begin of the names.
+    skip : tuple of str, optional
+        Fields that no key may set.
+    """
+    hints = typing.get_type_hints(cls)
+    for one in dataclasses.fields(cls):
+        if one.name not in skip:
+            yield f"{where}{one.name}"
+            if (below := section_class(hints[one.name])) is not None:
+                yield from known_keys(below, f"{where}{one.name}.")
+
+
+def section_class(hint: Any) -> Any:
+    """Return the dataclass that a table of a type hint makes; None when the hint wants something else.
+
+    Parameters
+    ----------
+    hint : object
+        A dataclass, one that may be None, or anything else.
+    """
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        (hint, *_) = (one for one in typing.get_args(hint) if one is not type(None))
+    return hint if dataclasses.is_dataclass(hint) else None
+
+
+def _is_required(spec: dataclasses.Field[Any]) -> bool:
+    return spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
+
+
+def _held(base: Any, spec: dataclasses.Field[Any]) -> Any:
+    """Return what a field holds where a table says nothing; None when that is nothing."""
+    if base is not None:
+        return getattr(base, spec.name)
+    if spec.default_factory is not dataclasses.MISSING:
+        return spec.default_factory()
+    return None if spec.default is dataclasses.MISSING else spec.default
+
+
+def _unknown(key: str, value: Any, where: str, cls: Any, skip: tuple[str, ...]) -> ParamFault:
+    fields = [one.name for one in dataclasses.fields(cls) if one.name not in skip]
+    near = [f"{where}{name}" for name in difflib.get_close_matches(key, fields, n=3)]
+    if not near:
+        deeper = [name for name in known_keys(cls, where, skip) if name.rpartition(".")[2] == key]
+        near = deeper[:3]
+    msg = f"unknown key {where}{key}; allowed are {', '.join(where + name for name in fields)}"
+    if near:
+        msg = f"{msg}; nearest: {', '.join(near)}"
+    return ParamFault(key=f"{where}{key}", value=value, message=msg)
+
+
+def _converted(key: str, value: Any, hint: Any, held: Any, where: str, faults: list[ParamFault]) -> dict[str, Any]:
+    """Return the value of a key for its field, nothing when it is not allowed; faults go to the list."""
+    section = section_class(hint)
+    if section is not None and isinstance(value, Mapping):
+        base = held if isinstance(held, section) else None
+        made, wrong = check_params(section, value, where=f"{where}{key}.", base=base)
+        faults += wrong
+        return {key: made} if made is not None else {}
+    item = typing.get_args(hint)[0] if typing.get_origin(hint) is tuple else None
+    if item is not None and dataclasses.is_dataclass(item) and isinstance(value, list):
+        parts = []
+        for number, one in enumerate(value):
+            if not isinstance(one, Mapping):
+                faults.append(_not_allowed(f"{where}{key}[{number}]", one, "a table"))
+                continue
+            made, wrong = check_params(item, one, where=f"{where}{key}[{number}].")
+            faults += wrong
+            parts.append(made)
+        return {key: tuple(parts)} if all(one is not None for one in parts) else {}
     try:
-        return cls(**values)
+        return {key: _convert(hint, value, f"{where}{key}")}
     except InvalidInputError as error:
-        msg = f"in [{where.rstrip('.')}]: {error}"
-        raise InvalidInputError(msg) from None
+        faults.append(ParamFault(key=f"{where}{key}", value=value, message=str(error)))
+        return {}
+
+
+def _made(
+    cls: Any, values: Mapping[str, Any], base: Any, where: str, required: set[str]
+) -> tuple[Any, list[ParamFault]]:
+    """Return the dataclass, and what it refuses: each value by itself first, then all that are left together."""
+
+    def make(some: Mapping[str, Any]) -> Any:
+        return cls(**some) if base is None else dataclasses.replace(base, **some)
+
+    try:
+        return make(values), []
+    except InvalidInputError as error:
+        together = error
+    always = {key: values[key] for key in required & set(values)}
+    faults: list[ParamFault] = []
+    fine: dict[str, Any] = dict(always)
+    for key in values:
+        try:
+            make(always | {key: values[key]})
+            fine[key] = values[key]
+        except InvalidInputError as error:
+            faults.append(_refused(error, where, values))
+    try:
+        return make(fine), _different(faults) or [_refused(together, where, values)]
+    except InvalidInputError as error:
+        return None, _different([*faults, _refused(error, where, values)])
+
+
+def _different(faults: list[ParamFault]) -> list[ParamFault]:
+    return list({fault.message: fault for fault in faults}.values())
+
+
+_KEYS = re.compile(r"([a-z][a-z0-9_.]*(?:, [a-z][a-z0-9_.]*)*): ")
+
+
+def _refused(error: InvalidInputError, where: str, values: Mapping[str, Any]) -> ParamFault:
+    """Return the fault that the class of a section found; its message begins with the names of the keys."""
+    told = _KEYS.match(str(error))
+    names = told[1].split(", ") if told else []
+    known = [values[name] for name in names if name in values]
+    key = f"{where}{names[0]}" if len(names) == 1 else where.rstrip(".")
+    value = known[0] if len(known) == 1 else known or None
+    section = where.rstrip(".")
+    return ParamFault(key=key, value=value, message=f"in [{section}]: {error}" if section else str(error))
+
+
+def _not_allowed(where: str, value: Any, wanted: str) -> ParamFault:
+    return ParamFault(key=where, value=value, message=f"{where}: {value!r} is not allowed, it must be {wanted}")
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

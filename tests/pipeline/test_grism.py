@@ -29,7 +29,7 @@ from skymere.grism import (
 from skymere.io import add_pack, read_band, read_exposure, read_labels, read_table, read_thumbnail
 from skymere.lake import Lake
 from skymere.lake.ragged import read_ragged
-from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline import explain_plan, read_plan, run_plan
 from skymere.pipeline.grism_fits import fit_sets, stored_curve, stored_model
 from skymere.pipeline.grism_frames import known_sources, stored_frames
 from skymere.pipeline.grism_plan import GrismFitPlan
@@ -374,10 +374,10 @@ def test_a_missing_file_is_an_error_that_names_its_key(tmp_path):
         (tmp_path / "plan.toml").write_text(f'[survey]\nexposures = []\n[tile]\nkind = "healpix"\n{text}')
         return tmp_path
 
-    with pytest.raises(NotFoundError, match=r"contam\.files: 'none"):
+    with pytest.raises(InvalidInputError, match=r"contam\.files: 'none"):
         run(plan('[contam]\nfiles = ["none/*.fits"]\n'))
     (tmp_path / "one.fits").write_bytes(b"")
-    with pytest.raises(NotFoundError, match=r"contam\.conf: .*nowhere does not exist"):
+    with pytest.raises(InvalidInputError, match=r"contam\.conf: 'nowhere' is not there"):
         run(plan('[contam]\nfiles = ["one.fits"]\nconf = "nowhere"\n'))
     with pytest.raises(NoDataError, match="segmentation"):
         run(plan('[contam]\nfiles = ["one.fits"]\n'))
@@ -535,3 +535,21 @@ def test_templates_come_from_a_folder_or_a_pack(finished, tmp_path, monkeypatch)
         assert all(np.array_equal(x.flux, y.flux) for x, y in zip(a.continua, b.continua, strict=True))
     with pytest.raises(NotFoundError, match="pack nowhere"):
         fit_sets(GrismFitPlan(templates="nowhere"), finished.folder)
+
+
+def test_what_a_run_of_grisms_would_do_is_told_before(fresh):
+    plan = fresh / "plan.toml"
+    told = explain_plan(read_plan(plan))
+    assert {"contam", "beams", "redshifts", "maps"} <= set(told.tasks["stage"])
+    assert set(told.tasks["state"]) == {"fresh"}
+    shutil.move(fresh / "lake", fresh / "away")
+    told = explain_plan(read_plan(plan))
+    assert told.only(stage="contam")["state"].to_list() == ["new"]
+    (row,) = told.only(stage="beams").to_dicts()
+    assert (row["tile"], row["state"]) == ("", "unknown")
+    assert "what grism_frame of grism-frames holds is not known" in row["reason"]
+    for stage, product in (("redshifts", "beam"), ("maps", "redshift")):
+        (row,) = told.only(stage=stage).to_dicts()
+        assert (row["tile"], row["state"]) == ("", "unknown")
+        assert row["reason"].startswith("it depends on ")
+        assert f"{product}, which" in row["reason"]

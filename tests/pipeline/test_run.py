@@ -235,14 +235,15 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Path) -> None:
 def test_a_task_that_fails_holds_the_release_back_until_it_is_mended(fresh: Path) -> None:
     plan = fresh / "plan.toml"
     good = plan.read_text()
-    plan.write_text(good + '[detect]\nbands = ["f814w"]\n')
+    (fresh / "no_grid.fits").write_bytes(b"no FITS")
+    plan.write_text(good + '[psf]\nsource = "grid"\npath = "no_grid.fits"\n')
     report = run(fresh)
     (failed,) = report.problems.iter_rows(named=True)
-    assert (failed["product"], failed["item"], failed["status"]) == ("detect", "field", "failed")
-    assert "detect.bands: ['f814w'] have no mosaic in tile field" in failed["message"]
-    assert f"(log: {fresh / 'logs' / 'detect' / 'field.log'})" in failed["message"]
+    assert (failed["product"], failed["item"], failed["status"]) == ("psf", "field", "failed")
+    assert "no_grid.fits: not a readable FITS file" in failed["message"]
+    assert f"(log: {fresh / 'logs' / 'psf' / 'field.log'})" in failed["message"]
     assert Lake.open(fresh / "lake").releases() == []
-    with pytest.raises(InvalidInputError, match=r"stage detect, tile field: detect\.bands: \['f814w'\] have no mosaic"):
+    with pytest.raises(FormatError, match=r"stage psf, tile field: .*no_grid\.fits"):
         run_plan(replace(read_plan(plan), run=RunPlan(keep_going=False)))
     plan.write_text(good)
     mended = run(fresh)
@@ -262,12 +263,13 @@ def test_json_is_one_line_for_each_event_and_problem_and_exit_codes_tell(finishe
     assert {"ingest", "outliers", "mosaic", "detect", "measure", "cutouts"} == {line["stage"] for line in told}
     assert all(line["memory_sum"] > 2**20 for line in told)
     plan = folder / "plan.toml"
-    plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n[release]\nname = "DR2"\n')
+    (folder / "no_grid.fits").write_bytes(b"no FITS")
+    plan.write_text(plan.read_text() + '[psf]\nsource = "grid"\npath = "no_grid.fits"\n[release]\nname = "DR2"\n')
     failed = CliRunner().invoke(app, ["run", str(plan), "--json"])
     assert failed.exit_code == 1
     lines = [json.loads(line) for line in failed.stdout.splitlines()]
     (problem,) = [line for line in lines if line["name"] == "problem"]
-    assert (problem["product"], problem["item"]) == ("detect", "field")
+    assert (problem["product"], problem["item"]) == ("psf", "field")
     assert [line["stage"] for line in lines if line["name"] == "stage_skipped"] == ["release"]
 
 
@@ -286,6 +288,13 @@ def test_options_that_are_not_allowed_end_a_run_before_it_begins(
     assert done.exit_code == 2
     assert message in done.stderr
     assert not (fresh / "lake").exists()
+
+
+def test_a_band_that_was_not_observed_is_refused(fresh: Path) -> None:
+    plan = fresh / "plan.toml"
+    plan.write_text(plan.read_text() + '[detect]\nbands = ["f814w"]\n')
+    with pytest.raises(InvalidInputError, match=r"detect\.bands: 'f814w' is in no exposure, it must be one of"):
+        run(fresh)
 
 
 def test_every_step_is_in_the_event_log(finished: Path) -> None:

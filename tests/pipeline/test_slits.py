@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from skymere.errors import InvalidInputError, NotFoundError, StorageError
 from skymere.io import find_pack, list_slits, read_slitlets, write_slitlets
 from skymere.lake import Lake
-from skymere.pipeline import read_plan, run_plan
+from skymere.pipeline import explain_plan, read_plan, run_plan
 from skymere.pipeline.plan import Plan, SurveyPlan
 from skymere.pipeline.slit_plan import SlitsPlan
 from skymere.pipeline.slit_units import batches, find_units
@@ -461,3 +461,28 @@ def test_a_combination_without_a_flux_is_a_row_and_the_others_go_on(finished, tm
     spectra = Lake.open(folder / "lake").table("slit_spectrum").collect()
     assert spectra["status"].to_list() == ["failed"] * 5
     assert spectra["message"].str.contains("y_range: no pixel").all()
+
+
+def test_what_a_run_of_slits_would_do_is_told_before(fresh):
+    plan = fresh / "plan.toml"
+    told = explain_plan(read_plan(plan))
+    assert set(told.tasks["stage"]) == {"slits", "redshifts", "release"}
+    assert set(told.tasks["state"]) == {"fresh"}
+    plan.write_text(PLAN.replace("coarse_step = 0.004", "coarse_step = 0.005") + '[release]\nname = "DR2"\n')
+    told = explain_plan(read_plan(plan))
+    assert set(told.only(stage="slits")["state"]) == {"fresh"}
+    assert set(told.only(stage="redshifts")["state"]) == {"stale"}
+    assert set(told.only(stage="redshifts")["reason"]) == {"redshifts.params.coarse_step 0.004 -> 0.005"}
+    done = {stage.name: (stage.n_done, stage.n_already) for stage in run(fresh).stages}
+    assert done["slits"] == (0, told.only(stage="slits").height)
+    assert done["redshifts"] == (told.only(stage="redshifts").height, 0)
+
+
+def test_redshifts_of_spectra_that_are_not_there_yet_are_unknown(fresh):
+    shutil.rmtree(fresh / "lake")
+    told = explain_plan(read_plan(fresh / "plan.toml"))
+    assert set(told.only(stage="slits")["state"]) == {"new"}
+    (row,) = told.only(stage="redshifts").to_dicts()
+    assert (row["tile"], row["state"]) == ("", "unknown")
+    assert row["reason"].startswith("what slit_spectrum of slits-")
+    assert not (fresh / "lake").exists()

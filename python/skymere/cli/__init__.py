@@ -14,11 +14,13 @@ from skymere.cli.demo import demo
 from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
 from skymere.cli.edit import edit_app
+from skymere.cli.exposures import exposures
 from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
+from skymere.cli.plan import plan_app
 from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
 from skymere.cli.run import run
@@ -43,8 +45,10 @@ app.command()(run)
 app.command()(status)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
+app.command()(exposures)
 app.command()(info)
 app.command()(doctor)
+app.add_typer(plan_app, name="plan")
 app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
 app.add_typer(data_app, name="data")

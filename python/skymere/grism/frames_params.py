@@ -70,7 +70,7 @@ class FrameParams:
     use_partner_wcs : bool
         Whether coordinates are those of the direct partner.
     sky : GrismSkyParams
-        The sky.
+        How the sky is subtracted.
     contamination : ContaminationParams
         The operator, sizes and orders.
     mw_ebv : float

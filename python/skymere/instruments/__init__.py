@@ -2,6 +2,7 @@
 
 from skymere.instruments.detectors import DETECTORS, Detector, find_detector, read_detectors
 from skymere.instruments.dq_bits import JWST, SATURATED_BITS
+from skymere.instruments.file_names import FileName, parse_file_name
 from skymere.instruments.filters import FILTERS, Filter, find_filter, flam_of_zero_point, is_dispersed
 from skymere.instruments.gratings import NIRSPEC_GRIDS
 from skymere.instruments.grism_limits import GRISM_LIMITS
@@ -49,6 +50,7 @@ __all__ = [
     "SLIT_WIDTH_ARCSEC",
     "ConfigCorrections",
     "Detector",
+    "FileName",
     "Filter",
     "GrismTurn",
     "config_corrections",
@@ -60,6 +62,7 @@ __all__ = [
     "frame_turn",
     "grism_turn",
     "is_dispersed",
+    "parse_file_name",
     "read_detectors",
     "shutter_place",
 ]

@@ -8,6 +8,7 @@ from skymere.io.catalogues import read_transmission, write_fast
 from skymere.io.coordinates import DistortionFiles, read_gwcs
 from skymere.io.detections import write_detection, write_detection_rows, write_sources
 from skymere.io.exposures import (
+    ExposureHead,
     ReadParams,
     chips_of,
     distortion_files,
@@ -15,6 +16,7 @@ from skymere.io.exposures import (
     file_digest,
     read_exposure,
     read_exposures,
+    read_heads,
 )
 from skymere.io.extensions import read_extensions, write_extensions
 from skymere.io.full_files import FullFile, read_full_file, write_full_file
@@ -65,6 +67,7 @@ __all__ = [
     "BackgroundSpectrum",
     "BlendRule",
     "DistortionFiles",
+    "ExposureHead",
     "FullFile",
     "GeometryCards",
     "GrismSetup",
@@ -114,6 +117,7 @@ __all__ = [
     "read_grism_stacks",
     "read_gwcs",
     "read_headerlet",
+    "read_heads",
     "read_image",
     "read_labels",
     "read_mask",

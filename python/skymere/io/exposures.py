@@ -24,6 +24,7 @@ from skymere.io.coordinates import (
 )
 
 __all__ = [
+    "ExposureHead",
     "ReadParams",
     "chips_of",
     "distortion_files",
@@ -32,6 +33,7 @@ __all__ = [
     "rate_factors",
     "read_exposure",
     "read_exposures",
+    "read_heads",
 ]
 
 RATE_UNITS = frozenset({"ELECTRONS/S", "ELECTRON/S", "E-/S", "ELECTRON / S"})
@@ -211,6 +213,62 @@ def read_exposures(path: str | Path, *, params: ReadParams | None = None) -> lis
         return [file.exposure(k) for k in range(len(file.versions))]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExposureHead:
+    """What the headers of an exposure say.
+
+    Parameters
+    ----------
+    exposure_id : str
+        Name; see `exposure_id`.
+    group : str
+        The file's name where it holds several chips, else empty.
+    chip : int or None
+        Number of the chip where the file holds several.
+    band : str
+        Filter, lower case.
+    instrument, detector : str
+        As in the header.
+    exptime : float
+        Exposure time [s].
+    wcs : astropy.wcs.WCS or APE-14 object
+        Coordinates.
+    shape : tuple of int
+        ``(ny, nx)``.
+    """
+
+    exposure_id: str
+    group: str
+    chip: int | None
+    band: str
+    instrument: str
+    detector: str
+    exptime: float
+    wcs: Any
+    shape: tuple[int, int]
+
+
+def read_heads(path: str | Path, *, params: ReadParams | None = None) -> list[ExposureHead]:
+    """Read the headers of all chips of a file, but no pixels.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    params : ReadParams, optional
+        What the file does not say.
+
+    Raises
+    ------
+    NotFoundError, StorageError, FormatError, InvalidInputError
+        As `read_exposures`, but for what is wrong with pixels alone.
+    """
+    path = Path(path)
+    with open_fits(path) as hdus:
+        file = _File(hdus, path, params or ReadParams())
+        return [file.head(k) for k in range(len(file.versions))]
+
+
 def chips_of(path: str | Path, *, params: ReadParams | None = None) -> tuple[int | None, ...]:
     """Return the numbers of the chips in a file, in its order; ``(None,)`` when there is only one.
 
@@ -351,7 +409,7 @@ class _File:
             exptime=exptime,
             band=_band(self.primary, detector, self.path),
             instrument=detector.instrument,
-            detector=f"{detector.name}{self.chips[k]}" if detector.chip_keyword else detector.name,
+            detector=self.detector_name(k),
             read_noise=read_noise,
             zero_point_ab=zero_point,
             photplam=_photplam(self.primary, self.headers[k]),
@@ -359,6 +417,27 @@ class _File:
             path=str(self.path),
             sha256=self.digest,
         )
+
+    def head(self, k: int) -> ExposureHead:
+        # What cannot be calibrated is told now, as it would be with pixels.
+        self.calibration(k)
+        has_chips = len(self.versions) > 1
+        ny, nx = self.hdus[self.detector.planes["data"], self.versions[k]].shape
+        return ExposureHead(
+            exposure_id=self.name(k),
+            group=exposure_id(self.path) if has_chips else "",
+            chip=self.chips[k] if has_chips else None,
+            band=_band(self.primary, self.detector, self.path),
+            instrument=self.detector.instrument,
+            detector=self.detector_name(k),
+            exptime=self.exptime(k),
+            wcs=self.coordinates[k],
+            shape=(int(ny), int(nx)),
+        )
+
+    def detector_name(self, k: int) -> str:
+        name = self.detector.name
+        return f"{name}{self.chips[k]}" if self.detector.chip_keyword else name
 
     def plane(self, kind: str, k: int) -> NDArray[np.generic]:
         name = self.detector.planes.get(kind, "").upper()

@@ -50,6 +50,7 @@ from skymere.lake.schemas import ArraySpec, Column, Schema, load_schema, product
 from skymere.lake.sky import around, in_box, in_cone, polygon_middle, polygons_overlap, separation
 from skymere.lake.spill import RaggedSpill
 from skymere.lake.tiles import NamedTile, Tile, Tiles, TileSet
+from skymere.lake.unused import unused_exposures
 from skymere.lake.votable import rows_from_astropy
 
 __all__ = [
@@ -123,6 +124,7 @@ __all__ = [
     "stored_edits",
     "stored_profile_edits",
     "table_dtypes",
+    "unused_exposures",
     "write_ragged",
     "write_whole",
 ]

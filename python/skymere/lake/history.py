@@ -51,7 +51,8 @@ def _facts(row: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], str]]:
         yield ("run", name), row[name]
     yield from ((("parameter", name), text) for name, text in _leaves(json.loads(row["params"]), ""))
     for one in json.loads(row["inputs"]):
-        yield ("input", one.get("uri", "")), one.get("run") or one.get("sha256") or ""
+        said = {key: value for key, value in one.items() if key != "uri"}
+        yield ("input", one.get("uri", "")), one.get("run") or one.get("sha256") or json.dumps(said, sort_keys=True)
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, str]]:

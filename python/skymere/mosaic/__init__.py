@@ -19,6 +19,7 @@ from skymere.mosaic.flagging import Flagged, FlagParams, flag_exposures, flag_st
 from skymere.mosaic.footprints import footprint_area
 from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.groups import read_groups
+from skymere.mosaic.overlaps import overlap_groups
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
 from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
 from skymere.mosaic.sky import SkyParams, SkySolution, require_connected, solve_sky, subtractable_sky
@@ -78,6 +79,7 @@ __all__ = [
     "n_exposures",
     "named_psf",
     "named_psf_file",
+    "overlap_groups",
     "plane_of",
     "preset_values",
     "read_groups",

@@ -11,6 +11,7 @@ from skymere.pipeline.band_images import (
 )
 from skymere.pipeline.demo import DemoReport, run_demo
 from skymere.pipeline.events import Event
+from skymere.pipeline.exposure_groups import exposure_groups
 from skymere.pipeline.gates import check_gates, gates_of
 from skymere.pipeline.grism_fits import FitTemplates, fit_sets
 from skymere.pipeline.grism_objects import (
@@ -31,6 +32,9 @@ from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, Map
 from skymere.pipeline.grism_settings import fit_settings
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
+from skymere.pipeline.plan_check import PlanFault, check_plan
+from skymere.pipeline.plan_explain import PlanExplanation, explain_plan
+from skymere.pipeline.plan_template import PLAN_KINDS, plan_template, write_plan_template
 from skymere.pipeline.process_memory import tree_memory
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
 from skymere.pipeline.refitting import attempts_of, refit_source, undo_refits
@@ -42,6 +46,7 @@ from skymere.pipeline.status import files_to_take_in, run_status, unfinished
 from skymere.pipeline.thumbnails import lake_exposures, lake_sizes, lake_thumbnails
 
 __all__ = [
+    "PLAN_KINDS",
     "PROPOSED_ROLES",
     "BandImage",
     "BandRegions",
@@ -55,6 +60,8 @@ __all__ = [
     "MapPsfs",
     "MapsPlan",
     "Plan",
+    "PlanExplanation",
+    "PlanFault",
     "Proposal",
     "Record",
     "RedshiftsPlan",
@@ -68,8 +75,11 @@ __all__ = [
     "attempts_of",
     "beam_paths",
     "check_gates",
+    "check_plan",
     "combine_slits",
     "draw_object",
+    "explain_plan",
+    "exposure_groups",
     "files_to_take_in",
     "fit_beams",
     "fit_sets",
@@ -83,6 +93,7 @@ __all__ = [
     "map_exposures",
     "object_of_file",
     "object_of_lake",
+    "plan_template",
     "plot_beams",
     "plot_object",
     "propose_regions",
@@ -98,5 +109,6 @@ __all__ = [
     "tree_memory",
     "undo_refits",
     "unfinished",
+    "write_plan_template",
     "write_products",
 ]

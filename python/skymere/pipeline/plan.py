@@ -266,7 +266,7 @@ class ExternalPlan:
     Parameters
     ----------
     source_id : int
-        The source.
+        The source in the lake.
     path : str
         FITS image without any PSF, with a WCS; of any pixels.
     """
@@ -359,7 +359,7 @@ class Plan:
     ----------
     survey, tile, ingest, align, background, outliers, mosaic, psf, detect, measure, profiles, photometry, cutouts, \
 slits, contam, beams, redshifts, maps, release, run
-        The sections of the file.
+        Sections of the file.
     gates : tuple of Gate
         Rules that hold products instead of publishing them: ``[[gates]]``.
     folder : Path
@@ -461,19 +461,25 @@ slits, contam, beams, redshifts, maps, release, run
         NotFoundError
             When a pattern matches nothing.
         """
-        files: set[Path] = set()
-        for pattern in self.survey.exposures:
-            if not any(character in pattern for character in "*?["):
-                files.add(self.path(pattern))
-                continue
-            base, parts = (Path(pattern).anchor or str(self.folder)), Path(pattern).parts
-            relative = str(Path(*parts[1:])) if Path(pattern).is_absolute() else pattern
-            found = [path.resolve() for path in Path(base).glob(relative) if path.is_file()]
-            if not found:
-                msg = f"survey.exposures: {pattern!r} matches no file below {Path(base).resolve()}"
-                raise NotFoundError(msg)
-            files.update(found)
-        return sorted(files)
+        return sorted({path for pattern in self.survey.exposures for path in self.matching(pattern)})
+
+    def matching(self, pattern: str) -> list[Path]:
+        """Return the files that a pattern of exposures matches; a name without wildcard need not exist.
+
+        Raises
+        ------
+        NotFoundError
+            When a pattern matches nothing.
+        """
+        if not any(character in pattern for character in "*?["):
+            return [self.path(pattern)]
+        base, parts = (Path(pattern).anchor or str(self.folder)), Path(pattern).parts
+        relative = str(Path(*parts[1:])) if Path(pattern).is_absolute() else pattern
+        found = [path.resolve() for path in Path(base).glob(relative) if path.is_file()]
+        if not found:
+            msg = f"survey.exposures: {pattern!r} matches no file below {Path(base).resolve()}"
+            raise NotFoundError(msg)
+        return found
 
 
 def read_plan(path: str | Path) -> Plan:

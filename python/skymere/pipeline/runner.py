@@ -20,6 +20,7 @@ from skymere.pipeline.freshness import done_before
 from skymere.pipeline.memory import predicted_cost
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
+from skymere.pipeline.plan_check import refuse_faults
 from skymere.pipeline.process_memory import held_memory
 from skymere.pipeline.run_settings import memory_bytes
 from skymere.pipeline.scheduling import Budget, do_jobs
@@ -88,10 +89,13 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
 
     Raises
     ------
+    InvalidInputError
+        When `check_plan` finds faults; nothing was written then.
     SkymereError
         When the run cannot begin or go on, or a task failed and ``run.keep_going`` is off. What was published before
         stays, and the next run starts from there.
     """
+    refuse_faults(plan)
     log = EventLog(plan.folder / "events.jsonl", *([observer] if observer else []))
     try:
         log(Event(name="run_started"))

@@ -19,18 +19,50 @@ class SlitGroupPlan:
 
     Parameters
     ----------
-    position_key, diffs, grating_diffs, stuck_threshold, min_bar, bar_corr_mode, num_shutters, fix_prism_norm, \
-with_sflat_correction, with_extra_dq, dilate_failed_open, pad_border, do_multiple_mask, trace_with_xpos, \
-trace_from_yoffset, weight_type
-        Arguments of the same name.
-    undo_barshadow, undo_pathloss : int
-        The same; `skymere.slit.extract_spectra` leaves the pipeline's bar shadow.
+    position_key : str
+        What tells nods apart: ``y_index`` (rank of the dither), ``position_number`` or ``shutter_state``.
+    diffs, grating_diffs : bool
+        Whether the other nods are subtracted; whether they are for gratings, whatever ``diffs`` says.
+    stuck_threshold : float
+        A shutter with less than this part of the best one's signal over noise is stuck.
+    undo_barshadow : int
+        What becomes of the pipeline's bar shadow: 0 leaves it, 1 takes it back, 2 replaces it by that of the tables.
+    min_bar : float or None
+        Pixels that the bars leave less light are left out; None for none.
+    bar_corr_mode : str
+        Table of the bar shadow: ``wave`` depends on the wavelength, ``flat`` does not.
+    num_shutters : int
+        Open shutters: below 0 as the file says, 0 as many as nods.
+    fix_prism_norm : bool
+        Whether a slit of the prism is brought to the mean response.
     extended_threshold : float or None
-        ``threshold`` of the extended calibration; None for none.
+        Threshold of the calibration of the extended range; None for none.
+    with_sflat_correction : bool
+        Whether the flat field of the shutters is used (prism, extended range).
+    with_extra_dq : bool
+        Whether the table of further bad pixels is used.
+    dilate_failed_open : int
+        By how many steps pixels of shutters stuck open are grown.
+    pad_border : int
+        By how many steps pixels without wavelength are grown.
+    do_multiple_mask : bool
+        Whether a pixel that is bad in most of three or more exposures is bad in all.
+    undo_pathloss : int
+        What becomes of the pipeline's path loss: 0 leaves it, 1 takes it back, 2 then corrects for a point source.
+    trace_with_xpos : bool
+        Whether the source's place across the slit shifts wavelengths.
+    trace_from_yoffset : bool
+        Whether traces follow the dithers.
+    weight_type : str
+        What weighs the pixels, see `skymere.slit.pixel_weights`.
     sky_file : str
         ``read`` looks for the sky of the visit in the pack; empty for none.
-    flag_trace, flag_percentile, flag_profile, flag_hot_cold, fit_shutter_offset, estimate_sky : bool
-        Whether these are done, each with its own defaults.
+    flag_trace, flag_percentile, flag_profile, flag_hot_cold : bool
+        Whether this search for outliers is done, with its own defaults.
+    fit_shutter_offset : bool
+        Whether the offset of the shutters is fitted.
+    estimate_sky : bool
+        Whether a sky is fitted to the pixels off the trace.
     """
 
     position_key: Literal["y_index", "position_number", "shutter_state"] = "y_index"
@@ -113,8 +145,10 @@ class SlitFitPlan:
         ``trace_niter`` there.
     initial_sigma : float
         First width [0.1 pix].
-    recenter_all, free_trace_offset : bool
-        Arguments of the same name.
+    recenter_all : bool
+        Whether every group is fitted; else the first one's width and trace hold for all.
+    free_trace_offset : bool
+        Whether every position is fitted by itself.
     """
 
     degree: int = 0
@@ -130,8 +164,24 @@ class SlitCombinePlan:
 
     Parameters
     ----------
-    method, extraction, step, with_pathloss, wave_sample, ny, oversample, pixfrac, y_range
-        Arguments of the same name.
+    method : str
+        How pixels come to the grid: ``pseudo`` (bins that are shifted) or ``drizzle``.
+    extraction : str
+        Spectrum of one dimension: ``optimal`` weighs by the profile, ``boxcar`` does not.
+    step : float
+        Height of a row [pix].
+    with_pathloss : bool
+        Whether the light that the slit cuts off is corrected for.
+    wave_sample : float
+        Points for each step of the standard grid of wavelengths.
+    ny : int
+        Half the height of the image [pix].
+    oversample : int
+        Shifts of the bins of ``pseudo``.
+    pixfrac : float
+        Side of the drops of ``drizzle`` over that of their pixels, or shift of the bins of ``pseudo``.
+    y_range : tuple of float
+        Distances from the trace that count in one dimension [pix].
     """
 
     method: Literal["pseudo", "drizzle"] = "pseudo"
@@ -247,7 +297,7 @@ class RedshiftsPlan:
     n_workers : int
         Threads that fit sources at the same time; 0 for one on each core.
     params : RedshiftParams
-        How to fit.
+        How spectra of slits are fitted.
     grism : GrismFitPlan
         How beams of slitless spectra are fitted.
 
