@@ -17,6 +17,7 @@ from skymere.cli.edit import edit_app
 from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
+from skymere.cli.inject import inject
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
 from skymere.cli.profiles import profiles
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(inject)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(info)

@@ -27,6 +27,7 @@ from skymere.pipeline.grism_objects import (
 )
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.grism_settings import fit_settings
+from skymere.pipeline.injection import InjectionResult, InjectParams, inject
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.proposals import PROPOSED_ROLES, Proposal, propose_regions
@@ -47,6 +48,8 @@ __all__ = [
     "FitTemplates",
     "GrismFitPlan",
     "GrismObject",
+    "InjectParams",
+    "InjectionResult",
     "MapPsfs",
     "MapsPlan",
     "Plan",
@@ -66,6 +69,7 @@ __all__ = [
     "fit_sets",
     "fit_settings",
     "image_to_measure",
+    "inject",
     "lake_exposures",
     "lake_sizes",
     "lake_thumbnails",

@@ -1,17 +1,19 @@
 """Injection and recovery: fake sources through a stretch of the pipeline, and what comes out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import polars as pl
 
 from skymere._workers import work_in_order
 from skymere.errors import InvalidInputError, NotFoundError
 from skymere.lake import Lake
+from skymere.pipeline.injection.beams import BeamWork, beam_quantities, inject_beam
 from skymere.pipeline.injection.fakes import Copy, draw_fakes, usable_place
 from skymere.pipeline.injection.imaging import ImagingWork, inject_copy, reference_band, spurious_of_tile
-from skymere.pipeline.injection.params import IMAGING, InjectParams
+from skymere.pipeline.injection.params import InjectParams
 from skymere.pipeline.injection.result import InjectionResult
 from skymere.pipeline.injection.summary import binned_edges, imaging_quantities, summarise
 from skymere.pipeline.plan import Plan
@@ -73,10 +75,22 @@ def inject(
         raise NotFoundError(msg)
     lake = Lake.open(path)
     with TemporaryDirectory(dir=path.parent if folder is None else folder, prefix=".inject-") as scratch:
-        work = ImagingWork(plan=plan, lake=path, params=params, folder=Path(scratch))
-        if params.through in IMAGING:
-            return _inject_images(work, lake, observer or (lambda done, total: None))
-    raise AssertionError
+        tell = observer or (lambda done, total: None)
+        if params.through == "beams":
+            return _inject_beams(BeamWork.of(plan, lake, params), tell)
+        return _inject_images(ImagingWork(plan=plan, lake=path, params=params, folder=Path(scratch)), lake, tell)
+
+
+def _inject_beams(work: BeamWork, observer: Callable[[int, int], None]) -> InjectionResult:
+    params = work.params
+    tables = []
+    for done, found in enumerate(_done(inject_beam, work, range(1, params.n + 1), params.n_workers), start=1):
+        tables.append(found)
+        observer(done, params.n)
+    injected = pl.concat(tables, how="diagonal_relaxed").sort("object")
+    edges = binned_edges(params.line_flux, params.n_mag_bins, is_log=True)
+    summary = summarise(injected, list(beam_quantities()), first=("true_line_flux", edges))
+    return InjectionResult(params=params, injected=injected, summary=summary)
 
 
 def _inject_images(work: ImagingWork, lake: Lake, observer: Callable[[int, int], None]) -> InjectionResult:
@@ -101,7 +115,7 @@ def _inject_images(work: ImagingWork, lake: Lake, observer: Callable[[int, int],
     total = len(copies) + len(tiles)
     tables: list[pl.DataFrame] = []
     negatives: list[pl.DataFrame] = []
-    for done, found in enumerate(_done(work, [*copies, *tiles], params.n_workers), start=1):
+    for done, found in enumerate(_done(_one, work, [*copies, *tiles], params.n_workers), start=1):
         (tables if done <= len(copies) else negatives).append(found)
         observer(done, total)
     injected = pl.concat(tables, how="diagonal_relaxed").sort("tile", "object")
@@ -132,10 +146,12 @@ def _tiles(lake: Lake, params: InjectParams) -> list[str]:
     return list(params.tiles) or have
 
 
-def _done(work: ImagingWork, items: list[Copy | str], n_workers: int):  # noqa: ANN202
+def _done(
+    do: Callable[[Any, Any], pl.DataFrame], work: ImagingWork | BeamWork, items: Sequence[Any], n_workers: int
+) -> Iterator[pl.DataFrame]:
     if min(n_workers, len(items)) < 2:
-        return (_one(work, item) for item in items)
-    return work_in_order(_one, items, shared=work, n_workers=n_workers, most=2 * n_workers)
+        return (do(work, item) for item in items)
+    return work_in_order(do, items, shared=work, n_workers=n_workers, most=2 * n_workers)
 
 
 def _one(work: ImagingWork, item: Copy | str) -> pl.DataFrame:

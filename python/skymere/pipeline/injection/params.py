@@ -8,11 +8,10 @@ import numpy as np
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["IMAGING", "STRETCHES", "InjectParams", "Stretch"]
+__all__ = ["STRETCHES", "InjectParams", "Stretch"]
 
-Stretch = Literal["detect", "profiles", "photometry", "beams", "slits"]
-STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams", "slits")
-IMAGING: tuple[Stretch, ...] = STRETCHES[:3]
+Stretch = Literal["detect", "profiles", "photometry", "beams"]
+STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,8 @@ class InjectParams:
     Parameters
     ----------
     through : str
-        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``,
-        ``beams`` (to redshifts and lines of slitless spectra) or ``slits`` (to spectra and redshifts).
+        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``
+        or ``beams`` (to redshifts and lines of slitless spectra).
     n : int
         Number of fake sources; as many copies of the data are made as it takes.
     n_per_tile : int
@@ -48,7 +47,8 @@ class InjectParams:
     redshift : (float, float)
         Limits of the redshifts of fake spectra; uniform.
     line_flux : (float, float)
-        Limits of the flux of the strongest line [1e-17 erg / s / cm2]; uniform in the logarithm.
+        Limits of the flux of H alpha [1e-17 erg / s / cm2], of which other lines have fixed parts; uniform in the
+        logarithm.
     n_mag_bins, n_size_bins : int
         Bins of the summary.
     seed : int
