@@ -17,9 +17,7 @@ __all__ = ["inject"]
 def inject(
     place: Annotated[Path, typer.Argument(help="Plan that was run, or the folder of a lake.", metavar="PLAN|LAKE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for tables and figures.")],
-    through: Annotated[
-        str, typer.Option(help="Last stage: detect, profiles, photometry or beams.")
-    ] = "detect",
+    through: Annotated[str, typer.Option(help="Last stage: detect, profiles, photometry or beams.")] = "detect",
     n: Annotated[int, typer.Option("-n", help="Number of fake sources.")] = 200,
     n_per_tile: Annotated[int, typer.Option(help="Most of them in one copy of a tile; 0 = as there is room.")] = 0,
     spacing: Annotated[float, typer.Option(help="Step of their places [arcsec].")] = 5.0,
@@ -33,9 +31,10 @@ def inject(
     bands: Annotated[list[str] | None, typer.Option(help="Only fluxes in this band; repeated.")] = None,
     tiles: Annotated[list[str] | None, typer.Option(help="Only this tile; repeated.")] = None,
     redshift: Annotated[tuple[float, float], typer.Option(help="Limits of the redshifts of spectra.")] = (0.7, 2.2),
-    line_flux: Annotated[
-        tuple[float, float], typer.Option(help="Limits of the flux of H alpha [1e-17 erg/s/cm2].")
-    ] = (1.0, 30.0),
+    line_flux: Annotated[tuple[float, float], typer.Option(help="Limits of the flux of H alpha [1e-17 erg/s/cm2].")] = (
+        1.0,
+        30.0,
+    ),
     mag_bins: Annotated[int, typer.Option(help="Bins of magnitude, or of line flux.")] = 7,
     size_bins: Annotated[int, typer.Option(help="Bins of size.")] = 2,
     seed: Annotated[int, typer.Option(help="Another one draws other sources.")] = 1,

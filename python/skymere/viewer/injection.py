@@ -86,7 +86,9 @@ def plot_pulls(summary: pl.DataFrame, axis: str, quantity: str, path: str | Path
 
 def _curves(rows: pl.DataFrame, axis: str, *, populations: tuple[str, ...]) -> Iterator[tuple[str, pl.DataFrame]]:
     """Yield what a figure draws: all sizes for each population, then the sizes of the first one."""
-    others = [name for name in rows.columns if name.endswith("_low") and name not in (f"{axis}_low", "completeness_low")]
+    others = [
+        name for name in rows.columns if name.endswith("_low") and name not in (f"{axis}_low", "completeness_low")
+    ]
     for population in populations:
         chosen = rows.filter(pl.col("population") == population)
         if others:

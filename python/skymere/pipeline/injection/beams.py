@@ -173,9 +173,7 @@ def _frame(row: Mapping[str, Any]) -> pl.DataFrame:
 
 def beam_quantities() -> Iterator[Quantity]:
     """Yield what is compared: redshifts that are right, and the fluxes of their lines."""
-    yield Quantity(
-        name="redshift", measured="redshift", error="redshift_err", truth="true_redshift", is_relative=False
-    )
+    yield Quantity(name="redshift", measured="redshift", error="redshift_err", truth="true_redshift", is_relative=False)
     for name in LINE_RATIOS:
         yield Quantity(
             name=f"flux_{name}", measured=f"flux_{name}", error=f"flux_err_{name}", truth=f"true_flux_{name}"

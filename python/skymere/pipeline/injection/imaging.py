@@ -234,9 +234,7 @@ def _measured(
     return table
 
 
-def _label_before(
-    lake: Lake, tile: str, row: NDArray[np.int64], column: NDArray[np.int64]
-) -> NDArray[np.int32]:
+def _label_before(lake: Lake, tile: str, row: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int32]:
     if tile not in lake.live_runs("segmentation"):
         return np.zeros(len(row), np.int32)
     return load_segmentation(lake, tile).labels[row, column]

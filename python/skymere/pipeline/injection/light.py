@@ -170,8 +170,14 @@ def own_noise(
 
 
 def add_light(
-    planes: Mapping[str, NDArray[Any]], light: FakeLight, *, factor: float, noise: NoiseCovariance | None, run: str,
-    numbers: NDArray[np.int64], band: str,
+    planes: Mapping[str, NDArray[Any]],
+    light: FakeLight,
+    *,
+    factor: float,
+    noise: NoiseCovariance | None,
+    run: str,
+    numbers: NDArray[np.int64],
+    band: str,
 ) -> None:
     """Add fake sources to the planes ``sci`` and ``var`` of a mosaic, in place, with their own noise."""
     for i, (stamp, number) in enumerate(zip(light.stamps, numbers, strict=True)):
