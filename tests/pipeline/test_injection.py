@@ -11,7 +11,6 @@ from polars.testing import assert_frame_equal
 
 from skymere.datamodels import NoiseCovariance
 from skymere.errors import InvalidInputError, NotFoundError
-from skymere.lake import Lake
 from skymere.pipeline import InjectParams, inject, read_plan
 from skymere.pipeline.injection import plan_of
 from skymere.pipeline.injection.light import fake_light, own_noise, poisson_factor

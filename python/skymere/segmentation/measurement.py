@@ -145,9 +145,9 @@ def measure(
     that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
     ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
     covariance C (`skymere.datamodels.NoiseCovariance.sum_variance`). In the sum of a centre the pixels at the edge of a
-    segment count ``1 + (-t dA / dt) / n`` times, with its threshold t, the number A of pixels above t and the number n of
-    those at the edge: noise moves the edge of a detected segment, and the light at it. Blends end at their saddles, whose
-    noise counts.
+    segment count ``1 + (-t dA / dt) / n`` times, with its threshold t, the number A of pixels above t and the number n
+    of those at the edge: noise moves the edge of a detected segment, and the light at it. Blends end at their saddles,
+    whose noise counts.
     Errors of fluxes hold for apertures that stay where they are. ``flux_auto_err_total`` adds what the second moments
     and the first Kron moment do to the flux, each with its derivatives by the pixels.
 

@@ -1,4 +1,4 @@
-"""Fake galaxies with emission lines behind the grisms of a lake, and the redshifts and lines that are fitted to them."""
+"""Fake galaxies with emission lines behind the grisms of a lake, and the redshifts and lines fitted to them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -90,8 +90,8 @@ def inject_beam(work: BeamWork, number: int) -> pl.DataFrame:
 
     Notes
     -----
-    The beams are those of a source of the lake without its own light (that of the fit in the lake): noise, flags and the
-    light of neighbours that no model took stay. The galaxy has the shape of that source in the direct image, a spectrum
+    The beams are those of a source of the lake without its own light (that of the fit in the lake): noise, flags and
+    the light of neighbours that no model took stay. The galaxy has the shape of that source in the direct image, a spectrum
     flat in f_nu and lines of fixed ratios, dispersed as the grism does it, with the Poisson noise of its own electrons.
     """
     params, run = work.params, f"inject/{work.params.seed}/beams"

@@ -75,7 +75,7 @@ def inject(
         raise NotFoundError(msg)
     lake = Lake.open(path)
     with TemporaryDirectory(dir=path.parent if folder is None else folder, prefix=".inject-") as scratch:
-        tell = observer or (lambda done, total: None)
+        tell = observer or (lambda *_: None)
         if params.through == "beams":
             return _inject_beams(BeamWork.of(plan, lake, params), tell)
         return _inject_images(ImagingWork(plan=plan, lake=path, params=params, folder=Path(scratch)), lake, tell)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ def plan_of(place: str | Path) -> Plan:
     -------
     Plan
         That of a lake has the sections that fake sources go through (``detect``, ``measure``, ``profiles``,
-        ``photometry``); images of bands are those of the lake, since it does not know where files are. The parameters of spectra
-        are those of the plan alone.
+        ``photometry``); images of bands are those of the lake, since it does not know where files are. The parameters
+        of spectra are those of a plan alone.
 
     Raises
     ------
@@ -58,13 +59,7 @@ def plan_of(place: str | Path) -> Plan:
         if params is not None:
             sections[section] = _of_lake(params) if section == "photometry" else _numbers(params.get(part, params))
     plan: Plan = build_params(Plan, sections, skip=("folder",))
-    return _in_folder(plan, path.resolve().parent)
-
-
-def _in_folder(plan: Plan, folder: Path) -> Plan:
-    from dataclasses import replace
-
-    return replace(plan, folder=folder)
+    return replace(plan, folder=path.resolve().parent)
 
 
 def _params_of(lake: Lake, stage: str) -> dict[str, Any] | None:

@@ -97,7 +97,7 @@ class InjectParams:
             if not 0 < getattr(self, name) < np.inf:
                 msg = f"{name}: {getattr(self, name)} is not allowed, it must be positive"
                 raise InvalidInputError(msg)
-        allowed = {
+        allowed: dict[str, tuple[float, float]] = {
             "mag": (-np.inf, np.inf),
             "size_arcsec": (1e-4, 60.0),
             "sersic_index": (0.1, 10.0),
@@ -105,13 +105,7 @@ class InjectParams:
             "redshift": (0.0, 20.0),
             "line_flux": (1e-6, 1e6),
         }
-        for name, (least, most) in allowed.items():
-            limits = tuple(float(v) for v in getattr(self, name))
-            if len(limits) != 2 or not (np.isfinite(limits).all() and least <= limits[0] <= limits[1] <= most):
-                rule = f"two increasing numbers from {least:g} to {most:g}"
-                msg = f"{name}: {limits} is not allowed, it must be {rule}"
-                raise InvalidInputError(msg)
-            object.__setattr__(self, name, limits)
+        self._check_limits(allowed)
         for name in ("bands", "tiles"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "colours", dict(self.colours))
@@ -119,3 +113,12 @@ class InjectParams:
         if wrong:
             msg = f"colours: {wrong[0]}={self.colours[wrong[0]]} is not allowed, it must be finite"
             raise InvalidInputError(msg)
+
+    def _check_limits(self, allowed: Mapping[str, tuple[float, float]]) -> None:
+        for name, (least, most) in allowed.items():
+            limits = tuple(float(v) for v in getattr(self, name))
+            if len(limits) != 2 or not (np.isfinite(limits).all() and least <= limits[0] <= limits[1] <= most):
+                rule = f"two increasing numbers from {least:g} to {most:g}"
+                msg = f"{name}: {limits} is not allowed, it must be {rule}"
+                raise InvalidInputError(msg)
+            object.__setattr__(self, name, limits)

@@ -63,8 +63,8 @@ class InjectionResult:
             axis = str(self.summary.columns[2]).removesuffix("_low")
             files.append(plot_completeness(self.summary, axis, folder / "completeness.png"))
             names = self.summary.filter(pl.col("quantity") != "completeness", pl.col("n_used") > 1)["quantity"]
-            for name in names.unique(maintain_order=True):
-                files.append(plot_pulls(self.summary, axis, name, folder / f"{name}.png"))
+            wanted = names.unique(maintain_order=True)
+            files += [plot_pulls(self.summary, axis, name, folder / f"{name}.png") for name in wanted]
         except OSError as error:
             msg = f"{folder}: cannot be written: {error.strerror}"
             raise StorageError(msg) from error

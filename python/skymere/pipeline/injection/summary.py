@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def imaging_quantities(
     ]
     for band in bands:
         for kind in ("auto", "total"):
-            names = {"measured": f"flux_{kind}_{band}", "error": f"flux_{kind}_err_{band}"}
+            names: dict[str, Any] = {"measured": f"flux_{kind}_{band}", "error": f"flux_{kind}_err_{band}"}
             found.append(Quantity(name=f"flux_{kind}_{band}", truth=f"true_flux_{band}", **names))
         found += [
             Quantity(
@@ -78,7 +79,7 @@ def imaging_quantities(
         is_ok = pl.col("profile_status") == "ok"
         truths = {"flux": f"true_flux_{profile_band}", "r_eff": "true_r_eff"}
         for name in ("flux", "r_eff"):
-            columns = {"measured": f"profile_{name}", "error": f"profile_{name}_err"}
+            columns: dict[str, Any] = {"measured": f"profile_{name}", "error": f"profile_{name}_err"}
             found.append(Quantity(name=f"profile_{name}", truth=truths[name], where=is_ok, **columns))
         for name in ("sersic_index", "axis_ratio", "pa"):
             columns = {"measured": f"profile_{name}", "error": f"profile_{name}_err", "truth": f"true_{name}"}
@@ -131,7 +132,7 @@ def summarise(
     -------
     polars.DataFrame
         ``quantity``, ``population`` (``all``, or ``alone``: those whose place no source covered before), the limits of
-        the bin, ``n``, ``n_found``, ``completeness`` with the Wilson interval of 68 % (``completeness_low``, ``_high``);
+        the bin, ``n``, ``n_found``, ``completeness`` with the 68 % Wilson interval (``completeness_low``, ``_high``);
         ``n_used``, ``bias`` (median of measured over true - 1, or of their difference) and ``pull_mean``,
         ``pull_median``, ``pull_sigma`` of (measured - true) / error, each with its standard error, ``n_outlier`` (pulls
         beyond 5). Completeness has the quantity ``completeness``.
@@ -144,11 +145,11 @@ def summarise(
     for population in ("all", "alone"):
         chosen = table if population == "all" else table.filter(~pl.col("is_on_source"))
         for name, edges, other, other_edges in splits:
-            for low, high in zip(edges[:-1], edges[1:], strict=True):
+            for low, high in pairwise(edges):
                 inside = chosen.filter(pl.col(name) >= low, pl.col(name) < high)
-                for low2, high2 in zip(other_edges[:-1], other_edges[1:], strict=True):
+                for low2, high2 in pairwise(other_edges):
                     here = inside.filter(pl.col(other) >= low2, pl.col(other) < high2) if other else inside
-                    limits = {"population": population, "low": float(low), "high": float(high)}
+                    limits: dict[str, Any] = {"population": population, "low": float(low), "high": float(high)}
                     limits |= {"low2": float(low2), "high2": float(high2)} if other else {"low2": None, "high2": None}
                     counted = _counts(here)
                     rows.append({"quantity": "completeness"} | limits | counted | _NOTHING)
@@ -160,7 +161,7 @@ def summarise(
     return frame if second is not None else frame.drop("low2", "high2")
 
 
-_STATISTICS = ("bias", "bias_err", "pull_mean", "pull_mean_err", "pull_median", "pull_median_err")
+_STATISTICS: tuple[str, ...] = ("bias", "bias_err", "pull_mean", "pull_mean_err", "pull_median", "pull_median_err")
 _STATISTICS += ("pull_sigma", "pull_sigma_err")
 _NOTHING: dict[str, Any] = {"n_used": 0, "n_outlier": 0} | dict.fromkeys(_STATISTICS)
 _FLOATS = dict.fromkeys((*_STATISTICS, "low2", "high2"), pl.Float64)

@@ -141,7 +141,7 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
 
 
 def _exptimes(lake: Lake, tile: str) -> dict[str, float]:
-    """Return the largest weight of each mosaic, of which the variance of its background is the inverse; 1 if unknown."""
+    """Return the largest weight of each mosaic, or 1: its part in a stack goes with it."""
     return {band: value or 1.0 for band, value in mosaic_rows(lake, tile).select("band", "exptime").iter_rows()}
 
 
