@@ -201,3 +201,17 @@ def test_a_summary_counts_and_measures_what_was_put_in() -> None:
     assert pulls["bias"].to_list() == pytest.approx([0.05] * 3, abs=0.005)
     assert pulls["pull_sigma"][0] == pytest.approx(np.std((table["flux"] - 100) / error), rel=0.1)
     assert (pulls["bias_err"] < 0.002).all()
+
+
+@pytest.mark.validate
+def test_pulls_of_many_fake_sources_are_one(measured: Path) -> None:
+    params = InjectParams(through="photometry", n=160, mag=(21.0, 25.0), n_mag_bins=1, n_size_bins=1, n_workers=2)
+    summary = inject(read_plan(measured / "plan.toml"), params).summary
+    rows = summary.filter(pl.col("population") == "alone", pl.col("n_used") > 60)
+    for row in rows.iter_rows(named=True):
+        print(f"{row['quantity']}: bias {row['bias']:.4f}, pull {row['pull_median']:.2f} +- {row['pull_sigma']:.2f}")
+    sigma = dict(rows.select("quantity", "pull_sigma").iter_rows())
+    error = dict(rows.select("quantity", "pull_sigma_err").iter_rows())
+    # The tile is crowded: some light of neighbours is in all of them.
+    for name in ("flux_aper1_f125w", "flux_aper2_f160w", "profile_flux", "profile_r_eff"):
+        assert abs(sigma[name] - 1.0) < 0.1 + 2 * error[name], name

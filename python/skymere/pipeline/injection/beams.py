@@ -91,8 +91,9 @@ def inject_beam(work: BeamWork, number: int) -> pl.DataFrame:
     Notes
     -----
     The beams are those of a source of the lake without its own light (that of the fit in the lake): noise, flags and
-    the light of neighbours that no model took stay. The galaxy has the shape of that source in the direct image, a spectrum
-    flat in f_nu and lines of fixed ratios, dispersed as the grism does it, with the Poisson noise of its own electrons.
+    the light of neighbours that no model took stay. The galaxy has the shape of that source in the direct image, a
+    spectrum flat in f_nu and lines of fixed ratios, dispersed as the grism does it, with the Poisson noise of its own
+    electrons.
     """
     params, run = work.params, f"inject/{work.params.seed}/beams"
     lake = Lake.open(work.lake)

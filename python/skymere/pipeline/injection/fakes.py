@@ -22,9 +22,10 @@ Copy = tuple[str, int, pl.DataFrame]
 
 
 def usable_place(lake: Lake, tile: str, bands: list[str]) -> NDArray[np.bool_]:
-    """Return the pixels of a tile that every band has and that lie in what the tile owns is checked by `draw_fakes`."""
+    """Return the pixels of a tile that every band has."""
     arrays = lake.arrays("mosaic", tile)
-    return np.logical_and.reduce([arrays[f"{band}/wht"][...] > 0 for band in bands])
+    covered = [np.asarray(arrays[f"{band}/wht"][...] > 0) for band in bands]
+    return np.asarray(np.logical_and.reduce(covered), np.bool_)
 
 
 def draw_fakes(
