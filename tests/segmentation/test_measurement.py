@@ -228,7 +228,7 @@ def test_the_kernels_refuse_tables_and_words_that_do_not_exist() -> None:
             *given, np.ones((1, 5)), None, **params, neighbours="keep", is_extended=False, has_moving_edges=True
         )
     with pytest.raises(InvalidInputError, match='neighbours: "hide" is not known'):
-        _rust.measure(*given, None, None, **params, neighbours="hide", is_extended=False)
+        _rust.measure(*given, None, None, **params, neighbours="hide", is_extended=False, has_moving_edges=True)
 
 
 def test_held_shapes_stay_as_they_are_given() -> None:
