@@ -59,11 +59,11 @@ def test_the_pull_of_every_flux_is_one(is_uniform: bool) -> None:
         assert width == pytest.approx(1.0, abs=0.05), name
 
 
-def test_the_pull_of_positions_is_one() -> None:
+def test_the_pull_of_positions_in_segments_that_are_given_is_one() -> None:
     rng = np.random.default_rng(23)
     scene = _scene()
     segmentation = detect(scene, error=1.0)
-    params = MeasureParams(kernel=None)
+    params = MeasureParams(kernel=None, has_moving_edges=False)
     truth = measure(segmentation, {"r": MeasureImage(data=scene, error=1.0)}, params=params).table
     is_bright = truth["flux_iso_r"].to_numpy() > 30 * truth["flux_iso_err_r"].to_numpy()
     assert is_bright.sum() >= 12
@@ -75,6 +75,33 @@ def test_the_pull_of_positions_is_one() -> None:
     width = np.std(pulls)
     print(f"pull of positions: {width:.3f}")
     assert width == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_pull_of_positions_in_segments_that_are_detected_is_one() -> None:
+    # The truth is where the sources were put; the segments are those of each realisation.
+    rng = np.random.default_rng(25)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    places = np.array([(cx, cy) for cy in range(30, 240, 60) for cx in range(30, 240, 60)], float)
+    moving, fixed = [], []
+    for _ in range(40):
+        true = places + rng.uniform(-0.5, 0.5, places.shape)
+        scene = np.zeros(SHAPE)
+        for cx, cy in true:
+            # An exponential disk, whose edge lies where the light falls slowly.
+            scene += 25.0 * np.exp(-np.hypot(x - cx, (y - cy) / 0.7) / 3.0)
+        image = MeasureImage(data=scene + rng.normal(0, 1, SHAPE), error=1.0)
+        segmentation = detect(image.data, error=1.0)
+        for pulls, is_moving in ((moving, True), (fixed, False)):
+            params = MeasureParams(has_moving_edges=is_moving, extended=False)
+            table = measure(segmentation, {"r": image}, params=params).table
+            at = table.select("x", "y").to_numpy()
+            nearest = np.hypot(*(at[:, None] - true).T).argmin(axis=1)
+            errors = table.select("x_err", "y_err").to_numpy()[nearest]
+            pulls.append((at[nearest] - true) / errors)
+    width, without = np.std(moving), np.std(fixed)
+    print(f"pull of positions in detected segments: {width:.3f}, with edges that stay {without:.3f}")
+    assert width == pytest.approx(1.0, abs=0.1)
+    assert without > 1.25
 
 
 @pytest.mark.parametrize("noise", [0.0, np.nan])

@@ -224,9 +224,11 @@ def test_the_kernels_refuse_tables_and_words_that_do_not_exist() -> None:
     params = {"aperture_radii": [], "kron_factor": 2.5, "kron_min_radius": 3.5, "kron_extent": 6.0}
     given = (np.ones((10, 10), dtype=np.int32), image, None, [])
     with pytest.raises(InvalidInputError, match="shapes: 5 columns are not allowed, it must have 6"):
-        _rust.measure(*given, np.ones((1, 5)), None, **params, neighbours="keep", is_extended=False)
+        _rust.measure(
+            *given, np.ones((1, 5)), None, **params, neighbours="keep", is_extended=False, has_moving_edges=True
+        )
     with pytest.raises(InvalidInputError, match='neighbours: "hide" is not known'):
-        _rust.measure(*given, None, None, **params, neighbours="hide", is_extended=False)
+        _rust.measure(*given, None, None, **params, neighbours="hide", is_extended=False, has_moving_edges=True)
 
 
 def test_held_shapes_stay_as_they_are_given() -> None:

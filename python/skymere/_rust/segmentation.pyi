@@ -117,6 +117,7 @@ def measure(
     kron_extent: float,
     neighbours: str,
     is_extended: bool,
+    has_moving_edges: bool,
 ) -> dict[str, Any]: ...
 def sum_apertures(
     image: _ImageParts,

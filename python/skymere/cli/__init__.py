@@ -18,6 +18,7 @@ from skymere.cli.exposures import exposures
 from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
 from skymere.cli.info import info
+from skymere.cli.inject import inject
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
 from skymere.cli.plan import plan_app
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(run)
 app.command()(status)
+app.command()(inject)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(exposures)

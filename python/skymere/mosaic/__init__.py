@@ -3,7 +3,9 @@
 from skymere.mosaic.bad_regions import RegionFileMask, mask_from_files, region_files_beside
 from skymere.mosaic.detection_image import (
     DetectionImage,
+    band_depth,
     enough_exposures,
+    measured_stack,
     n_exposures,
     plane_of,
     stack_of,
@@ -60,6 +62,7 @@ __all__ = [
     "ThumbnailParams",
     "Thumbnails",
     "alike_filters",
+    "band_depth",
     "band_to_measure",
     "cut_window",
     "cutouts",
@@ -76,6 +79,7 @@ __all__ = [
     "make_grid",
     "mask_from_files",
     "measure_quality",
+    "measured_stack",
     "n_exposures",
     "named_psf",
     "named_psf_file",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skymere._arrays import as_mask
 from skymere.background import BackgroundParams, estimate_background
-from skymere.datamodels import Mosaic, StoredMosaic
+from skymere.datamodels import NO_CLASS, Mosaic, NoiseCovariance, StoredMosaic
 from skymere.errors import NoDataError
 from skymere.outliers import grow_mask
 from skymere.segmentation import MeasureImage
@@ -18,8 +18,10 @@ from skymere.segmentation.windows import widened
 
 __all__ = [
     "DetectionImage",
+    "band_depth",
     "covered_pixels",
     "enough_exposures",
+    "measured_stack",
     "n_exposures",
     "n_pointings",
     "plane_of",
@@ -200,13 +202,38 @@ def plane_of(
     MeasureImage [uJy where the zero point is known, else the unit of the mosaic]
     """
     is_known = bool(np.isfinite(mosaic.zero_point_ab))
-    unit = (mosaic.microjansky_per_unit if is_known else 1.0) * (-1.0 if negative else 1.0)
+    unit = _unit(mosaic) * (-1.0 if negative else 1.0)
     good = np.isfinite(data) & enough
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.where(good, np.sqrt(k / mosaic.weight) * abs(unit), np.inf)
     return MeasureImage(
         data=np.where(good, data * unit, np.nan), error=error, zero_point_ab=23.9 if is_known else float("nan")
     )
+
+
+def _unit(mosaic: Mosaic) -> float:
+    """Return the flux of one unit of a mosaic [uJy], or 1 when its zero point is unknown."""
+    return mosaic.microjansky_per_unit if np.isfinite(mosaic.zero_point_ab) else 1.0
+
+
+def band_depth(mosaic: Mosaic, k: float, weight: float) -> float:
+    """Return the inverse variance of the background of a band where it has some weight.
+
+    Parameters
+    ----------
+    mosaic : Mosaic
+        The band, or a window of it.
+    k : float
+        See `subtract_background`.
+    weight : float
+        The weight, such as the largest one of the whole mosaic.
+
+    Returns
+    -------
+    float
+        [1 / uJy^2, or 1 / the mosaic's unit^2 when its zero point is unknown].
+    """
+    return weight / (k * _unit(mosaic) ** 2)
 
 
 def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
@@ -236,3 +263,70 @@ def stack_of(planes: Mapping[str, MeasureImage]) -> DetectionImage:
         stacked = np.where(weights > 0, total / weights, np.nan).astype(np.float32)
         sigma = (1.0 / np.sqrt(weights)).astype(np.float32)
     return DetectionImage(data=stacked, error=sigma, bands=tuple(planes))
+
+
+def measured_stack(
+    planes: Mapping[str, MeasureImage], mosaics: Mapping[str, Mosaic], *, depths: Mapping[str, float]
+) -> MeasureImage:
+    """Return the image of `stack_of` with the noise that it has: that of the sources too, and correlated.
+
+    Parameters
+    ----------
+    planes : mapping of str to MeasureImage
+        Each as `plane_of` returns it, all in one unit.
+    mosaics : mapping of str to Mosaic
+        The bands, or the same windows of them: their variances and correlations are used.
+    depths : mapping of str to float
+        By band, how much it weighs in the stack, the same for all windows; see `band_depth`.
+
+    Returns
+    -------
+    MeasureImage
+        Positions and shapes are measured on it.
+
+    Notes
+    -----
+    Pixels are ``sum w d / sum w`` with the inverse variances w of the backgrounds, so that their variance is
+    ``sum w^2 s^2 / (sum w)^2`` with the variances s^2 of the mosaics. Their correlation is the mean of those of the
+    bands, each by its part of the variance of the background, ``w / sum w``, which is one number for a whole image. The
+    class of a pixel is that in the deepest band that has it.
+    """
+    found = stack_of(planes)
+    weights, total = np.zeros(()), np.zeros(())
+    for band, plane in planes.items():
+        mosaic = mosaics[band]
+        error = np.asarray(plane.error, np.float64)
+        good = np.isfinite(np.asarray(plane.data)) & (error > 0)
+        weight = np.where(good, error**-2.0, 0.0)
+        variance = np.where(good, mosaic.variance.astype(np.float64) * _unit(mosaic) ** 2, 0.0)
+        total = total + weight**2 * variance
+        weights = weights + weight
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.where(weights > 0, np.sqrt(total) / weights, np.inf).astype(np.float32)
+    noise = _joint_noise(mosaics, {band: depths[band] for band in planes})
+    parts = sum(depths[band] for band in planes)
+    factor = np.sqrt(sum(depths[band] * mosaics[band].noise_correlation ** 2 for band in planes) / parts)
+    return MeasureImage(
+        data=found.data,
+        error=error,
+        noise_correlation=float(factor),
+        noise=noise,
+        weight=weights.astype(np.float32),
+        zero_point_ab=23.9,
+    )
+
+
+def _joint_noise(mosaics: Mapping[str, Mosaic], depths: Mapping[str, float]) -> NoiseCovariance | None:
+    """Return the correlation of a mean of bands; None when one of them does not know its own."""
+    ordered = sorted(depths, key=lambda band: (-depths[band], band))
+    noises = [noise for band in ordered if (noise := mosaics[band].noise) is not None]
+    if len(noises) < len(ordered) or len({noise.classes for noise in noises}) != 1:
+        return None
+    reach = max(noise.reach_pix for noise in noises)
+    kernels = np.zeros((len(noises[0].classes), 2 * reach + 1, 2 * reach + 1))
+    classes = np.full(noises[0].class_map.shape, NO_CLASS, np.uint8)
+    for band, noise in zip(ordered, noises, strict=True):
+        inner = slice(reach - noise.reach_pix, reach + noise.reach_pix + 1)
+        kernels[:, inner, inner] += depths[band] / sum(depths.values()) * noise.kernels
+        classes = np.where(classes == NO_CLASS, noise.class_map, classes)
+    return NoiseCovariance(kernels=kernels, class_map=classes, classes=noises[0].classes)

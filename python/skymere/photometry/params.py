@@ -150,7 +150,8 @@ class PhotometryParams:
         So often at most the residual is searched, each time with what was found before in the fit; the search ends when
         nothing is new.
     has_shape_errors : bool
-        Whether errors hold what the errors of the models' shapes give.
+        Whether errors hold what the errors of the models' shapes give, where these are known. Without it errors of
+        bright sources are several times too small.
     n_alternatives : int
         So many of the alternative models of `forced_photometry` are fitted, evenly from all that are given.
     noise_rms : float, optional
@@ -173,7 +174,7 @@ class PhotometryParams:
     block_rows: int | None = None
     unmodelled_sigma: float | None = None
     max_searches: int = 1
-    has_shape_errors: bool = False
+    has_shape_errors: bool = True
     n_alternatives: int = 32
     noise_rms: float | None = None
     shift: ShiftParams = field(default_factory=ShiftParams)

@@ -30,6 +30,7 @@ from skymere.pipeline.grism_objects import (
 )
 from skymere.pipeline.grism_plan import BeamsPlan, ContamPlan, GrismFitPlan, MapsPlan
 from skymere.pipeline.grism_settings import fit_settings
+from skymere.pipeline.injection import InjectionResult, InjectParams, inject
 from skymere.pipeline.map_psfs import MapPsfs
 from skymere.pipeline.plan import Plan, read_plan
 from skymere.pipeline.plan_check import PlanFault, check_plan
@@ -57,6 +58,8 @@ __all__ = [
     "FitTemplates",
     "GrismFitPlan",
     "GrismObject",
+    "InjectParams",
+    "InjectionResult",
     "MapPsfs",
     "MapsPlan",
     "Plan",
@@ -86,6 +89,7 @@ __all__ = [
     "fit_settings",
     "gates_of",
     "image_to_measure",
+    "inject",
     "lake_exposures",
     "lake_sizes",
     "lake_thumbnails",

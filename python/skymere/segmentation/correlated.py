@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import NoiseCovariance
 
 __all__ = ["NoiseParts", "noise_parts"]
 
@@ -29,8 +29,9 @@ class NoiseParts:
     weight: NDArray[np.float32] | None
 
 
-def noise_parts(image: object) -> NoiseParts | None:
-    """Return the noise of a mosaic that has its covariance, else None."""
-    if not isinstance(image, Mosaic) or image.noise is None:
+def noise_parts(noise: NoiseCovariance | None, weight: ArrayLike | None) -> NoiseParts | None:
+    """Return the noise of an image whose covariance is known, else None."""
+    if noise is None:
         return None
-    return NoiseParts(kernels=image.noise.kernels, class_map=image.noise.class_map, weight=image.weight)
+    weights = None if weight is None else np.asarray(weight, np.float32)
+    return NoiseParts(kernels=noise.kernels, class_map=noise.class_map, weight=weights)

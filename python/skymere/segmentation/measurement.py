@@ -49,6 +49,9 @@ class MeasureParams:
     extended : bool
         Whether to measure what takes longer than all the rest: windowed centroids, concentrations, total fluxes and
         the noise that the shape of the Kron aperture has.
+    has_moving_edges : bool
+        Whether segments end where the noise lets them, as those of a detection do, which adds to the errors of centres;
+        not so when people drew them.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class MeasureParams:
     neighbours: Neighbours = "mirror"
     kernel: KernelValues | None = PYRAMID
     extended: bool = True
+    has_moving_edges: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "aperture_diameters_pix", tuple(float(d) for d in self.aperture_diameters_pix))
@@ -140,7 +144,10 @@ def measure(
     Every flux and centre is a sum ``sum u d`` over pixels, with the overlaps of an aperture (and those of the pixels
     that one stands in for), 1 in a segment, or ``(x - x0) / sum f`` carried through the filter. Its variance is
     ``R^2 sum u^2 s^2`` with ``noise_correlation`` R, or ``sum_ij u_i u_j C_ij`` where a mosaic has its noise
-    covariance C (`skymere.datamodels.NoiseCovariance.sum_variance`).
+    covariance C (`skymere.datamodels.NoiseCovariance.sum_variance`). In the sum of a centre the pixels at the edge of a
+    segment count ``1 + (-t dA / dt) / n`` times, with its threshold t, the number A of pixels above t and the number n
+    of those at the edge: noise moves the edge of a detected segment, and the light at it. Blends end at their saddles,
+    whose noise counts.
     Errors of fluxes hold for apertures that stay where they are. ``flux_auto_err_total`` adds what the second moments
     and the first Kron moment do to the flux, each with its derivatives by the pixels.
 
@@ -207,6 +214,7 @@ def _numbers(params: MeasureParams) -> dict[str, Any]:
         "kron_extent": params.kron_extent,
         "neighbours": params.neighbours,
         "is_extended": params.extended,
+        "has_moving_edges": params.has_moving_edges,
     }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_image, as_mask
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Mosaic, NoiseCovariance
 from skymere.errors import InvalidInputError
 from skymere.segmentation.correlated import NoiseParts, noise_parts
 from skymere.wcs import Grid
@@ -50,6 +50,10 @@ class MeasureImage:
         True = saturated, or the level from which pixels are: they are used, and their sources flagged.
     noise_correlation : float, optional
         Noise of a sum of pixels over that of independent ones; multiplies every error.
+    noise : NoiseCovariance, optional
+        How the noise of neighbours is correlated; ``noise_correlation`` then does not count.
+    weight : array_like, float32, shape (ny, nx), optional
+        Of whose inverse the variance of the background is a multiple; see `NoiseCovariance.sum_variance`.
     zero_point_ab : float, optional
         AB magnitude of one unit; when it is given, fluxes come out in uJy.
     grid : Grid, optional
@@ -66,6 +70,8 @@ class MeasureImage:
     mask: ArrayLike | None = None
     saturated: ArrayLike | None = None
     noise_correlation: float = 1.0
+    noise: NoiseCovariance | None = None
+    weight: ArrayLike | None = None
     zero_point_ab: float = float("nan")
     grid: Grid | None = None
 
@@ -84,6 +90,11 @@ class MeasureImage:
             object.__setattr__(self, "mask", as_mask(self.mask, "mask", shape=shape))
         if self.saturated is not None:
             object.__setattr__(self, "saturated", saturated_pixels(data, self.saturated))
+        if self.weight is not None:
+            object.__setattr__(self, "weight", as_image(self.weight, "weight", shape=shape))
+        if self.noise is not None and self.noise.class_map.shape != shape:
+            msg = f"noise: class_map of shape {self.noise.class_map.shape} is not allowed, it must be {shape}"
+            raise InvalidInputError(msg)
         if not (self.noise_correlation > 0 and np.isfinite(self.noise_correlation)):
             msg = f"noise_correlation: {self.noise_correlation} is not allowed, it must be positive"
             raise InvalidInputError(msg)
@@ -157,6 +168,6 @@ def parts_of(
         mask=mask,
         saturated=None if saturated is None else saturated_pixels(data, saturated),
         noise_correlation=image.noise_correlation,
-        noise=noise_parts(image),
+        noise=noise_parts(image.noise, image.weight),
         scale=_scale(image.zero_point_ab),
     )

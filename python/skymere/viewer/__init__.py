@@ -2,6 +2,7 @@
 
 from skymere.viewer.alignment import plot_alignment, plot_offsets
 from skymere.viewer.detection import label_colours, plot_background, plot_labels, plot_purity
+from skymere.viewer.injection import plot_completeness, plot_pulls
 from skymere.viewer.photometry import plot_gallery, plot_models, plot_photometry
 from skymere.viewer.pictures import plot_mask, plot_number_counts, plot_rgb, plot_sheet, plot_weight
 from skymere.viewer.quality import plot_comparison, plot_quality
@@ -13,6 +14,7 @@ __all__ = [
     "plot_alignment",
     "plot_background",
     "plot_comparison",
+    "plot_completeness",
     "plot_gallery",
     "plot_labels",
     "plot_mask",
@@ -20,6 +22,7 @@ __all__ = [
     "plot_number_counts",
     "plot_offsets",
     "plot_photometry",
+    "plot_pulls",
     "plot_purity",
     "plot_quality",
     "plot_rgb",

@@ -430,7 +430,7 @@ fn held_shapes(py: Python<'_>, rows: &PyReadonlyArray2<'_, f64>) -> PyResult<Vec
 /// Shapes and fluxes of all segments, or of those that are wanted: a dict of columns, and under `bands` a list of such dicts.
 #[pyfunction]
 #[pyo3(signature = (
-    labels, detection, kernel, bands, shapes, wanted, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended
+    labels, detection, kernel, bands, shapes, wanted, *, aperture_radii, kron_factor, kron_min_radius, kron_extent, neighbours, is_extended, has_moving_edges
 ))]
 fn measure<'py>(
     py: Python<'py>,
@@ -446,6 +446,7 @@ fn measure<'py>(
     kron_extent: f64,
     neighbours: &str,
     is_extended: bool,
+    has_moving_edges: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
     let params = MeasureParams {
         aperture_radii,
@@ -456,6 +457,7 @@ fn measure<'py>(
         },
         neighbours: checked(py, Neighbours::from_name(neighbours))?,
         is_extended,
+        has_moving_edges,
     };
     let kernel = kernel_of(py, kernel.as_ref())?;
     let labels = images::plane(py, "labels", &labels)?;

@@ -1,6 +1,6 @@
 """measure: positions, shapes and fluxes of all segments in all bands, and the identifiers of the sources."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,10 +13,10 @@ from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import (
-    DetectionImage,
+    band_depth,
     enough_exposures,
+    measured_stack,
     plane_of,
-    stack_of,
     stored_band,
     subtract_background,
     without_pixels,
@@ -45,16 +45,11 @@ class _Masks:
     bad: Mapping[str, NDArray[np.bool_]]
     saturated: Mapping[str, SaturatedPixels]
 
-    def looked_at(self, found: DetectionImage, rows: slice, columns: slice) -> dict[str, Any]:
-        """Return the image on which shapes are measured, and the saturated pixels of the bands, in a window."""
+    def looked_at(self, found: MeasureImage, bands: Collection[str], rows: slice, columns: slice) -> dict[str, Any]:
+        """Return the image of bands on which shapes are measured, and the saturated pixels, in a window."""
         saturated = {band: full.window(rows, columns) for band, full in self.saturated.items()}
-        in_any = [mask for band, mask in saturated.items() if band in found.bands]
-        detection = MeasureImage(
-            data=found.data,
-            error=found.error,
-            saturated=np.logical_or.reduce(in_any) if in_any else None,
-            zero_point_ab=23.9,
-        )
+        in_any = [mask for band, mask in saturated.items() if band in bands]
+        detection = replace(found, saturated=np.logical_or.reduce(in_any)) if in_any else found
         return {"detection": detection, "saturated": saturated}
 
 
@@ -94,7 +89,8 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
 
 def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
     searched = set(detection_bands(lake, tile))
-    bands, planes = {}, {}
+    exptimes = _exptimes(lake, tile)
+    bands, planes, depths = {}, {}, {}
     for mosaic in load_mosaics(lake, tile):
         seen = without_pixels(mosaic, masks.bad.get(mosaic.band))
         try:
@@ -107,11 +103,12 @@ def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, 
         if mosaic.band in searched:
             enough = enough_exposures(seen, plan.detect.min_exposures)
             planes[mosaic.band] = plane_of(seen, data, k, enough)
-    found = stack_of(planes)
+            depths[mosaic.band] = band_depth(seen, k, exptimes[mosaic.band])
+    found = measured_stack(planes, bands, depths=depths)
     return measure(
         segmentation,
         bands,
-        **masks.looked_at(found, slice(None), slice(None)),
+        **masks.looked_at(found, planes, slice(None), slice(None)),
         params=plan.measure,
     ).table
 
@@ -122,9 +119,10 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
     mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in stored_mosaics(lake, tile)]
     bands = {m.band: stored_band(m, side=side, params=background) for m in mosaics}
     searched = set(detection_bands(lake, tile))
+    exptimes = _exptimes(lake, tile)
 
     def read(rows: slice, columns: slice) -> dict[str, Any]:
-        windows, planes = {}, {}
+        windows, planes, depths = {}, {}, {}
         for mosaic in mosaics:
             band = bands[mosaic.band]
             if band is None:
@@ -134,10 +132,16 @@ def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: Segmentati
             if mosaic.band in searched:
                 enough = enough_exposures(mosaic, plan.detect.min_exposures, rows, columns)
                 planes[mosaic.band] = plane_of(window, window.data, band.k, enough)
-        found = stack_of(planes)
-        return {"images": windows, **masks.looked_at(found, rows, columns)}
+                depths[mosaic.band] = band_depth(window, band.k, exptimes[mosaic.band])
+        found = measured_stack(planes, windows, depths=depths)
+        return {"images": windows, **masks.looked_at(found, planes, rows, columns)}
 
     return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
+
+
+def _exptimes(lake: Lake, tile: str) -> dict[str, float]:
+    """Return the largest weight of each mosaic, or 1: its part in a stack goes with it."""
+    return {band: value or 1.0 for band, value in mosaic_rows(lake, tile).select("band", "exptime").iter_rows()}
 
 
 def _blank(mosaic: Mosaic) -> Mosaic:

@@ -11,7 +11,7 @@ use super::kron::{KronParams, kron_radius};
 use super::label::Run;
 use super::light_radius::light_radius;
 use super::moments::Ellipse;
-use super::position::{PositionErrors, Saddle, Unfiltered, position_errors};
+use super::position::{MovingEdge, PositionErrors, Saddle, Unfiltered, position_errors};
 use super::reach::reach;
 use super::segments::Segments;
 use crate::image::{Image, Plane};
@@ -87,6 +87,8 @@ pub struct MeasureParams {
     pub neighbours: Neighbours,
     /// Whether to measure windowed centroids, concentrations, total fluxes and the noise of the Kron aperture's shape.
     pub is_extended: bool,
+    /// Whether segments end where the noise lets them, as those of a detection do; else at places that are given.
+    pub has_moving_edges: bool,
 }
 
 /// Fluxes in one band, one entry per source; errors are NaN without variances.
@@ -447,7 +449,25 @@ impl Job<'_> {
         ellipse: &Ellipse,
     ) -> PositionErrors {
         let centre = (ellipse.x, ellipse.y);
-        position_errors(&self.unfiltered(), runs, self.valued(runs), saddles, centre)
+        let edge = if self.params.has_moving_edges && saddles.is_empty() {
+            MovingEdge::of(self.valued(runs), |x, y| {
+                self.beside(x, y).any(|owner| owner == 0)
+            })
+        } else {
+            None
+        };
+        let pixels = self.valued(runs);
+        position_errors(&self.unfiltered(), runs, pixels, saddles, edge, centre)
+    }
+
+    /// Labels of the up to four pixels that share a side with one.
+    fn beside(&self, x: usize, y: usize) -> impl Iterator<Item = i32> + '_ {
+        let (ny, nx) = self.labels.shape();
+        [(0, 1), (2, 1), (1, 0), (1, 2)]
+            .into_iter()
+            .map(move |(i, j)| ((x + i).wrapping_sub(1), (y + j).wrapping_sub(1)))
+            .filter(move |&(i, j)| i < nx && j < ny)
+            .map(|(i, j)| self.labels.row(j)[i])
     }
 
     fn unfiltered(&self) -> Unfiltered<'_> {

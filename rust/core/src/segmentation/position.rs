@@ -111,6 +111,50 @@ impl Saddle {
     }
 }
 
+/// Ratio of the values between which the light at the edge of a segment is counted.
+const EDGE_RATIO: f64 = 1.6;
+
+/// The edge of a segment that ends where its light falls below a threshold: it moves with the noise there.
+#[derive(Clone, Debug)]
+pub(super) struct MovingEdge {
+    /// Pixels beside the sky.
+    pixels: Vec<(usize, usize)>,
+    /// How often more such a pixel counts than one inside.
+    more: f64,
+}
+
+impl MovingEdge {
+    /// The edge of pixels `(x, y, filtered value)`, those of them that are beside the sky.
+    ///
+    /// Where the light f falls with the slope g, noise d moves the edge by `d / g`, and the light at the edge, t, with
+    /// it: the sum over the segment changes by `t / g` per length of the edge more. Over the whole edge that is
+    /// `-t dA / dt`, with A the number of pixels above t, which is taken from the pixels between t and 1.6 t, t being the
+    /// median of the pixels at the edge. None when that is not positive.
+    pub(super) fn of(
+        valued: impl Iterator<Item = (usize, usize, f32)> + Clone,
+        is_beside_sky: impl Fn(usize, usize) -> bool,
+    ) -> Option<Self> {
+        let finite = valued.filter(|v| v.2.is_finite());
+        let (pixels, mut values): (Vec<_>, Vec<_>) = finite
+            .clone()
+            .filter(|&(x, y, _)| is_beside_sky(x, y))
+            .map(|(x, y, value)| ((x, y), value))
+            .unzip();
+        if values.is_empty() {
+            return None;
+        }
+        let middle = values.len() / 2;
+        let threshold = f64::from(*values.select_nth_unstable_by(middle, f32::total_cmp).1);
+        if threshold <= 0.0 {
+            return None;
+        }
+        let near = threshold..EDGE_RATIO * threshold;
+        let n = finite.filter(|v| near.contains(&f64::from(v.2))).count();
+        let more = n as f64 / EDGE_RATIO.ln() / pixels.len() as f64;
+        Some(Self { pixels, more })
+    }
+}
+
 /// Integral of the standard normal distribution, by the logistic function closest to it.
 pub(super) fn above(z: f64) -> f64 {
     1.0 / (1.0 + (-LOGISTIC * z).exp())
@@ -122,11 +166,13 @@ pub(super) fn above(z: f64) -> f64 {
 /// counts: over noise of width `sigma` the mean of `max(f - s, 0)` moves by `Phi((f - s) / sigma)` with `f`, and by as much
 /// less with `s`. Which of the saddles is the highest may change too: each is with a probability that falls off as
 /// `exp(1.702 (s_k - s) / sqrt(2) sigma)`, for two of them the logistic form of `Phi((s_1 - s_2) / sqrt(2) sigma)`.
+/// A segment by itself ends at a threshold: its edge moves with the noise, see [`MovingEdge`].
 pub(super) fn position_errors(
     unfiltered: &Unfiltered<'_>,
     runs: &[Run],
     valued: impl Iterator<Item = (usize, usize, f32)> + Clone,
     saddles: &[Saddle],
+    edge: Option<MovingEdge>,
     (x0, y0): (f64, f64),
 ) -> PositionErrors {
     let image = unfiltered.photometer;
@@ -172,6 +218,12 @@ pub(super) fn position_errors(
             along_y.add(x as isize, y as isize, dy);
             by_x -= dx;
             by_y -= dy;
+        }
+    }
+    if let Some(MovingEdge { pixels, more }) = edge {
+        for (x, y) in pixels {
+            along_x.add(x as isize, y as isize, more * (x as f64 - x0) / flux);
+            along_y.add(x as isize, y as isize, more * (y as f64 - y0) / flux);
         }
     }
     if let Some(highest) = highest {
