@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.lake import Lake
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.band_images import BandImage, read_band_image, regions_beside
-from skymere.pipeline.executors import run_task
 from skymere.pipeline.injection.fakes import Copy
 from skymere.pipeline.injection.light import FakeLight, add_light, fake_light, poisson_factor
 from skymere.pipeline.injection.matching import match_fakes
