@@ -29,7 +29,13 @@ def held_memory(pid: int | None = None) -> int:
 
 
 def tree_memory(pid: int | None = None) -> int:
-    """Return the memory of a process and of all that it has started, and so on [bytes]; see `held_memory`."""
+    """Return the memory of a process and of all that it has started, and so on [bytes]; see `held_memory`.
+
+    Parameters
+    ----------
+    pid : int, optional
+        The process; this one when not given.
+    """
     return sum(held_memory(one) for one in _family(pid or os.getpid()))
 
 
