@@ -13,7 +13,7 @@ from skymere.errors import InvalidInputError, NoDataError, NotFoundError
 from skymere.io import write_mosaic
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
-from skymere.pipeline.executors import run_task
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.exposures import load_exposure, usable_exposures
 from skymere.pipeline.products import load_mosaics
 from skymere.pipeline.runner import open_or_create_lake

@@ -11,7 +11,7 @@ from skymere.errors import InvalidInputError
 from skymere.lake import Lake
 from skymere.mosaic import solve_sky
 from skymere.pipeline import read_plan
-from skymere.pipeline.executors import run_task
+from skymere.pipeline.attempts import run_task
 from skymere.pipeline.exposures import StoredExposures, usable_exposures
 from skymere.pipeline.runner import open_or_create_lake
 from skymere.pipeline.stages import STAGES
