@@ -117,10 +117,13 @@ def test_a_task_that_always_kills_its_worker_fails_and_the_others_are_done(tmp_p
     assert "killed 3 times" in failed.message
     # Each attempt begins its log anew.
     assert Path(failed.log).read_text().count("was killed") == 1
+    tries = [i for i, event in enumerate(done.events) if (event.name, event.tile) == ("task_submitted", "a")]
+    assert len(tries) == 3
     # The last try was by itself, so that no other task can be the reason.
-    order = [(event.name, event.tile) for event in done.named("task_submitted", "task_done")]
-    assert order[-1] == ("task_submitted", "a")
-    assert order.count(("task_submitted", "a")) == 3
+    steps = {"task_submitted": 1, "task_done": -1, "worker_died": -1}
+    assert sum(steps.get(event.name, 0) for event in done.events[: tries[-1]]) == 0
+    after = [event.name for event in done.events[tries[-1] + 1 :]]
+    assert after[:2] == ["worker_died", "task_failed"]
 
 
 def test_every_library_of_a_worker_is_told_its_part_of_the_cores(tmp_path: Path) -> None:

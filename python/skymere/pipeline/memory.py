@@ -46,8 +46,8 @@ _TILES = {
     "models": _Cost(fixed=105 * _MIB, source=2.1 * _MIB),
     "cutouts": _Cost(fixed=65 * _MIB, band_pixel=42.0),
 }
-# Large tiles are worked on block by block; these bytes a pixel stay: labels, and what looks at all of them. Measured with
-# 2.1 million pixels in blocks of 256: 51 and 93 MiB.
+# Large tiles are worked on block by block; these bytes a pixel stay: labels, and what looks at all of them. With 2.1
+# million pixels in blocks of 256 the tasks took 51 and 93 MiB.
 _IN_BLOCKS = {"detect": 8.0, "measure": 14.0}
 
 

@@ -56,7 +56,11 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
     folder = plan.path(plan.survey.pictures)
     folder.mkdir(parents=True, exist_ok=True)
     drawn: list[Path] = []
+    whole = lake.live_runs("cutout")
     for tile in tiles_with_mosaics(lake):
+        if tile not in whole:
+            # A task before the cutouts has failed, or its product is held.
+            continue
         paths = {what: folder / f"{tile}_{what}.png" for what in ("rgb", "weight", "rejected", "cutouts", "counts")}
         if not redraw and all(path.exists() for path in paths.values()):
             drawn += paths.values()

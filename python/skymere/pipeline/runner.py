@@ -269,7 +269,7 @@ class _Running:
     def _finish(self, stage: Stage) -> bool:
         if stage.finish is None:
             return False
-        if self.failures:
+        if stage.needs_all and self.failures:
             msg = f"{len(self.failures)} tasks have failed; the next run does them, and then this"
             self._log(Event(name="stage_skipped", stage=stage.name, message=msg, n_failed=len(self.failures)))
             return False

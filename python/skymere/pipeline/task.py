@@ -65,6 +65,8 @@ class Stage:
         Gives the work, from the plan and the lake as the stages before have left it.
     finish : callable, optional
         What is done once, after all tasks; returns whether anything was done.
+    needs_all : bool
+        Whether `finish` waits for a run in which nothing has failed.
     n_workers : callable, optional
         How many processes do the tasks of this stage where the run itself is ``serial``, from the plan; one when not
         given. Other executors have workers of their own.
@@ -75,4 +77,5 @@ class Stage:
     writes: tuple[str, ...]
     tasks: Callable[[Plan, Lake], Sequence[Task]] | None = None
     finish: Callable[[Plan, Lake], bool] | None = None
+    needs_all: bool = False
     n_workers: Callable[[Plan], int] | None = None

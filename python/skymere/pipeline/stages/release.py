@@ -26,4 +26,4 @@ def finish(plan: Plan, lake: Lake) -> bool:
     return False
 
 
-STAGE = Stage(name="release", reads=("source", "cutout"), writes=(), finish=finish)
+STAGE = Stage(name="release", reads=("source", "cutout"), writes=(), finish=finish, needs_all=True)
