@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from skymere.errors import InvalidInputError, NotFoundError, StorageError
+from skymere.errors import InvalidInputError, NotFoundError
 from skymere.io import find_pack, list_slits, read_slitlets, write_slitlets
 from skymere.lake import Lake
 from skymere.pipeline import read_plan, run_plan
@@ -408,22 +408,6 @@ def test_the_real_slitlets_are_evaluated_once(shared_data, tmp_path, monkeypatch
     monkeypatch.setattr("skymere.io.slit_models.open_asdf_tree", read)
     plan.write_text(text + '[slits.combine]\nextraction = "boxcar"\n[release]\nname = "DR2"\n')
     assert {stage.name: stage.n_done for stage in run(tmp_path).stages}["slits"] == 1
-
-
-def test_a_killed_process_is_told(monkeypatch, tmp_path):
-    from skymere.pipeline.executors import in_processes
-    from skymere.pipeline.task import Task
-
-    lake = Lake.create(tmp_path / "lake", tiles="healpix", scale_arcsec=0.1)
-    task = Task(tile="slits-1-0", inputs=[], params={}, work=_die)
-    with pytest.raises(StorageError, match="a process was killed"):
-        list(in_processes("slits", [task], lake, 2))
-
-
-def _die(run) -> None:
-    import os
-
-    os._exit(9)
 
 
 def test_the_same_slit_in_two_files_counts_once(finished, tmp_path):
