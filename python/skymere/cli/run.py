@@ -74,8 +74,9 @@ def run(
     }
     progress = JsonLines() if as_json else StageProgress()
     try:
+        settings = _with(read_plan(plan), given)
         with progress:
-            report = run_plan(_with(read_plan(plan), given), observer=progress)
+            report = run_plan(settings, observer=progress)
     except SkymereError as error:
         write_error(error)
         raise typer.Exit(1 if progress.has_begun else 2) from error
