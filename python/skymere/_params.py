@@ -189,41 +189,36 @@ def _converted(key: str, value: Any, hint: Any, held: Any, where: str, faults: l
 def _made(
     cls: Any, values: Mapping[str, Any], base: Any, where: str, required: set[str]
 ) -> tuple[Any, list[ParamFault]]:
-    """Return the dataclass, and what it refuses: each value by itself first, then all that are left together."""
+    """Return the dataclass, and what it refuses."""
 
     def make(some: Mapping[str, Any]) -> Any:
         return cls(**some) if base is None else dataclasses.replace(base, **some)
 
-    try:
-        return make(values), []
-    except InvalidInputError as error:
-        together = error
-    always = {key: values[key] for key in required & set(values)}
-    faults: list[ParamFault] = []
-    fine: dict[str, Any] = dict(always)
-    for key in values:
+    # What the class refuses is left out, and what is left is tried again.
+    fine, faults = dict(values), []
+    while True:
         try:
-            make(always | {key: values[key]})
-            fine[key] = values[key]
+            return make(fine), faults
         except InvalidInputError as error:
             faults.append(_refused(error, where, values))
-    try:
-        return make(fine), _different(faults) or [_refused(together, where, values)]
-    except InvalidInputError as error:
-        return None, _different([*faults, _refused(error, where, values)])
-
-
-def _different(faults: list[ParamFault]) -> list[ParamFault]:
-    return list({fault.message: fault for fault in faults}.values())
+            blamed = {name for name in _told(error) if name in fine} - required
+            if not blamed:
+                return None, faults
+            fine = {key: value for key, value in fine.items() if key not in blamed}
 
 
 _KEYS = re.compile(r"([a-z][a-z0-9_.]*(?:, [a-z][a-z0-9_.]*)*): ")
 
 
+def _told(error: InvalidInputError) -> list[str]:
+    """Return the names of keys with which a message begins."""
+    told = _KEYS.match(str(error))
+    return told[1].split(", ") if told else []
+
+
 def _refused(error: InvalidInputError, where: str, values: Mapping[str, Any]) -> ParamFault:
     """Return the fault that the class of a section found; its message begins with the names of the keys."""
-    told = _KEYS.match(str(error))
-    names = told[1].split(", ") if told else []
+    names = _told(error)
     known = [values[name] for name in names if name in values]
     key = f"{where}{names[0]}" if len(names) == 1 else where.rstrip(".")
     value = known[0] if len(known) == 1 else known or None

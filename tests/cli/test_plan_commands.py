@@ -62,7 +62,7 @@ def test_every_fault_is_a_line_and_the_exit_code_is_1(folder: Path) -> None:
     assert "nearest: survey.lake" in lines[0]
     assert lines[2] == "2 faults"
     refused = call("run", plan)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "unknown key survey.lakes" in refused.stderr
 
 

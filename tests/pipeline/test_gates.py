@@ -36,11 +36,14 @@ def test_gates_are_read_and_belong_to_the_stage_that_writes_their_product(tmp_pa
     [
         (
             ("n_exposures", "n_exposure"),
-            r"plan\.toml: in \[gates\]: gate of 'mosaic'.*column 'n_exposure'.*n_exposures",
+            r"plan\.toml: in \[gates\[0\]\]: gate of 'mosaic'.*column 'n_exposure'.*n_exposures",
         ),
         (('"mosaic"', '"mosaics"'), r"product: 'mosaics' is not allowed"),
-        (("reason", "why"), r"unknown key gates\.why; allowed are gates\.product, gates\.hold, gates\.reason"),
-        (('reason = "too shallow"\n', ""), r"key gates\.reason is missing"),
+        (
+            ("reason", "why"),
+            r"unknown key gates\[0\]\.why; allowed are gates\[0\]\.product, gates\[0\]\.hold, gates\[0\]\.reason",
+        ),
+        (('reason = "too shallow"\n', ""), r"key gates\[0\]\.reason is missing"),
         (("< 2", "< 'x'"), "only values of one kind"),
     ],
 )
