@@ -380,7 +380,7 @@ def test_a_missing_file_is_an_error_that_names_its_key(tmp_path):
     with pytest.raises(InvalidInputError, match=r"contam\.conf: 'nowhere' is not there"):
         run(plan('[contam]\nfiles = ["one.fits"]\nconf = "nowhere"\n'))
     with pytest.raises(NoDataError, match="segmentation"):
-        run(plan('[contam]\nfiles = ["one.fits"]\n'))
+        run(plan('[contam]\nfiles = ["one.fits"]\n[run]\nkeep_going = false\n'))
     with pytest.raises(NoDataError, match="none can be used"):
         run(plan('[beams]\nfiles = ["one.fits"]\n'))
     with pytest.raises(InvalidInputError, match="GRISM=FILE"):
