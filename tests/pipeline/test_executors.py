@@ -279,7 +279,19 @@ def test_the_tasks_of_every_stage_of_a_survey_can_be_sent(measured: Path) -> Non
             record = attempt(back)
             assert (record.outcome, record.message) == ("already", "")
             sent.add(stage.name)
-    wanted = {"ingest", "outliers", "mosaic", "psf", "detect", "measure", "profiles", "models", "photometry", "cutouts"}
+    wanted = {
+        "ingest",
+        "background",
+        "outliers",
+        "mosaic",
+        "psf",
+        "detect",
+        "measure",
+        "profiles",
+        "models",
+        "photometry",
+        "cutouts",
+    }
     assert sent == wanted
 
 
@@ -289,7 +301,7 @@ def test_predicted_memory_grows_with_the_tile_and_is_told_for_the_stages_that_we
     for stage in STAGES:
         for task in stage.tasks(plan, lake) if stage.tasks else ():
             told[stage.name] = predicted_cost(stage.name, plan, lake)(task)
-    assert set(told) == {"ingest", "outliers", "mosaic", "detect", "measure", "cutouts"}
+    assert set(told) == {"ingest", "background", "outliers", "mosaic", "detect", "measure", "cutouts"}
     ny, nx = lake.tiles["field"].grid.shape
     assert all(20 * 2**20 < cost < 400 * 2**20 for cost in told.values())
     assert told["mosaic"] > 155 * ny * nx

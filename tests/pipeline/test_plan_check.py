@@ -30,7 +30,7 @@ def test_a_plan_without_faults_has_none(survey: Path, tmp_path: Path) -> None:
 def test_all_faults_are_told_at_once(survey: Path, fresh: Path) -> None:
     text = HEAD + (
         '[mosaic.drizzle]\npixfrak = 1\nkernel = "cube"\n[detect]\nbands = ["f999w"]\n[drizzle]\n'
-        'pixfrac = 1\n[outliers.sky]\nmethod = "match"\n[cutouts]\nlargest_pix = 3\n[psf]\nsize_pix = 4\n'
+        'pixfrac = 1\n[background]\nmethod = "match"\n[cutouts]\nlargest_pix = 3\n[psf]\nsize_pix = 4\n'
         "oversampling = -1.0\n"
     )
     found = faults_of(fresh, text)
@@ -39,7 +39,7 @@ def test_all_faults_are_told_at_once(survey: Path, fresh: Path) -> None:
         "mosaic.drizzle.kernel",
         "detect.bands",
         "drizzle",
-        "outliers.sky.method",
+        "background.method",
         "cutouts.largest_pix",
         "psf",
         "psf.oversampling",
@@ -48,7 +48,7 @@ def test_all_faults_are_told_at_once(survey: Path, fresh: Path) -> None:
     assert "mosaic.drizzle" in found["drizzle"].partition("nearest")[2]
     assert "'cube' is not allowed, it must be 'square' or " in found["mosaic.drizzle.kernel"]
     assert "'f999w' is in no exposure, it must be one of ['f125w', 'f160w']" in found["detect.bands"]
-    assert "'match' is not allowed together with cosmic_rays" in found["outliers.sky.method"]
+    assert "'match' is not allowed together with cosmic_rays" in found["background.method"]
     assert "4 are not allowed" in found["psf"]
     assert "-1.0 is not allowed, it must be positive, or 0" in found["psf.oversampling"]
 

@@ -19,6 +19,7 @@ from skymere.errors import ConflictError, FormatError, InvalidInputError, NoData
 from skymere.lake import Lake
 from skymere.pipeline import RunPlan, read_plan, run_plan
 from skymere.pipeline.products import load_mosaics
+from skymere.pipeline.stages import detect
 from skymere.testing import score_detections, score_sources
 
 
@@ -232,27 +233,31 @@ def test_a_place_that_cannot_be_written_is_named(fresh: Path) -> None:
         run(fresh)
 
 
-def test_a_task_that_fails_holds_the_release_back_until_it_is_mended(fresh: Path) -> None:
-    plan = fresh / "plan.toml"
-    good = plan.read_text()
-    (fresh / "no_grid.fits").write_bytes(b"no FITS")
-    plan.write_text(good + '[psf]\nsource = "grid"\npath = "no_grid.fits"\n')
-    report = run(fresh)
-    (failed,) = report.problems.iter_rows(named=True)
-    assert (failed["product"], failed["item"], failed["status"]) == ("psf", "field", "failed")
-    assert "no_grid.fits: not a readable FITS file" in failed["message"]
-    assert f"(log: {fresh / 'logs' / 'psf' / 'field.log'})" in failed["message"]
-    assert Lake.open(fresh / "lake").releases() == []
-    with pytest.raises(FormatError, match=r"stage psf, tile field: .*no_grid\.fits"):
-        run_plan(replace(read_plan(plan), run=RunPlan(keep_going=False)))
-    plan.write_text(good)
+def no_disk(*_) -> None:
+    msg = "no room is left"
+    raise StorageError(msg)
+
+
+def test_a_task_that_fails_holds_the_release_back_until_it_is_mended(fresh: Path, monkeypatch) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(detect, "_work", no_disk)
+        report = run(fresh)
+        (failed,) = report.problems.iter_rows(named=True)
+        assert (failed["product"], failed["item"], failed["status"]) == ("detect", "field", "failed")
+        assert "no room is left" in failed["message"]
+        assert f"(log: {fresh / 'logs' / 'detect' / 'field.log'})" in failed["message"]
+        assert Lake.open(fresh / "lake").releases() == []
+        with pytest.raises(StorageError, match="stage detect, tile field: no room is left"):
+            run_plan(replace(read_plan(fresh / "plan.toml"), run=RunPlan(keep_going=False)))
     mended = run(fresh)
     assert mended.failures == []
     assert {stage.name: stage.n_done for stage in mended.stages}["mosaic"] == 0
     assert Lake.open(fresh / "lake").releases() == ["DR1"]
 
 
-def test_json_is_one_line_for_each_event_and_problem_and_exit_codes_tell(finished: Path, tmp_path: Path) -> None:
+def test_json_is_one_line_for_each_event_and_problem_and_exit_codes_tell(
+    finished: Path, tmp_path: Path, monkeypatch
+) -> None:
     folder = tmp_path / "again"
     shutil.copytree(finished, folder)
     done = CliRunner().invoke(app, ["run", str(folder / "plan.toml"), "--json"])
@@ -260,16 +265,17 @@ def test_json_is_one_line_for_each_event_and_problem_and_exit_codes_tell(finishe
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert (lines[0]["name"], lines[-1]["name"]) == ("run_started", "run_done")
     told = [line for line in lines if line["name"] == "task_already"]
-    assert {"ingest", "outliers", "mosaic", "detect", "measure", "cutouts"} == {line["stage"] for line in told}
+    stages = {"ingest", "background", "outliers", "mosaic", "detect", "measure", "cutouts"}
+    assert stages == {line["stage"] for line in told}
     assert all(line["memory_sum"] > 2**20 for line in told)
     plan = folder / "plan.toml"
-    (folder / "no_grid.fits").write_bytes(b"no FITS")
-    plan.write_text(plan.read_text() + '[psf]\nsource = "grid"\npath = "no_grid.fits"\n[release]\nname = "DR2"\n')
+    plan.write_text(plan.read_text() + '[detect]\nbands = ["f160w"]\n[release]\nname = "DR2"\n')
+    monkeypatch.setattr(detect, "_work", no_disk)
     failed = CliRunner().invoke(app, ["run", str(plan), "--json"])
     assert failed.exit_code == 1
     lines = [json.loads(line) for line in failed.stdout.splitlines()]
     (problem,) = [line for line in lines if line["name"] == "problem"]
-    assert (problem["product"], problem["item"]) == ("psf", "field")
+    assert (problem["product"], problem["item"]) == ("detect", "field")
     assert [line["stage"] for line in lines if line["name"] == "stage_skipped"] == ["release"]
 
 

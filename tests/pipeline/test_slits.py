@@ -349,7 +349,7 @@ def test_a_pattern_without_a_file_and_a_missing_pack_are_errors(tmp_path, monkey
         slits=SlitsPlan(files=(str(DATA / "jw09999001001_02101_00002_nrs1_cal.fits.gz"),)),
         folder=tmp_path,
     )
-    with pytest.raises(NotFoundError, match="pack nirspec: not found"):
+    with pytest.raises(InvalidInputError, match="pack nirspec: not found"):
         run_plan(plan)
 
 

@@ -8,6 +8,7 @@ the tiles (by number) that see the source: all tiles know it and agree on the ow
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -62,10 +63,10 @@ def border_digests(lake: Lake) -> dict[str, dict[str, str]]:
     `owned_sources` reads no more of them, so that what changes a neighbour far from a border is not its business.
     """
     there = lake.live_runs("segmentation")
-    lists = {name: _border(lake, name) for name in there}
+    listed = cache(partial(_border, lake))
     digests: dict[str, dict[str, str]] = {}
     for tile in there:
-        beside = {name: _seen(lake.tiles[tile], lists[name]) for name in lake.tiles.neighbours(tile) if name in there}
+        beside = {name: _seen(lake.tiles[tile], listed(name)) for name in lake.tiles.neighbours(tile) if name in there}
         digests[tile] = {
             name: hashlib.sha256(json.dumps(places.tolist()).encode()).hexdigest()
             for name, places in beside.items()

@@ -75,7 +75,8 @@ def predicted_cost(stage: str, plan: Plan, lake: Lake) -> Callable[[Task], int]:
             if path.exists()
         }
         return lambda task: int(_INGEST_FIXED + _INGEST_PER_BYTE * sizes.get(task.inputs[0]["uri"], 0))
-    if stage == "outliers":
+    # Skies are found of one exposure at a time, with less in memory than comparing it takes.
+    if stage in ("background", "outliers"):
         pixels = dict(
             lake.table("exposure")
             .filter(pl.col("status") == "ok")
@@ -84,7 +85,7 @@ def predicted_cost(stage: str, plan: Plan, lake: Lake) -> Callable[[Task], int]:
             .collect()
             .iter_rows()
         )
-        return lambda task: int(_OUTLIERS.fixed + _OUTLIERS.pixel * pixels.get(task.tile, 0))
+        return lambda task: int(_OUTLIERS.fixed + _OUTLIERS.pixel * pixels.get(task.tile.rpartition(".")[2], 0))
     if stage in _TILES:
         return _of_tiles(stage, plan, lake)
     return lambda _: 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from skymere.errors import SkymereError
+from skymere.errors import InvalidInputError, SkymereError
 from skymere.io import read_heads
 from skymere.lake import Lake
 from skymere.pipeline.band_images import BandImage
@@ -26,7 +26,7 @@ def contradictions(plan: Plan) -> Iterator[Fault]:
         The plan.
     """
     there = _Lake(plan)
-    for rule in (_lake_rules, _kernel_rules, _tile_rules, _psf_rules, _flux_rules, _grism_rules):
+    for rule in (_lake_rules, _sky_rules, _kernel_rules, _tile_rules, _psf_rules, _flux_rules, _grism_rules):
         yield from rule(plan, there)
 
 
@@ -102,6 +102,13 @@ def _lake_rules(plan: Plan, there: _Lake) -> Iterator[Fault]:
             plan.tile.kind,
             f"tile.kind: {plan.tile.kind!r} is not what the lake has, it must be {kind!r}",
         )
+
+
+def _sky_rules(plan: Plan, _: _Lake) -> Iterator[Fault]:
+    try:
+        plan.flag_params()
+    except InvalidInputError as error:
+        yield "background.method", plan.background.method, str(error)
 
 
 def _kernel_rules(plan: Plan, _: _Lake) -> Iterator[Fault]:
