@@ -195,7 +195,8 @@ def _made(
         return cls(**some) if base is None else dataclasses.replace(base, **some)
 
     # What the class refuses is left out, and what is left is tried again.
-    fine, faults = dict(values), []
+    fine = dict(values)
+    faults: list[ParamFault] = []
     while True:
         try:
             return make(fine), faults
