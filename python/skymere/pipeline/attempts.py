@@ -190,6 +190,10 @@ def attempt(job: Job, tell: Tell | None = None) -> Record:
         if not has_begun:
             log.begin(inputs=len(task.inputs), params=task.params)
         log.fail(error)
+    except BaseException:
+        # Ctrl-C is no way for a task to go.
+        log.close()
+        raise
     record = Record(
         stage=job.stage,
         tile=task.tile,
