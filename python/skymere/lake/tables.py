@@ -171,7 +171,15 @@ class Table:
         extra = [column.name for column in present if column.name not in names]
         return frame.with_columns(absent(columns, present)).select(*(column.name for column in columns), *extra)
 
-    def write(self, frame: pl.DataFrame, columns: tuple[Column, ...], file: TableFile, *, empty_at: int) -> Rows:
+    def write(
+        self,
+        frame: pl.DataFrame,
+        columns: tuple[Column, ...],
+        file: TableFile,
+        *,
+        empty_at: int,
+        is_synced: bool = True,
+    ) -> Rows:
         """Write checked rows as Parquet, one file for each pixel of the partition order; nobody sees them yet.
 
         Parameters
@@ -184,13 +192,15 @@ class Table:
             Tile, run and attempt; the folder is chosen here.
         empty_at : int
             Index of order 29 under which a table without rows is filed.
+        is_synced : bool
+            Whether the files are on the disk when this returns; else whoever commits them syncs them before.
         """
         self._keep_schema()
         frame = frame.select(column.name for column in columns)
         paths = []
         for folder, part in self._parts(frame, file.tile, empty_at):
             place = TableFile(folder, file.tile, file.run, file.attempt)
-            self._write_parquet(part, columns, place)
+            self._write_parquet(part, columns, place, is_synced=is_synced)
             paths.append(place.path)
         return Rows(tuple(paths), columns, self._digests(paths))
 
@@ -413,13 +423,19 @@ class Table:
         return [(sky_folder(int(pixel[a])), ordered[a:b]) for a, b in pairwise(starts)]
 
     def _write_parquet(
-        self, part: pl.DataFrame, columns: tuple[Column, ...], place: TableFile, more: Mapping[str, str] = _NOTHING
+        self,
+        part: pl.DataFrame,
+        columns: tuple[Column, ...],
+        place: TableFile,
+        more: Mapping[str, str] = _NOTHING,
+        *,
+        is_synced: bool = True,
     ) -> None:
         texts = [column.name for column in columns if column.is_text]
         lengths = {name: max(1, _longest(part[name])) for name in texts}
         path = self.dataset / place.path
         # What lies above the dataset is synced with the entry of the log, without which nobody sees the file.
-        with new_file(path, self.dataset) as file:
+        with new_file(path, self.dataset, is_synced=is_synced) as file:
             part.write_parquet(
                 file,
                 compression="zstd",
