@@ -98,7 +98,7 @@ class GroupWriter:
         with storage(final):
             self._write_groups()
             names = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
-            with ThreadPoolExecutor(_HASHES) as pool:
+            with ThreadPoolExecutor(min(_HASHES, len(names))) as pool:
                 hashes = pool.map(lambda name: digest(self.folder / name), names)
                 listed = {n: [(self.folder / n).stat().st_size, h] for n, h in zip(names, hashes, strict=True)}
             head = {"schema": self.schema.name, "run": run}
