@@ -232,8 +232,9 @@ def attempt(job: Job, tell: Tell | None = None) -> Record:
         warnings=tuple(log.warnings),
         **about,
     )
+    how = "all is written" if outcome == "pending" else outcome
     log.write(
-        f"{'all is written' if outcome == 'pending' else outcome} after {record.seconds:.1f} s ({record.cpu_seconds:.1f} s of cores), "
+        f"{how} after {record.seconds:.1f} s ({record.cpu_seconds:.1f} s of cores), "
         f"at most {record.peak_memory / 2**20:.0f} MiB"
     )
     log.close()

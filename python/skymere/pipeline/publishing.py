@@ -31,8 +31,9 @@ class Publisher:
 
     Notes
     -----
-    Workers commit nothing, however many there are: a log has one writer then, and an entry of it costs the same for one tile as
-    for many. What is written is committed at once when nothing was for half a second, else then, or when 64 tasks wait.
+    Workers commit nothing, however many there are: a log has one writer then, and an entry of it costs the same for
+    one tile as for many. What is written is committed at once when nothing was for half a second, else then, or when
+    64 tasks wait.
     """
 
     def __init__(self, lake: Lake, tell: Callable[[Event], None]) -> None:
