@@ -61,7 +61,7 @@ def test_a_gate_of_what_no_stage_writes_is_refused(tmp_path: Path) -> None:
 
 def test_a_gate_that_no_stage_asks_is_a_fault_of_the_plan(tmp_path: Path) -> None:
     gate = '[[gates]]\nproduct = "note"\nhold = "is_withdrawn"\nreason = "gone"\n'
-    (tmp_path / "plan.toml").write_text('[survey]\nexposures = []\n' + gate)
+    (tmp_path / "plan.toml").write_text("[survey]\nexposures = []\n" + gate)
     (fault,) = check_plan(tmp_path / "plan.toml")
     assert (fault.key, fault.value) == ("gates[0].product", "note")
     assert "is written by no stage" in fault.message

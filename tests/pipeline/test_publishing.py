@@ -165,9 +165,7 @@ def test_a_tile_that_conflicts_again_and_again_has_failed(tmp_path: Path) -> Non
     assert next(others) == 3
 
 
-def test_a_commit_that_fails_is_the_failure_of_its_tile_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_commit_that_fails_is_the_failure_of_its_tile_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Lake.commit
 
     def full(self, pendings, **more):
