@@ -175,7 +175,7 @@ def test_a_commit_that_fails_is_the_failure_of_its_tile_alone(tmp_path: Path, mo
             raise StorageError(msg)
         return answers
 
-    stage = tt.stage_of({name: tt.work for name in "abc"})
+    stage = tt.stage_of(dict.fromkeys("abc", tt.work))
     with monkeypatch.context() as patched:
         patched.setattr(Lake, "commit", full)
         # All in one batch after the first.
