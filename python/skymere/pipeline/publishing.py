@@ -114,9 +114,10 @@ class Publisher:
                 for one in failures:
                     self._record([one])
                 return
-            where = {"stage": failures[0].stage, "tile": failures[0].tile}
+            (one,) = failures
             what = f"the failure is not in the lake: {error}"
-            self._tell(Event(name="ledger_failed", **where, error_class=type(error).__name__, message=what))
+            kind = type(error).__name__
+            self._tell(Event(name="ledger_failed", stage=one.stage, tile=one.tile, error_class=kind, message=what))
 
 
 def _answered(record: Record, answers: Sequence[Answer], *, is_again: bool) -> Record:
