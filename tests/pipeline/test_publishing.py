@@ -17,11 +17,11 @@ import trivial_tiles as tt
 
 from skymere.cli import app
 from skymere.errors import StorageError
-from skymere.lake import Gate, Lake
+from skymere.lake import Gate, Lake, Run
 from skymere.pipeline import Event, Plan, RunPlan, run_status, unfinished
 from skymere.pipeline.plan import SurveyPlan
 from skymere.pipeline.runner import run_stage
-from skymere.pipeline.task import Stage, Task
+from skymere.pipeline.task import Stage
 
 RED = Gate(product="mask", hold="band = 'f160w'", reason="too red")
 
@@ -237,17 +237,12 @@ def test_a_run_killed_between_writing_and_commit_is_done_again_and_nothing_twice
     events = [json.loads(line) for line in (tmp_path / "first" / "events.jsonl").read_text().splitlines()]
     assert [(event["name"], event["tile"]) for event in events][-1] == ("rows_written", "t000")
     assert lake.table("mask").collect().is_empty()
-    assert lake.arrays("mask", "t000", events and lake_run(lake)).folder.exists()
+    (sealed,) = (lake.path / "arrays" / "mask" / "t000").iterdir()
+    assert (sealed / "manifest.json").exists()
     done = Trial(tmp_path, tt.many(8))
     assert (done.report.n_done, done.report.n_failed, done.n_runs) == (8, 0, 8)
     assert done.published == [f"t{i:03d}" for i in range(8)]
     assert done.lake.fsck(hashes=True) == []
-
-
-def lake_run(lake: Lake) -> str:
-    """The run of the only group of arrays that was sealed."""
-    (group,) = (lake.path / "arrays" / "mask" / "t000").iterdir()
-    return group.name.removesuffix(".zarr")
 
 
 def test_two_runs_of_one_plan_at_once_publish_every_tile_once(tmp_path: Path) -> None:
@@ -263,18 +258,18 @@ def test_two_runs_of_one_plan_at_once_publish_every_tile_once(tmp_path: Path) ->
     assert lake.fsck(hashes=True) == []
 
 
-def test_work_is_counted_for_the_row_of_its_run(tmp_path: Path) -> None:
-    def tasks(plan, lake):
-        return [Task(tile="a", inputs=[], params={}, work=counted)]
+def test_the_row_of_a_run_says_what_was_worked_on_and_the_memory_of_its_task_alone(tmp_path: Path) -> None:
+    done = Trial(tmp_path, tt.stage_of({"a": partial(counted, 256), "b": partial(counted, 1)}))
+    rows = done.lake.table("run").sort("tile").collect()
+    assert rows["n_items"].to_list() == [3, 3]
+    assert rows["n_pixels"].to_list() == [256 * 2**20, 2**20]
+    large, small = rows["peak_memory"]
+    # The second task is done in the same process, which had more before.
+    assert large - small > 128.0
+    assert small > 16.0
 
-    done = Trial(tmp_path, Stage(name="trivial", reads=(), writes=("mask",), tasks=tasks))
-    (row,) = done.lake.table("run").collect().iter_rows(named=True)
-    assert (row["n_items"], row["n_pixels"]) == (3, 70)
-    # 64 MiB were held by the task alone.
-    assert row["peak_memory"] > 64.0
 
-
-def counted(run) -> None:
-    held = bytearray(64 * 2**20)
-    run.count(n_items=3, n_pixels=len(held[:70]))
+def counted(mebibytes: int, run: Run) -> None:
+    held = b"\1" * (mebibytes * 2**20)
+    run.count(n_items=3, n_pixels=len(held))
     tt.publish(run)
