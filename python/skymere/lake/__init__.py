@@ -9,7 +9,6 @@ from skymere.lake.beam_actions import (
 )
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import pyramid, quantise, round_weights
-from skymere.lake.committing import Answer
 from skymere.lake.compaction import Compaction
 from skymere.lake.conditions import Condition, parse_condition
 from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
@@ -62,7 +61,6 @@ __all__ = [
     "ROLES",
     "SIZE_CLASSES",
     "WIDTH_PIX",
-    "Answer",
     "ArrayGroup",
     "ArraySpec",
     "Column",

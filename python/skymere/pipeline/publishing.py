@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from skymere.errors import SkymereError
-from skymere.lake import Answer, Failure, Lake
+from skymere.lake import Failure, Lake
 from skymere.pipeline.attempts import Job, Record
 from skymere.pipeline.events import Event
 from skymere.pipeline.task_logs import append_to_log
@@ -120,7 +120,7 @@ class Publisher:
             self._tell(Event(name="ledger_failed", stage=one.stage, tile=one.tile, error_class=kind, message=what))
 
 
-def _answered(record: Record, answers: Sequence[Answer], *, is_again: bool) -> Record:
+def _answered(record: Record, answers: Sequence[str | Exception], *, is_again: bool) -> Record:
     for answer in answers:
         if isinstance(answer, Exception):
             return _failed(record, answer)
