@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
 from skymere.lake import Lake
 
@@ -119,14 +120,14 @@ def kill_worker(folder: Path, n_tasks: int, options: tuple[str, ...]) -> list[di
 
 
 def _wait(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> None:
+    """Wait for a moment; a run that ends before, or hangs, has failed."""
     deadline = time.monotonic() + PATIENCE
     while not is_time():
-        if process.poll() is not None:
-            _, errors = process.communicate()
-            raise AssertionError(f"the run ended before its moment came: {errors.decode()}")
         if time.monotonic() > deadline:
             os.killpg(process.pid, signal.SIGKILL)
-            raise AssertionError(f"the moment did not come in {PATIENCE} s")
+        if process.poll() is not None:
+            _, errors = process.communicate()
+            pytest.fail(f"the run ended with {process.returncode} before its moment came: {errors.decode()}")
         time.sleep(0.002)
 
 

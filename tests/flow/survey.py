@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import polars as pl
-
 from skymere.pipeline.demo_grism import GRISM_PLAN, simulate_demo_grism
 from skymere.pipeline.demo_slits import SLIT_PLAN, simulate_demo_slits
 from skymere.testing import (
@@ -51,10 +49,13 @@ photometry.has_shape_errors = true
 [release]
 name = "DR1"
 """
-# What a survey has rows of; those of `align`, of edits and of colliding names are its own business.
+# What a survey has rows of, when nobody edits it and coordinates are those of the headers.
 PRODUCTS = frozenset(
-    "exposure sky mask mosaic psf segmentation source profile model flux cutout slitlet pixel_table slit_spectrum "
-    "grism_frame beam redshift pz line line_map spectrum run".split()
+    {
+        *("exposure", "sky", "mask", "mosaic", "psf", "segmentation", "source", "profile", "model", "flux", "cutout"),
+        *("slitlet", "pixel_table", "slit_spectrum", "grism_frame", "beam", "redshift", "pz", "line", "line_map"),
+        *("spectrum", "stack", "run"),
+    }
 )
 
 

@@ -25,7 +25,7 @@ def test_the_survey_has_two_tiles_and_every_product(finished: Path) -> None:
     lake = Lake.open(finished / "lake")
     assert len(lake.live_runs("mosaic")) == 2
     filled = {name for name in lake.names() if lake.table(name).collect().height}
-    assert survey.PRODUCTS <= filled
+    assert filled >= survey.PRODUCTS
 
 
 def test_a_survey_killed_at_a_random_moment_and_resumed_is_that_of_a_run_without_a_kill(
