@@ -153,7 +153,8 @@ def expect_same(lake: Lake, whole: Lake) -> None:
 
 def expect_whole(lake: Lake, like: Lake) -> None:
     """Look for tiles that are missing or twice, and for rows of arrays that are not there."""
-    assert lake.fsck(hashes=True) == []
+    faults = lake.fsck(hashes=True)
+    assert faults == [], [str(one) for one in faults]
     for product in like.names():
         assert set(lake.live_runs(product)) == set(like.live_runs(product)), product
     assert lake.table("source").select(pl.col("source_id").is_unique().all()).collect().item()

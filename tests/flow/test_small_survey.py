@@ -28,6 +28,7 @@ def test_the_survey_has_two_tiles_and_every_product(finished: Path) -> None:
     assert filled >= survey.PRODUCTS
 
 
+@pytest.mark.faults
 def test_a_survey_killed_at_a_random_moment_and_resumed_is_that_of_a_run_without_a_kill(
     finished: Path, tmp_path: Path
 ) -> None:

@@ -87,10 +87,12 @@ def test_a_task_that_fails_is_told_with_its_log_and_the_others_go_on(tmp_path: P
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_a_run_may_stop_at_the_first_failure(tmp_path: Path, executor: str) -> None:
-    stage = tt.stage_of({"a": tt.fail, "b": tt.work, "c": tt.work, "d": tt.work})
+    others = [f"b{i}" for i in range(20)]
+    stage = tt.stage_of({"a": tt.fail, **dict.fromkeys(others, tt.work)})
     with pytest.raises(NoDataError, match=r"stage trivial, tile a: a: nothing is left \(log: .*a\.log\)"):
         Trial(tmp_path, stage, executor, keep_going=False)
-    assert "d" not in Lake.open(tmp_path / "lake").table("mask").collect()["exposure_id"].to_list()
+    # Another worker may have ended some before the failure was heard of.
+    assert Lake.open(tmp_path / "lake").table("mask").collect().height < len(others)
 
 
 @pytest.mark.parametrize("executor", ["processes", "dask"])
