@@ -167,7 +167,7 @@ class _Check:
         if not live or any(table.dataset / part.path in self._broken for part in live):
             return
         # An exposure has a row for each group in which it was compared.
-        keys = [*table.schema.primary_key, *(["tile"] if table.schema.product in ("mask", "sky") else [])]
+        keys = [*table.schema.primary_key, *(["tile"] if table.schema.product == "mask" else [])]
         rows = table.scan(delta)
         again = rows.group_by(keys).len().filter(pl.col("len") > 1).collect().height
         if again:
