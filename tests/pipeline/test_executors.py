@@ -87,10 +87,12 @@ def test_a_task_that_fails_is_told_with_its_log_and_the_others_go_on(tmp_path: P
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])
 def test_a_run_may_stop_at_the_first_failure(tmp_path: Path, executor: str) -> None:
-    stage = tt.stage_of({"a": tt.fail, "b": tt.work, "c": tt.work, "d": tt.work})
+    others = [f"b{i}" for i in range(20)]
+    stage = tt.stage_of({"a": tt.fail, **dict.fromkeys(others, tt.work)})
     with pytest.raises(NoDataError, match=r"stage trivial, tile a: a: nothing is left \(log: .*a\.log\)"):
         Trial(tmp_path, stage, executor, keep_going=False)
-    assert "d" not in Lake.open(tmp_path / "lake").table("mask").collect()["exposure_id"].to_list()
+    # Another worker may have ended some before the failure was heard of.
+    assert Lake.open(tmp_path / "lake").table("mask").collect().height < len(others)
 
 
 @pytest.mark.parametrize("executor", ["processes", "dask"])
@@ -200,8 +202,9 @@ def test_tasks_begin_only_when_their_memory_fits_together(tmp_path: Path) -> Non
     done = Trial(tmp_path, stage, "processes", n_workers=3, memory="2500MiB")
     assert done.published == ["a", "b", "c"]
     # One at a time: a second one would not fit, so no second worker was started for it.
-    order = [event.name for event in done.named("task_submitted", "task_done")]
-    assert order == ["task_submitted", "task_done"] * 3
+    lines = [json.loads(line)["name"] for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    order = [name for name in lines if name in ("task_submitted", "rows_written")]
+    assert order == ["task_submitted", "rows_written"] * 3
     assert len({path.read_text() for path in (tmp_path / "pids").iterdir()}) == 1
 
 

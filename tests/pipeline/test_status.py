@@ -17,67 +17,26 @@ from skymere.lake import Lake
 from skymere.pipeline import Plan, RunPlan, files_to_take_in, read_plan, run_status, unfinished
 from skymere.pipeline.plan import SurveyPlan
 from skymere.pipeline.runner import run_stage
-from skymere.pipeline.status import newest_states, summary_of
+from skymere.pipeline.status import summary_of
 
 
-def runs(*rows: tuple[str, str, str, int, str]) -> pl.DataFrame:
-    return pl.DataFrame(
+def test_states_are_counted_by_stage() -> None:
+    names = ("stage", "tile", "product", "run_id", "status", "seconds", "recorded", "n_rows")
+    states = pl.DataFrame(
         [
-            {"stage": stage, "tile": tile, "product": "mosaic", "run_id": run, "status": "published"}
-            | {"n_rows": n, "seconds": 2.0, "finished": finished}
-            for stage, tile, run, n, finished in rows
-        ]
-    )
-
-
-def items(*rows: tuple[str, str, str, str, str]) -> pl.DataFrame:
-    """Rows of tasks when the time is not empty, else of objects."""
-    return pl.DataFrame(
-        [
-            {
-                "stage": "mosaic",
-                "tile": tile,
-                "run_id": run,
-                "item": "x",
-                "status": status,
-                "error_class": "NoDataError",
-            }
-            | {
-                "message": "why",
-                "seconds": 1.0,
-                "product": "mosaic" if when else None,
-                "recorded": when or None,
-                "n": n,
-            }
-            for tile, run, status, when, n in rows
+            ("mosaic", "a", "mosaic", "2", "published", 2.0, "2026-01-02T00:00", 5),
+            ("mosaic", "b", "mosaic", "9", "failed", 1.0, "2026-01-03T00:00", None),
+            ("mosaic", "c", "mosaic", "4", "published", 2.0, "2026-01-05T00:00", 9),
+            ("mosaic", "d", "mosaic", "8", "held", None, "2026-01-04T00:00", None),
         ],
-        schema_overrides={"product": pl.String, "recorded": pl.String},
+        schema=names,
+        orient="row",
     )
-
-
-def test_the_newest_attempt_of_a_task_is_what_counts() -> None:
-    done = runs(
-        ("mosaic", "a", "1", 3, "2026-01-01T00:00"),
-        ("mosaic", "a", "2", 5, "2026-01-02T00:00"),
-        ("mosaic", "b", "3", 7, "2026-01-01T00:00"),
-        ("mosaic", "c", "4", 9, "2026-01-05T00:00"),
+    # The second is of a run of before.
+    items = pl.DataFrame(
+        {"stage": ["mosaic"] * 3, "tile": ["a", "a", "c"], "run_id": ["2", "1", "4"], "status": ["failed"] * 2 + ["ok"]}
     )
-    lost = items(
-        ("a", "0", "failed", "2026-01-01T12:00", ""),
-        ("b", "9", "failed", "2026-01-03T00:00", ""),
-        ("c", "4", "held", "2026-01-05T00:00", ""),
-        ("d", "8", "held", "2026-01-04T00:00", ""),
-        ("a", "2", "failed", "", "object"),
-        ("a", "1", "failed", "", "object of before"),
-    )
-    states = newest_states(done, lost)
-    assert list(states.select("tile", "status", "run_id").iter_rows()) == [
-        ("a", "published", "2"),
-        ("b", "failed", "9"),
-        ("c", "published", "4"),
-        ("d", "held", "8"),
-    ]
-    (row,) = summary_of(states, lost).iter_rows(named=True)
+    (row,) = summary_of(states, items).iter_rows(named=True)
     assert row == {
         "stage": "mosaic",
         "published": 2,
@@ -85,7 +44,7 @@ def test_the_newest_attempt_of_a_task_is_what_counts() -> None:
         "held": 1,
         "rows": 14,
         "items_failed": 1,
-        "seconds": 6.0,
+        "seconds": 5.0,
         "last": "2026-01-05T00:00",
     }
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.special import ndtr
 
 from skymere.errors import FormatError, InvalidInputError, NoDataError, NotFoundError
+from skymere.io import build_pack
 from skymere.slit import (
     SLIT_FLAG_BITS,
     GaussianProfile,
@@ -24,6 +25,7 @@ from skymere.slit import (
     visit_rules,
     write_slit_spectrum,
 )
+from skymere.testing import write_slit_pack
 
 PSF = GaussianProfile(wave=[0.5, 6.0], fwhm_pix=[1.5, 1.5])
 GRID = 1.0 + 0.05 * np.arange(2, 58)
@@ -441,3 +443,18 @@ def test_a_file_that_cannot_be_read_and_a_stage_that_fails_are_told_and_the_rest
     assert len(found.spectra) == 1
     with pytest.raises(FormatError, match=r"broken\.fits"):
         extract_spectra([broken], **words)
+
+
+def test_what_a_group_says_does_not_depend_on_the_folder_of_its_pack(nods, made, tmp_path):
+    told = []
+    for name in ("here", "there"):
+        pack = build_pack(write_slit_pack(tmp_path / name))
+        one = SlitGroup(nods(), "made", tables=made.tables(), pack=pack, **(QUIET | {"sky_file": "read"}))
+        one._stage("wanting", lambda pack=pack: pack.path("nothing.csv"))
+        assert str(tmp_path / name) in one.failed_stages["wanting"]
+        told.append(dict(one.meta["status"]))
+    assert told[0] == told[1]
+    assert told[0]["get_global_sky"].endswith(
+        f"_sky.csv: not in the pack {pack.label}, it holds {len(pack.files)} others"
+    )
+    assert told[0]["wanting"].startswith(f"NotFoundError: nothing.csv: not in the pack {pack.label}, it holds")

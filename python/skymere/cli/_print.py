@@ -32,7 +32,8 @@ def _text(value: Any) -> str:
 def print_run(report: RunReport) -> None:
     """Print what each stage did, what could not be used, and where the pictures are."""
     rows = [
-        {"stage": s.name, "done": s.n_done, "already": s.n_already, "failed": s.n_failed, "seconds": s.seconds}
+        {"stage": s.name, "done": s.n_done, "already": s.n_already, "failed": s.n_failed, "held": s.n_held}
+        | {"seconds": s.seconds}
         for s in report.stages
     ]
     print_frame(pl.DataFrame(rows), "Stages")

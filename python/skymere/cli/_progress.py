@@ -22,7 +22,7 @@ from skymere.pipeline import Event, tree_memory
 
 __all__ = ["JsonLines", "StageProgress"]
 
-_ENDED = ("task_done", "task_already", "task_failed")
+_ENDED = ("task_done", "task_already", "task_held", "task_failed")
 
 
 class _Rate(ProgressColumn):
@@ -93,7 +93,7 @@ class StageProgress:
             self._progress.update(self._task, completed=event.done, failed=failed)
         elif event.name == "stage_done":
             self._progress.update(self._task, completed=max(event.total, 1), tile="")
-        if event.name in ("task_failed", "worker_died", "stage_skipped", "log_failed"):
+        if event.name in ("task_failed", "task_held", "worker_died", "stage_skipped", "log_failed", "ledger_failed"):
             self._progress.console.print(_told(event), soft_wrap=True, markup=False)
 
 

@@ -10,15 +10,19 @@ import typer
 
 from skymere._params import build_params
 from skymere.cli._errors import write_error
-from skymere.cli._print import print_run
+from skymere.cli._print import print_frame, print_run
 from skymere.cli._progress import JsonLines, StageProgress
+from skymere.cli.status import opened
 from skymere.errors import SkymereError
 
 __all__ = ["run"]
 
 
 def run(
-    plan: Annotated[Path, typer.Argument(help="TOML file that says what to run; `skymere demo` writes one.")],
+    plan: Annotated[
+        Path,
+        typer.Argument(help="TOML file that says what to run; `skymere demo` writes one. With --accept also a lake."),
+    ],
     executor: Annotated[
         str | None, typer.Option(help="Where tasks are done: serial, processes or dask.", show_default=False)
     ] = None,
@@ -32,6 +36,14 @@ def run(
     keep_going: Annotated[
         bool | None,
         typer.Option("--keep-going/--stop-at-first", help="Whether the other tasks go on when one has failed."),
+    ] = None,
+    accept: Annotated[
+        str | None,
+        typer.Option(
+            help="Publish what a gate holds, and run nothing: the run of one of its products, or how it begins.",
+            metavar="RUN",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Every event as a line of JSON on standard output, and nothing else.")
@@ -61,10 +73,18 @@ def run(
     used are listed at the end with the reason; the others go on without them. A task that fails leaves the others
     alone, too; each has a log, `logs/STAGE/TILE.log` beside the plan. The options win over the section `run`.
 
-    The exit code is 0 when all is done, 1 when something failed, and 2 when the run could not begin.
+    Products that a gate of the plan holds are listed with the reason, wait, and are not in the release. `--accept`
+    publishes those of a task as they were looked at; the next run does what depends on them.
+
+    Example: `skymere run plan.toml --accept 3f2a9c`
+
+    The exit code is 0 when all is done or held, 1 when something failed, and 2 when the run could not begin.
     """
     from skymere.pipeline import read_plan, run_plan
 
+    if accept is not None:
+        _accept(plan, accept, as_json=as_json)
+        return
     given = {
         "executor": executor,
         "n_workers": workers,
@@ -87,6 +107,19 @@ def run(
         print_run(report)
     if report.failures:
         raise typer.Exit(1)
+
+
+def _accept(of: Path, run_id: str, *, as_json: bool) -> None:
+    _, lake = opened(str(of))
+    held = lake.held()
+    lake.accept(run_id)
+    done = held.join(lake.held(), on=["stage", "tile", "product", "run_id"], how="anti")
+    shown = done.select("stage", "tile", "product", "run_id", "message")
+    if as_json:
+        for row in shown.iter_rows(named=True):
+            sys.stdout.write(json.dumps({"name": "accepted", **row}) + "\n")
+    else:
+        print_frame(shown, "Accepted")
 
 
 def _with(plan: Any, given: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from skymere.lake import Lake
     from skymere.pipeline import Plan
 
-__all__ = ["status"]
+__all__ = ["opened", "status"]
 
 
 def status(
@@ -30,14 +30,15 @@ def status(
     """How far a lake is: what each stage has published, and what failed or is held, with the reason.
 
     It is read from the tables `run` and `run_item` of the lake, also while a run is under way. With a plan, files
-    that were not taken in yet are counted, too; `skymere run` shows what is left of the rest as it goes.
+    that were not taken in yet are counted, too; `skymere run` shows what is left of the rest as it goes. What failed
+    and succeeded since is history (`run_item` has it). `skymere run PLAN --accept RUN` publishes what is held.
 
     Example: `skymere status plan.toml --watch 5`
 
     Example: `skymere status survey/lake --failed --json`
     """
     while True:
-        plan, lake = _opened(of)
+        plan, lake = opened(of)
         found = _found(plan, lake, stage, [name for name, on in (("failed", failed), ("held", held)) if on])
         if as_json:
             sys.stdout.write(json.dumps(found) + "\n")
@@ -51,7 +52,8 @@ def status(
         time.sleep(watch)
 
 
-def _opened(of: str) -> tuple["Plan | None", "Lake"]:
+def opened(of: str) -> tuple["Plan | None", "Lake"]:
+    """Return the plan, if it is one, and the lake of an argument LAKE|PLAN."""
     from skymere.lake import Lake
     from skymere.pipeline import read_plan
 
@@ -86,6 +88,6 @@ def _print(found: dict[str, Any], *, is_short: bool) -> None:
         if left:
             console.print(f"{len(left)} files are not taken in yet, the first is {left[0]}", soft_wrap=True)
     if found["unfinished"]:
-        print_frame(pl.DataFrame(found["unfinished"]).drop("run_id", "product"), "Failed or held")
+        print_frame(pl.DataFrame(found["unfinished"]).drop("product"), "Failed or held")
     else:
         console.print("Nothing failed, nothing is held.")

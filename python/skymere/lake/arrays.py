@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from skymere._rust.lake import ArrayReader
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
 from skymere.lake.codec import LOSSLESS, write_rows
-from skymere.lake.files import digest, put_if_absent, remove_tree, storage, sync, sync_tree, write_new
+from skymere.lake.files import digest, put_if_absent, remove_tree, storage, sync_tree
 from skymere.lake.schemas import ArraySpec, Schema
 from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
@@ -75,7 +75,7 @@ class GroupWriter:
         here = self.folder / path
         with storage(here):
             here.mkdir(parents=True)
-            write_new(here / "zarr.json", _json(metadata))
+            (here / "zarr.json").write_bytes(_json(metadata))
         done, exponents = 0, [np.empty(0, np.int8)]
         for rows in _whole_shards(chain([first], parts), shape, shard[0], check):
             exponents.append(write_rows(here, done, rows, lossy))
@@ -98,7 +98,7 @@ class GroupWriter:
         with storage(final):
             self._write_groups()
             names = sorted(str(p.relative_to(self.folder)) for p in self.folder.rglob("*") if p.is_file())
-            with ThreadPoolExecutor(_HASHES) as pool:
+            with ThreadPoolExecutor(min(_HASHES, len(names))) as pool:
                 hashes = pool.map(lambda name: digest(self.folder / name), names)
                 listed = {n: [(self.folder / n).stat().st_size, h] for n, h in zip(names, hashes, strict=True)}
             head = {"schema": self.schema.name, "run": run}
@@ -108,7 +108,9 @@ class GroupWriter:
                 self._move(final, head, listed)
 
     def _move(self, final: Path, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
-        write_new(self.folder / MANIFEST, _json({**head, "files": listed}))
+        # What has a manifest is taken for whole, so all of it is on the disk before it comes to its place. The folders
+        # above are synced by whoever commits: a group that is not found is made again.
+        (self.folder / MANIFEST).write_bytes(_json({**head, "files": listed}))
         sync_tree(self.folder)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -118,8 +120,6 @@ class GroupWriter:
             if not is_sealed(final):
                 raise
             self.drop()
-        for folder in (final.parent, final.parent.parent, final.parent.parent.parent):
-            sync(folder)
 
     def _upload(self, final: ObjectPath, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
         """Write every file under a name of this attempt; the manifest, which only one can write, names the attempt."""
@@ -153,11 +153,11 @@ class GroupWriter:
         }
         for path in groups - {""}:
             (self.folder / path).mkdir(parents=True, exist_ok=True)
-            write_new(self.folder / path / "zarr.json", _json(nodes[path]))
+            (self.folder / path / "zarr.json").write_bytes(_json(nodes[path]))
         nodes.update(self._arrays)
         below = {path: nodes[path] for path in sorted(nodes) if path}
         consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
-        write_new(self.folder / "zarr.json", _json({**nodes[""], "consolidated_metadata": consolidated}))
+        (self.folder / "zarr.json").write_bytes(_json({**nodes[""], "consolidated_metadata": consolidated}))
 
 
 class StoredArray:

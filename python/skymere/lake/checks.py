@@ -14,7 +14,7 @@ from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.schemas import Column, Schema
 from skymere.lake.sky import healpix29
 
-__all__ = ["check_delta", "check_frame", "check_parquet", "check_units", "with_index"]
+__all__ = ["check_delta", "check_frame", "check_parquet", "check_units", "longest_texts", "with_index"]
 
 
 def check_frame(
@@ -30,22 +30,30 @@ def check_frame(
     """
     columns = schema.expand(schema.bands(frame.columns))
     _same(schema, polars_schema(columns), dict(frame.schema))
+    longest = longest_texts(frame, [column.name for column in columns if column.length is not None])
     for column in columns:
-        values = frame[column.name]
-        if (column.is_text or not column.nullable) and values.null_count():
-            raise _fault(schema, column.name, "no null", f"{values.null_count()} nulls")
-        longest = values.str.len_bytes().max() if column.length is not None else None
-        if isinstance(longest, int) and longest > (column.length or 0):
-            raise _fault(schema, column.name, f"at most {column.length} bytes", f"a string of {longest}")
+        n_nulls = frame[column.name].null_count() if column.is_text or not column.nullable else 0
+        if n_nulls:
+            raise _fault(schema, column.name, "no null", f"{n_nulls} nulls")
+        if longest.get(column.name, 0) > (column.length or 0):
+            raise _fault(schema, column.name, f"at most {column.length} bytes", f"a string of {longest[column.name]}")
     for name, wanted in (("tile", tile), ("run_id", run)):
-        if (frame[name] != wanted).any():
-            raise _fault(schema, name, repr(wanted), f"{frame[name].filter(frame[name] != wanted)[0]!r}")
-    if frame.select(schema.primary_key).n_unique() < frame.height:
+        others = frame.filter(pl.col(name) != wanted)
+        if others.height:
+            raise _fault(schema, name, repr(wanted), f"{others[name][0]!r}")
+    if frame.height > 1 and frame.select(schema.primary_key).n_unique() < frame.height:
         key = frame.filter(frame.select(schema.primary_key).is_duplicated()).select(schema.primary_key).row(0)
         raise _fault(schema, " and ".join(schema.primary_key), "a unique key", f"{key} more than once")
     if schema.is_positional and not is_placed:
         _check_place(frame, schema)
     return columns
+
+
+def longest_texts(frame: pl.DataFrame, names: Iterable[str]) -> dict[str, int]:
+    """Return the bytes of the longest text of some columns, 0 where there is none; one query for all of them."""
+    each = [pl.col(name).str.len_bytes().max() for name in names]
+    found = frame.select(each).row(0, named=True) if each else {}
+    return {name: length or 0 for name, length in found.items()}
 
 
 def with_index(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:

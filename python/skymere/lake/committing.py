@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 
 from skymere.errors import ConflictError, StorageError
 from skymere.lake.arrays import is_sealed
-from skymere.lake.files import fetched, storage
+from skymere.lake.files import fetched, storage, sync_all
 from skymere.lake.layout import Layout, TableFile
 from skymere.lake.majors import filled
 from skymere.lake.pending import Pending, Staged
 from skymere.lake.schemas import load_schema
 from skymere.lake.tables import Outcome, Replacement, Rows, Table, tables_on_disk
 
-__all__ = ["BESIDE", "Answer", "commit_all", "mend", "record", "staged_rows"]
+__all__ = ["BESIDE", "Answer", "commit_all", "mend", "record", "settle", "staged_rows"]
 
 # ``run`` is the last, so that its row says that nothing is missing.
 BESIDE = ("run_item", "alias", "run")
@@ -50,6 +50,7 @@ def commit_all(
     StorageError
         When a log cannot be written. What was committed before stays; the same products may be handed in again.
     """
+    settle(layout, pendings)
     order = _order(pendings)
     if order is None:
         # Tasks that publish in different orders cannot share an entry.
@@ -71,6 +72,38 @@ def commit_all(
     _record_all(layout, [(one, answers[i]) for i, one in enumerate(pendings)])
     on_event("recorded")
     return [answers[i] for i in range(len(pendings))]
+
+
+def settle(layout: Layout, pendings: Sequence[Pending]) -> None:
+    """Wait until all files that products wait with are on the disk, before any log names one of them.
+
+    Parameters
+    ----------
+    layout : Layout
+        The lake.
+    pendings : sequence of Pending
+        The products. Their arrays are on the disk since they were sealed; the folders that name them may not be.
+
+    Raises
+    ------
+    StorageError
+        When the disk does not take them.
+    """
+    root = layout.root
+    if not isinstance(root, Path):
+        return
+    files, roots = [], {root}
+    for one in pendings:
+        for staged in (one.rows, *one.beside):
+            dataset = Path(str(layout.dataset(staged.schema(layout))))
+            roots.add(dataset)
+            files += [dataset / file.path for file in staged.files]
+        group = Path(str(layout.arrays(one.product, one.tile, one.run)))
+        if group.exists():
+            files.append(group)
+    with storage(root):
+        # What has vanished is told of each product by itself.
+        sync_all((file for file in files if file.exists()), roots)
 
 
 def staged_rows(layout: Layout, staged: Staged) -> Rows:

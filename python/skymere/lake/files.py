@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +26,7 @@ __all__ = [
     "size_of",
     "storage",
     "sync",
+    "sync_all",
     "sync_tree",
     "sync_up",
     "write_new",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 _BLOCK = 1 << 20
+_REQUESTS = 16
 
 
 @contextmanager
@@ -61,6 +64,26 @@ def sync_tree(folder: Path) -> None:
         for name in names:
             sync(Path(here, name))
         sync(Path(here))
+
+
+def sync_all(files: Iterable[Path], roots: Iterable[Path]) -> None:
+    """Wait until files and the folders above them, up to one of the roots, are on the disk; each of them once.
+
+    Many requests at the same time share the writes of the disk.
+    """
+    last, mine = set(roots), list(files)
+    folders: set[Path] = set()
+    for file in mine:
+        for folder in file.parents:
+            if folder in folders:
+                break
+            folders.add(folder)
+            if folder in last:
+                break
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        # A folder is said to have a file only when all of the file is there.
+        list(pool.map(sync, mine))
+        list(pool.map(sync, folders))
 
 
 def sync_up(folder: Path, root: Path) -> None:
@@ -138,8 +161,11 @@ def check_put_if_absent(path: Place) -> None:
 
 
 @contextmanager
-def new_file(path: Place, root: Place) -> Iterator[Path]:
-    """Give a place for a file that will be at ``path``, below ``root``, when the block ends, to stay there."""
+def new_file(path: Place, root: Place, *, is_synced: bool = True) -> Iterator[Path]:
+    """Give a place for a file that will be at ``path``, below ``root``, when the block ends.
+
+    It will be there after a power cut, too, unless somebody else syncs it (`sync_all`) before anything names it.
+    """
     if isinstance(path, ObjectPath):
         with storage(path), tempfile.TemporaryDirectory() as folder:
             yield Path(folder, path.name)
@@ -148,8 +174,9 @@ def new_file(path: Place, root: Place) -> Iterator[Path]:
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path
-        sync(path)
-        sync_up(path.parent, Path(str(root)))
+        if is_synced:
+            sync(path)
+            sync_up(path.parent, Path(str(root)))
 
 
 @contextmanager

@@ -166,7 +166,8 @@ class _Check:
         live = table.live(delta)
         if not live or any(table.dataset / part.path in self._broken for part in live):
             return
-        keys = list(table.schema.primary_key)
+        # An exposure has a row for each group in which it was compared.
+        keys = [*table.schema.primary_key, *(["tile"] if table.schema.product == "mask" else [])]
         rows = table.scan(delta)
         again = rows.group_by(keys).len().filter(pl.col("len") > 1).collect().height
         if again:

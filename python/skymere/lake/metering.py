@@ -4,11 +4,12 @@ import os
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["Meter", "peak_memory"]
 
-_IO = Path("/proc/self/io")
+_IO, _STATUS = Path("/proc/self/io"), Path("/proc/self/status")
 # Linux counts in KiB, macOS in bytes.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -44,7 +45,15 @@ class Meter:
 
 
 def peak_memory() -> float:
-    """Return the largest memory that this process has had so far (``ru_maxrss``) [MiB]."""
+    """Return the most memory that this process has held [MiB]: since somebody let the kernel begin anew, where it can.
+
+    That is ``VmHWM`` of ``/proc/self/status``, which the executors of the pipeline start again before each task, and
+    ``ru_maxrss`` elsewhere.
+    """
+    with suppress(OSError):
+        for line in _STATUS.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 2**20
 
 

@@ -423,7 +423,7 @@ class Run:
 
     def _write(self, table: Table, frame: pl.DataFrame, columns: Any) -> Rows:
         empty_at = self._owner.healpix29 if self._owner is not None else 0
-        return table.write(frame, columns, self._file, empty_at=empty_at)
+        return table.write(frame, columns, self._file, empty_at=empty_at, is_synced=False)
 
     def _write_run(
         self, prepared: tuple[Any, pl.DataFrame], size: tuple[int, int], written: Sequence[tuple[Table, Rows]]

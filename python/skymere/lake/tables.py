@@ -21,7 +21,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction, Transaction
 
 from skymere.errors import ConflictError, FormatError, NotFoundError, SchemaError, StorageError
-from skymere.lake.checks import check_delta, check_parquet
+from skymere.lake.checks import check_delta, check_parquet, longest_texts
 from skymere.lake.files import digest, fetched, new_file, put_if_absent, storage, sync, sync_up
 from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
@@ -47,6 +47,7 @@ Outcome = Literal["published", "already", "pending", "held"]
 
 ROW_GROUP = 32768
 COMMIT_RETRIES = 500
+_WORTH_A_THREAD = 1 << 20
 _TILES = "skymere.tiles"
 # Key of a commit under which it names the sha256 of its files.
 SHA256 = "sha256"
@@ -171,7 +172,15 @@ class Table:
         extra = [column.name for column in present if column.name not in names]
         return frame.with_columns(absent(columns, present)).select(*(column.name for column in columns), *extra)
 
-    def write(self, frame: pl.DataFrame, columns: tuple[Column, ...], file: TableFile, *, empty_at: int) -> Rows:
+    def write(
+        self,
+        frame: pl.DataFrame,
+        columns: tuple[Column, ...],
+        file: TableFile,
+        *,
+        empty_at: int,
+        is_synced: bool = True,
+    ) -> Rows:
         """Write checked rows as Parquet, one file for each pixel of the partition order; nobody sees them yet.
 
         Parameters
@@ -184,22 +193,27 @@ class Table:
             Tile, run and attempt; the folder is chosen here.
         empty_at : int
             Index of order 29 under which a table without rows is filed.
+        is_synced : bool
+            Whether the files are on the disk when this returns; else whoever commits them syncs them before.
         """
         self._keep_schema()
         frame = frame.select(column.name for column in columns)
         paths = []
         for folder, part in self._parts(frame, file.tile, empty_at):
             place = TableFile(folder, file.tile, file.run, file.attempt)
-            self._write_parquet(part, columns, place)
+            self._write_parquet(part, columns, place, is_synced=is_synced)
             paths.append(place.path)
         return Rows(tuple(paths), columns, self._digests(paths))
 
     def _digests(self, paths: Sequence[str]) -> dict[str, Future[str]]:
-        """Begin to hash new files on a disk, while the publication goes on."""
+        """Begin to hash new files on a disk, while the publication goes on, where that takes longer than a thread."""
         if not isinstance(self.dataset, Path):
             return {}
+        large = [path for path in paths if (self.dataset / path).stat().st_size > _WORTH_A_THREAD]
+        if not large:
+            return {}
         pool = ThreadPoolExecutor(1)
-        found = {path: pool.submit(digest, self.dataset / path) for path in paths}
+        found = {path: pool.submit(digest, self.dataset / path) for path in large}
         pool.shutdown(wait=False)
         return found
 
@@ -413,13 +427,19 @@ class Table:
         return [(sky_folder(int(pixel[a])), ordered[a:b]) for a, b in pairwise(starts)]
 
     def _write_parquet(
-        self, part: pl.DataFrame, columns: tuple[Column, ...], place: TableFile, more: Mapping[str, str] = _NOTHING
+        self,
+        part: pl.DataFrame,
+        columns: tuple[Column, ...],
+        place: TableFile,
+        more: Mapping[str, str] = _NOTHING,
+        *,
+        is_synced: bool = True,
     ) -> None:
         texts = [column.name for column in columns if column.is_text]
-        lengths = {name: max(1, _longest(part[name])) for name in texts}
+        lengths = {name: max(1, length) for name, length in longest_texts(part, texts).items()}
         path = self.dataset / place.path
         # What lies above the dataset is synced with the entry of the log, without which nobody sees the file.
-        with new_file(path, self.dataset) as file:
+        with new_file(path, self.dataset, is_synced=is_synced) as file:
             part.write_parquet(
                 file,
                 compression="zstd",
@@ -604,11 +624,6 @@ def _members(path: Place) -> list[tuple[str, str, str]]:
     with fetched(path) as file:
         found = json.loads(pq.read_metadata(file).metadata[_TILES.encode()])
     return [(tile, run, attempt) for tile, run, attempt in found]
-
-
-def _longest(values: pl.Series) -> int:
-    longest = values.str.len_bytes().max()
-    return longest if isinstance(longest, int) else 0
 
 
 def _statistics(path: Path, columns: Sequence[Column]) -> str:

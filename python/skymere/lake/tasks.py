@@ -9,7 +9,7 @@ import polars as pl
 from skymere import __version__
 from skymere.errors import NotFoundError
 from skymere.lake.asking import LakeQueries
-from skymere.lake.committing import Answer, commit_all, mend
+from skymere.lake.committing import Answer, commit_all, mend, settle
 from skymere.lake.layout import check_name
 from skymere.lake.ledger import Failure, held_pendings, hold_all, record_all, states
 from skymere.lake.pending import Pending
@@ -48,13 +48,15 @@ class LakeTasks(LakeQueries):
         Notes
         -----
         One entry of the log for each product, with the removals and additions of all tiles and a counted transaction
-        for each; then one each for ``run_item``, ``alias`` and ``run``. A crash in between is mended when one of the
+        for each; then one each for ``run_item``, ``alias`` and ``run``. All files are synced before the first of them,
+        each file and folder once. A crash in between is mended when one of the
         runs is opened next, or by `mend`.
         """
         self._check_writable()
         tasks = {one.task for one in pendings if one.hold}
         held = [one for one in pendings if one.task in tasks]
         free = [one for one in pendings if one.task not in tasks]
+        settle(self._layout, held)
         hold_all(self._layout, held)
         answers = iter(commit_all(self._layout, free, on_event=on_event or (lambda _: None)) if free else [])
         return ["held" if one.task in tasks else next(answers) for one in pendings]

@@ -8,23 +8,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from skymere import errors
 from skymere._rust import threads
 from skymere._workers import Reducers, dumps
 from skymere.errors import ConflictError, InternalError, SkymereError
-from skymere.lake import Lake
+from skymere.lake import Gate, Lake, Pending
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.process_memory import peak_memory, restart_peak
 from skymere.pipeline.task import Stage, Task
 from skymere.pipeline.task_logs import TaskLog, log_path
 
-__all__ = ["Job", "Record", "attempt", "attempt_packed", "error_of", "packed", "run_task"]
+__all__ = ["ATTEMPTS", "Job", "Outcome", "Record", "attempt", "attempt_packed", "error_of", "packed", "run_task"]
 
-_ATTEMPTS = 3
+# How often a task is done, at most, whose products conflict with another run.
+ATTEMPTS = 3
 
+_T = TypeVar("_T")
 Tell = Callable[[Event], None]
+Outcome = Literal["pending", "done", "already", "held", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Job:
         The task.
     lake : Lake
         Where it is published.
+    gates : tuple of Gate
+        Rules that hold its products.
     logs : Path, optional
         Folder for logs.
     events : Path, optional
@@ -53,6 +58,7 @@ class Job:
     product: str
     task: Task
     lake: Lake
+    gates: tuple[Gate, ...] = ()
     logs: Path | None = None
     events: Path | None = None
     host: str = ""
@@ -68,7 +74,8 @@ class Record:
     stage, tile : str
         The task.
     outcome : str
-        ``done``, ``already`` (it had been done before), or ``failed``.
+        ``pending`` (its products are written and wait for their commit), ``done``, ``already`` (it had been done
+        before), ``held`` (its products wait for somebody who accepts them), or ``failed``.
     seconds, cpu_seconds : float
         Time, and that of all cores of the process [s].
     peak_memory : int
@@ -76,16 +83,18 @@ class Record:
     warnings : tuple of str
         What the task was warned of.
     error_class, message : str
-        What went wrong; empty when nothing did.
+        What went wrong, or why it is held; empty when nothing is the matter.
     log : str
         File with more; empty when there is none.
     host : str
         The computer.
+    pendings : tuple of Pending
+        What waits for its commit, in the order of publication.
     """
 
     stage: str
     tile: str
-    outcome: Literal["done", "already", "failed"]
+    outcome: Outcome
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_memory: int = 0
@@ -94,6 +103,7 @@ class Record:
     message: str = ""
     log: str = ""
     host: str = ""
+    pendings: tuple[Pending, ...] = ()
 
 
 def error_of(record: Record) -> SkymereError:
@@ -106,7 +116,9 @@ def error_of(record: Record) -> SkymereError:
 
 
 def run_task(stage: Stage, task: Task, lake: Lake, log: Tell | None = None) -> bool:
-    """Do a task unless it is done; returns whether it was new. A conflict with another run starts it again.
+    """Do a task unless it is done, and commit it; returns whether it was new.
+
+    A conflict with another run starts it again. Gates are for runs of a plan, and none is asked here.
 
     Parameters
     ----------
@@ -124,39 +136,57 @@ def run_task(stage: Stage, task: Task, lake: Lake, log: Tell | None = None) -> b
     Exception
         What the work raises.
     """
-    return _done(Job(stage=stage.name, product=stage.writes[0], task=task, lake=lake), log)
-
-
-def _done(job: Job, log: Tell | None) -> bool:
-    task = job.task
-
-    def tell(step: str) -> None:
-        if log is not None:
-            log(Event(name=step, stage=job.stage, tile=task.tile))
+    job = Job(stage=stage.name, product=stage.writes[0], task=task, lake=lake)
 
     def once() -> bool:
-        with job.lake.run(
-            stage=job.stage,
-            tile=task.tile,
-            product=job.product,
-            inputs=task.inputs,
-            params=task.params,
-            on_event=tell,
-        ) as run:
-            if run.already:
-                return False
-            tell("task_started")
-            task.work(run)
-            return True
+        outcome, _, pendings = _staged(job, log)
+        for answer in lake.commit(pendings, on_event=_steps(job, log)) if pendings else ():
+            if isinstance(answer, Exception):
+                raise answer
+        return outcome != "already"
 
-    for _ in range(_ATTEMPTS - 1):
+    return _again_when_in_conflict(once)
+
+
+def _again_when_in_conflict(once: Callable[[], _T]) -> _T:
+    for _ in range(ATTEMPTS - 1):
         with suppress(ConflictError):
             return once()
     return once()
 
 
+def _steps(job: Job, log: Tell | None) -> Callable[[str], None]:
+    def tell(step: str) -> None:
+        if log is not None:
+            log(Event(name=step, stage=job.stage, tile=job.task.tile))
+
+    return tell
+
+
+def _staged(job: Job, log: Tell | None) -> tuple[Outcome, str, tuple[Pending, ...]]:
+    """Do the work of a job unless it is done or held; returns what waits for its commit, and why it is held."""
+    task, tell = job.task, _steps(job, log)
+    with job.lake.run(
+        stage=job.stage,
+        tile=task.tile,
+        product=job.product,
+        inputs=task.inputs,
+        params=task.params,
+        on_event=tell,
+        defer=True,
+        gates=job.gates,
+    ) as run:
+        if run.already:
+            return "already", "", ()
+        if run.held:
+            return "held", run.held, ()
+        tell("task_started")
+        task.work(run)
+        return "pending" if run.pendings else "done", "", tuple(run.pendings)
+
+
 def attempt(job: Job, tell: Tell | None = None) -> Record:
-    """Do a task; whatever it raises becomes a record.
+    """Do a task up to its commit, which is for the process that gave it; whatever it raises becomes a record.
 
     Parameters
     ----------
@@ -179,11 +209,12 @@ def attempt(job: Job, tell: Tell | None = None) -> Record:
 
     restart_peak()
     began, cpu = time.monotonic(), time.process_time()
-    about: dict[str, Any] = {}
+    outcome: Outcome
+    about: dict[str, Any]
     try:
         with log.catching():
-            is_new = _done(job, heard)
-        outcome: Literal["done", "already", "failed"] = "done" if is_new else "already"
+            outcome, why, pendings = _again_when_in_conflict(lambda: _staged(job, heard))
+        about = {"message": why, "pendings": pendings}
     except (Exception, SystemExit) as error:
         outcome = "failed"
         about = {"error_class": type(error).__name__, "message": str(error) or type(error).__name__}
@@ -205,8 +236,9 @@ def attempt(job: Job, tell: Tell | None = None) -> Record:
         warnings=tuple(log.warnings),
         **about,
     )
+    how = "all is written" if outcome == "pending" else outcome
     log.write(
-        f"{outcome} after {record.seconds:.1f} s ({record.cpu_seconds:.1f} s of cores), "
+        f"{how} after {record.seconds:.1f} s ({record.cpu_seconds:.1f} s of cores), "
         f"at most {record.peak_memory / 2**20:.0f} MiB"
     )
     log.close()

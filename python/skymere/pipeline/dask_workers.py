@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from skymere._workers import thread_environment
@@ -105,9 +105,12 @@ class DaskWorkers:
         self._jobs[number] = (job, future)
         future.add_done_callback(lambda _: self._ended.put(number))
 
-    def wait(self) -> Sequence[Ended]:
+    def wait(self, seconds: float | None = None) -> Sequence[Ended]:
         """Wait until a job has ended; dask itself replaces a worker that died."""
-        found = [self._ended.get()]
+        try:
+            found = [self._ended.get(timeout=seconds)]
+        except Empty:
+            return []
         while not self._ended.empty():
             found.append(self._ended.get())
         return [self._result(number) for number in found]

@@ -39,7 +39,16 @@ _RIGHT = 0.002
 _SNR = 7.0
 
 
-def simulate_demo_grism(folder: Path, truth: pl.DataFrame, *, ra: float, dec: float, seed: int) -> None:
+def simulate_demo_grism(
+    folder: Path,
+    truth: pl.DataFrame,
+    *,
+    ra: float,
+    dec: float,
+    seed: int,
+    shape: tuple[int, int] = (240, 400),
+    angles_deg: tuple[float, ...] = (90.0, 0.0),
+) -> None:
     """Look through a grism at the middle of the demo, at two angles, and write exposures, configuration and templates.
 
     Galaxies with slits have the redshifts of those.
@@ -54,16 +63,20 @@ def simulate_demo_grism(folder: Path, truth: pl.DataFrame, *, ra: float, dec: fl
         Centre of the survey [deg].
     seed : int
         Of the random numbers.
+    shape : tuple of int, optional
+        Rows and columns of an exposure.
+    angles_deg : tuple of float, optional
+        Position angles of the exposures [deg].
     """
     x = (truth["ra"].to_numpy() - ra) * np.cos(np.radians(dec)) * 3600
     y = (truth["dec"].to_numpy() - dec) * 3600
     near = (np.abs(x) < _HALF_ARCSEC[0]) & (np.abs(y) < _HALF_ARCSEC[1])
     sources = _with_spectra(truth.filter(pl.Series(near)), pl.read_parquet(folder / "truth" / "slits.parquet"), seed)
     scene = GrismSceneParams(
-        shape=(240, 400), oversampling=5, orders=("A", "B"), segment_level=0.01, psf_fwhm_pix=1.3, exptime=6000.0
+        shape=shape, oversampling=5, orders=("A", "B"), segment_level=0.01, psf_fwhm_pix=1.3, exptime=6000.0
     )
     params = GrismSurveyParams(
-        ra=ra, dec=dec, grisms=("g141",), n_dithers=1, angles_deg=(90.0, 0.0), wcs_error_arcsec=(0.0, 0.0), scene=scene
+        ra=ra, dec=dec, grisms=("g141",), n_dithers=1, angles_deg=angles_deg, wcs_error_arcsec=(0.0, 0.0), scene=scene
     )
     simulate_grism_survey(folder / "grism", params=params, seed=seed, sources=sources)
     write_grism_templates(folder / "grism" / "templates")

@@ -20,7 +20,6 @@ pack = "packs/nirspec-simulated"
 z_range = [0.5, 7.0]
 n_workers = 2
 """
-_N_SOURCES = 6
 _RADIUS_ARCSEC = 45.0
 _LEAST_SEPARATION_ARCSEC = 2.0
 _MAG = (21.5, 24.0)
@@ -29,7 +28,9 @@ _TRUTH = "slits.parquet"
 _RIGHT = 0.002
 
 
-def simulate_demo_slits(folder: Path, truth: pl.DataFrame, *, ra: float, dec: float, seed: int) -> None:
+def simulate_demo_slits(
+    folder: Path, truth: pl.DataFrame, *, ra: float, dec: float, seed: int, n_sources: int = 6
+) -> None:
     """Put slits on some galaxies of the demo, and write their exposures and reference files.
 
     Parameters
@@ -42,6 +43,8 @@ def simulate_demo_slits(folder: Path, truth: pl.DataFrame, *, ra: float, dec: fl
         Centre of the survey [deg].
     seed : int
         Of the random numbers.
+    n_sources : int, optional
+        Slits at most.
     """
     write_slit_pack(folder / "packs")
     x = (truth["ra"].to_numpy() - ra) * np.cos(np.radians(dec)) * 3600
@@ -53,7 +56,7 @@ def simulate_demo_slits(folder: Path, truth: pl.DataFrame, *, ra: float, dec: fl
     near = np.hypot(x, y) < _RADIUS_ARCSEC
     chosen = truth.filter(
         pl.Series(near & alone), pl.col("kind") == "galaxy", pl.col("mag_f160w").is_between(*_MAG)
-    ).head(_N_SOURCES)
+    ).head(n_sources)
     random = np.random.default_rng(seed)
     sources = chosen.select(
         pl.format("9998_{}", "truth_id").alias("name"),

@@ -24,8 +24,9 @@ class Event:
     ----------
     name : str
         ``run_started``, ``stage_started``, ``task_submitted``, ``task_started``, the steps of a publication
-        (`skymere.lake.EVENTS`), ``task_done``, ``task_already``, ``task_failed``, ``worker_died``, ``stage_done``,
-        ``stage_skipped``, ``log_failed``, ``run_done``.
+        (`skymere.lake.EVENTS`; ``committed`` and ``recorded`` are those of many tiles), ``task_done``,
+        ``task_already``, ``task_held``, ``task_failed``, ``worker_died``, ``stage_done``, ``stage_skipped``,
+        ``log_failed``, ``ledger_failed``, ``run_done``.
     stage, tile : str
         Where; empty for the run itself.
     done, total : int
@@ -33,7 +34,7 @@ class Event:
     seconds : float
         Time that a task or a stage took [s].
     error_class, message : str
-        What went wrong.
+        What went wrong, or why something is held.
     log : str
         File with more about it.
     memory : int

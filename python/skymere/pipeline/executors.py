@@ -52,8 +52,8 @@ class Executor(Protocol):
             When it cannot be sent to a worker.
         """
 
-    def wait(self) -> Sequence[Ended]:
-        """Wait until a job has ended; returns those that have."""
+    def wait(self, seconds: float | None = None) -> Sequence[Ended]:
+        """Wait until a job has ended, or for so long [s]; returns those that have."""
 
     def shrink(self, n_workers: int) -> None:
         """Let idle workers go until no more than so many are left."""
@@ -122,8 +122,8 @@ class Serial:
         """Take a job; it is done when somebody waits for it."""
         self._given.append((number, job))
 
-    def wait(self) -> Sequence[Ended]:
-        """Do the job that was given."""
+    def wait(self, seconds: float | None = None) -> Sequence[Ended]:  # noqa: ARG002
+        """Do the job that was given, however long it takes."""
         number, job = self._given.pop(0)
         return [(number, attempt(job, self._tell))]
 
@@ -183,9 +183,10 @@ class Processes:
             place.future = Future()
             place.future.set_exception(error)
 
-    def wait(self) -> Sequence[Ended]:
+    def wait(self, seconds: float | None = None) -> Sequence[Ended]:
         """Wait until a job has ended; a process that died is replaced when the next job needs one."""
-        done = wait([one.future for one in self._places if one.future is not None], return_when=FIRST_COMPLETED).done
+        futures = [one.future for one in self._places if one.future is not None]
+        done = wait(futures, seconds, return_when=FIRST_COMPLETED).done
         return [self._ended(place) for place in tuple(self._places) if place.future in done]
 
     def _ended(self, place: _Place) -> Ended:

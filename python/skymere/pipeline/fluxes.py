@@ -1,6 +1,7 @@
 """Fluxes of a band as rows and arrays of the product ``flux``, and the models that they are measured with."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -217,6 +218,7 @@ def write_fluxes(run: Run, bands: Sequence[BandFluxes]) -> None:
             _write_arrays(run, one, one.found, one.grid, rows)
         frames.append(run.fit(rows))
     run.annotate("", {"flags": dict(FLAGS)})
+    run.count(n_pixels=sum(math.prod(one.grid.shape) for one in bands if one.grid is not None))
     run.publish(pl.concat(frames).sort("source_id", "band", "method"))
 
 

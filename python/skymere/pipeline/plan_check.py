@@ -8,6 +8,7 @@ from typing import Any
 
 from skymere._params import check_params
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.pipeline.gates import gate_faults
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.plan_files import Fault, missing_files
 from skymere.pipeline.plan_rules import contradictions, unknown_bands
@@ -52,8 +53,8 @@ def check_plan(plan: Plan | str | Path) -> list[PlanFault]:
     Returns
     -------
     list of PlanFault
-        Unknown keys, values that are not allowed, keys that contradict each other, files that are missing, patterns
-        that match nothing, and bands that no exposure has; empty when the plan can be run.
+        Unknown keys, values that are not allowed, keys that contradict each other, gates that no stage asks, files
+        that are missing, patterns that match nothing, and bands that no exposure has; empty when the plan can be run.
 
     Raises
     ------
@@ -108,6 +109,7 @@ def _faults(plan: Plan) -> Iterator[Fault]:
     missing = list(missing_files(plan))
     yield from missing
     yield from contradictions(plan)
+    yield from gate_faults(plan)
     if not any(key == "survey.exposures" for key, _, _ in missing):
         yield from unknown_bands(plan)
 

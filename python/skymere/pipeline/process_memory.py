@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from skymere.lake import peak_memory as peak_mebibytes
+
 __all__ = ["held_memory", "peak_memory", "restart_peak", "tree_memory"]
 
 _KIB = 1024
@@ -56,11 +58,7 @@ def restart_peak() -> None:
 
 def peak_memory() -> int:
     """Return the most memory that this process has held since `restart_peak` [bytes]; since it began elsewhere."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * _KIB
-    return _most_ever()
+    return round(peak_mebibytes() * 2**20)
 
 
 def _most_ever() -> int:

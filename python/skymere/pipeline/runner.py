@@ -2,8 +2,8 @@
 
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from skymere.pipeline.cores import threads_each
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.executors import Executor, Processes, executor_of
 from skymere.pipeline.freshness import done_before
+from skymere.pipeline.gates import gates_of
 from skymere.pipeline.memory import predicted_cost
 from skymere.pipeline.pictures import draw_pictures
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.plan_check import refuse_faults
 from skymere.pipeline.process_memory import held_memory
+from skymere.pipeline.publishing import Publisher
 from skymere.pipeline.run_settings import memory_bytes
 from skymere.pipeline.scheduling import Budget, do_jobs
 from skymere.pipeline.stages import STAGES
@@ -43,6 +45,8 @@ class StageReport:
         Tasks that were done, that had been done before, and that failed.
     seconds : float
         Time [s].
+    n_held : int
+        Tasks whose products a gate holds, from this run or one before.
     """
 
     name: str
@@ -50,6 +54,7 @@ class StageReport:
     n_already: int
     seconds: float
     n_failed: int = 0
+    n_held: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +66,8 @@ class RunReport:
     stages : list of StageReport
         The stages in order.
     problems : polars.DataFrame
-        ``product, item, status, message`` of everything that could not be used, and of every task that failed.
+        ``product, item, status, message`` of everything that could not be used, of every task that failed, and of what
+        is held.
     pictures : list of Path
         Pictures that were drawn.
     failures : list of Record
@@ -78,7 +84,8 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
     """Run a plan from its first exposure to the release.
 
     A task that fails is recorded, and the others go on; what depends on its product is not made, and nothing is
-    released, so that the next run can mend it and make the release.
+    released, so that the next run can mend it and make the release. What a gate holds is not in the release, and does
+    not keep it back.
 
     Parameters
     ----------
@@ -109,7 +116,7 @@ def run_plan(plan: Plan, *, observer: Callable[[Event], None] | None = None) -> 
             run.failures.append(_failure("run", "events", StorageError(log.problem)))
     finally:
         log.close()
-    problems = pl.concat([_problems(lake), _failed_tasks(run.failures)])
+    problems = pl.concat([_problems(lake), _failed_tasks(run.failures), _held(lake)])
     return RunReport(stages=stages, problems=problems, pictures=pictures, failures=run.failures)
 
 
@@ -162,16 +169,22 @@ class _Running:
         tasks = self._tasks(stage)
         total = len(tasks)
         self._log(Event(name="stage_started", stage=stage.name, total=total))
-        counts = {"done": 0, "already": 0, "failed": 0}
-        for i, record in enumerate(self._records(stage, tasks, executor), start=1):
-            counts[record.outcome] += 1
-            self._book(record, done=i, total=total)
+        counts = dict.fromkeys(("done", "already", "held", "failed"), 0)
+        with closing(self._records(stage, tasks, executor)) as records:
+            for i, record in enumerate(records, start=1):
+                counts[record.outcome] += 1
+                self._book(record, done=i, total=total)
         if stage.finish is not None:
             counts["done" if self._finish(stage) else "already"] += 1
         seconds, n_failed = time.monotonic() - start, len(self.failures) - before
         self._log(Event(name="stage_done", stage=stage.name, done=total, total=total, seconds=seconds))
         return StageReport(
-            name=stage.name, n_done=counts["done"], n_already=counts["already"], seconds=seconds, n_failed=n_failed
+            name=stage.name,
+            n_done=counts["done"],
+            n_already=counts["already"],
+            seconds=seconds,
+            n_failed=n_failed,
+            n_held=counts["held"],
         )
 
     def pictures(self, *, changed: bool) -> list[Path]:
@@ -196,7 +209,7 @@ class _Running:
             self._book(_failure(stage.name, "all", error), done=0, total=0)
             return []
 
-    def _records(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> Iterator[Record]:
+    def _records(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> Generator[Record, None, None]:
         """Yield how each task went; those that were done before need no worker."""
         if not tasks:
             return
@@ -207,7 +220,9 @@ class _Running:
             else:
                 todo.append(task)
         with self._executor(stage, executor, len(todo)) as its:
-            yield from do_jobs(self._jobs(stage, todo, its), its, budget=self._budget(), tell=self._log)
+            publisher = Publisher(self._lake, self._log)
+            jobs = self._jobs(stage, todo, its)
+            yield from do_jobs(jobs, its, budget=self._budget(), publisher=publisher, tell=self._log)
 
     def _jobs(self, stage: Stage, tasks: Sequence[Task], executor: Executor) -> list[Job]:
         if self._plan.run.memory:
@@ -215,13 +230,14 @@ class _Running:
             tasks = [task if task.cost else replace(task, cost=cost(task)) for task in tasks]
         share = threads_each(min(executor.most, len(tasks))) if executor.n_threads else 0
         logs = self._plan.path(self._plan.survey.logs)
-        host, events = socket.gethostname(), self._log.path
+        host, events, gates = socket.gethostname(), self._log.path, gates_of(self._plan, stage)
         return [
             Job(
                 stage=stage.name,
                 product=stage.writes[0],
                 task=task,
                 lake=self._lake,
+                gates=gates,
                 logs=logs,
                 events=events,
                 host=host,
@@ -293,6 +309,11 @@ def _failed_tasks(failures: list[Record]) -> pl.DataFrame:
         for record in failures
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys(("product", "item", "status", "message"), pl.String))
+
+
+def _held(lake: Lake) -> pl.DataFrame:
+    shown = pl.col("stage").alias("product"), pl.col("tile").alias("item"), "status", "message"
+    return lake.held().select(*shown).unique(maintain_order=True)
 
 
 def open_or_create_lake(plan: Plan) -> Lake:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from skymere.errors import InvalidInputError, SkymereError, WorkerDied
-from skymere.pipeline.attempts import Job, Record
+from skymere.pipeline.attempts import ATTEMPTS, Job, Record
 from skymere.pipeline.events import Event
 from skymere.pipeline.executors import Executor, Serial, failed_record
 from skymere.pipeline.memory import WORKER_BASELINE, in_words
+from skymere.pipeline.publishing import Publisher
 from skymere.pipeline.task_logs import append_to_log, log_path
 
 __all__ = ["Budget", "do_jobs"]
@@ -38,9 +39,9 @@ class Budget:
 
 
 def do_jobs(
-    jobs: Sequence[Job], executor: Executor, *, budget: Budget, tell: Callable[[Event], None]
+    jobs: Sequence[Job], executor: Executor, *, budget: Budget, publisher: Publisher, tell: Callable[[Event], None]
 ) -> Iterator[Record]:
-    """Do tasks; yields how each of them went, as it ends.
+    """Do tasks and commit what they write; yields how each of them went, as it ends.
 
     Parameters
     ----------
@@ -50,34 +51,51 @@ def do_jobs(
         Where they are done.
     budget : Budget
         What they may use.
+    publisher : Publisher
+        Commits; everything that was written is, before this ends, also when nobody asks for more.
     tell : callable
         Called with events.
 
     Notes
     -----
+    A task whose products conflict with another run is done again.
+
     When a worker died, its task is tried again beside the others; after a second death, and when it is the last try,
     by itself once they have ended: then no other task can be the reason.
     """
-    queue = _Queue(jobs, executor, budget, tell)
-    while queue.is_open:
-        yield from queue.begin()
-        yield from queue.end()
+    queue = _Queue(jobs, executor, budget, publisher, tell)
+    try:
+        while queue.is_open:
+            yield from queue.begin()
+            yield from queue.end()
+            yield from queue.publish()
+    finally:
+        publisher.publish()
 
 
 class _Queue:
     """Tasks that wait, those that are done by themselves, and those that are under way."""
 
-    def __init__(self, jobs: Sequence[Job], executor: Executor, budget: Budget, tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        executor: Executor,
+        budget: Budget,
+        publisher: Publisher,
+        tell: Callable[[Event], None],
+    ) -> None:
         self._jobs, self._executor, self._budget, self._tell = jobs, executor, budget, tell
+        self._publisher = publisher
         self._waiting = deque(range(len(jobs)))
         self._alone: deque[int] = deque()
         self._running: dict[int, int] = {}
         self._deaths: Counter[int] = Counter()
+        self._conflicts: Counter[int] = Counter()
         self._has_workers = executor.started > 0 or not isinstance(executor, Serial)
 
     @property
     def is_open(self) -> bool:
-        return bool(self._waiting or self._alone or self._running)
+        return bool(self._waiting or self._alone or self._running or not self._publisher.is_empty)
 
     def begin(self) -> Iterator[Record]:
         """Begin what there are workers and memory for; yields records of tasks for which there never are."""
@@ -85,7 +103,7 @@ class _Queue:
             number = self._waiting[0]
             if not self._can_ever_fit(number):
                 self._waiting.popleft()
-                yield _too_large(self._jobs[number], self._budget, has_workers=self._has_workers)
+                yield self._failed(number, _too_large(self._jobs[number], self._budget, has_workers=self._has_workers))
                 continue
             if not self._fits(number):
                 if self._running:
@@ -99,9 +117,29 @@ class _Queue:
 
     def end(self) -> Iterator[Record]:
         """Wait for what is under way; yields records of tasks that have ended for good."""
-        for number, record in self._executor.wait() if self._running else ():
+        for number, record in self._executor.wait(self._publisher.seconds_left) if self._running else ():
             del self._running[number]
-            yield from self._after_death(number) if record is None else (record,)
+            if record is None:
+                yield from self._after_death(number)
+            elif record.outcome == "pending":
+                self._publisher.take(number, self._jobs[number], record)
+            else:
+                yield self._failed(number, record) if record.outcome == "failed" else record
+
+    def publish(self) -> Iterator[Record]:
+        """Commit what was written when it is time, or nothing else is to be done; yields how its tasks ended."""
+        if self._publisher.seconds_left != 0.0 and (self._running or self._waiting):
+            return
+        for number, record in self._publisher.publish():
+            if record.error_class == "ConflictError" and self._conflicts[number] < ATTEMPTS - 1:
+                self._conflicts[number] += 1
+                self._waiting.append(number)
+            else:
+                yield self._failed(number, record) if record.outcome == "failed" else record
+
+    def _failed(self, number: int, record: Record) -> Record:
+        self._publisher.fail(self._jobs[number], record)
+        return record
 
     def _submit(self, number: int) -> Iterator[Record]:
         job = self._jobs[number]
@@ -109,7 +147,7 @@ class _Queue:
         try:
             self._executor.submit(number, job)
         except SkymereError as error:
-            yield failed_record(job, error)
+            yield self._failed(number, failed_record(job, error))
         else:
             self._running[number] = job.task.cost
 
@@ -124,7 +162,7 @@ class _Queue:
             )
         )
         if n_deaths > most:
-            yield record
+            yield self._failed(number, record)
         elif n_deaths >= min(2, most):
             self._alone.append(number)
         else:

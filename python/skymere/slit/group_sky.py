@@ -52,7 +52,7 @@ class SlitGroupSky(SlitGroupFits, SlitGroupShutters):
             try:
                 path = self.pack.path(wanted)
             except NotFoundError as error:
-                self.meta["status"]["get_global_sky"] = f"skipped: {error}"
+                self.meta["status"]["get_global_sky"] = f"skipped: {self._told(error)}"
                 return
         else:
             path = Path(str(sky_file))

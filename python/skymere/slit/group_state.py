@@ -372,6 +372,13 @@ class SlitGroupState:
         try:
             work()
         except (SkymereError, np.linalg.LinAlgError) as error:
-            self.meta["status"][name] = self.failed_stages[name] = f"{type(error).__name__}: {error}"
+            self.failed_stages[name] = f"{type(error).__name__}: {error}"
+            self.meta["status"][name] = f"{type(error).__name__}: {self._told(error)}"
         else:
             self.meta["status"].setdefault(name, "ok")
+
+    def _told(self, error: Exception) -> str:
+        """Return a message without the folder of the pack: a product is the same wherever its files were."""
+        if self._pack is None:
+            return str(error)
+        return str(error).replace(f" in {self._pack.folder}", "").replace(f"{self._pack.folder}/", "")

@@ -1,6 +1,7 @@
 """background: the sky of every exposure, found together with the exposures of its band that touch the same tile."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -80,6 +81,7 @@ def _work(plan: Plan, params: SkyParams, lake: Lake, group: TileGroup, names: Se
             rows.append(about | {"exposure_id": name, "status": "rejected", "message": faults[name]})
         else:
             rows.append(about | {"exposure_id": name, **skies[name]})
+    run.count(n_items=len(rows), n_pixels=math.prod(lake.tiles[group.tile].grid.shape))
     run.publish(run.frame(rows))
 
 

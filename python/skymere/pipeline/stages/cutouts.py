@@ -51,6 +51,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         run.write(f"px{size}/seg", _stamps(labels, members, size), n_rows=members.height)
         for mosaic in mosaics:
             _write_band(run, mosaic, members, size, lossless=plan.cutouts.lossless)
+    run.count(n_items=rows.height, n_pixels=len(mosaics) * labels.size)
     run.write("source_id", rows["source_id"].to_numpy())
     run.publish(rows.select("source_id", "ra", "dec", "size_class", "cutout_row", "wanted_pix"))
 

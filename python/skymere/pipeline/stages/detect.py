@@ -88,6 +88,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         "nx": nx,
         "params": json.dumps(as_params(plan.detect), sort_keys=True),
     }
+    run.count(n_items=segmentation.n_sources, n_pixels=len(bands) * ny * nx)
     run.publish(run.frame([row]), items=outcome_rows(outcomes))
 
 

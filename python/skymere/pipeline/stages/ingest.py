@@ -92,6 +92,7 @@ class _Work:
         else:
             about = {"dq_bits": dict(exposure.dq_bits), "harmless_dq": exposure.harmless_dq, "group": exposure.group}
             run.annotate("", about | {"wcs": cards})
+            run.count(n_pixels=exposure.data.size)
             run.write("sci", exposure.data, unit=exposure.unit)
             run.write("err", exposure.error, unit=exposure.unit)
             run.write("dq", exposure.dq)

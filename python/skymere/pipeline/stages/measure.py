@@ -84,6 +84,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
         pl.Series("source_id", identified.source_id, pl.Int64),
         pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
     )
+    run.count(n_items=rows.height, n_pixels=len(bands) * segmentation.labels.size)
     run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
 
 

@@ -72,6 +72,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
             left.append(np.full(data.shape, np.nan, np.float32))
     if images:
         write_ragged(run, {"data": images, "residual": left}, unit=fitted.unit)
+    run.count(n_items=best.height, n_pixels=residual.size)
     run.write("source_id", np.array([row["source_id"] for row in rows if "model_row" in row], np.int64))
     run.publish(run.frame(rows).sort("_healpix_29", "source_id", "attempt", "band"))
 

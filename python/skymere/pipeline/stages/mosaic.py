@@ -1,6 +1,7 @@
 """mosaic: the flagged exposures of every band to one image on the grid of each tile."""
 
 import json
+import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -66,8 +67,9 @@ def _task(
 
 def _work(plan: Plan, lake: Lake, exposures: Mapping[str, list[str]], tile: str, run: Run) -> None:
     rows = []
+    grid = lake.tiles[tile].grid
+    run.count(n_items=sum(map(len, exposures.values())), n_pixels=len(exposures) * math.prod(grid.shape))
     for band, names in exposures.items():
-        grid = lake.tiles[tile].grid
         rejection = RejectionMap(grid, params=plan.mosaic.drizzle, ignore=plan.outliers.ignore_dq)
         mosaic = drizzle(
             rejection.watch(FlaggedExposures(lake, tile, band, names)),

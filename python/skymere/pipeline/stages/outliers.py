@@ -1,6 +1,7 @@
 """outliers: static mask and cosmic rays of the exposures of a band that touch a tile, compared on the tile."""
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -89,6 +90,7 @@ def _work(plan: Plan, lake: Lake, group: TileGroup, run: Run) -> None:
                 "sky": exposure.sky,
             }
         )
+    run.count(n_items=len(rows), n_pixels=math.prod(image.shape))
     run.publish(run.frame(pl.DataFrame(rows, infer_schema_length=None).sort("exposure_id").to_dicts()))
 
 

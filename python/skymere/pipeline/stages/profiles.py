@@ -109,6 +109,7 @@ def _work(plan: Plan, lake: Lake, tile: str, edits: pl.DataFrame, run: Run) -> N
     run.annotate("", {"parameters": list(KEPT), "others": found.others})
     if plan.profiles.write_fits:
         _write_fits(plan, tile, mosaic, fit)
+    run.count(n_items=sources.height, n_pixels=data.size)
     run.publish(found.rows, items=_item_rows(items))
 
 

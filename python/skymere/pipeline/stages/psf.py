@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,9 @@ def _image(plan: Plan, band: str) -> Path:
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     rows: list[dict[str, Any]] = []
     stamps: list[Psf] = []
-    for mosaic in load_mosaics(lake, tile):
+    mosaics = load_mosaics(lake, tile)
+    run.count(n_pixels=len(mosaics) * math.prod(lake.tiles[tile].grid.shape))
+    for mosaic in mosaics:
         try:
             n_stars = None
             if plan.psf.source == "image":

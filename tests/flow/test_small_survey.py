@@ -1,0 +1,40 @@
+"""A survey with everything in it, killed at a random moment and resumed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import runs
+import survey
+
+from skymere.lake import Lake
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The survey, run without a disturbance; not to be changed."""
+    folder = tmp_path_factory.mktemp("small") / "survey"
+    survey.simulate(folder, survey.SMALL)
+    runs.run(folder)
+    return folder
+
+
+def test_the_survey_has_two_tiles_and_every_product(finished: Path) -> None:
+    lake = Lake.open(finished / "lake")
+    assert len(lake.live_runs("mosaic")) == 2
+    filled = {name for name in lake.names() if lake.table(name).collect().height}
+    assert filled >= survey.PRODUCTS
+
+
+@pytest.mark.faults
+def test_a_survey_killed_at_a_random_moment_and_resumed_is_that_of_a_run_without_a_kill(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = runs.copy_of(finished, tmp_path / "killed")
+    ((n_tasks, delay),) = runs.random_moments(runs.n_done(finished), 1, seed=8)
+    runs.kill_after(folder, n_tasks, delay)
+    lake, whole = runs.run(folder), Lake.open(finished / "lake")
+    runs.expect_whole(lake, whole)
+    runs.expect_same(lake, whole)
