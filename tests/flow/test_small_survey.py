@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import runs
-import survey
+import simulated_survey
 
 from skymere.lake import Lake
 
@@ -16,7 +16,7 @@ from skymere.lake import Lake
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The survey, run without a disturbance; not to be changed."""
     folder = tmp_path_factory.mktemp("small") / "survey"
-    survey.simulate(folder, survey.SMALL)
+    simulated_survey.simulate(folder, simulated_survey.SMALL)
     runs.run(folder)
     return folder
 
@@ -25,7 +25,7 @@ def test_the_survey_has_two_tiles_and_every_product(finished: Path) -> None:
     lake = Lake.open(finished / "lake")
     assert len(lake.live_runs("mosaic")) == 2
     filled = {name for name in lake.names() if lake.table(name).collect().height}
-    assert filled >= survey.PRODUCTS
+    assert filled >= simulated_survey.PRODUCTS
 
 
 @pytest.mark.faults

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import runs
-import survey
+import simulated_survey
 
 from skymere.lake import Lake
 from skymere.pipeline.demo_grism import score_grism_redshifts
@@ -25,7 +25,7 @@ BROKEN = "sim01001q"
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The survey, run here, one task after the other; not to be changed."""
     folder = tmp_path_factory.mktemp("whole") / "survey"
-    survey.simulate(folder, survey.WHOLE)
+    simulated_survey.simulate(folder, simulated_survey.WHOLE)
     runs.run(folder)
     return folder
 
@@ -39,7 +39,7 @@ def whole(finished: Path) -> Lake:
 def test_the_survey_has_a_dozen_tiles_and_every_product(whole: Lake) -> None:
     assert len(whole.live_runs("mosaic")) >= 12
     filled = {name for name in whole.names() if whole.table(name).collect().height}
-    assert filled >= survey.PRODUCTS
+    assert filled >= simulated_survey.PRODUCTS
     assert set(whole.table("flux").collect()["band"]) == {"f105w", "f125w", "irac1"}
     runs.expect_whole(whole, whole)
 
@@ -78,7 +78,7 @@ def apart(row: dict[str, float], others: pl.DataFrame) -> pl.Series:
 
 def test_redshifts_of_slits_and_emitters_are_right(finished: Path, whole: Lake) -> None:
     slits = score_slit_redshifts(finished, whole)
-    assert slits.height == survey.WHOLE.n_slits
+    assert slits.height == simulated_survey.WHOLE.n_slits
     assert slits["is_right"].all()
     emitters = score_grism_redshifts(finished, whole)
     assert emitters.height >= 3
