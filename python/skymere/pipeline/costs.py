@@ -9,6 +9,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,9 @@ class CostModel:
     ----------
     stages : polars.DataFrame
         ``stage``; ``product``, empty for what concerns the task as a whole; ``quantity``: ``seconds`` [s],
-        ``cpu_seconds`` [s], ``peak_memory`` [MiB], ``bytes_written`` [byte], ``n_files``; ``constant`` and ``per_<size>``
-        (`skymere.pipeline.task_sizes.SIZES`); ``scatter``: robust standard deviation of the relative residuals;
-        ``n_tasks`` that it was learnt from. ``peak_memory`` is a constant: the largest that a process had.
+        ``cpu_seconds`` [s], ``peak_memory`` [MiB], ``bytes_written`` [byte], ``n_files``; ``constant`` and
+        ``per_<size>`` (`skymere.pipeline.task_sizes.SIZES`); ``scatter``: robust standard deviation of the relative
+        residuals; ``n_tasks`` that it was learnt from. ``peak_memory`` is a constant: the largest that a process had.
     yields : mapping of str to float
         Objects for each square arcmin (`skymere.pipeline.task_sizes.YIELDS`), and ``commits_per_product``: entries of
         the logs of all tables for each product of a tile.
@@ -65,9 +66,7 @@ class CostModel:
     yields: Mapping[str, float]
     about: Mapping[str, str]
 
-    def of(
-        self, stage: str, quantity: str, sizes: Mapping[str, float], *, share: float = 1.0
-    ) -> dict[str, float]:
+    def of(self, stage: str, quantity: str, sizes: Mapping[str, float]) -> dict[str, float]:
         """Return what a task costs, by product; empty when nothing was learnt about its stage.
 
         Parameters
@@ -76,14 +75,18 @@ class CostModel:
             See `stages`.
         sizes : mapping of str to float
             Of the task.
-        share : float, optional
-            How likely there is such a task.
         """
-        some = self.stages.filter(pl.col("stage") == stage, pl.col("quantity") == quantity)
         return {
-            row["product"]: share * (row["constant"] + sum(row[f"per_{name}"] * size for name, size in sizes.items()))
-            for row in some.iter_rows(named=True)
+            row["product"]: row["constant"] + sum(row[f"per_{name}"] * size for name, size in sizes.items())
+            for row in self._rows.get((stage, quantity), ())
         }
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, str], list[dict[str, Any]]]:
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self.stages.iter_rows(named=True):
+            found.setdefault((row["stage"], row["quantity"]), []).append(row)
+        return found
 
     def save(self, path: str | Path) -> Path:
         """Write the model as JSON.
@@ -213,7 +216,11 @@ def fit_costs(lakes: Iterable[Lake | str | Path]) -> CostModel:
             some = [one for one in mine if one["product"] == product]
             for quantity in _OF_PRODUCTS:
                 rows += _fitted(stage, product, quantity, some, drivers)
-    return CostModel(stages=pl.DataFrame(rows, schema=COST_SCHEMA), yields=_yields(opened, [one for _, one in measured], len(tasks)), about=_about(opened))
+    return CostModel(
+        stages=pl.DataFrame(rows, schema=COST_SCHEMA),
+        yields=_yields(opened, [one for _, one in measured], len(tasks)),
+        about=_about(opened),
+    )
 
 
 def _fitted(
@@ -273,7 +280,9 @@ def fit_line(
     return (best[1], best[2]) if best else ({"constant": float(np.median(values))}, 0.0)
 
 
-def _robust(values: NDArray[np.float64], design: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float] | None:
+def _robust(
+    values: NDArray[np.float64], design: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, float] | None:
     """Return coefficients, the mean loss and the scatter of relative residuals; None when one would be negative."""
     # What is tiny beside the rest weighs as a tenth of the mean, or it would decide.
     least = 0.1 * values.mean()
@@ -283,7 +292,9 @@ def _robust(values: NDArray[np.float64], design: NDArray[np.float64]) -> tuple[N
         weight = np.sqrt(trust) / expected
         if np.linalg.matrix_rank(design / unit * weight[:, None]) < design.shape[1]:
             return None
-        solved: NDArray[np.float64] = np.linalg.lstsq(design / unit * weight[:, None], values * weight, rcond=None)[0] / unit
+        solved: NDArray[np.float64] = (
+            np.linalg.lstsq(design / unit * weight[:, None], values * weight, rcond=None)[0] / unit
+        )
         if (solved < 0).any():
             return None
         expected = np.maximum(design @ solved, least)
@@ -304,7 +315,9 @@ def _of_lake(lake: Lake, sizes: FieldSizes) -> list[dict[str, Any]]:
             runs = runs.with_columns(pl.lit(None, pl.Float64).alias(name))
     live = {product: lake.live_runs(product) for product in runs["product"].unique().to_list()}
     found = []
-    for row in runs.unique(["stage", "tile", "product", "run_id"], keep="last", maintain_order=True).iter_rows(named=True):
+    for row in runs.unique(["stage", "tile", "product", "run_id"], keep="last", maintain_order=True).iter_rows(
+        named=True
+    ):
         params = json.loads(row["params"])
         # What was taken back has no sizes, and cost nothing that another run would.
         if live[row["product"]].get(row["tile"]) != row["run_id"] or params.get("is_retired"):

@@ -33,6 +33,7 @@ __all__ = ["CostEstimate", "estimate_plan"]
 _MIB = 2**20
 # Stages whose tasks follow from objects that stages before will find.
 _BY_OBJECTS = ("beams", "redshifts", "maps")
+_BEFORE_SOURCES = ("mosaic", "segmentation", "source")
 _STAGES: dict[str, Any] = {
     "stage": pl.String,
     "n_tasks": pl.Int64,
@@ -55,15 +56,15 @@ class CostEstimate:
     Parameters
     ----------
     stages : polars.DataFrame
-        ``stage``; ``n_tasks`` that will be done and ``n_fresh`` that need not; ``seconds`` and ``cpu_seconds`` of all of
-        them [s]; ``wall_seconds`` with the workers [s]; ``bytes_written`` [byte]; ``n_files``; ``worker_mib``: peak
-        memory of a worker [MiB]; ``note``: why a number is missing (null). Bytes are null where the lakes that the costs
-        were learnt from did not count them.
+        ``stage``; ``n_tasks`` that will be done and ``n_fresh`` that need not; ``seconds`` and ``cpu_seconds`` of all
+        of them [s]; ``wall_seconds`` with the workers [s]; ``bytes_written`` [byte]; ``n_files``; ``worker_mib``: peak
+        memory of a worker [MiB]; ``note``: why a number is missing (null). What the lakes that the costs were learnt
+        from did not count is null.
     products : polars.DataFrame
         ``product, bytes_written, n_files``.
     totals : mapping of str to float
         ``n_tasks, seconds, cpu_seconds, wall_seconds, bytes_written, n_files, n_commits, n_sources, n_workers`` and
-        ``memory_mib``, the peak of all workers together [MiB].
+        ``memory_mib``, the peak of all workers together [MiB]; without what no stage tells.
     """
 
     stages: pl.DataFrame
@@ -139,6 +140,10 @@ def _nothing(_: Run) -> None:
     """Work of a task that is only counted."""
 
 
+def _counted(tile: str) -> Task:
+    return Task(tile=tile, inputs=[], params={}, work=_nothing)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Expected:
     """A task that will be, and how likely it is."""
@@ -162,7 +167,7 @@ class _Estimator:
         stages = pl.DataFrame(rows, schema=_STAGES)
         products = pl.DataFrame([{"product": name} | row for name, row in self.products.items()], schema=_PRODUCTS)
         sums = ("n_tasks", "seconds", "cpu_seconds", "wall_seconds", "bytes_written", "n_files")
-        totals = {name: float(stages[name].sum()) for name in sums}
+        totals = {name: float(known.sum()) for name in sums if not (known := stages[name].drop_nulls()).is_empty()}
         at_once = [
             row["worker_mib"] * min(self.n_workers, row["n_tasks"]) for row in rows if row["worker_mib"] is not None
         ]
@@ -189,11 +194,15 @@ class _Estimator:
             return {"stage": stage.name, "n_tasks": 0, "n_fresh": 0, "worker_mib": None, "note": note}
         if not expected and not n_fresh:
             return None
+        for one in expected:
+            self.forecast.publish(stage, one.task)
+        # Exposures are known from now on.
+        self.__dict__.pop("_sizes", None)
         sizes = [self._sizes.of(stage.name, one.task.tile, one.task.inputs, one.task.params) for one in expected]
         self._book_products(stage, expected, sizes)
         cost = {name: self._each(stage, name, expected, sizes) for name in ("seconds", "cpu_seconds")}
         each = cost["seconds"] if self.n_workers == 1 or cost["cpu_seconds"] is None else cost["cpu_seconds"]
-        row = {
+        return {
             "stage": stage.name,
             "n_tasks": round(sum(one.share for one in expected)),
             "n_fresh": n_fresh,
@@ -203,21 +212,26 @@ class _Estimator:
             "worker_mib": self._memory(stage, expected),
             "note": "" if each is not None or not expected else "the lakes of the costs have no run of it",
         }
-        for one in expected:
-            self.forecast.publish(stage, one.task)
-        return row
 
     def _tasks(self, stage: Stage) -> tuple[list[_Expected], int]:
         """Return the tasks that will be done, and how many are done already."""
         changed = {product for product, _ in self.forecast.changed}
         if stage.name in _BY_OBJECTS and changed & set(stage.reads):
             return self._by_objects(stage), 0
+        if stage.name == "measure" and "segmentation" in changed:
+            # What neighbours will see close to a border is in no header; a tile with other labels is measured anew, and
+            # so may be those beside it.
+            tiles = sorted(tile for product, tile in self.forecast.changed if product == "segmentation")
+            n_fresh = len(self.forecast.live_runs("segmentation")) - len(tiles)
+            return [_Expected(task=_counted(tile)) for tile in tiles], n_fresh
         tasks = stage.tasks(self.plan, self.forecast) if stage.tasks else []
         live = self.lake.live_runs(stage.writes[0])
         todo = [task for task in tasks if live.get(task.tile) != self.forecast.run_of(stage, task)]
         n_sources = self._sizes.objects["sources"]
         if stage.name == "models" and "profile" in changed:
-            return [_Expected(task=one, share=_some(n_sources.get(one.tile, 0.0))) for one in todo], len(tasks) - len(todo)
+            return [_Expected(task=one, share=_some(n_sources.get(one.tile, 0.0))) for one in todo], len(tasks) - len(
+                todo
+            )
         return [_Expected(task=one) for one in todo], len(tasks) - len(todo)
 
     def _by_objects(self, stage: Stage) -> list[_Expected]:
@@ -228,7 +242,7 @@ class _Estimator:
         with_slits = objects["slit_spectra"] if stage.name == "redshifts" else {}
         return [
             _Expected(
-                task=Task(tile=tile, inputs=[], params={}, work=_nothing),
+                task=_counted(tile),
                 share=1.0 if with_slits.get(tile) else _some(with_beams[tile]),
             )
             for tile in sorted({*with_slits, *(tile for tile, n in with_beams.items() if n > 0)})
@@ -238,8 +252,8 @@ class _Estimator:
         for quantity in ("bytes_written", "n_files"):
             for one, size in zip(expected, sizes, strict=True):
                 for product, value in self.costs.of(stage.name, quantity, size).items():
-                    row = self.products.setdefault(product, dict.fromkeys(("bytes_written", "n_files")))  # type: ignore[arg-type]
-                    row[quantity] = (row[quantity] or 0.0) + one.share * value
+                    row = self.products.setdefault(product, {})
+                    row[quantity] = row.get(quantity, 0.0) + one.share * value
         self.n_products += len(stage.writes) * sum(one.share for one in expected)
 
     def _each(
@@ -296,7 +310,7 @@ class _Estimator:
         rows = self.lake.table(product)
         rows = rows.filter(pl.col("method") == "grism") if product == "redshift" else rows
         known = dict(rows.group_by("tile").agg(pl.len().cast(pl.Float64)).collect().iter_rows())
-        will_change = {tile for (_, tile) in self.forecast.changed}
+        will_change = {tile for (made, tile) in self.forecast.changed if made in (*_BEFORE_SOURCES, product)}
         found = {}
         for tile in tiles:
             if tile in known and tile not in will_change:

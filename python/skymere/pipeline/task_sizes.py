@@ -19,7 +19,16 @@ from skymere.lake import Lake
 from skymere.lake.sky import polygon_contains
 from skymere.pipeline.exposures import outline_of, usable_exposures
 
-__all__ = ["DRIVERS", "SIZES", "YIELDS", "FieldSizes", "GrismFootprint", "covered_arcmin2", "mosaic_members", "sizes_of_lake"]
+__all__ = [
+    "DRIVERS",
+    "SIZES",
+    "YIELDS",
+    "FieldSizes",
+    "GrismFootprint",
+    "covered_arcmin2",
+    "mosaic_members",
+    "sizes_of_lake",
+]
 
 SIZES: Mapping[str, str] = MappingProxyType(
     {
@@ -173,7 +182,9 @@ def covered_arcmin2(lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64
     """
     own = lake.tiles[tile]
     ny, nx = own.grid.shape
-    x, y = np.meshgrid((np.arange(_SAMPLES) + 0.5) / _SAMPLES * nx - 0.5, (np.arange(_SAMPLES) + 0.5) / _SAMPLES * ny - 0.5)
+    x, y = np.meshgrid(
+        (np.arange(_SAMPLES) + 0.5) / _SAMPLES * nx - 0.5, (np.arange(_SAMPLES) + 0.5) / _SAMPLES * ny - 0.5
+    )
     ra, dec = own.grid.sky(x.ravel(), y.ravel())
     owned = own.owns(ra, dec)
     ra, dec = ra[owned], dec[owned]
@@ -252,7 +263,9 @@ def _grism_footprints(lake: Lake) -> list[GrismFootprint]:
     place = pl.col("meta").str.json_path_match("$.facts.place").alias("place")
     rows = lake.table("grism_frame").filter(pl.col("status") == "ok")
     found = []
-    for path, ny, nx, pad_y, pad_x, text in rows.select("path", "ny", "nx", "pad_y", "pad_x", place).collect().iter_rows():
+    for path, ny, nx, pad_y, pad_x, text in (
+        rows.select("path", "ny", "nx", "pad_y", "pad_x", place).collect().iter_rows()
+    ):
         outline = outline_of(text.split(" ", 3)[3]) if text else None
         n_pixels = (ny - 2 * pad_y) * (nx - 2 * pad_x)
         found.append(GrismFootprint(name=PurePath(path).name, n_pixels=n_pixels, outline=outline))
