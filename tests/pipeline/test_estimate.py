@@ -13,7 +13,7 @@ from skymere.pipeline import CostModel, estimate_plan, fit_costs, read_plan, run
 from skymere.pipeline.estimate import _wall
 from skymere.testing import simulate_survey
 
-from .conftest import SURVEY, TILES
+from tests.pipeline.conftest import SURVEY, TILES
 
 
 @pytest.fixture(scope="module")
