@@ -85,3 +85,40 @@ def test_exposures_of_files_are_listed_by_visit_and_overlap(folder: Path, tmp_pa
 def test_exposures_of_a_lake_are_listed(tmp_path: Path) -> None:
     Lake.create(tmp_path / "lake", tiles="healpix", scale_arcsec=0.1)
     assert call("exposures", tmp_path / "lake").exit_code == 0
+
+
+def test_what_a_run_would_cost_is_printed_saved_and_refused(folder: Path, tmp_path: Path) -> None:
+    plan = folder / "cost.toml"
+    plan.write_text('[survey]\nexposures = ["exposures/*_flt.fits"]\n')
+    rows = [
+        {"stage": "ingest", "product": "", "quantity": "seconds", "constant": 0.5, "n_tasks": 3},
+        {"stage": "ingest", "product": "", "quantity": "cpu_seconds", "constant": 0.25, "n_tasks": 3},
+        {
+            "stage": "ingest",
+            "product": "exposure",
+            "quantity": "bytes_written",
+            "per_exposure_pixels": 5.0,
+            "n_tasks": 3,
+        },
+    ]
+    tree = {
+        "format": "skymere costs 1",
+        "about": {"hosts": "a"},
+        "yields": {"sources_per_arcmin2": 50.0},
+        "stages": rows,
+    }
+    costs = tmp_path / "costs.json"
+    costs.write_text(json.dumps(tree))
+    told = json.loads(call("plan", "estimate", plan, "--costs", costs, "--json", "--workers", "2").stdout)
+    ingest = next(row for row in told["stages"] if row["stage"] == "ingest")
+    assert (ingest["n_tasks"], ingest["seconds"], ingest["wall_seconds"]) == (4, 2.0, 0.5)
+    assert {row["product"]: row["bytes_written"] for row in told["products"]} == {"exposure": 4 * 60 * 70 * 5.0}
+    assert told["totals"]["n_workers"] == 2
+    printed = call("plan", "estimate", plan, "--costs", costs, "--save", tmp_path / "again.json").stdout
+    assert "ingest" in printed
+    assert "learnt from hosts a" in printed
+    assert json.loads((tmp_path / "again.json").read_text())["stages"] == rows
+    assert not (folder / "lake").exists()
+    assert call("plan", "estimate", plan).exit_code == 2
+    assert call("plan", "estimate", plan, "--costs", costs, "--from", "lake").exit_code == 2
+    assert call("plan", "estimate", plan, "--from", tmp_path / "nothing").exit_code == 1

@@ -10,6 +10,7 @@ import typer
 
 from skymere.cli._errors import Commands
 from skymere.cli._print import console, print_frame
+from skymere.cli.plan_estimate import estimate
 
 __all__ = ["plan_app"]
 
@@ -19,6 +20,7 @@ plan_app = typer.Typer(
     help="Write a plan, look for its faults, and say what `skymere run` would do with it.",
     no_args_is_help=True,
 )
+plan_app.command()(estimate)
 PLAN = Annotated[Path, typer.Argument(help="TOML file that says what to run.", metavar="PLAN")]
 
 

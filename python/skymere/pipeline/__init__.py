@@ -9,7 +9,9 @@ from skymere.pipeline.band_images import (
     read_band_table,
     regions_beside,
 )
+from skymere.pipeline.costs import CostModel, fit_costs, read_costs
 from skymere.pipeline.demo import DemoReport, run_demo
+from skymere.pipeline.estimate import CostEstimate, estimate_plan
 from skymere.pipeline.events import Event
 from skymere.pipeline.exposure_groups import exposure_groups
 from skymere.pipeline.gates import check_gates, gates_of
@@ -53,6 +55,8 @@ __all__ = [
     "BandRegions",
     "BeamsPlan",
     "ContamPlan",
+    "CostEstimate",
+    "CostModel",
     "DemoReport",
     "Event",
     "FitTemplates",
@@ -81,10 +85,12 @@ __all__ = [
     "check_plan",
     "combine_slits",
     "draw_object",
+    "estimate_plan",
     "explain_plan",
     "exposure_groups",
     "files_to_take_in",
     "fit_beams",
+    "fit_costs",
     "fit_sets",
     "fit_settings",
     "gates_of",
@@ -103,6 +109,7 @@ __all__ = [
     "propose_regions",
     "read_band_image",
     "read_band_table",
+    "read_costs",
     "read_plan",
     "refit_source",
     "regions_beside",

@@ -18,7 +18,7 @@ from skymere.lake import ArrayGroup, Lake, NamedTile
 from skymere.pipeline.exposures import place_of, usable_exposures
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Stage, Task
-from skymere.pipeline.tile_groups import tile_groups
+from skymere.pipeline.tile_groups import TileGroup, tile_groups
 from skymere.wcs import Grid, wcs_cards
 
 __all__ = ["Forecast", "lake_to_explain"]
@@ -46,13 +46,14 @@ class Forecast(Lake):
     def of(cls, lake: Lake, plan: Plan) -> "Forecast":
         """Return a forecast that shows what a lake shows."""
         made = cls(lake._layout, lake.tiles, pinned=lake.pinned, pins=lake._pins)  # noqa: SLF001
-        made._plan, made._will_show, made._foreseen = plan, {}, {}
+        made._plan, made._will_show, made._foreseen, made._known_groups = plan, {}, {}, {}
         made.changed, made.unseen = {}, {}
         return made
 
     _plan: Plan
     _will_show: dict[str, dict[str, str]]
     _foreseen: dict[str, dict[str, pl.DataFrame]]
+    _known_groups: dict[int, list[TileGroup]]
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -110,7 +111,7 @@ class Forecast(Lake):
 
     def group_rows(self, group: str) -> list[dict[str, Any]]:
         """Return the rows of skies, or of masks, of the exposures of a band that touch a tile."""
-        groups = {one.name: one for one in tile_groups(self, usable_exposures(self))}
+        groups = {one.name: one for one in self._groups()}
         if group not in groups:
             return []
         described = {"status": "ok", "message": "", "band": groups[group].band}
@@ -118,9 +119,16 @@ class Forecast(Lake):
 
     def mosaic_rows(self, tile: str) -> list[dict[str, Any]]:
         """Return the rows of the mosaics of a tile: one for each band of the exposures on its image."""
-        groups = [one for one in tile_groups(self, usable_exposures(self)) if one.tile == tile]
+        groups = [one for one in self._groups() if one.tile == tile]
         described = {"status": "ok", "message": ""}
         return [described | {"band": one.band, "exposure_ids": json.dumps(one.names)} for one in groups]
+
+    def _groups(self) -> list[TileGroup]:
+        """Return the groups of all tiles; only new exposures and new coordinates make others."""
+        n_changes = sum(len(self._will_show.get(product, {})) for product in ("exposure", "wcs_solution"))
+        if n_changes not in self._known_groups:
+            self._known_groups = {n_changes: tile_groups(self, usable_exposures(self))}
+        return self._known_groups[n_changes]
 
     def profile_rows(self, tile: str) -> list[dict[str, Any]] | None:
         """Return a row that says that a tile has profiles; None when it has some now."""

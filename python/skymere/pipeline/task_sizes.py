@@ -1,0 +1,272 @@
+"""How large tasks are: what they cost follows from the pixels and objects that they work on.
+
+The same sizes are taken from a lake in which the work was done and from one as it would be (`Forecast`), so that what
+was measured on the first foretells the second.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from skymere.lake import Lake
+from skymere.lake.sky import polygon_contains
+from skymere.pipeline.exposures import outline_of, usable_exposures
+
+__all__ = [
+    "DRIVERS",
+    "SIZES",
+    "YIELDS",
+    "FieldSizes",
+    "GrismFootprint",
+    "covered_arcmin2",
+    "mosaic_members",
+    "sizes_of_lake",
+]
+
+SIZES: Mapping[str, str] = MappingProxyType(
+    {
+        "exposure_pixels": "pixels of the exposures that are read",
+        "tile_pixels": "pixels of the tile's image",
+        "band_pixels": "the same, in every band that has a mosaic",
+        "sources": "sources of the tile",
+        "stamps": "sources of the tile, in every band that has a mosaic",
+        "fluxes": "sources of the tile, in every band whose fluxes are forced",
+        "slits": "slits that are put together",
+        "slit_spectra": "sources of the tile with a spectrum of slits",
+        "frame_pixels": "pixels of the exposures of grisms",
+        "beams": "beams of the tile",
+        "grism_sources": "sources of the tile with beams",
+    }
+)
+"""What sizes there are, and what each counts."""
+
+DRIVERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ingest": ("exposure_pixels",),
+        "align": ("exposure_pixels",),
+        "background": ("exposure_pixels",),
+        "outliers": ("exposure_pixels", "tile_pixels"),
+        "mosaic": ("exposure_pixels", "band_pixels"),
+        "psf": ("band_pixels",),
+        "detect": ("band_pixels",),
+        "measure": ("sources", "band_pixels"),
+        "profiles": ("sources", "tile_pixels"),
+        "models": ("sources", "tile_pixels"),
+        "photometry": ("fluxes", "tile_pixels"),
+        "cutouts": ("stamps",),
+        "slits": ("slits",),
+        "contam": ("frame_pixels", "sources"),
+        "beams": ("beams",),
+        "redshifts": ("beams", "slit_spectra"),
+        "maps": ("beams", "grism_sources"),
+    }
+)
+"""Sizes that decide what a task of a stage costs, the first the most; a stage that is not here costs nothing."""
+
+YIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "sources_per_arcmin2": "sources for each square arcmin that exposures see",
+        "beams_per_arcmin2": "beams for each square arcmin and each exposure of a grism that sees it",
+        "grism_sources_per_arcmin2": "sources with beams for each square arcmin that exposures of grisms see",
+    }
+)
+"""What a survey yields, measured on a lake, so that the objects of another are expected before they are found."""
+
+_SAMPLES = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrismFootprint:
+    """An exposure of a grism.
+
+    Parameters
+    ----------
+    name : str
+        Name of its file.
+    n_pixels : int
+        Its pixels.
+    outline : ndarray, float64, shape (n, 2), optional
+        Its corners ``ra, dec`` [deg]; None when they are not known.
+    """
+
+    name: str
+    n_pixels: int
+    outline: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FieldSizes:
+    """Sizes of everything in a lake, or in one as it would be.
+
+    Parameters
+    ----------
+    lake : Lake
+        Its tiles are asked for their pixels.
+    exposures : mapping of str to int
+        Pixels by exposure.
+    bands : mapping of str to int
+        Bands with a mosaic, by tile.
+    n_grism_pixels : mapping of str to int
+        Pixels by name of the file of a grism.
+    objects : mapping of str to mapping
+        By size, then by tile: ``sources``, ``fluxes``, ``slit_spectra``, ``beams``, ``grism_sources``.
+    """
+
+    lake: Lake
+    exposures: Mapping[str, int]
+    bands: Mapping[str, int]
+    n_grism_pixels: Mapping[str, int] = field(default_factory=dict)
+    objects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def of(self, stage: str, tile: str, inputs: Sequence[Any], params: Mapping[str, Any]) -> dict[str, float]:
+        """Return the sizes of a task that decide what it costs, by name.
+
+        Parameters
+        ----------
+        stage, tile : str
+            The task.
+        inputs : sequence
+            What it reads, JSON.
+        params : mapping
+            Its parameters, JSON.
+        """
+        named = [one["uri"] for one in inputs if isinstance(one, dict) and "uri" in one]
+        return {name: self._size(name, tile, named, params) for name in DRIVERS.get(stage, ())}
+
+    def _size(self, name: str, tile: str, inputs: Sequence[str], params: Mapping[str, Any]) -> float:
+        if name == "exposure_pixels":
+            read = [uri.partition("/")[2] for uri in inputs if uri.startswith("exposure/")] or [tile]
+            return float(sum(self.exposures.get(one, 0) for one in read))
+        if name == "frame_pixels":
+            return float(sum(self.n_grism_pixels.get(uri, 0) for uri in inputs))
+        if name == "slits":
+            return float(sum(len(unit["slits"]) for unit in params.get("units", ())))
+        if name in ("tile_pixels", "band_pixels"):
+            ny, nx = self.lake.tiles[self._own(tile)].grid.shape
+            return float(ny * nx * (self.bands.get(tile, 0) if name == "band_pixels" else 1))
+        if name == "stamps":
+            return self._objects("sources", tile) * self.bands.get(tile, 0)
+        read = [uri.partition("/")[2] for uri in inputs if uri.startswith("source/")] if name == "sources" else []
+        return sum(self._objects(name, one) for one in read or [tile])
+
+    def _own(self, tile: str) -> str:
+        """Return the tile of the sky that a group of it stands for."""
+        return tile if tile in self.lake.tiles else tile.rpartition(".")[0]
+
+    def _objects(self, name: str, tile: str) -> float:
+        return float(self.objects.get(name, {}).get(tile, 0.0))
+
+
+def covered_arcmin2(lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64]]) -> tuple[float, float]:
+    """Return how much of the sky that a tile owns exposures see [arcmin2], once, and once for each of them.
+
+    Parameters
+    ----------
+    lake : Lake
+        The lake.
+    tile : str
+        The tile.
+    outlines : iterable of ndarray, float64, shape (n, 2)
+        Corners ``ra, dec`` of the exposures [deg].
+
+    Notes
+    -----
+    Counted on a grid of 48 by 48 places, so that the sky of a tile is known to some percent.
+    """
+    own = lake.tiles[tile]
+    ny, nx = own.grid.shape
+    x, y = np.meshgrid(
+        (np.arange(_SAMPLES) + 0.5) / _SAMPLES * nx - 0.5, (np.arange(_SAMPLES) + 0.5) / _SAMPLES * ny - 0.5
+    )
+    ra, dec = own.grid.sky(x.ravel(), y.ravel())
+    owned = own.owns(ra, dec)
+    ra, dec = ra[owned], dec[owned]
+    seen = np.zeros(ra.size, np.int64)
+    for outline in outlines:
+        seen += polygon_contains(outline, ra, dec)
+    place = ny * nx * (own.grid.scale_arcsec / 60) ** 2 / _SAMPLES**2
+    return float(place * np.count_nonzero(seen)), float(place * seen.sum())
+
+
+def sizes_of_lake(lake: Lake) -> tuple[FieldSizes, dict[str, float]]:
+    """Return the sizes of everything in a lake, and what it yields of objects (`YIELDS`).
+
+    Parameters
+    ----------
+    lake : Lake
+        A lake in which the work was done.
+    """
+    rows = usable_exposures(lake)
+    exposures = _pixels(rows)
+    outlines = {name: outline_of(text) for name, text in rows.select("exposure_id", "footprint").iter_rows()}
+    grisms = _grism_footprints(lake)
+    objects = {
+        "sources": _counted(lake, "source", None),
+        "fluxes": _counted(lake, "flux", None),
+        "beams": _counted(lake, "beam", None),
+        "slit_spectra": _counted(lake, "redshift", "slit"),
+        "grism_sources": _counted(lake, "redshift", "grism"),
+    }
+    bands, members = mosaic_members(lake)
+    sky = sum(
+        covered_arcmin2(lake, tile, [outlines[one] for one in names if one in outlines])[0]
+        for tile, names in members.items()
+    )
+    found = [one.outline for one in grisms if one.outline is not None]
+    seen = [covered_arcmin2(lake, tile, found) for tile in members] if found else []
+    once, each = (sum(one[k] for one in seen) for k in (0, 1))
+    totals = {
+        "sources_per_arcmin2": (objects["sources"], sky),
+        "beams_per_arcmin2": (objects["beams"], each),
+        "grism_sources_per_arcmin2": (objects["grism_sources"], once),
+    }
+    sizes = FieldSizes(
+        lake=lake,
+        exposures=exposures,
+        bands=bands,
+        n_grism_pixels={one.name: one.n_pixels for one in grisms},
+        objects=objects,
+    )
+    return sizes, {name: sum(count.values()) / area for name, (count, area) in totals.items() if area > 0}
+
+
+def mosaic_members(lake: Lake) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Return how many bands have a mosaic in each tile, and the exposures of all of them."""
+    rows = lake.table("mosaic").filter(pl.col("status") == "ok").select("tile", "exposure_ids").collect()
+    bands: dict[str, int] = {}
+    members: dict[str, set[str]] = {}
+    for tile, text in rows.iter_rows():
+        bands[tile] = bands.get(tile, 0) + 1
+        members.setdefault(tile, set()).update(json.loads(text))
+    return bands, members
+
+
+def _pixels(rows: pl.DataFrame) -> dict[str, int]:
+    return {name: int(ny) * int(nx) for name, ny, nx in rows.select("exposure_id", "ny", "nx").iter_rows()}
+
+
+def _counted(lake: Lake, product: str, method: str | None) -> dict[str, float]:
+    rows = lake.table(product)
+    rows = rows if method is None else rows.filter(pl.col("method") == method)
+    return dict(rows.group_by("tile").agg(pl.len().cast(pl.Float64)).collect().iter_rows())
+
+
+def _grism_footprints(lake: Lake) -> list[GrismFootprint]:
+    """Return the exposures of grisms in a lake; frames of before their place was kept have no outline."""
+    place = pl.col("meta").str.json_path_match("$.facts.place").alias("place")
+    rows = lake.table("grism_frame").filter(pl.col("status") == "ok")
+    found = []
+    for path, ny, nx, pad_y, pad_x, text in (
+        rows.select("path", "ny", "nx", "pad_y", "pad_x", place).collect().iter_rows()
+    ):
+        outline = outline_of(text.split(" ", 3)[3]) if text else None
+        n_pixels = (ny - 2 * pad_y) * (nx - 2 * pad_x)
+        found.append(GrismFootprint(name=PurePath(path).name, n_pixels=n_pixels, outline=outline))
+    return found
