@@ -91,12 +91,12 @@ def test_what_a_run_would_cost_is_printed_saved_and_refused(folder: Path, tmp_pa
     plan = folder / "cost.toml"
     plan.write_text('[survey]\nexposures = ["exposures/*_flt.fits"]\n')
     rows = [
-        {"stage": "ingest", "product": "", "quantity": "seconds", "constant": 0.5, "n_tasks": 3},
-        {"stage": "ingest", "product": "", "quantity": "cpu_seconds", "constant": 0.25, "n_tasks": 3},
+        {"stage": "ingest", "quantity": "seconds", "constant": 0.5, "n_tasks": 3},
+        {"stage": "ingest", "quantity": "cpu_seconds", "constant": 0.25, "n_tasks": 3},
         {
             "stage": "ingest",
             "product": "exposure",
-            "quantity": "bytes_written",
+            "quantity": "array_bytes",
             "per_exposure_pixels": 5.0,
             "n_tasks": 3,
         },

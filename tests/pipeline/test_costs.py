@@ -62,7 +62,7 @@ def test_the_coefficients_of_a_known_ledger_are_found(made: Path) -> None:
     assert model.of("ingest", "seconds", {"exposure_pixels": 4e6}) == {"": pytest.approx(8.5)}
     # Each exposure is an entry of the log of its table, and one of that of runs; the first of each makes the table.
     assert 2.0 <= model.yields["commits_per_product"] <= 2.5
-    assert set(model.of("ingest", "bytes_written", {"exposure_pixels": 1e6})) == {"exposure"}
+    assert set(model.of("ingest", "array_bytes", {"exposure_pixels": 1e6})) == {"exposure"}
 
 
 def test_two_lakes_teach_more_than_one(made: Path) -> None:

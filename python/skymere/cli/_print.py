@@ -4,6 +4,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from skymere.pipeline import RunReport
@@ -15,11 +16,11 @@ console = Console()
 
 def print_frame(frame: pl.DataFrame, title: str = "") -> None:
     """Print a data frame as a table."""
-    table = Table(title=title or None, title_justify="left")
+    table = Table(title=escape(title) or None, title_justify="left")
     for name, dtype in frame.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.iter_rows():
-        table.add_row(*[_text(value) for value in row])
+        table.add_row(*[escape(_text(value)) for value in row])
     console.print(table)
 
 

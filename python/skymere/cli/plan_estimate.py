@@ -66,8 +66,34 @@ def estimate(
         }
         sys.stdout.write(json.dumps(tree, indent=1) + "\n")
         return
-    print_frame(told.stages, "Stages")
-    print_frame(told.products, "Products")
+    print_frame(_readable(told.stages, told.totals["n_workers"] > 1), "Stages")
+    print_frame(told.products.with_columns(pl.col("bytes_written").map_elements(_bytes, pl.String)), "Products")
     rows = [{"total": told.totals[name], "of": text} for name, text in _UNITS.items() if name in told.totals]
     print_frame(pl.DataFrame(rows), "In all")
+    for stage, note in told.stages.filter(pl.col("note") != "").select("stage", "note").iter_rows():
+        console.print(f"{stage}: {note}", soft_wrap=True)
     console.print(f"learnt from {', '.join(f'{key} {value}' for key, value in model.about.items())}", soft_wrap=True)
+
+
+def _readable(stages: pl.DataFrame, is_parallel: bool) -> pl.DataFrame:
+    """Return what fits in the width of a terminal."""
+    work = "cpu_seconds" if is_parallel else "seconds"
+    return stages.select(
+        "stage",
+        pl.col("n_tasks").alias("tasks"),
+        pl.col("n_fresh").alias("fresh"),
+        pl.col(work).alias("cpu [s]" if is_parallel else "time [s]"),
+        *([pl.col("wall_seconds").alias("wall [s]")] if is_parallel else []),
+        pl.col("bytes_written").map_elements(_bytes, pl.String).alias("written"),
+        pl.col("n_files").alias("files"),
+        pl.col("worker_mib").round(0).alias("MiB"),
+    )
+
+
+def _bytes(number: float) -> str:
+    """Return bytes as people write them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.4g} TB"

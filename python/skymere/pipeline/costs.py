@@ -23,7 +23,7 @@ from skymere.errors import FormatError, NoDataError, NotFoundError
 from skymere.lake import Lake
 from skymere.lake.arrays import MANIFEST
 from skymere.lake.files import storage, write_whole
-from skymere.pipeline.task_sizes import DRIVERS, SIZES, YIELDS, FieldSizes, sizes_of_lake
+from skymere.pipeline.task_sizes import ARRAY_DRIVERS, DRIVERS, SIZES, YIELDS, FieldSizes, sizes_of_lake
 
 __all__ = ["COST_SCHEMA", "CostModel", "fit_costs", "fit_line", "read_costs"]
 
@@ -35,7 +35,7 @@ COST_SCHEMA: Mapping[str, Any] = {
     "n_tasks": pl.Int64,
 }
 _OF_TASKS = ("seconds", "cpu_seconds", "peak_memory")
-_OF_PRODUCTS = ("bytes_written", "n_files")
+_OF_PRODUCTS = ("array_bytes", "table_bytes", "n_files")
 _FORMAT = "skymere costs 1"
 # Relative residuals below this tell nothing about which sizes matter.
 _NOISE = 0.02
@@ -52,9 +52,10 @@ class CostModel:
     ----------
     stages : polars.DataFrame
         ``stage``; ``product``, empty for what concerns the task as a whole; ``quantity``: ``seconds`` [s],
-        ``cpu_seconds`` [s], ``peak_memory`` [MiB], ``bytes_written`` [byte], ``n_files``; ``constant`` and
-        ``per_<size>`` (`skymere.pipeline.task_sizes.SIZES`); ``scatter``: robust standard deviation of the relative
-        residuals; ``n_tasks`` that it was learnt from. ``peak_memory`` is a constant: the largest that a process had.
+        ``cpu_seconds`` [s], ``peak_memory`` [MiB], ``array_bytes``: chunks of arrays [byte], ``table_bytes``: rows and
+        descriptions of arrays [byte], ``n_files``; ``constant`` and ``per_<size>``
+        (`skymere.pipeline.task_sizes.SIZES`); ``scatter``: robust standard deviation of the relative residuals;
+        ``n_tasks`` that it was learnt from. ``peak_memory`` is a constant: the largest that a process had.
     yields : mapping of str to float
         Objects for each square arcmin (`skymere.pipeline.task_sizes.YIELDS`), and ``commits_per_product``: entries of
         the logs of all tables for each product of a tile.
@@ -193,7 +194,8 @@ def fit_costs(lakes: Iterable[Lake | str | Path]) -> CostModel:
     -----
     Least squares of relative residuals with coefficients that are not negative and Huber's weights, so that a task
     that met a busy moment does not decide. Sizes that make the fit no better, by Schwarz's criterion, are left out:
-    where all tiles have one size, a constant and a cost of pixels cannot be told apart, and the pixels have it.
+    where all tiles have one size, a constant and a cost of pixels cannot be told apart, and the pixels have it; files
+    and bytes of tables are a constant then.
     Only what the lakes show now is learnt from, because the sizes of older work are gone.
 
     Examples
@@ -215,7 +217,8 @@ def fit_costs(lakes: Iterable[Lake | str | Path]) -> CostModel:
         for product in sorted({one["product"] for one in mine}):
             some = [one for one in mine if one["product"] == product]
             for quantity in _OF_PRODUCTS:
-                rows += _fitted(stage, product, quantity, some, drivers)
+                by = ARRAY_DRIVERS[stage] if quantity == "array_bytes" else drivers
+                rows += _fitted(stage, product, quantity, some, by)
     return CostModel(
         stages=pl.DataFrame(rows, schema=COST_SCHEMA),
         yields=_yields(opened, [one for _, one in measured], len(tasks)),
@@ -234,8 +237,8 @@ def _fitted(
     if quantity == "peak_memory":
         return [described | {"constant": float(values.max()), "scatter": 0.0, "n_tasks": len(known)}]
     sizes = {name: np.array([one["sizes"][name] for one in known], np.float64) for name in drivers}
-    # Files come with arrays and tables, and seldom with their size.
-    terms, scatter = fit_line(values, sizes, prefers_constant=quantity == "n_files")
+    # Files and headers come with arrays and tables, and seldom with their size.
+    terms, scatter = fit_line(values, sizes, prefers_constant=quantity in ("n_files", "table_bytes"))
     costs = {"constant" if name == "constant" else f"per_{name}": value for name, value in terms.items()}
     return [described | costs | {"scatter": scatter, "n_tasks": len(known)}]
 
@@ -322,23 +325,28 @@ def _of_lake(lake: Lake, sizes: FieldSizes) -> list[dict[str, Any]]:
         # What was taken back has no sizes, and cost nothing that another run would.
         if live[row["product"]].get(row["tile"]) != row["run_id"] or params.get("is_retired"):
             continue
+        chunks, n_files = _arrays(lake, row["product"], row["tile"], row["run_id"])
         found.append(
             {
-                **{name: row[name] for name in ("stage", "product", *_OF_TASKS, "bytes_written")},
+                **{name: row[name] for name in ("stage", "product", *_OF_TASKS)},
                 "is_main": params.get("product") != row["product"],
-                "n_files": _n_files(lake, row["product"], row["tile"], row["run_id"]),
+                "array_bytes": chunks,
+                "table_bytes": None if row["bytes_written"] is None else max(row["bytes_written"] - chunks, 0),
+                # Those of the arrays, its rows, and the row of its run.
+                "n_files": n_files + 2,
                 "sizes": sizes.of(row["stage"], row["tile"], json.loads(row["inputs"]), params),
             }
         )
     return found
 
 
-def _n_files(lake: Lake, product: str, tile: str, run: str) -> int:
-    """Return the files, or objects, of a product: its arrays with their manifest, its rows, the row of its run."""
+def _arrays(lake: Lake, product: str, tile: str, run: str) -> tuple[int, int]:
+    """Return the bytes of the chunks of a product's arrays, and how many files, or objects, they are with all else."""
     folder = lake.array_folder(product, tile, run)
     if not folder:
-        return 2
-    return 3 + len(json.loads((lake.path / folder / MANIFEST).read_bytes())["files"])
+        return 0, 0
+    files = json.loads((lake.path / folder / MANIFEST).read_bytes())["files"]
+    return sum(size for name, (size, _) in files.items() if "/c/" in name), len(files) + 1
 
 
 def _yields(lakes: Sequence[Lake], measured: Sequence[Mapping[str, float]], n_products: int) -> dict[str, float]:

@@ -26,7 +26,14 @@ from skymere.pipeline.plan_check import refuse_faults
 from skymere.pipeline.slit_units import find_units, slit_files
 from skymere.pipeline.stages import STAGES
 from skymere.pipeline.task import Stage, Task
-from skymere.pipeline.task_sizes import DRIVERS, FieldSizes, GrismFootprint, covered_arcmin2, mosaic_members
+from skymere.pipeline.task_sizes import (
+    DRIVERS,
+    FieldSizes,
+    GrismFootprint,
+    corners_of,
+    covered_arcmin2,
+    mosaic_members,
+)
 
 __all__ = ["CostEstimate", "estimate_plan"]
 
@@ -46,6 +53,8 @@ _STAGES: dict[str, Any] = {
     "worker_mib": pl.Float64,
     "note": pl.String,
 }
+# What is told, and what the costs of it are the sum of.
+_OF_PRODUCTS = {"bytes_written": ("array_bytes", "table_bytes"), "n_files": ("n_files",)}
 _PRODUCTS: dict[str, Any] = {"product": pl.String, "bytes_written": pl.Float64, "n_files": pl.Float64}
 
 
@@ -208,7 +217,7 @@ class _Estimator:
             "n_fresh": n_fresh,
             **{name: None if values is None else sum(values) for name, values in cost.items()},
             "wall_seconds": None if each is None else _wall(each, self.n_workers),
-            **{name: self._total(stage, name, expected, sizes) for name in ("bytes_written", "n_files")},
+            **{name: self._total(stage, parts, expected, sizes) for name, parts in _OF_PRODUCTS.items()},
             "worker_mib": self._memory(stage, expected),
             "note": "" if each is not None or not expected else "the lakes of the costs have no run of it",
         }
@@ -249,11 +258,12 @@ class _Estimator:
         ]
 
     def _book_products(self, stage: Stage, expected: Sequence[_Expected], sizes: Sequence[Mapping[str, float]]) -> None:
-        for quantity in ("bytes_written", "n_files"):
+        for told, parts in _OF_PRODUCTS.items():
             for one, size in zip(expected, sizes, strict=True):
-                for product, value in self.costs.of(stage.name, quantity, size).items():
-                    row = self.products.setdefault(product, {})
-                    row[quantity] = row.get(quantity, 0.0) + one.share * value
+                for part in parts:
+                    for product, value in self.costs.of(stage.name, part, size).items():
+                        row = self.products.setdefault(product, {})
+                        row[told] = row.get(told, 0.0) + one.share * value
         self.n_products += len(stage.writes) * sum(one.share for one in expected)
 
     def _each(
@@ -268,10 +278,14 @@ class _Estimator:
         return found if len(found) == len(expected) else None
 
     def _total(
-        self, stage: Stage, quantity: str, expected: Sequence[_Expected], sizes: Sequence[Mapping[str, float]]
+        self,
+        stage: Stage,
+        quantities: Sequence[str],
+        expected: Sequence[_Expected],
+        sizes: Sequence[Mapping[str, float]],
     ) -> float | None:
-        each = self._each(stage, quantity, expected, sizes)
-        return None if each is None else sum(each)
+        found = [each for name in quantities if (each := self._each(stage, name, expected, sizes)) is not None]
+        return sum(map(sum, found)) if len(found) == len(quantities) else None
 
     def _memory(self, stage: Stage, expected: Sequence[_Expected]) -> float | None:
         told = predicted_cost(stage.name, self.plan, self.forecast)
@@ -286,21 +300,23 @@ class _Estimator:
         rows = usable_exposures(self.forecast)
         pixels = {name: int(ny) * int(nx) for name, ny, nx in rows.select("exposure_id", "ny", "nx").iter_rows()}
         outlines = {name: outline_of(text) for name, text in rows.select("exposure_id", "footprint").iter_rows()}
-        bands, members = mosaic_members(self.forecast)
-        for tile in members.keys() - self.areas.keys():
-            sky, _ = covered_arcmin2(self.lake, tile, [outlines[one] for one in members[tile] if one in outlines])
+        mosaics = mosaic_members(self.forecast)
+        for tile in mosaics.keys() - self.areas.keys():
+            members = set().union(*mosaics[tile].values())
+            sky, _ = covered_arcmin2(self.lake, tile, corners_of(outlines, members))
             self.areas[tile] = (sky, *covered_arcmin2(self.lake, tile, self._grism_outlines))
-        sources = self._expected("source", "sources_per_arcmin2", 0, members)
+        sources = self._expected("source", "sources_per_arcmin2", 0, mosaics)
         return FieldSizes(
             lake=self.lake,
             exposures=pixels,
-            bands=bands,
+            mosaics=mosaics,
+            outlines=outlines,
             n_grism_pixels={one.name: one.n_pixels for one in self._grisms},
             objects={
                 "sources": sources,
                 "fluxes": {tile: n * len(self.plan.band_images()) for tile, n in sources.items()},
-                "beams": self._expected("beam", "beams_per_arcmin2", 2, members),
-                "grism_sources": self._expected("redshift", "grism_sources_per_arcmin2", 1, members),
+                "beams": self._expected("beam", "beams_per_arcmin2", 2, mosaics),
+                "grism_sources": self._expected("redshift", "grism_sources_per_arcmin2", 1, mosaics),
                 "slit_spectra": self._slit_spectra,
             },
         )

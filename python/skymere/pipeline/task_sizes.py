@@ -20,11 +20,13 @@ from skymere.lake.sky import polygon_contains
 from skymere.pipeline.exposures import outline_of, usable_exposures
 
 __all__ = [
+    "ARRAY_DRIVERS",
     "DRIVERS",
     "SIZES",
     "YIELDS",
     "FieldSizes",
     "GrismFootprint",
+    "corners_of",
     "covered_arcmin2",
     "mosaic_members",
     "sizes_of_lake",
@@ -35,6 +37,7 @@ SIZES: Mapping[str, str] = MappingProxyType(
         "exposure_pixels": "pixels of the exposures that are read",
         "tile_pixels": "pixels of the tile's image",
         "band_pixels": "the same, in every band that has a mosaic",
+        "seen_pixels": "those of them that an exposure of the band sees",
         "sources": "sources of the tile",
         "stamps": "sources of the tile, in every band that has a mosaic",
         "fluxes": "sources of the tile, in every band whose fluxes are forced",
@@ -69,6 +72,9 @@ DRIVERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Sizes that decide what a task of a stage costs, the first the most; a stage that is not here costs nothing."""
+
+ARRAY_DRIVERS: Mapping[str, tuple[str, ...]] = MappingProxyType({**DRIVERS, "mosaic": ("seen_pixels",)})
+"""Sizes that decide how large arrays are: what no exposure sees is not written, what several see is written once."""
 
 YIELDS: Mapping[str, str] = MappingProxyType(
     {
@@ -111,8 +117,10 @@ class FieldSizes:
         Its tiles are asked for their pixels.
     exposures : mapping of str to int
         Pixels by exposure.
-    bands : mapping of str to int
-        Bands with a mosaic, by tile.
+    mosaics : mapping of str to mapping
+        Exposures of mosaics, by tile and band.
+    outlines : mapping of str to ndarray, float64, shape (n, 2)
+        Corners ``ra, dec`` [deg] by exposure.
     n_grism_pixels : mapping of str to int
         Pixels by name of the file of a grism.
     objects : mapping of str to mapping
@@ -121,7 +129,8 @@ class FieldSizes:
 
     lake: Lake
     exposures: Mapping[str, int]
-    bands: Mapping[str, int]
+    mosaics: Mapping[str, Mapping[str, Sequence[str]]]
+    outlines: Mapping[str, NDArray[np.float64]]
     n_grism_pixels: Mapping[str, int] = field(default_factory=dict)
     objects: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -138,7 +147,8 @@ class FieldSizes:
             Its parameters, JSON.
         """
         named = [one["uri"] for one in inputs if isinstance(one, dict) and "uri" in one]
-        return {name: self._size(name, tile, named, params) for name in DRIVERS.get(stage, ())}
+        names = dict.fromkeys((*DRIVERS.get(stage, ()), *ARRAY_DRIVERS.get(stage, ())))
+        return {name: self._size(name, tile, named, params) for name in names}
 
     def _size(self, name: str, tile: str, inputs: Sequence[str], params: Mapping[str, Any]) -> float:
         if name == "exposure_pixels":
@@ -148,13 +158,25 @@ class FieldSizes:
             return float(sum(self.n_grism_pixels.get(uri, 0) for uri in inputs))
         if name == "slits":
             return float(sum(len(unit["slits"]) for unit in params.get("units", ())))
+        if name == "seen_pixels":
+            return self._seen_pixels(tile)
         if name in ("tile_pixels", "band_pixels"):
             ny, nx = self.lake.tiles[self._own(tile)].grid.shape
-            return float(ny * nx * (self.bands.get(tile, 0) if name == "band_pixels" else 1))
-        if name == "stamps":
-            return self._objects("sources", tile) * self.bands.get(tile, 0)
+            return float(ny * nx * (self._n_bands(tile) if name == "band_pixels" else 1))
+        each = self._n_bands(tile) if name == "stamps" else 1
         read = [uri.partition("/")[2] for uri in inputs if uri.startswith("source/")] if name == "sources" else []
-        return sum(self._objects(name, one) for one in read or [tile])
+        return each * sum(self._objects("sources" if name == "stamps" else name, one) for one in read or [tile])
+
+    def _n_bands(self, tile: str) -> int:
+        return len(self.mosaics.get(tile, {}))
+
+    def _seen_pixels(self, tile: str) -> float:
+        scale = self.lake.tiles[tile].grid.scale_arcsec / 60
+        bands = self.mosaics.get(tile, {}).values()
+        seen = (
+            covered_arcmin2(self.lake, tile, corners_of(self.outlines, names), is_owned=False)[0] for names in bands
+        )
+        return sum(seen) / scale**2
 
     def _own(self, tile: str) -> str:
         """Return the tile of the sky that a group of it stands for."""
@@ -164,8 +186,15 @@ class FieldSizes:
         return float(self.objects.get(name, {}).get(tile, 0.0))
 
 
-def covered_arcmin2(lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64]]) -> tuple[float, float]:
-    """Return how much of the sky that a tile owns exposures see [arcmin2], once, and once for each of them.
+def corners_of(outlines: Mapping[str, NDArray[np.float64]], names: Iterable[str]) -> list[NDArray[np.float64]]:
+    """Return the outlines of exposures, of those that have one."""
+    return [outlines[one] for one in names if one in outlines]
+
+
+def covered_arcmin2(
+    lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64]], *, is_owned: bool = True
+) -> tuple[float, float]:
+    """Return how much of the sky of a tile exposures see [arcmin2], once, and once for each of them.
 
     Parameters
     ----------
@@ -175,6 +204,8 @@ def covered_arcmin2(lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64
         The tile.
     outlines : iterable of ndarray, float64, shape (n, 2)
         Corners ``ra, dec`` of the exposures [deg].
+    is_owned : bool, optional
+        Whether only the sky that the tile owns counts, or all of its image.
 
     Notes
     -----
@@ -186,8 +217,9 @@ def covered_arcmin2(lake: Lake, tile: str, outlines: Iterable[NDArray[np.float64
         (np.arange(_SAMPLES) + 0.5) / _SAMPLES * nx - 0.5, (np.arange(_SAMPLES) + 0.5) / _SAMPLES * ny - 0.5
     )
     ra, dec = own.grid.sky(x.ravel(), y.ravel())
-    owned = own.owns(ra, dec)
-    ra, dec = ra[owned], dec[owned]
+    if is_owned:
+        owned = own.owns(ra, dec)
+        ra, dec = ra[owned], dec[owned]
     seen = np.zeros(ra.size, np.int64)
     for outline in outlines:
         seen += polygon_contains(outline, ra, dec)
@@ -214,13 +246,13 @@ def sizes_of_lake(lake: Lake) -> tuple[FieldSizes, dict[str, float]]:
         "slit_spectra": _counted(lake, "redshift", "slit"),
         "grism_sources": _counted(lake, "redshift", "grism"),
     }
-    bands, members = mosaic_members(lake)
+    mosaics = mosaic_members(lake)
     sky = sum(
-        covered_arcmin2(lake, tile, [outlines[one] for one in names if one in outlines])[0]
-        for tile, names in members.items()
+        covered_arcmin2(lake, tile, corners_of(outlines, set().union(*bands.values())))[0]
+        for tile, bands in mosaics.items()
     )
     found = [one.outline for one in grisms if one.outline is not None]
-    seen = [covered_arcmin2(lake, tile, found) for tile in members] if found else []
+    seen = [covered_arcmin2(lake, tile, found) for tile in mosaics] if found else []
     once, each = (sum(one[k] for one in seen) for k in (0, 1))
     totals = {
         "sources_per_arcmin2": (objects["sources"], sky),
@@ -230,22 +262,21 @@ def sizes_of_lake(lake: Lake) -> tuple[FieldSizes, dict[str, float]]:
     sizes = FieldSizes(
         lake=lake,
         exposures=exposures,
-        bands=bands,
+        mosaics=mosaics,
+        outlines=outlines,
         n_grism_pixels={one.name: one.n_pixels for one in grisms},
         objects=objects,
     )
     return sizes, {name: sum(count.values()) / area for name, (count, area) in totals.items() if area > 0}
 
 
-def mosaic_members(lake: Lake) -> tuple[dict[str, int], dict[str, set[str]]]:
-    """Return how many bands have a mosaic in each tile, and the exposures of all of them."""
-    rows = lake.table("mosaic").filter(pl.col("status") == "ok").select("tile", "exposure_ids").collect()
-    bands: dict[str, int] = {}
-    members: dict[str, set[str]] = {}
-    for tile, text in rows.iter_rows():
-        bands[tile] = bands.get(tile, 0) + 1
-        members.setdefault(tile, set()).update(json.loads(text))
-    return bands, members
+def mosaic_members(lake: Lake) -> dict[str, dict[str, list[str]]]:
+    """Return the exposures of each mosaic, by tile and band."""
+    rows = lake.table("mosaic").filter(pl.col("status") == "ok").select("tile", "band", "exposure_ids").collect()
+    found: dict[str, dict[str, list[str]]] = {}
+    for tile, band, text in rows.iter_rows():
+        found.setdefault(tile, {})[band] = json.loads(text)
+    return found
 
 
 def _pixels(rows: pl.DataFrame) -> dict[str, int]:
