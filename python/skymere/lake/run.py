@@ -125,9 +125,7 @@ class Run:
 
     def __enter__(self) -> Self:
         self._started, self._meter = now(), Meter()
-        delta = self._table.open()
-        self._seq = self._table.sequence_in(delta, self.tile)
-        live = next(iter(self._table.live(delta, self.tile)), None)
+        self._seq, live = self._table.state_of(self.tile)
         self.live = live.run if live else None
         self.already = self.live == self.id
         if live:

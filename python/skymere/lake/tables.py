@@ -24,6 +24,7 @@ from skymere.errors import ConflictError, FormatError, NotFoundError, SchemaErro
 from skymere.lake.checks import check_delta, check_parquet, longest_texts
 from skymere.lake.files import digest, fetched, new_file, put_if_absent, storage, sync, sync_up
 from skymere.lake.forms import arrow_schema, delta_schema, polars_schema
+from skymere.lake.handles import newest_of
 from skymere.lake.layout import MERGED, PARTITION_ORDER, Layout, TableFile, part_folder, sky_folder
 from skymere.lake.pending import FileFacts
 from skymere.lake.schemas import Column, Schema, load_schema, majors, parse_schema, products
@@ -123,6 +124,11 @@ class Table:
                 raise NotFoundError(msg) from error
             msg = f"{self.dataset}: the log of table {self.key} cannot be read: {error}"
             raise StorageError(msg) from error
+
+    def state_of(self, tile: str) -> tuple[int, TableFile | None]:
+        """Return the number that the next publication of a tile must carry, and the file whose rows it shows now."""
+        with newest_of(self.dataset, self.open) as delta:
+            return self.sequence_in(delta, tile), next(iter(self.live(delta, tile)), None)
 
     def live(self, delta: DeltaTable | None, tile: str | None = None) -> list[TableFile]:
         """Return the files of a version, of one tile or of all, sorted by path."""
