@@ -1,5 +1,6 @@
 """``skymere demo``: a small survey simulated on the spot, run from exposures to queries, and scored against truth."""
 
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -286,6 +287,11 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
                 .sort("redshift")
             ),
         ),
+        (
+            "Emission-line galaxies with a neighbour that the blurred image blends with them, and their slit spectrum",
+            inspect.getsource(_blended_emitters),
+            lambda: _blended_emitters(lake),
+        ),
     ]
     queries = []
     for question, code, make in asked:
@@ -293,6 +299,28 @@ def _ask(lake: Lake, params: SurveyParams) -> list[Query]:
         result = make().collect()
         queries.append(Query(question=question, code=code, result=result, seconds=time.perf_counter() - start))
     return queries
+
+
+def _blended_emitters(lake: Lake) -> pl.LazyFrame:
+    """Return emission-line galaxies with a neighbour within 2.4 arcsec, and where their slit spectrum is."""
+    columns = ("source_id", "tile", "x", "y", "flux", "flux_err")
+    fluxes = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").select(columns)
+    near = (pl.col("x") - pl.col("x_near")) ** 2 + (pl.col("y") - pl.col("y_near")) ** 2 < 4**2
+    return (
+        lake.table("line")
+        .filter(pl.col("snr") > 7)
+        .group_by("source_id")
+        .agg(lines=pl.col("line").unique().sort())
+        .with_columns(pl.col("lines").list.join(" "))
+        .join(fluxes, on="source_id")
+        .join(fluxes, on="tile", suffix="_near")
+        .filter(near, pl.col("source_id") != pl.col("source_id_near"))
+        .join(lake.table("slit_spectrum").filter(pl.col("status") == "ok"), on="source_id")
+        .select(
+            "source_id", "lines", "flux", "flux_err", "flux_near", "flux_err_near", "grating", "snr", "spectrum_row"
+        )
+        .sort("source_id", "flux_near")
+    )
 
 
 def _score_apertures(truth: pl.DataFrame, sources: pl.DataFrame, plan: Plan, params: SurveyParams) -> pl.DataFrame:
