@@ -18,7 +18,7 @@ from typing import Any
 
 from skymere.errors import InternalError, InvalidInputError, StorageError
 
-__all__ = ["Reducers", "dumps", "thread_environment", "work_in_order", "worker_pool"]
+__all__ = ["Reducers", "dumps", "n_cores", "thread_environment", "work_in_order", "worker_pool"]
 
 # What the libraries read when they are imported: afterwards it is too late.
 _VARIABLES = (
@@ -31,6 +31,11 @@ _VARIABLES = (
     "SKYMERE_NUM_THREADS",
 )
 _lock = Lock()
+
+
+def n_cores() -> int:
+    """Return the cores that this process may use, which a batch system may have told it."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_environment(n_threads: int) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from skymere._workers import n_cores
 from skymere.lake import Finding
 
 __all__ = ["examine_installation"]
@@ -80,15 +81,12 @@ def _library(need: Requirement, *, extra: str) -> Iterator[Finding]:
 def _threads() -> Iterator[Finding]:
     import skymere
 
-    n_threads, n_cores = skymere.get_num_threads(), len(os.sched_getaffinity(0)) if _LINUX else os.cpu_count() or 1
-    if n_threads <= n_cores:
-        yield Finding(what="threads", state="ok", message=f"{n_threads} on {n_cores} cores")
+    n_threads, cores = skymere.get_num_threads(), n_cores()
+    if n_threads <= cores:
+        yield Finding(what="threads", state="ok", message=f"{n_threads} on {cores} cores")
         return
     mend = "lower SKYMERE_NUM_THREADS, or unset it"
-    yield Finding(what="threads", state="note", message=f"{n_threads} on only {n_cores} cores", mend=mend)
-
-
-_LINUX = hasattr(os, "sched_getaffinity")
+    yield Finding(what="threads", state="note", message=f"{n_threads} on only {cores} cores", mend=mend)
 
 
 def _folders() -> Iterator[Finding]:

@@ -1,8 +1,7 @@
 """Who may use how many cores, so that all processes together have no more threads than the computer has cores."""
 
-import os
-
 from skymere._rust import threads
+from skymere._workers import n_cores
 
 __all__ = ["own_threads", "threads_each"]
 
@@ -15,7 +14,7 @@ def own_threads(asked: int) -> int:
     asked : int
         0 = one for each core.
     """
-    return min(asked or os.cpu_count() or 1, threads.get_num_threads())
+    return min(asked or n_cores(), threads.get_num_threads())
 
 
 def threads_each(n_workers: int) -> int:

@@ -4,7 +4,6 @@ Every task of a stage took ``constant + sum of (cost of one x size)``; the sizes
 """
 
 import json
-import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere import __version__
+from skymere._workers import n_cores
 from skymere.errors import FormatError, NoDataError, NotFoundError
 from skymere.lake import Lake
 from skymere.lake.arrays import MANIFEST
@@ -365,6 +365,6 @@ def _about(lakes: Sequence[Lake]) -> dict[str, str]:
         "lakes": ", ".join(str(lake.path) for lake in lakes),
         "hosts": ", ".join(hosts),
         "learnt": datetime.now(UTC).isoformat(timespec="seconds"),
-        "learnt_on": f"{platform.machine()}, {os.cpu_count()} cores",
+        "learnt_on": f"{platform.machine()}, {n_cores()} cores",
         "skymere": __version__,
     }

@@ -12,7 +12,7 @@ from multiprocessing.connection import wait as wait_for
 from threading import Thread
 from typing import Protocol
 
-from skymere._workers import worker_pool
+from skymere._workers import n_cores, worker_pool
 from skymere.pipeline.attempts import Job, Record, attempt, attempt_packed, packed
 from skymere.pipeline.cores import threads_each
 from skymere.pipeline.events import Event
@@ -81,7 +81,7 @@ def executor_of(plan: RunPlan, tell: Callable[[Event], None]) -> Executor:
     """
     if plan.executor == "serial":
         return Serial(tell)
-    n_workers = plan.n_workers or os.cpu_count() or 1
+    n_workers = plan.n_workers or n_cores()
     if plan.executor == "processes":
         return Processes(n_workers)
     from skymere.pipeline.dask_workers import DaskWorkers

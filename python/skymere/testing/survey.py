@@ -1,12 +1,11 @@
 """A whole simulated survey on disk: exposures, and the truth beside them."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from skymere._workers import worker_pool
+from skymere._workers import n_cores, worker_pool
 from skymere.errors import StorageError
 from skymere.testing.exposures import CameraParams, Pointing, dithers, render_exposure, write_exposure
 from skymere.testing.scene import BANDS, SceneParams, draw_scene
@@ -80,7 +79,7 @@ def simulate_survey(
     pointings = dithers(params.ra, params.dec, bands=params.bands, n_dithers=params.n_dithers, seed=params.seed)
     paths = [folder / "exposures" / f"{p.name}_{p.band}_flt.fits" for p in pointings]
     missing = [(p, path) for p, path in zip(pointings, paths, strict=True) if not path.exists()]
-    n_workers = n_workers or os.cpu_count() or 1
+    n_workers = n_workers or n_cores()
     if n_workers == 1 or len(missing) < 2:
         for pointing, path in missing:
             _simulate_one(scene, pointing, path, params)

@@ -1,11 +1,11 @@
 """slits: exposures of slits to slitlets, tables of pixels and combined spectra; one source and grating at a time."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from skymere._workers import n_cores
 from skymere.lake import Lake, Run
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.slit_plan import SlitsPlan, plan_pack, without
@@ -140,7 +140,7 @@ def _work(batch: Batch, run: Run) -> None:
 
 def n_workers(plan: Plan) -> int:
     """Return how many processes the plan asks for."""
-    return plan.slits.n_workers or os.cpu_count() or 1
+    return plan.slits.n_workers or n_cores()
 
 
 STAGE = Stage(
