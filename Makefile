@@ -32,9 +32,10 @@ build: $(VENV)/.installed  ## Set up .venv and build the extension
 demo: $(VENV)/.installed  ## Simulate a small survey and run the main job on it
 	$(BIN)/skymere demo
 
+TEST_PROCESSES ?= 2
 test: $(VENV)/.tested  ## Run every test that needs no more than the repository
 	cargo test --workspace --release -q
-	$(BIN)/pytest -m "not validate and not faults and not benchmark"
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile -m "not validate and not faults and not benchmark"
 
 validate: $(VENV)/.tested  ## Run the long accuracy tests
 	$(BIN)/pytest -m validate

@@ -7,7 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,24 @@ def finish(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         raise
     assert process.returncode == 0, errors.decode()
+
+
+@contextmanager
+def disk(folder: Path, size: str) -> Iterator[None]:
+    """A small file system of its own on a folder; the test is skipped where it cannot be had."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def enlarge(folder: Path, size: str) -> None:
+    """Give a `disk` another size."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", folder], check=True)
 
 
 def run(folder: Path, options: tuple[str, ...] = SERIAL) -> Lake:
