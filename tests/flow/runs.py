@@ -21,8 +21,8 @@ from skymere.lake import Lake
 SERIAL = ("--executor", "serial")
 PROCESSES = ("--executor", "processes", "--workers", "2")
 DASK = ("--executor", "dask", "--workers", "2")
-# A run that says nothing for so long hangs [s].
-PATIENCE = 900.0
+# A run that takes so long hangs [s].
+PATIENCE = 3000.0
 
 
 class EventFile:

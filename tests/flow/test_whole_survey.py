@@ -16,7 +16,7 @@ from skymere.pipeline.demo_grism import score_grism_redshifts
 from skymere.pipeline.demo_slits import score_slit_redshifts
 from skymere.pipeline.products import falls_on, load_mosaics
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(7200)]
 EXECUTORS = {"processes": runs.PROCESSES, "dask": runs.DASK}
 BROKEN = "sim01001q"
 
