@@ -29,7 +29,7 @@ import polars as pl
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["Condition", "parse_condition"]
+__all__ = ["Condition", "parse_condition", "parse_value"]
 
 _TOKEN = re.compile(
     r"""
@@ -192,14 +192,46 @@ def parse_condition(text: str) -> Condition:
     >>> parse_condition("n_exposures < 2 or status != 'ok'").columns
     ('n_exposures', 'status')
     """
-    if len(text) > _LONGEST:
-        msg = f"condition: {len(text)} characters are not allowed, at most {_LONGEST}"
-        raise InvalidInputError(msg)
-    parser = _Parser(text)
+    parser = _Parser(_checked(text))
     value = parser.condition(0)
     parser.end()
     expr = parser.truth(value)
     return Condition(text, tuple(dict.fromkeys(parser.columns)), expr, tuple(parser.tests))
+
+
+def parse_value(text: str) -> Condition:
+    """Understand a number that is reckoned from columns, such as ``mag_auto_f105w - mag_auto_f160w``.
+
+    Parameters
+    ----------
+    text : str
+        A ``value`` of the grammar of this module, at most 4096 characters.
+
+    Returns
+    -------
+    Condition
+        Its ``expr`` is the number, and `Condition.check` compares its columns with a table.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is not one; the message shows where.
+    """
+    parser = _Parser(_checked(text))
+    value = parser.value()
+    parser.end("an operator or the end")
+    if value.kind in ("text", "boolean"):
+        msg = f"{text!r} is a {value.kind}, it must be a number"
+        raise InvalidInputError(msg)
+    tests = [*parser.tests, *([] if value.kind else [Test((value,), "a plot", "number")])]
+    return Condition(text, tuple(dict.fromkeys(parser.columns)), value.expr, tuple(tests))
+
+
+def _checked(text: str) -> str:
+    if len(text) > _LONGEST:
+        msg = f"condition: {len(text)} characters are not allowed, at most {_LONGEST}"
+        raise InvalidInputError(msg)
+    return text
 
 
 class _Parser:
@@ -215,9 +247,12 @@ class _Parser:
     def condition(self, depth: int) -> Value:
         return self._joined("or", lambda a, b: a | b, self._conjunction, depth)
 
-    def end(self) -> None:
+    def value(self) -> Value:
+        return self._sum(0)
+
+    def end(self, wanted: str = "'and', 'or' or the end") -> None:
         if self._next.kind != "end":
-            self._fail("'and', 'or' or the end")
+            self._fail(wanted)
 
     def truth(self, value: Value) -> pl.Expr:
         """Return what must be true or false."""
