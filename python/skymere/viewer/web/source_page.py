@@ -17,7 +17,8 @@ __all__ = ["SourcePage"]
 _LEAST_PIX, _MOST_PIX = 48, 256
 _SLIT_PLANES = ("sci", "background", "profile", "wht")
 # Tables whose rows are shown as pictures or words of their own.
-_NOT_MEASURED = ("note", "beam_action", "run_item", "cutout", "pz")
+_NOT_MEASURED = ("note", "beam_action", "run_item", "cutout", "pz", "pixel_table")
+_MOST_MEASURED = 60
 _MOST_BEAMS = 24
 
 
@@ -269,7 +270,7 @@ class SourcePage:
                 continue
             schema = self._reader.lake.schema(product)
             columns = {column.name: column for column in schema.expand(schema.bands(dtypes.names()))}
-            for row in self._rows(product, source_id).iter_rows(named=True):
+            for row in self._rows(product, source_id).head(_MOST_MEASURED).iter_rows(named=True):
                 key = [str(row[name]) for name in schema.primary_key if name not in ("source_id", "run_id", "tile")]
                 for name, value in row.items():
                     if value is None or name in ("source_id", "_healpix_29", "wcs", "meta", "params", "direct_wcs"):
