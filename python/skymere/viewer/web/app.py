@@ -155,6 +155,10 @@ class _Pages:
         if "window" in query and len(window) != 4:
             msg = f"window: {query['window']!r} is not allowed, it must be y0,x0,ny,nx"
             raise InvalidInputError(msg)
+        less = _words(query, "less")
+        if less and len(less) != 3:
+            msg = f"less: {query['less']!r} is not allowed, it must be product,run,path"
+            raise InvalidInputError(msg)
         stamp = Stamp(
             product=path["product"],
             tile=path["tile"],
@@ -162,6 +166,7 @@ class _Pages:
             paths=tuple(_words(query, "path")),
             row=_whole(query, "row") if "row" in query else None,
             window=(window[0], window[1], window[2], window[3]) if window else None,
+            less=(less[0], less[1], less[2]) if less else None,
         )
         scaling = None
         if "low" in query and "high" in query:

@@ -1,6 +1,7 @@
 """All that a lake knows of one source."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,37 +174,38 @@ class SourcePage:
             yield self._stamps.described(residual, f"{fit['band']} residual", like=scaling)
 
     def _forced(self, source_id: int, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        models = (
-            self._placed("model", source_id, "model_row").filter(pl.col("band") != "")
-            if row["ra"] is not None
-            else None
-        )
-        own = {} if models is None else {one["band"]: one for one in models.iter_rows(named=True)}
-        fluxes = self._rows("flux", source_id)
-        for flux in fluxes.filter(pl.col("status") == "ok").sort("band").iter_rows(named=True) if fluxes.height else ():
-            band = flux["band"]
+        if row["ra"] is None or row["dec"] is None or not self._reader.runs("flux"):
+            return
+        fluxes = self._rows("flux", source_id).filter(pl.col("status") == "ok").sort("band")
+        for flux in fluxes.iter_rows(named=True):
+            path = f"{flux['band']}/residual"
             arrays = self._reader.group("flux", flux["tile"], flux["run_id"])
-            if band in own:
-                place = {"product": "model", "tile": own[band]["tile"], "run": own[band]["run_id"]}
-                stamp = Stamp(**place, row=own[band]["model_row"], paths=("data",))
-                yield self._stamps.described(stamp, f"{band} model, per unit flux")
-            if f"{band}/residual" in arrays and row["ra"] is not None:
-                grid = arrays.grid(f"{band}/residual")
-                x, y = (float(one[0]) for one in grid.pixels(np.array([row["ra"]]), np.array([row["dec"]])))
-                if not (np.isfinite(x) and np.isfinite(y)):
-                    continue
-                side = max(16, round(self._side(source_id) * self._scale(row["tile"]) / grid.scale_arcsec))
-                window = (round(y) - side // 2, round(x) - side // 2, side, side)
-                place = {"tile": flux["tile"], "window": window}
-                mosaic_run = self._reader.runs("mosaic").get(flux["tile"], "")
-                mosaic = self._reader.group("mosaic", flux["tile"], mosaic_run) if mosaic_run else {}
-                residual = Stamp(product="flux", run=flux["run_id"], paths=(f"{band}/residual",), **place)
-                scaling = self._stamps.scaling(residual)
-                if f"{band}/sci" in mosaic and mosaic[f"{band}/sci"].shape == arrays[f"{band}/residual"].shape:
-                    image = Stamp(product="mosaic", run=mosaic_run, paths=(f"{band}/sci",), **place)
-                    scaling = self._stamps.scaling(image)
-                    yield self._stamps.described(image, band, like=scaling)
-                yield self._stamps.described(residual, f"{band} residual", like=scaling)
+            if path not in arrays:
+                continue
+            grid = arrays.grid(path)
+            x, y = (float(one[0]) for one in grid.pixels(np.array([row["ra"]]), np.array([row["dec"]])))
+            if not (np.isfinite(x) and np.isfinite(y)):
+                continue
+            side = max(16, round(self._side(source_id) * self._scale(row["tile"]) / grid.scale_arcsec))
+            window = (round(y) - side // 2, round(x) - side // 2, side, side)
+            yield from self._fitted(flux, path, window)
+
+    def _fitted(self, flux: dict[str, Any], path: str, window: tuple[int, int, int, int]) -> Iterator[dict[str, Any]]:
+        """Yield image, model and residual of a band; the residual alone where the lake does not hold its image."""
+        tile, band = flux["tile"], flux["band"]
+        residual = Stamp(product="flux", tile=tile, run=flux["run_id"], paths=(path,), window=window)
+        run = self._reader.runs("mosaic").get(tile, "")
+        shape = self._reader.group("flux", tile, flux["run_id"])[path].shape
+        mosaic = self._reader.group("mosaic", tile, run) if run else {}
+        if f"{band}/sci" not in mosaic or mosaic[f"{band}/sci"].shape != shape:
+            yield self._stamps.described(residual, f"{band} residual")
+            return
+        image = Stamp(product="mosaic", tile=tile, run=run, paths=(f"{band}/sci",), window=window)
+        scaling = self._stamps.scaling(image)
+        yield self._stamps.described(image, band, like=scaling)
+        model = replace(image, less=("flux", flux["run_id"], path))
+        yield self._stamps.described(model, f"{band} models and background", like=scaling)
+        yield self._stamps.described(residual, f"{band} residual", like=scaling)
 
     def _beam_rows(self, source_id: int) -> pl.DataFrame:
         rows = self._rows("beam", source_id)

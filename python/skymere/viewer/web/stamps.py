@@ -1,6 +1,6 @@
 """Small pictures of arrays of a lake: a row of a stack or of a flat array, or a window of an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -34,6 +34,8 @@ class Stamp:
         Row of a stack or a flat array.
     window : tuple of int, optional
         ``(y0, x0, ny, nx)`` of an image; what lies beyond its border is NaN.
+    less : tuple of str, optional
+        Product, run and path of an image of the same tile that is subtracted, too.
     """
 
     product: str
@@ -42,11 +44,13 @@ class Stamp:
     paths: tuple[str, ...]
     row: int | None = None
     window: tuple[int, int, int, int] | None = None
+    less: tuple[str, str, str] | None = None
 
     def address(self, **more: Any) -> str:
         """Return the URL of the picture below that of the page."""
         place = {"row": self.row} if self.window is None else {"window": ",".join(str(n) for n in self.window)}
-        words = urlencode({"path": ",".join(self.paths), **place, **more})
+        less = {} if self.less is None else {"less": ",".join(self.less)}
+        words = urlencode({"path": ",".join(self.paths), **place, **less, **more})
         return f"/stamp/{self.product}/{self.tile}/{self.run}.png?{words}"
 
 
@@ -76,6 +80,9 @@ class Stamps:
             msg = "stamp: a path is needed, and either a row or a window"
             raise InvalidInputError(msg)
         first, *others = (self._plane(stamp, path) for path in stamp.paths)
+        if stamp.less is not None:
+            product, run, path = stamp.less
+            others.append(self._plane(replace(stamp, product=product, run=run), path))
         for other in others:
             if other.shape != first.shape:
                 msg = f"path: shapes {first.shape} and {other.shape} of {stamp.paths} cannot be subtracted"

@@ -81,7 +81,9 @@ export class TableView {
       const line = el("div", { class: id && id === this.selected ? "row chosen" : "row", role: "row", "data-row": i });
       line.style.top = `${top}px`;
       for (const value of values ?? this.question.columns.map(() => "…")) {
-        line.append(el("span", { class: typeof value === "number" ? "cell number" : "cell", role: "cell" }, value === null ? "" : number(value)));
+        const name = this.question.columns[line.childElementCount];
+        const text = value === null ? "" : name === "ra" || name === "dec" ? Number(value).toFixed(6) : number(value);
+        line.append(el("span", { class: typeof value === "number" ? "cell number" : "cell", role: "cell" }, text));
       }
       if (id) {
         line.addEventListener("click", () => this.listener.chosen(id));
