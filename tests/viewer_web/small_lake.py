@@ -83,7 +83,9 @@ def publish_exposures(lake):
         outline = " ".join(f"{ra + offset:.8f} {dec:.8f}" for ra, dec in grid().corners())
         name = f"exp{k}"
         with run_of(lake, "exposure", name) as run:
-            row = survey.empty_row("exposure", exposure_id=name, status="ok", band="f160w", footprint=f"POLYGON ICRS {outline}")
+            row = survey.empty_row(
+                "exposure", exposure_id=name, status="ok", band="f160w", footprint=f"POLYGON ICRS {outline}"
+            )
             run.annotate("", {"wcs": grid().cards()})
             for plane, dtype in (("sci", np.float32), ("err", np.float32), ("dq", np.uint32)):
                 run.write(plane, np.zeros((8, 8), dtype), unit="" if plane == "dq" else "electron / s")
@@ -135,7 +137,11 @@ def publish_sources(lake, labels):
         row |= {"kron_radius": 2.5, "r_half": size[k] * 1.2, "flags": 0, "area": int((labels == k + 1).sum())}
         for i, band in enumerate(BANDS):
             total = flux[k] * (1.0 + 0.3 * i)
-            row |= {f"flux_auto_{band}": total, f"flux_auto_err_{band}": 0.1, f"mag_auto_{band}": 23.9 - 2.5 * np.log10(total)}
+            row |= {
+                f"flux_auto_{band}": total,
+                f"flux_auto_err_{band}": 0.1,
+                f"mag_auto_{band}": 23.9 - 2.5 * np.log10(total),
+            }
         rows.append(row)
     with run_of(lake, "source") as run:
         run.publish(survey.frame("source", rows, BANDS), alias=who.alias, parent_run=who.parent_run)
@@ -163,7 +169,14 @@ def publish_cutouts(lake):
             run.write(f"px64/{band}/origin", origin)
         run.write("px64/seg", np.array([labels[c] for c in cut]))
         rows = [
-            {"source_id": s["source_id"], "ra": s["ra"], "dec": s["dec"], "size_class": 64, "cutout_row": n, "wanted_pix": 64}
+            {
+                "source_id": s["source_id"],
+                "ra": s["ra"],
+                "dec": s["dec"],
+                "size_class": 64,
+                "cutout_row": n,
+                "wanted_pix": 64,
+            }
             for n, s in enumerate(found.iter_rows(named=True))
         ]
         run.publish(survey.frame("cutout", rows))
@@ -182,7 +195,9 @@ def publish_models(lake, image):
         run.write("covariance", np.zeros((1, 8, 8)))
         same = {"band": "f160w", "is_best": True, "status": "ok", "kind": "sersic", "attempt": 0, "start": "{}"}
         rows = [
-            survey.empty_row("profile", **same, **{name: s[name] for name in ("source_id", "ra", "dec", "x", "y", "label")})
+            survey.empty_row(
+                "profile", **same, **{name: s[name] for name in ("source_id", "ra", "dec", "x", "y", "label")}
+            )
             | {"flux": s["flux_auto_f160w"], "flux_err": 0.1}
             for s in found.iter_rows(named=True)
         ]
@@ -192,7 +207,9 @@ def publish_models(lake, image):
         run.write("f105w/residual", mosaic["f105w/sci"][...] - image, unit="uJy")
         run.write("f105w/source_id", found["source_id"].to_numpy())
         rows = [
-            survey.empty_row("flux", source_id=s["source_id"], band="f105w", method="model", status="ok", flux=1.0, flux_err=0.1)
+            survey.empty_row(
+                "flux", source_id=s["source_id"], band="f105w", method="model", status="ok", flux=1.0, flux_err=0.1
+            )
             for s in found.iter_rows(named=True)
         ]
         run.publish(survey.frame("flux", rows))
@@ -203,7 +220,15 @@ def publish_spectra(lake):
     source = sources(lake).row(0, named=True)
     place = {name: source[name] for name in ("source_id", "ra", "dec")}
     direct = Grid.tangent(place["ra"], place["dec"], shape=(20, 20), scale_arcsec=0.13)
-    beam = {"status": "ok", "grating": "g141", "direct_wcs": json.dumps(direct.cards()), "x0": 0, "y0": 0, "nx": 60, "ny": 20}
+    beam = {
+        "status": "ok",
+        "grating": "g141",
+        "direct_wcs": json.dumps(direct.cards()),
+        "x0": 0,
+        "y0": 0,
+        "nx": 60,
+        "ny": 20,
+    }
     beam |= {"x_source": 9.5, "y_source": 9.5, "exposure_id": "grism0", "band": "f160w", "photplam": 1.5, "pa": 0.0}
     wavelength = np.linspace(1.1, 1.7, 120)
     bump = 1.0 + 5.0 * np.exp(-0.5 * ((wavelength - 1.3) / 0.01) ** 2)
@@ -215,13 +240,31 @@ def publish_spectra(lake):
     publish_row(lake, "beam", place | beam, image, beam_row=0)
     publish_row(lake, "spectrum", place | {"status": "ok", "grating": "g141", "pa": None}, curve, spectrum_row=0)
     publish_row(lake, "redshift", place | {"status": "ok", "method": "grism", "redshift": 0.98}, {}, tile=TILE)
-    publish_row(lake, "pz", place | {"method": "grism", "kind": "stack"}, {"z": z, "pdf": np.exp(-0.5 * ((z - 0.98) / 0.02) ** 2)}, pz_row=0)
+    publish_row(
+        lake,
+        "pz",
+        place | {"method": "grism", "kind": "stack"},
+        {"z": z, "pdf": np.exp(-0.5 * ((z - 0.98) / 0.02) ** 2)},
+        pz_row=0,
+    )
     publish_row(lake, "line", place | {"method": "grism", "line": "Ha", "wavelength": 1.3, "snr": 12.0}, {})
     line_map = place | {"kind": "line", "name": "Ha", "status": "ok", "wcs": "{}"}
     publish_row(lake, "line_map", line_map, {"line/sci": stamp[:, :20], "line/wht": stamp[:, :20]}, map_row=0)
-    slit = place | {"status": "ok", "grating": "prism", "group_id": "one", "exposure_id": "slit0", "is_background": False}
+    slit = place | {
+        "status": "ok",
+        "grating": "prism",
+        "group_id": "one",
+        "exposure_id": "slit0",
+        "is_background": False,
+    }
     slit |= {"source_name": HOSTILE[:64], "pa": 30.0, "shutter_state": "1x1"}
-    publish_row(lake, "slit_spectrum", slit, curve | {name: stamp for name in ("sci", "wht", "profile", "background")}, spectrum_row=0)
+    publish_row(
+        lake,
+        "slit_spectrum",
+        slit,
+        curve | {name: stamp for name in ("sci", "wht", "profile", "background")},
+        spectrum_row=0,
+    )
     publish_row(lake, "slitlet", slit, image, slitlet_row=0)
 
 
