@@ -78,7 +78,7 @@ class Page:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args):
+    def redirect_request(self, *_):
         return None
 
 

@@ -236,7 +236,7 @@ def publish_spectra(lake):
     curve |= {"line": bump - 1.0}
     z = np.linspace(0.0, 3.0, 300)
     stamp = np.add.outer(np.arange(20.0), np.arange(60.0))
-    image = {name: stamp for name in ("sci", "contam", "model", "wht", "background", "profile", "sky", "err")}
+    image = dict.fromkeys(("sci", "contam", "model", "wht", "background", "profile", "sky", "err"), stamp)
     publish_row(lake, "beam", place | beam, image, beam_row=0)
     publish_row(lake, "spectrum", place | {"status": "ok", "grating": "g141", "pa": None}, curve, spectrum_row=0)
     publish_row(lake, "redshift", place | {"status": "ok", "method": "grism", "redshift": 0.98}, {}, tile=TILE)
@@ -262,7 +262,7 @@ def publish_spectra(lake):
         lake,
         "slit_spectrum",
         slit,
-        curve | {name: stamp for name in ("sci", "wht", "profile", "background")},
+        curve | dict.fromkeys(("sci", "wht", "profile", "background"), stamp),
         spectrum_row=0,
     )
     publish_row(lake, "slitlet", slit, image, slitlet_row=0)

@@ -87,7 +87,7 @@ def test_a_token_is_asked_for_once_and_leaves_the_address(shown, serve):
 
 def test_a_token_that_can_be_guessed_is_refused(shown):
     for token in ("short", "with a space in the middle", "ümläutümläutümläut"):
-        with pytest.raises(InvalidInputError, match="token: .* characters are not allowed"):
+        with pytest.raises(InvalidInputError, match=r"token: .* characters are not allowed"):
             build_app(shown, token=token)
 
 

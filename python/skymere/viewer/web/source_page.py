@@ -21,6 +21,8 @@ _SLIT_PLANES = ("sci", "background", "profile", "wht")
 _NOT_MEASURED = ("note", "beam_action", "run_item", "cutout", "pz", "pixel_table")
 _MOST_MEASURED = 60
 _MOST_BEAMS = 24
+# Tables that say where a source is, the best first.
+_HOMES = ("source", "slit_spectrum", "slitlet", "beam")
 
 
 class SourcePage:
@@ -114,7 +116,8 @@ class SourcePage:
         return told
 
     def _row(self, source_id: int) -> dict[str, Any]:
-        for product in ("source", "slit_spectrum", "slitlet", "beam", "flux"):
+        others = (name for name in self._reader.lake.names() if name not in _HOMES)
+        for product in (*_HOMES, *others):
             rows = self._rows(product, source_id)
             if rows.height:
                 found = rows.row(0, named=True)
@@ -125,7 +128,10 @@ class SourcePage:
     def _rows(self, product: str, source_id: int) -> pl.DataFrame:
         if not self._reader.runs(product):
             return pl.DataFrame()
-        return self._reader.lake.table(product).filter(pl.col("source_id") == source_id).collect()
+        table = self._reader.lake.table(product)
+        if "source_id" not in table.collect_schema():
+            return pl.DataFrame()
+        return table.filter(pl.col("source_id") == source_id).collect()
 
     def _groups(self, source_id: int, row: dict[str, Any]) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
         yield "Cutouts", self._cutouts(source_id)
