@@ -48,7 +48,7 @@ class Tab:
         self.page = browser.new_page(viewport={"width": 1400, "height": 900})
         self.page.route(re.compile(".*"), self.let_through)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("console", lambda message: self.heard(message))
+        self.page.on("console", self.heard)
         self.page.on("dialog", lambda dialog: self.problems.append(f"dialog {dialog.message}"))
 
     def let_through(self, route):
@@ -76,7 +76,7 @@ class Tab:
             if found:
                 return found
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"{what}: not within {SECONDS} s; {self.page.url}; {self.problems}")
+        pytest.fail(f"{what}: not within {SECONDS} s; {self.page.url}; {self.problems}")
 
     def pictured(self):
         self.until(lambda: self.marks("skymere-first-picture"), "the first picture")
@@ -164,12 +164,14 @@ def test_the_image_is_panned_and_zoomed_and_the_address_says_where(tab):
     assert float(moved["y"]) - float(before["y"]) == pytest.approx(-60 / scale, abs=1.0)
     requests = []
     tab.page.on("request", lambda request: requests.append(request.url))
-    for _ in range(4):
+    mouse.wheel(0, 300)
+    tab.until(lambda: any(re.search(r"/tile/field/\w+/1/", url) for url in requests), "tiles of half the resolution")
+    assert float(tab.settled().query()["zoom"]) == pytest.approx(scale / 2, rel=0.01)
+    for _ in range(5):
         mouse.wheel(0, -300)
         tab.page.wait_for_timeout(50)
     zoomed = tab.settled().query()
     assert float(zoomed["zoom"]) == pytest.approx(16 * scale, rel=0.01)
-    tab.until(lambda: any(re.search(r"/tile/field/\w+/0/", url) for url in requests), "tiles of full resolution")
     tab.until(lambda: tab.page.get_by_label("segments").is_enabled(), "the segments")
     tab.page.get_by_label("segments").check()
     tab.until(lambda: any("/segments/" in url for url in requests), "outlines of segments")
@@ -257,7 +259,7 @@ def test_the_page_of_a_source_has_an_address_of_its_own(tab, shown, small):
     tab.until(
         lambda: tab.page.evaluate("() => [...document.images].every(i => i.complete && i.naturalWidth)"), "the pictures"
     )
-    tab.page.get_by_text("where it comes from").click()
+    tab.page.locator("summary").get_by_text("where it comes from").click()
     tab.until(lambda: "source/field" in tab.text("main"), "the provenance")
     tab.shoot("source_page")
 
@@ -316,7 +318,7 @@ def test_a_source_is_drawn_by_a_circle_and_taken_back_in_the_list(open_tab, own)
     assert (row["role"], row["shape"]) == ("manual", "circle")
     assert __import__("json").loads(row["params"])[2] == pytest.approx(2.0, abs=0.1)
     tab.page.locator("#tabs").get_by_text("Edits").click()
-    tab.page.get_by_role("button", name="undo").last.click()
+    tab.page.locator("main").get_by_role("button", name="undo").click()
     tab.until(lambda: "taken back" in tab.text("table"), "the undo")
     assert region_rows(own)["is_retracted"].all()
 
