@@ -191,13 +191,15 @@ export class Explore {
   point(x, y) {
     const place = this.view.sky(x, y);
     const where = place ? `RA ${place.ra.toFixed(6)}  Dec ${place.dec.toFixed(6)}   ` : "";
-    this.readout.textContent = `${where}x ${x.toFixed(1)}  y ${y.toFixed(1)}`;
+    const text = `${where}x ${x.toFixed(1)}  y ${y.toFixed(1)}`;
+    this.readout.textContent = text;
+    this.under = text;
     clearTimeout(this.pointing);
     this.pointing = setTimeout(async () => {
       const at = await get(`/api/at/${this.image.tile}/${this.image.run}/${this.bands[0]}`, { x, y }).catch(() => null);
-      if (!at?.values) return;
+      if (!at?.values || this.under !== text) return;
       const values = Object.entries(at.values).map(([band, value]) => `${band} ${value === null ? "-" : number(value, 4)}`).join("  ");
-      this.readout.textContent += `   ${values}${at.label ? `   segment ${at.label}` : ""}`;
+      this.readout.textContent = `${text}   ${values}${at.label ? `   segment ${at.label}` : ""}`;
     }, 150);
   }
 

@@ -217,8 +217,8 @@ export class ImageView {
     const tiles = this.seen(level);
     // The coarsest level is small and stands in for whatever is not there yet.
     const coarse = this.seen(this.image.n_levels);
-    const wanted = [...this.want(tiles), ...this.want(coarse)];
-    let missing = wanted.length;
+    const wanted = [...this.want(coarse), ...this.want(tiles)];
+    let missing = 0;
     for (const tile of coarse) this.drawTile(tile);
     for (let above = Math.min(level + 1, this.image.n_levels - 1); above > level; above -= 1) {
       for (const tile of this.seen(above)) this.drawTile(tile);
