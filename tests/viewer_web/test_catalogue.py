@@ -42,13 +42,14 @@ def test_the_place_of_a_source_in_an_order_is_found(page):
     assert page.json("/api/place/source", {**order, "where": "label = 0", "key": listed[41]})["place"] is None
 
 
-def test_a_new_publication_is_seen(own, serve, small):
+def test_a_new_publication_is_seen(own, serve, monkeypatch):
+    monkeypatch.setattr("skymere.viewer.web.reading._SECONDS", 0.2)
     with serve(own) as page:
         assert rows(page, where="label <= 10")["n_matching"] == 10
         frame = own.table("source").collect().filter(pl.col("label") > 5).drop("tile", "run_id", "_healpix_29")
         with own.run(stage="measure", tile="field", product="source", inputs=[], params={"again": 1}) as run:
             run.publish(frame)
-        time.sleep(1.1)
+        time.sleep(0.3)
         assert rows(page, where="label <= 10")["n_matching"] == 5
 
 

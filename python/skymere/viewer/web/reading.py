@@ -1,9 +1,11 @@
 """A lake that is being looked at: what never changes is kept open, what does is asked for again."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -16,7 +18,8 @@ from skymere.wcs import Grid
 __all__ = ["LakeReader", "OpenTable"]
 
 _N_GROUPS = 128
-_SECONDS = 1.0
+_N_ROWS = 256
+_SECONDS = 3.0
 _LISTED = ("tile", "run_id", "band", "ny", "nx", "scale_arcsec", "unit", "ra", "dec", "n_exposures")
 
 
@@ -50,7 +53,7 @@ class LakeReader:
     Notes
     -----
     Groups of arrays are immutable and kept open by product, tile and run. Which run a tile shows is asked again when
-    the answer is more than a second old.
+    the answer is more than three seconds old.
     """
 
     def __init__(self, lake: Lake) -> None:
@@ -59,6 +62,8 @@ class LakeReader:
         self.image = lru_cache(maxsize=_N_GROUPS)(self._image)
         self._runs: dict[str, tuple[float, Mapping[str, str]]] = {}
         self._tables: dict[str, tuple[float, OpenTable]] = {}
+        self._rows: OrderedDict[tuple[str, int, frozenset[tuple[str, str]]], pl.DataFrame] = OrderedDict()
+        self._lock = Lock()
 
     def runs(self, product: str) -> Mapping[str, str]:
         """Return the run that each tile of a product shows."""
@@ -69,7 +74,7 @@ class LakeReader:
         return known[1]
 
     def table(self, name: str) -> OpenTable:
-        """Return a table; it is opened again when it was opened more than a second ago.
+        """Return a table; it is opened again when it was opened more than three seconds ago.
 
         Raises
         ------
@@ -83,6 +88,26 @@ class LakeReader:
             known = (time.monotonic(), OpenTable(runs, frame, dict(frame.collect_schema())))
             self._tables[name] = known
         return known[1]
+
+    def rows_of_source(self, product: str, source_id: int) -> pl.DataFrame:
+        """Return the rows of a source in a table; none where the table is empty or does not speak of sources.
+
+        Rows that were read are kept until the table shows other runs: a page asks for them many times.
+        """
+        opened = self.table(product)
+        if not opened.runs or "source_id" not in opened.dtypes:
+            return pl.DataFrame(schema=opened.dtypes)
+        key = (product, source_id, frozenset(opened.runs.items()))
+        with self._lock:
+            if key in self._rows:
+                self._rows.move_to_end(key)
+                return self._rows[key]
+        rows = opened.frame.filter(pl.col("source_id") == source_id).collect()
+        with self._lock:
+            self._rows[key] = rows
+            while len(self._rows) > _N_ROWS:
+                self._rows.popitem(last=False)
+        return rows
 
     def forget(self) -> None:
         """Ask again which runs there are: something was published."""

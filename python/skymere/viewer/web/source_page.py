@@ -126,12 +126,7 @@ class SourcePage:
         raise NotFoundError(msg)
 
     def _rows(self, product: str, source_id: int) -> pl.DataFrame:
-        if not self._reader.runs(product):
-            return pl.DataFrame()
-        table = self._reader.lake.table(product)
-        if "source_id" not in table.collect_schema():
-            return pl.DataFrame()
-        return table.filter(pl.col("source_id") == source_id).collect()
+        return self._reader.rows_of_source(product, source_id)
 
     def _groups(self, source_id: int, row: dict[str, Any]) -> Iterator[tuple[str, Iterator[dict[str, Any]]]]:
         yield "Cutouts", self._cutouts(source_id)
@@ -250,10 +245,7 @@ class SourcePage:
 
     def _placed(self, product: str, source_id: int, row: str) -> pl.DataFrame:
         """Return the rows of a source that have pixels."""
-        if not self._reader.runs(product):
-            return self._reader.lake.table(product).head(0).collect()
-        mine = pl.col("source_id") == source_id, pl.col("status") == "ok", pl.col(row).is_not_null()
-        return self._reader.lake.table(product).filter(*mine).collect()
+        return self._rows(product, source_id).filter(pl.col("status") == "ok", pl.col(row).is_not_null())
 
     def _side(self, source_id: int) -> int:
         """Return the side of the stamps of a source on the grid of its tile [pix]."""
@@ -271,14 +263,14 @@ class SourcePage:
     def _measurements(self, source_id: int) -> Iterator[dict[str, Any]]:
         """Yield each number that a table has of the source, its error beside it."""
         for product in self._reader.lake.names():
-            if product in _NOT_MEASURED or not self._reader.runs(product):
+            if product in _NOT_MEASURED:
                 continue
-            dtypes = self._reader.lake.table(product).collect_schema()
-            if "source_id" not in dtypes:
+            rows = self._rows(product, source_id).head(_MOST_MEASURED)
+            if rows.is_empty():
                 continue
             schema = self._reader.lake.schema(product)
-            columns = {column.name: column for column in schema.expand(schema.bands(dtypes.names()))}
-            for row in self._rows(product, source_id).head(_MOST_MEASURED).iter_rows(named=True):
+            columns = {column.name: column for column in schema.expand(schema.bands(rows.columns))}
+            for row in rows.iter_rows(named=True):
                 key = [str(row[name]) for name in schema.primary_key if name not in ("source_id", "run_id", "tile")]
                 for name, value in row.items():
                     if value is None or name in ("source_id", "_healpix_29", "wcs", "meta", "params", "direct_wcs"):

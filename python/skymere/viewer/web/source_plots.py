@@ -121,7 +121,7 @@ def _columns(points: list[tuple[float, float, float | None, str]]) -> dict[str, 
 
 
 def _rows(reader: LakeReader, product: str, source_id: int) -> pl.DataFrame:
-    return reader.lake.table(product).filter(pl.col("source_id") == source_id).collect()
+    return reader.rows_of_source(product, source_id)
 
 
 def _planes(reader: LakeReader, product: str, row: dict[str, Any], k: int, names: tuple[str, ...]) -> dict[str, Any]:
