@@ -61,7 +61,7 @@ class Page:
         given = {"content-type": "application/json"} if data is not None else {}
         request = urllib.request.Request(self.address + path, body, {**given, **(headers or {})}, method=method)
         try:
-            with urllib.request.build_opener(NoRedirect).open(request, timeout=30) as answer:
+            with urllib.request.build_opener(NoRedirect).open(request, timeout=240) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             with error:

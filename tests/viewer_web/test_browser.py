@@ -16,7 +16,8 @@ from skymere.lake import note_rows, region_rows
 
 CHROMIUM = Path(os.environ.get("SKYMERE_CHROMIUM", "/usr/bin/chromium"))
 LOOPBACK = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?/")
-SECONDS = 60.0
+# A guard against waiting for ever; machines that tests share are slow.
+SECONDS = 240.0
 
 
 def without_browser(reason):
