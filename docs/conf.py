@@ -2,10 +2,12 @@
 
 import importlib
 import inspect
+import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
 
 
 def homes() -> dict[str, str]:
@@ -54,10 +56,10 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["tutorials"],
     "filename_pattern": r"/tutorial_",
     "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("matplotlib", "pictures.written_pictures"),
     "abort_on_example_error": True,
     "download_all_examples": False,
     "remove_config_comments": True,
-    "show_memory": False,
     "show_signature": False,
     "min_reported_time": 1,
 }

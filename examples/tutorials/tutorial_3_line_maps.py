@@ -140,9 +140,9 @@ print(lines.select("line", "status", "flux", "flux_err", "ew50", "ewhw").sort("f
 geometry = Geometry(kernel="square", pixfrac=0.8, pixscale=0.1, size=5.1)
 fit = fit_templates(beam, redshift.z_map, templates=TemplateSet.load(templates, line_complexes=False))
 maps = line_maps(beam, fit, geometry=geometry)
-for line in maps.lines:
-    flux, error = maps[line].flux_within(maps.segmentation == true["id"])
-    print(f"{line:6} {flux:.2e} +- {error:.1e} erg/s/cm2")
+for one in maps.lines:
+    flux, error = one.flux_within(maps.segmentation == true["id"])
+    print(f"{one.line:6} {flux:.2e} +- {error:.1e} erg/s/cm2")
 print(f"true flux of Ha: {true['flux_ha']:.2e}")
 
 # %%
