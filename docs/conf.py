@@ -6,13 +6,15 @@ import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import skymere
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
 
 def homes() -> dict[str, str]:
     """Return, for each public class that a package lists beside the one where it is written, the latter."""
-    packages = [path.parent.name for path in (ROOT / "python" / "skymere").glob("*/__init__.py")]
+    packages = [path.parent.name for path in Path(skymere.__file__).parent.glob("*/__init__.py")]
     found = {}
     for package in packages:
         for name in getattr(importlib.import_module(f"skymere.{package}"), "__all__", ()):
