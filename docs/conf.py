@@ -20,9 +20,9 @@ def homes() -> dict[str, str]:
         for name in getattr(importlib.import_module(f"skymere.{package}"), "__all__", ()):
             thing = getattr(importlib.import_module(f"skymere.{package}"), name)
             home = ".".join(getattr(thing, "__module__", "").split(".")[:2])
-            if inspect.isclass(thing) and home.startswith("skymere.") and home != f"skymere.{package}":
-                if name in importlib.import_module(home).__all__:
-                    found[f"skymere.{package}.{name}"] = home
+            is_elsewhere = inspect.isclass(thing) and home.startswith("skymere.") and home != f"skymere.{package}"
+            if is_elsewhere and name in importlib.import_module(home).__all__:
+                found[f"skymere.{package}.{name}"] = home
     return found
 
 

@@ -129,7 +129,10 @@ BETTER = MosaicParams(
 )
 better = {band: drizzle_exposures(aligned[band], grid, params=BETTER)[0] for band in BANDS}
 unaligned, _ = drizzle_exposures(exposures["f160w"], grid, params=BETTER)
-write_mosaic(better["f160w"], folder / "f160w_drz.fits", )
+write_mosaic(
+    better["f160w"],
+    folder / "f160w_drz.fits",
+)
 
 # %%
 # The core of a star without alignment, as it comes, and better:

@@ -51,10 +51,11 @@ folder = Path(temporary.name)
 
 
 def run(command: str) -> None:
-    """Run a command of skymere in the folder, as a shell would."""
+    """Run a command of skymere in the folder, as a shell would; an error ends the tutorial."""
     print("$", command)
     with contextlib.chdir(folder):
-        app(shlex.split(command)[1:], standalone_mode=False)
+        code = app(shlex.split(command)[1:], standalone_mode=False)
+    assert not code, f"{command}: exit code {code}"
 
 
 # %%
@@ -79,12 +80,14 @@ names = " ".join(f"exposures/sim0000{i}q_f160w_flt.fits" for i in range(4))
 run(f"skymere drizzle {names} -o f160w.fits --scale 0.1 --rotation 0")
 
 # %%
-# The PSF of the mosaic is a star that is drawn into every exposure and drizzled as they were.
+# The PSF of the mosaic is a star that is drawn into every exposure and drizzled as they were, here in the middle of a pixel.
 
 mosaic = read_mosaic(folder / "f160w.fits")
 exposures = [read_exposure(path) for path in sorted((folder / "exposures").iterdir())]
+x, y = mosaic.grid.pixels(np.array([SURVEY.ra]), np.array([SURVEY.dec]))
+(ra,), (dec,) = mosaic.grid.sky(x.round(), y.round())
 star = MoffatPsf(fwhm_arcsec=0.17)
-psf = drizzle_psf(exposures, mosaic.grid, SURVEY.ra, SURVEY.dec, source=star, size_pix=51, use_masks=False)
+psf = drizzle_psf(exposures, mosaic.grid, ra, dec, source=star, size_pix=51, use_masks=False)
 write_image(psf.data, folder / "f160w_psf.fits")
 
 # %%
@@ -169,8 +172,12 @@ else:
                 name = f"{band}.fits" if kind == "FLUX" else f"{band}_{kind.lower()}.fits"
                 write_image(pixels, folder / name, wcs=None if kind == "PSF" else wcs)
     run("skymere detect VIS.fits --rms VIS_rms.fits --zero-point 23.9 -o vis --no-pictures")
-    run("skymere profiles VIS.fits --seg vis/det_seg.fits --psf VIS_psf.fits --rms VIS_rms.fits --zero-point 23.9 -o vis_fits")
-    (folder / "nisp.csv").write_text("band,image,psf,rms,zero_point_ab\nnir_h,NIR_H.fits,NIR_H_psf.fits,NIR_H_rms.fits,23.9\n")
+    run(
+        "skymere profiles VIS.fits --seg vis/det_seg.fits --psf VIS_psf.fits --rms VIS_rms.fits --zero-point 23.9 -o vis_fits"
+    )
+    (folder / "nisp.csv").write_text(
+        "band,image,psf,rms,zero_point_ab\nnir_h,NIR_H.fits,NIR_H_psf.fits,NIR_H_rms.fits,23.9\n"
+    )
     run("skymere photometry nisp.csv --models vis_fits/profiles.parquet -o nisp")
 
 temporary.cleanup()

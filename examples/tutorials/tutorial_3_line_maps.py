@@ -69,9 +69,7 @@ SURVEY = GrismSurveyParams(
     flux_range=(5.0, 100.0),
     ew_range=(60.0, 300.0),
     keep_truth=False,
-    scene=GrismSceneParams(
-        shape=(240, 340), oversampling=5, orders=("A", "B"), segment_level=0.004, direct_noise=0.01
-    ),
+    scene=GrismSceneParams(shape=(240, 340), oversampling=5, orders=("A", "B"), segment_level=0.004, direct_noise=0.01),
 )
 survey = simulate_grism_survey(folder, params=SURVEY, seed=3)
 print(*(path.name for path in survey.grism + survey.direct), sep="\n")
@@ -155,7 +153,11 @@ print(f"true flux of Ha: {true['flux_ha']:.2e}")
 position = np.array([[true["ra"], true["dec"]]])
 (thumbnail,) = thumbnails(direct, position, geometry=geometry, segmentation=segmentation)
 band = thumbnail["f140w"]
-print(band.data.shape, f"{np.nansum(band.data):.1f} electron / s,", f"{np.nansum(band.in_flam().data):.3g} 1e-20 erg/s/cm2/A")
+print(
+    band.data.shape,
+    f"{np.nansum(band.data):.1f} electron / s,",
+    f"{np.nansum(band.in_flam().data):.3g} 1e-20 erg/s/cm2/A",
+)
 plot_summary(beam, fit=fit, maps=maps, redshift=redshift, thumbnails=thumbnail)
 
 # %%

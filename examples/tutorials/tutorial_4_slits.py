@@ -79,7 +79,9 @@ for reason, bit in SLIT_FLAG_BITS.items():
 
 group.fit_all_traces(degree=0)
 for position, one in group.fit.items():
-    print(f"exposure at position {position}: width {one['sigma']:.3f} pixels, trace off by {one['trace_coeffs'][-1]:+.4f}")
+    print(
+        f"exposure at position {position}: width {one['sigma']:.3f} pixels, trace off by {one['trace_coeffs'][-1]:+.4f}"
+    )
 
 # %%
 # The combined spectrum

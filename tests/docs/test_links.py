@@ -34,7 +34,9 @@ def test_links_inside_resolve(page: Path) -> None:
             continue
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
-        tutorial = re.fullmatch(r"tutorials/(\w+)\.rst", str(target.relative_to(DOCS))) if DOCS in target.parents else None
+        tutorial = (
+            re.fullmatch(r"tutorials/(\w+)\.rst", str(target.relative_to(DOCS))) if DOCS in target.parents else None
+        )
         if tutorial:  # pages that the scripts become when they are built
             source = "GALLERY_HEADER.rst" if tutorial[1] == "index" else f"{tutorial[1]}.py"
             target = ROOT / "examples" / "tutorials" / source

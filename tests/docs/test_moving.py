@@ -90,7 +90,12 @@ def test_every_old_call_has_a_row_with_an_answer(page: Path) -> None:
 
 
 def test_a_name_that_is_not_there_is_found_out() -> None:
-    for call in ("skymere.align.allign", "skymere.align.AlignParams(fitgeo=)", "skymere detect --mehtod", "skymere detekt"):
+    for call in (
+        "skymere.align.allign",
+        "skymere.align.AlignParams(fitgeo=)",
+        "skymere detect --mehtod",
+        "skymere detekt",
+    ):
         with pytest.raises((AssertionError, ModuleNotFoundError)):
             test_the_new_call_exists("", call)
 

@@ -41,7 +41,9 @@ def test_every_package_and_every_tutorial_has_a_page(site: Path) -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
-    loads = re.compile(r"<(?:script|img|iframe)[^>]*\bsrc=\"(?:https?:)?//|<link[^>]*\brel=\"(?:stylesheet|preconnect|preload)\"[^>]*href=\"(?:https?:)?//")
+    loads = re.compile(
+        r"<(?:script|img|iframe)[^>]*\bsrc=\"(?:https?:)?//|<link[^>]*\brel=\"(?:stylesheet|preconnect|preload)\"[^>]*href=\"(?:https?:)?//"
+    )
     pages = list(site.rglob("*.html"))
     assert len(pages) > 60
     assert not [str(page.relative_to(site)) for page in pages if loads.search(page.read_text(encoding="utf-8"))]
