@@ -60,6 +60,7 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "image_scrapers": ("matplotlib", "pictures.written_pictures"),
     "abort_on_example_error": True,
+    "run_stale_examples": True,
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
@@ -67,7 +68,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "furo"
-html_title = "skymere"
+html_title = f"skymere {release}"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 html_copy_source = False
