@@ -194,11 +194,7 @@ else:
     print(ers.params["quality"]["verdict"], ers.shape)
 
 # %%
-# The same from files, without Python::
-#
-#     skymere align v*_flt.fits -o aligned
-#     skymere drizzle aligned/*f160w*_flt.fits -o f160w_drz.fits
-#
-# and as the stages ``align``, ``outliers`` and ``mosaic`` of a plan, with a lake that keeps what was done: :doc:`/start`.
+# From a shell, ``skymere align`` writes copies with corrected coordinates and ``skymere drizzle`` makes mosaics of files; both show every parameter with
+# ``--dry-run``. In a survey these are the stages ``align``, ``outliers`` and ``mosaic`` of a plan, with a lake that keeps what was done: :doc:`/start`.
 
 temporary.cleanup()

@@ -143,16 +143,14 @@ plot_models(mosaic.data, residual, folder / "profiles.png")
 run("skymere photometry bands.csv --models imfit/profiles.parquet -o fluxes")
 
 # %%
-# Against the truth: true fluxes of what was detected, and in how many of its errors each is off.
+# Against the truth: what all true sources in the segment give, and how many these are. A star and a galaxy beside it that share a segment
+# have one profile, and one flux.
 
-found = pl.read_parquet(folder / "fluxes" / "fluxes.parquet").with_columns(pl.col("source_id").cast(pl.Int32))
-found = found.join(profiles.select("ra", "dec", source_id="label"), on="source_id")
-east = (found["ra"].to_numpy()[:, None] - truth["ra"].to_numpy()) * np.cos(np.radians(SURVEY.dec))
-apart = np.hypot(east, found["dec"].to_numpy()[:, None] - truth["dec"].to_numpy()) * 3600
-true = low_resolution_fluxes(truth, LOW)[apart.argmin(axis=1)]
-table = found.with_columns(true=pl.Series(true)).filter(pl.Series(apart.min(axis=1) < 0.15))
-table = table.select("source_id", "true", "flux", "flux_err", "err_sim", "err_shape").sort("true", descending=True)
-print(table.head(12))
+true = truth.select(source_id=pl.Series(edited.labels[y, x]), true=pl.Series(low_resolution_fluxes(truth, LOW)))
+true = true.group_by("source_id").agg(pl.col("true").sum(), n=pl.len())
+fluxes = pl.read_parquet(folder / "fluxes" / "fluxes.parquet").with_columns(pl.col("source_id").cast(pl.Int32))
+table = fluxes.join(true, on="source_id").sort("true", descending=True)
+print(table.select("source_id", "n", "true", "flux", "flux_err", "err_sim", "err_shape").head(12))
 
 # %%
 # Real images

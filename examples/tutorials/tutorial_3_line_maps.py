@@ -187,13 +187,7 @@ else:
     plot_summary(real, fit=real_fit, maps=real_maps, redshift=real_redshift)
 
 # %%
-# The same from files, without Python::
-#
-#     skymere grism contam *_flt.fits --catalogue cat.fits --segmentation seg.fits --direct mosaic.fits --conf CONF -o frames
-#     skymere grism extract --frames frames -o beams
-#     skymere grism fit beams --templates templates --conf CONF -o fits
-#     skymere thumbnails direct/*_flt.fits --positions cat.fits --geometry field_00152.full.fits
-#
-# and as the stages ``contam``, ``beams``, ``redshifts`` and ``maps`` of a plan.
+# From a shell, ``skymere grism contam``, ``skymere grism extract``, ``skymere grism fit``, ``skymere grism maps`` and ``skymere thumbnails`` do the same on
+# files. In a survey these are the stages ``contam``, ``beams``, ``redshifts`` and ``maps`` of a plan: :doc:`/start`.
 
 temporary.cleanup()

@@ -135,11 +135,7 @@ else:
     plot_summary(real_spectrum, fit=real_fit).savefig(folder / "real_summary.png")
 
 # %%
-# The same from files, without Python::
-#
-#     skymere slit combine exposures/*_phot.*.fits -o spectra --plot
-#     skymere slit redshift spectra/*.spec.fits -o lines.parquet
-#
-# and, for any number of sources, the stages ``slits`` and ``redshifts`` of a plan.
+# From a shell, ``skymere slit combine`` writes the spectra of files, ``skymere slit redshift`` fits them. In a survey, for any number of sources, these are the
+# stages ``slits`` and ``redshifts`` of a plan: :doc:`/start`.
 
 temporary.cleanup()

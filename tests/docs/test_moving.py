@@ -5,6 +5,7 @@ import importlib
 import inspect
 import re
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ CALLS = sorted(
         for call in re.findall(r"`(skymere[ .][^`]+)`", text)
     }
 )
+
+
+TUTORIALS = sorted((MOVING.parents[1] / "examples" / "tutorials").glob("tutorial_*.py"))
 
 
 def _find(name: str) -> object:
@@ -78,6 +82,21 @@ def test_the_new_call_exists(page: str, call: str) -> None:
     asked = {word.removesuffix("=") for word in (found[2] or "").split(", ") if word}
     if asked:
         assert asked <= _parameters(thing), f"{found[1]} does not take {asked - _parameters(thing)}"
+
+
+@pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
+def test_names_and_commands_in_the_words_of_tutorials_exist(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    commands = re.findall(r"``(skymere [a-z][^`]*)``", text)
+    names = re.findall(r"(?<!`)`(skymere\.[\w.]+)`(?!`)", text)
+    assert commands
+    assert names
+    for command in commands:
+        words = [word for word in command.split()[1:] if word.islower()]
+        called = list(takewhile(lambda word: not word.startswith("-"), words))
+        _check_command(called + [word for word in words if word.startswith("-")])
+    for name in names:
+        _find(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
