@@ -5,16 +5,16 @@ Align and drizzle
 The exercise of the *DrizzlePac training*: two visits to one field in two filters, the second of them off by ten pixels. Align them, drizzle
 them with default and with better parameters, put the second filter on the grid of the first, and look at the weights.
 
-======================================== ==========================================================
-in the training                          here
-======================================== ==========================================================
-``TweakReg(files, refimage=...)``        `skymere.align.align`, ``skymere align``
-``shifts.txt``                           `skymere.align.Alignment.row`, `skymere.io.write_shifts`
-``AstroDrizzle(files, ...)``             `skymere.mosaic.drizzle_exposures`, ``skymere drizzle``
+========================================= ============================================================================
+in the training                           here
+========================================= ============================================================================
+``TweakReg(files, refimage=...)``         `skymere.align.align`, ``skymere align``
+``shifts.txt``                            `skymere.align.Alignment.row`, `skymere.io.write_shifts`
+``AstroDrizzle(files, ...)``              `skymere.mosaic.drizzle_exposures`, ``skymere drizzle``
 ``final_scale, final_rot, final_pixfrac`` ``GridParams(scale_arcsec=, rotation_deg=)``, ``DrizzleParams(pixfrac=)``
-``final_refimage``                       ``grid=``
-cosmic-ray masks left on disk            flags with reasons, and the quality of the mosaic
-======================================== ==========================================================
+``final_refimage``                        ``grid=``
+cosmic-ray masks left on disk             flags with reasons, and the quality of the mosaic
+========================================= ============================================================================
 
 Exposures are never changed: a solution is a row beside them, and `skymere.align.Alignment.apply` makes a new exposure of it.
 """
