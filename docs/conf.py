@@ -64,6 +64,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "capture_repr": (),
     # That page would load its table from a server.
     "write_computation_times": False,
     "min_reported_time": 1,
