@@ -218,14 +218,16 @@ def _figure(pictures: Sequence[BeamPicture], title: str) -> Any:
             ("model", one.model),
             ("left", one.sci - one.contam - model),
         )
+        bright = float(np.nanpercentile(one.sci, 99.5)) if np.isfinite(one.sci).any() else 0.0
         for k, (name, pixels) in enumerate(shown, start=1):
             heading = (f"{one.name}: {name}" if k == 1 else name) if i == 0 or k == 1 else ""
             if pixels is None:
                 draw_absent(panels[k], "no model")
                 continue
             draw_dispersed(
-                panels[k], pixels, noise=noise, wavelength=one.wavelength, is_residual=name == "left", title=heading
-            )
+                panels[k], pixels, noise=noise, wavelength=one.wavelength, is_residual=name == "left", top=bright,
+                title=heading,
+            )  # fmt: skip
             if i == len(pictures) - 1 and one.wavelength is not None:
                 panels[k].set_xlabel("wavelength [um]", fontsize=7)
     return figure

@@ -88,12 +88,13 @@ def draw_dispersed(
     noise: float,
     wavelength: NDArray[np.float64] | None = None,
     is_residual: bool = False,
+    top: float | None = None,
     title: str = "",
-    rows: slice = slice(None),
 ) -> None:
-    """Draw a spectrum in two dimensions, along wavelength [um] where it is known."""
+    """Draw a spectrum in two dimensions, along wavelength [um] where it is known; ``top`` is white, 6 sigma at least."""
     low, high = (-_RESIDUAL_SIGMA, _RESIDUAL_SIGMA) if is_residual else _SPECTRUM_SIGMA
-    shown = pixels[rows]
+    high = high if top is None or is_residual else max(high, top / noise)
+    shown = pixels
     cmap = SIGNED if is_residual else SPECTRUM
     style = {"cmap": cmap, "vmin": low * noise, "vmax": high * noise}
     x = None if wavelength is None else edges_of(wavelength)
@@ -152,7 +153,8 @@ def draw_curve(
     axes.set_xlabel("wavelength [um]", fontsize=_SMALL + 1)
     axes.set_ylabel(unit, fontsize=_SMALL + 1)
     axes.tick_params(labelsize=_SMALL)
-    axes.legend(fontsize=_SMALL - 1, loc="upper right", frameon=False, ncols=3)
+    # Above the panel: the names of lines stand at the top inside.
+    axes.legend(fontsize=_SMALL - 1, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.1, frameon=False, ncols=3)
 
 
 def draw_pdf(axes: Any, curves: Mapping[str, tuple[_Image, _Image]], marked: Mapping[str, float]) -> None:
