@@ -33,7 +33,9 @@ def test_rows_and_arrays_are_those_of_then(twice):
     ids = old.table("source").collect()["source_id"]
     assert len(ids) == lake.table("source").select(pl.len()).collect().item() + 1
     assert len(old.cutouts(ids.to_numpy(), ["f140w"], size_pix=32)) == len(ids)
-    assert not (old.arrays("segmentation", "east")["label"][...] == lake.arrays("segmentation", "east")["label"][...]).all()
+    assert not (
+        old.arrays("segmentation", "east")["label"][...] == lake.arrays("segmentation", "east")["label"][...]
+    ).all()
 
 
 def test_another_tile_and_a_later_product_do_not_end_it(lake, survey):

@@ -35,7 +35,7 @@ _SMALL = 7
 
 def draw_absent(axes: Any, text: str) -> None:
     """Write why there is nothing to draw."""
-    axes.set(xticks=[], yticks=[])
+    axes.set(xticks=[], yticks=[], aspect="auto")
     for spine in axes.spines.values():
         spine.set_color("0.8")
     axes.text(0.5, 0.5, text, ha="center", va="center", color="0.45", fontsize=_SMALL, transform=axes.transAxes)
@@ -72,11 +72,11 @@ def draw_labels(axes: Any, labels: NDArray[np.integer[Any]], *, own: int | None,
     _bare(axes, title)
 
 
-def draw_residual(axes: Any, pixels: _Image, *, noise: float, title: str = "") -> None:
-    """Draw what a model leaves: purple is too much model, white none, orange too little."""
+def draw_residual(axes: Any, pixels: _Image, *, noise: float, title: str = "", has_background: bool = True) -> None:
+    """Draw what a model leaves: purple is too much model, white none, orange too little; a background is subtracted."""
     end = _RESIDUAL_SIGMA * noise
     known = pixels[np.isfinite(pixels)]
-    middle = float(np.median(known)) if known.size else 0.0
+    middle = float(np.median(known)) if known.size and has_background else 0.0
     axes.imshow(pixels - middle, origin="lower", cmap=SIGNED, vmin=-end, vmax=end, interpolation="nearest")
     _bare(axes, title)
 
@@ -154,7 +154,9 @@ def draw_curve(
     axes.set_ylabel(unit, fontsize=_SMALL + 1)
     axes.tick_params(labelsize=_SMALL)
     # Above the panel: the names of lines stand at the top inside.
-    axes.legend(fontsize=_SMALL - 1, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.1, frameon=False, ncols=3)
+    axes.legend(
+        fontsize=_SMALL - 1, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.1, frameon=False, ncols=3
+    )
 
 
 def draw_pdf(axes: Any, curves: Mapping[str, tuple[_Image, _Image]], marked: Mapping[str, float]) -> None:

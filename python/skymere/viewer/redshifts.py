@@ -260,9 +260,7 @@ def line_rows(rows: SourceRows, source_id: int, method: str | None = None) -> pl
     table = rows.of("line", source_id)
     if method is not None:
         table = table.filter(pl.col("method") == method)
-    return table.filter(pl.col("flux_err") > 0, pl.col("snr").is_finite()).sort(
-        "snr", "line", descending=[True, False]
-    )
+    return table.filter(pl.col("flux_err") > 0, pl.col("snr").is_finite()).sort("snr", "line", descending=[True, False])
 
 
 def significant(lines: pl.DataFrame, least: float = _MARKED_SNR) -> list[str]:

@@ -134,7 +134,10 @@ def spectra_in_ujy(rows: SourceRows, source_id: int) -> dict[str, tuple[NDArray[
             if known.any():
                 known &= error < 4.0 * np.median(error[known])
                 unit = 1.0 if factor is None else factor * wave**2
-                found[f"{grating} {'slit' if factor is None else 'grism'}"] = (wave, np.where(known, flux * unit, np.nan))
+                found[f"{grating} {'slit' if factor is None else 'grism'}"] = (
+                    wave,
+                    np.where(known, flux * unit, np.nan),
+                )
     return found
 
 
@@ -204,7 +207,9 @@ def _ticks(axes: Any) -> None:
     from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
 
     low, high = axes.get_xlim()
-    wanted = [one for one in (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 12.0, 20.0) if low < one < high]
+    wanted = [
+        one for one in (0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 5.0, 8.0, 12.0, 20.0) if low < one < high
+    ]
     if len(wanted) >= 2:
         axes.xaxis.set_major_locator(FixedLocator(wanted))
         axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))

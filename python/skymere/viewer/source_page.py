@@ -18,7 +18,6 @@ from skymere.viewer.panels import (
     draw_pdf,
     draw_residual,
     draw_weight,
-    mark_lines,
 )
 from skymere.viewer.pictures import new_figure
 from skymere.viewer.redshifts import (
@@ -26,7 +25,6 @@ from skymere.viewer.redshifts import (
     line_rows,
     lines_panel,
     pdf_curves,
-    significant,
     spectra_of_source,
     spectrum_panel,
     template_of,
@@ -261,8 +259,6 @@ def _slit_block(rows: SourceRows, source_id: int) -> list[_Block]:
     if table.is_empty():
         return []
     read = rows.planes("slit_spectrum", table, row="spectrum_row", planes=("wavelength", "sci", "wht"))
-    fit = rows.good("redshift", source_id).filter(pl.col("method") == "slit").drop_nulls("redshift")
-    names = significant(line_rows(rows, source_id, "slit"))
 
     def draw(figure: Any) -> None:
         panels = np.atleast_1d(figure.subplots(len(read), 1))
@@ -272,8 +268,9 @@ def _slit_block(rows: SourceRows, source_id: int) -> list[_Block]:
             grating = read.rows["grating"][i]
             wave = np.asarray(read[i]["wavelength"], np.float64)
             draw_dispersed(axes, signal, noise=1.0, wavelength=wave, title=f"{grating} behind slits, signal / noise")
-            if fit.height:
-                mark_lines(axes, names, float(fit["redshift"][0]))
+            seen = wave[np.isfinite(signal).any(axis=0)]
+            if seen.size:
+                axes.set_xlim(seen[0], seen[-1])
 
     return [_Block(height=0.2 + 1.3 * len(read), draw=draw)]
 

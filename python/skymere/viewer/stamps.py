@@ -172,9 +172,7 @@ def _of_fluxes_alone(rows: SourceRows, place: SourcePlace, size_arcsec: float) -
         x, y = (float(v) for v in grid.pixels(place.ra, place.dec))
         pixels = _window(arrays[path], round(y) - n // 2, round(x) - n // 2, n)
         if np.isfinite(pixels).any():
-            made.append(
-                BandStamps(band=band, scale_arcsec=grid.scale_arcsec, residual=pixels, unit=arrays[path].unit)
-            )
+            made.append(BandStamps(band=band, scale_arcsec=grid.scale_arcsec, residual=pixels, unit=arrays[path].unit))
     return made
 
 
