@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from skymere import __version__
 from skymere._arrays import as_array
-from skymere.errors import ConflictError, InvalidInputError
+from skymere.errors import ConflictError, InvalidInputError, NotFoundError
 from skymere.lake.asking import read_release
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.exchange import LakeExchange

@@ -42,8 +42,8 @@ def pins_of_run(lake: "LakeQueries", layout: Layout, run: Mapping[str, Any]) -> 
 
     Notes
     -----
-    A survey that is made again replaces its products one after the other, the first ones first. What a run was made of is
-    counted with it, so that its sources are not shown on a segmentation of later.
+    A survey that is made again replaces its products one after the other, the first ones first. What a run was made of
+    is counted with it, so that its sources are not shown on a segmentation of later.
     """
     logs = dict(_logs(layout))
     rows = lake.table("run").select("run_id", "product", "tile", "inputs").collect()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["COLOURS", "MARKERS", "MARKED", "MODEL", "OWN", "SIGNED", "SPECTRUM", "WEIGHT", "rgb", "style"]
+__all__ = ["COLOURS", "MARKED", "MARKERS", "MODEL", "OWN", "SIGNED", "SPECTRUM", "WEIGHT", "rgb", "style"]
 
 # Okabe & Ito 2008, "Color universal design": blue, vermilion, green, purple, orange, sky blue, black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

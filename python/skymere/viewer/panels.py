@@ -91,7 +91,10 @@ def draw_dispersed(
     top: float | None = None,
     title: str = "",
 ) -> None:
-    """Draw a spectrum in two dimensions, along wavelength [um] where it is known; ``top`` is white, 6 sigma at least."""
+    """Draw a spectrum in two dimensions, along wavelength [um] where it is known.
+
+    ``top``, but 6 sigma at least, has the last colour.
+    """
     low, high = (-_RESIDUAL_SIGMA, _RESIDUAL_SIGMA) if is_residual else _SPECTRUM_SIGMA
     high = high if top is None or is_residual else max(high, top / noise)
     shown = pixels

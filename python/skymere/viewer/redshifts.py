@@ -19,8 +19,8 @@ from skymere.viewer.source_rows import SourceRows
 __all__ = [
     "RedshiftPicture",
     "draw_redshift",
-    "lines_panel",
     "line_rows",
+    "lines_panel",
     "pdf_curves",
     "redshift_file_figure",
     "spectra_of_source",

@@ -279,8 +279,8 @@ def _depth_section(lake: Lake) -> Section:
     if rows.is_empty():
         return Section(name="depths", title="Depths", parts=[note("No mosaic and no forced flux was published.")])
     words = (
-        "exptime in s, area in arcmin2; aperture and forced: median 1 sigma of faint sources (below 10 sigma) in the first "
-        "aperture and of forced fluxes, in uJy; depths are five of them, AB magnitudes."
+        "exptime in s, area in arcmin2; aperture and forced: median 1 sigma of faint sources (below 10 sigma) in the "
+        "first aperture and of forced fluxes, in uJy; depths are five of them, AB magnitudes."
     )
     return Section(name="depths", title="Depths", parts=[table(rows), paragraph(words)])
 
@@ -301,7 +301,7 @@ def _draw_psfs(lake: Lake) -> Any:
         msg = "no PSF has the status ok"
         raise NoDataError(msg)
     read = lake.psfs(rows)
-    figure = new_figure(2.2 * rows.height, 2.5)
+    figure = new_figure(2.2 * rows.height, 2.8)
     panels = figure.subplots(1, rows.height, squeeze=False)[0]
     for i, axes in enumerate(panels):
         pixels = np.asarray(read[i]["data"], np.float64)
@@ -367,6 +367,7 @@ def _draw_times(rows: pl.DataFrame) -> Any:
         axes.barh(at + shift, values, height=0.34, color=colour, label=name)
     axes.set_yticks(at, rows["stage"].to_list(), fontsize=8)
     axes.tick_params(axis="x", labelsize=8)
+    axes.set_xlabel("seconds", fontsize=8)
     axes.legend(fontsize=8, frameon=False)
     return figure
 

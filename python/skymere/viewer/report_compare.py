@@ -171,14 +171,13 @@ def _strips(state: Lake, ids: Sequence[int]) -> dict[int, Strip]:
 
 def _run_section(lake: Lake, first: Lake, second: Lake) -> Section:
     """Tell which products of which tiles were made by other runs, and in what these differ."""
-    rows, parts = [], []
+    rows: list[dict[str, Any]] = []
+    parts: list[Html] = []
     for name in products():
-        if name in _LEDGER:
-            continue
-        one, two = first.live_runs(name), second.live_runs(name)
-        for tile in sorted({**one, **two}):
-            if one.get(tile) != two.get(tile):
-                rows.append({"product": name, "tile": tile, "A": one.get(tile), "B": two.get(tile)})
+        if name not in _LEDGER:
+            one, two = first.live_runs(name), second.live_runs(name)
+            tiles = sorted(tile for tile in {**one, **two} if one.get(tile) != two.get(tile))
+            rows += [{"product": name, "tile": tile, "A": one.get(tile), "B": two.get(tile)} for tile in tiles]
     kinds = dict.fromkeys(("product", "tile", "A", "B"), pl.String)
     changed = pl.DataFrame(rows, schema=kinds)
     if changed.is_empty():

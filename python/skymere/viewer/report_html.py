@@ -15,11 +15,13 @@ __all__ = ["Html", "Section", "note", "page", "paragraph", "picture", "png_bytes
 Html = NewType("Html", str)
 
 _STYLE = """
-body { font: 15px/1.45 sans-serif; color: #1a1a1a; background: #fff; margin: 2em auto; max-width: 1280px; padding: 0 1em; }
+body { font: 15px/1.45 sans-serif; color: #1a1a1a; background: #fff; }
+body { margin: 2em auto; max-width: 1280px; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.2em; margin-top: 2em; border-bottom: 1px solid #bbb; }
 table { border-collapse: collapse; margin: 0.7em 0; font-size: 0.86em; }
 caption { text-align: left; font-weight: bold; padding: 0.2em 0; }
-th, td { border: 1px solid #ccc; padding: 0.15em 0.5em; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+th, td { border: 1px solid #ccc; padding: 0.15em 0.5em; text-align: left; vertical-align: top; }
+th, td { overflow-wrap: anywhere; }
 th { background: #eef1f4; } td.n { text-align: right; font-variant-numeric: tabular-nums; }
 img { max-width: 100%; height: auto; } figure { margin: 0.8em 0; } figcaption { font-size: 0.86em; color: #444; }
 pre { font-size: 0.8em; background: #f5f5f5; padding: 0.6em; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -104,7 +106,7 @@ def table(frame: pl.DataFrame, caption: str = "", *, most: int = _MOST_ROWS) -> 
     head = "".join(f"<th>{_text(name)}</th>" for name in frame.columns)
     numeric = [kind.is_numeric() for kind in frame.dtypes]
     lines = [
-        "<tr>" + "".join(_cell(value, right) for value, right in zip(row, numeric, strict=True)) + "</tr>"
+        "<tr>" + "".join(_cell(value, right=right) for value, right in zip(row, numeric, strict=True)) + "</tr>"
         for row in frame.head(most).iter_rows()
     ]
     above = f"<caption>{_text(caption)}</caption>" if caption else ""
@@ -152,7 +154,7 @@ def _text(text: str) -> str:
     return html.escape(clean, quote=True)
 
 
-def _cell(value: Any, right: bool) -> str:
+def _cell(value: Any, *, right: bool) -> str:
     if value is None:
         return "<td>-</td>"
     text = f"{value:.4g}" if isinstance(value, float) else str(value)

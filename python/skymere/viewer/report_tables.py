@@ -94,7 +94,7 @@ def band_counts(lake: Lake) -> pl.DataFrame:
     long = pl.DataFrame(parts, schema={"product": pl.String, "band": pl.String, "n": pl.Int64}, orient="row")
     if long.is_empty():
         return pl.DataFrame(schema={"product": pl.String})
-    wide = long.pivot(on="band", index="product", values="n", aggregate_function="sum", maintain_order=True)
+    wide = long.pivot(on="band", index="product", values="n", maintain_order=True)
     return wide.select("product", *sorted(name for name in wide.columns if name != "product"))
 
 
@@ -109,9 +109,9 @@ def depth_table(lake: Lake) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        ``tile, band, exposures``, ``exptime`` [s], ``area`` [arcmin2], ``aperture`` (median 1 sigma of the first aperture
-        flux of faint sources [uJy]), ``depth`` (five of them [AB]), ``forced`` and ``forced depth`` (the same of forced
-        fluxes). Null where the lake does not say it.
+        ``tile, band, exposures``, ``exptime`` [s], ``area`` [arcmin2], ``aperture`` (median 1 sigma of the first
+        aperture flux of faint sources [uJy]), ``depth`` (five of them [AB]), ``forced`` and ``forced depth`` (the
+        same of forced fluxes). Null where the lake does not say it.
 
     Notes
     -----
@@ -180,7 +180,7 @@ def psf_table(lake: Lake) -> pl.DataFrame:
 
 
 def alignment_table(lake: Lake) -> pl.DataFrame:
-    """Return the solutions in use: ``exposure_id, status, method``, shifts [arcsec], residuals [mas], pairs, ``message``.
+    """Return the solutions in use: status and method, shifts [arcsec], residuals [mas], pairs, ``message``.
 
     Parameters
     ----------
@@ -190,8 +190,8 @@ def alignment_table(lake: Lake) -> pl.DataFrame:
     rows = lake.table("wcs_solution").sort("exposure_id", "is_active", "solution_id", descending=[False, True, False])
     table = rows.collect().unique("exposure_id", keep="first", maintain_order=True)
     return table.select(
-        "exposure_id", "status", "method", "fitgeom", "shift_x", "shift_y", (1000.0 * pl.col("rmse")).alias("rms [mas]"),
-        pl.col("n_matches").alias("pairs"), "message",
+        "exposure_id", "status", "method", "fitgeom", "shift_x", "shift_y",
+        (1000.0 * pl.col("rmse")).alias("rms [mas]"), pl.col("n_matches").alias("pairs"), "message",
     )  # fmt: skip
 
 

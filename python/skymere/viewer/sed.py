@@ -33,7 +33,7 @@ def draw_sed(lake: Lake, source_id: int, *, wavelengths: Mapping[str, float] | N
     source_id : int
         The source.
     wavelengths : mapping of str to float, optional
-        Pivot wavelengths of bands that `skymere.instruments` does not know [um]; without one a band stands at the right.
+        Pivot wavelengths of bands that `skymere.instruments` does not know [um]; without one they stand at the right.
 
     Returns
     -------
@@ -95,13 +95,16 @@ def sed_points(rows: SourceRows, source_id: int, wavelengths: Mapping[str, float
     for band, flux, error in forced.select("band", "flux", "flux_err").iter_rows():
         found.append(("forced", band, flux, error))
     for row in rows.of("source", source_id).iter_rows(named=True):
-        for name in row:
-            # Older catalogues have no total fluxes.
-            for column in ("flux_total", "flux_auto"):
-                band = name.removeprefix(f"{column}_")
-                if name.startswith(f"{column}_") and f"{column}_err_{band}" in row and row[name] is not None:
-                    if not any(kind == "total" and one == band for kind, one, *_ in found):
-                        found.append(("total", band, row[name], row[f"{column}_err_{band}"]))
+        # Older catalogues have no total fluxes.
+        totals = {
+            name.removeprefix(f"{column}_"): (row[name], row[f"{column}_err_{name.removeprefix(f'{column}_')}"])
+            for column in ("flux_auto", "flux_total")
+            for name in row
+            if name.startswith(f"{column}_")
+            and f"{column}_err_{name.removeprefix(f'{column}_')}" in row
+            and row[name] is not None
+        }
+        found += [("total", band, *values) for band, values in totals.items()]
     kinds = {"kind": pl.String, "band": pl.String, "flux": pl.Float64, "flux_err": pl.Float64}
     points = pl.DataFrame(found, schema=kinds, orient="row")
     points = points.filter(pl.col("flux").is_finite(), pl.col("flux_err").is_finite(), pl.col("flux_err") > 0)
@@ -174,8 +177,8 @@ def sed_panel(
         is_limit = flux < _LIMIT_SIGMA * error
         seen = ~is_limit
         axes.errorbar(
-            wave[seen], flux[seen], error[seen], ls="none", ms=5, capsize=2, lw=1.0, label=kind, mfc="none" if i else None,
-            **style(i),
+            wave[seen], flux[seen], error[seen], ls="none", ms=5, capsize=2, lw=1.0, label=kind,
+            mfc="none" if i else None, **style(i),
         )  # fmt: skip
         if is_limit.any():
             top = np.maximum(flux[is_limit], 0.0) + _LIMIT_SIGMA * error[is_limit]

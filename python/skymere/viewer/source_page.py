@@ -267,7 +267,9 @@ def _slit_block(rows: SourceRows, source_id: int) -> list[_Block]:
                 signal = read[i]["sci"] * np.sqrt(read[i]["wht"])
             grating = read.rows["grating"][i]
             wave = np.asarray(read[i]["wavelength"], np.float64)
-            draw_dispersed(axes, signal, noise=1.0, wavelength=wave, title=f"{grating} behind slits, signal / noise")
+            bright = float(np.nanpercentile(signal, 99.5)) if np.isfinite(signal).any() else None
+            title = f"{grating} behind slits, signal / noise"
+            draw_dispersed(axes, signal, noise=1.0, wavelength=wave, top=bright, title=title)
             seen = wave[np.isfinite(signal).any(axis=0)]
             if seen.size:
                 axes.set_xlim(seen[0], seen[-1])

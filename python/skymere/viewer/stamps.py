@@ -149,7 +149,7 @@ def _models(
 
 
 def _is_same_grid(arrays: ArrayGroup, path: str, cards: Any, place: SourcePlace) -> bool:
-    if place.ra is None or place.dec is None or "wcs" not in arrays.attributes(path.split("/")[0]):
+    if place.ra is None or place.dec is None or "wcs" not in arrays.attributes(path.partition("/")[0]):
         return False
     theirs = arrays.grid(path)
     mine = Grid.from_cards(cards, theirs.shape)

@@ -289,9 +289,15 @@ def strip_figure(strip: Strip, *, names: Sequence[str] = tuple(PANELS)) -> Any:
     _check(names)
     widths = [PANELS[name] for name in names]
     figure = new_figure(_INCH * sum(widths), _INCH + 0.3)
+    _leave_room(figure)
     panels = figure.subplots(1, len(names), width_ratios=widths, squeeze=False)[0]
     _draw_row(panels, strip, names)
     return figure
+
+
+def _leave_room(figure: Any) -> None:
+    """Keep titles of panels inside of the figure."""
+    figure.set_layout_engine("constrained", h_pad=0.07, w_pad=0.03)
 
 
 def _check(names: Sequence[str]) -> None:
@@ -318,7 +324,8 @@ def _draw(axes: Any, one: StripPanel) -> None:
     elif one.kind == "residual":
         draw_residual(axes, one.pixels, noise=one.noise, title=one.caption)
     elif one.kind == "dispersed":
-        draw_dispersed(axes, one.pixels, noise=one.noise, wavelength=one.wavelength, title=one.caption)
+        bright = float(np.nanpercentile(one.pixels, 99.5)) if np.isfinite(one.pixels).any() else None
+        draw_dispersed(axes, one.pixels, noise=one.noise, wavelength=one.wavelength, top=bright, title=one.caption)
         _show_range(axes, one)
     else:
         z, log = one.pixels.T
@@ -441,6 +448,7 @@ def comparison_figure(first: Strip | None, second: Strip | None, *, captions: tu
         raise InvalidInputError(msg)
     widths = list(PANELS.values())
     figure = new_figure(_INCH * sum(widths) + 0.3, 3 * (_INCH + 0.25))
+    _leave_room(figure)
     panels = figure.subplots(3, len(PANELS), width_ratios=widths, squeeze=False)
     for line, strip in zip(panels[:2], (first, second), strict=True):
         _draw_row(line, strip, tuple(PANELS))
