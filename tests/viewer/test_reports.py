@@ -11,7 +11,7 @@ from skymere.errors import FormatError, InvalidInputError, NoDataError, NotFound
 from skymere.lake import Lake
 from skymere.viewer import gallery_sources, write_comparison, write_report
 from skymere.viewer.report_html import Section, page, paragraph, table
-from skymere.viewer.report_tables import band_counts, bad_objects, depth_table, product_counts, stage_times
+from skymere.viewer.report_tables import bad_objects, band_counts, depth_table, product_counts, stage_times
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 REFERS = ("src", "href", "action", "data", "poster", "srcset", "background", "formaction", "cite")
