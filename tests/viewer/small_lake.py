@@ -27,10 +27,11 @@ survey = load_survey()
 
 
 def make(path):
-    """A lake that was made twice, with a release after each time; in DR2 sources moved, one was lost, z changed."""
+    """A lake whose tile was made twice, with a release after each time; in DR2 sources moved, one was lost, z changed."""
     lake = survey.create(path)
     for version in (1, 2):
-        survey.publish_all(lake, version)
+        # The other tile stays as it was.
+        survey.publish_all(lake, version, tiles=survey.TILES if version == 1 else (TILE,))
         add_models(lake, version)
         add_spectra(lake, version)
         add_alignment(lake, version)

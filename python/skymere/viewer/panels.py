@@ -171,8 +171,8 @@ def draw_pdf(axes: Any, curves: Mapping[str, tuple[_Image, _Image]], marked: Map
         axes.plot(z, values, color=COLOURS[i], lw=1.0, ls=("-", "--", ":")[i % 3], label=name)
         finite = values[np.isfinite(values)]
         top = max(top, float(finite.max())) if finite.size else top
-    for i, (name, z) in enumerate(marked.items()):
-        axes.axvline(z, color=COLOURS[list(curves).index(name) if name in curves else i], lw=0.7, ls="-.")
+    for i, (name, found) in enumerate(marked.items()):
+        axes.axvline(found, color=COLOURS[list(curves).index(name) if name in curves else i], lw=0.7, ls="-.")
     if np.isfinite(top):
         axes.set_ylim(top - 8.0, top + 0.7)
     axes.set_xlabel("redshift", fontsize=_SMALL + 1)
