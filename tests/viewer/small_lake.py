@@ -109,9 +109,9 @@ def add_models(lake, version):
 
 
 def add_spectra(lake, version):
-    """The first source has beams and slits, the second was rejected."""
+    """Of those that both versions have, the first source has beams and slits, the second was rejected."""
     whole = lake.table("source").sort("label").collect()
-    first, second = [row for row in whole.iter_rows(named=True) if row["tile"] == TILE][:2]
+    first, second = [row for row in whole.iter_rows(named=True) if row["tile"] == TILE and row["label"] > 1][:2]
     place, other = ({k: one[k] for k in ("source_id", "ra", "dec")} for one in (first, second))
     rng = np.random.default_rng(version)
     wave = np.linspace(1.1, 1.7, 60)

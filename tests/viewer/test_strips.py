@@ -1,5 +1,7 @@
 """Strips are the same every time, and show what differs between two states of a lake."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -51,7 +53,8 @@ def test_two_states_differ_where_the_survey_was_made_again(states, small):
     # All noise is drawn anew and the source has moved; a state is the same as itself.
     assert {row["state"] for row in told.values()} == {"changed"}
     assert told["segments"]["largest"] == 1.0
-    assert told["p(z)"]["largest"] == pytest.approx(8.0, abs=0.5)
+    # Where the first curve is 8 decades below its maximum, the second is 4.1 sigma from its own.
+    assert told["p(z)"]["largest"] == pytest.approx(4.4, abs=0.3)
     assert told["beam"]["largest"] > 1.0
     itself = compare_strips(strips[0], strips[0])
     assert set(itself["state"]) == {"same"}
@@ -96,7 +99,8 @@ def test_sources_that_changed_are_ranked_and_states_have_names(lake, states, sma
     changed = changed_sources(*states)
     assert changed["source_id"][0] == small.ids(states[1])[0]
     assert changed["n_tables"].is_sorted(descending=True)
-    assert "redshift changed: redshift" in changed["what"][0]
+    assert changed["n_tables"][0] == 6
+    assert re.search("redshift changed: [^;]*redshift", changed["what"][0])
     assert changed_sources(states[0], states[0]).is_empty()
     assert state_of(lake, "latest") is lake
     assert state_of(lake, "DR1").pinned == "DR1"

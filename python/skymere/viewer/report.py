@@ -178,7 +178,7 @@ def gallery_sources(lake: Lake, n: int, *, tile: str | None = None) -> list[int]
     rest = known.select("source_id", bright.alias("flux")).filter(pl.col("flux").is_not_null())
     chosen: dict[int, None] = {}
     for some in best:
-        chosen |= dict.fromkeys(some[: n // 3])
+        chosen |= dict.fromkeys(some[: -(-n // 3)])
     for one in [*_ranked(rest, ids, "flux", n + len(chosen)), *best[0], *best[1]]:
         if len(chosen) >= n:
             break
