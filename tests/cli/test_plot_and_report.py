@@ -103,7 +103,7 @@ def test_a_report_needs_no_word_but_the_lake(lake, call, tmp_path):
 
 def test_two_releases_are_compared_with_a_table_of_what_changed(lake, call, tmp_path):
     done = call(
-        "report", "compare", lake.path, "DR1", "DR2", "-n", "1", "-o", tmp_path / "c.html", "--assets",
+        "report", "compare", lake.path, "DR1", "DR2", "--source", first_of(lake), "-o", tmp_path / "c.html", "--assets",
         tmp_path / "c.csv",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr

@@ -196,7 +196,6 @@ def test_a_comparison_shows_runs_rows_and_strips_of_what_changed(lake, small, tm
         "B = release DR2",
         "z = 0.9800",
         "z = 1.0800",
-        "make-redshift",
         "removed",
         "version",
     ):
