@@ -163,7 +163,7 @@ def draw_stamps(panels: Sequence[Any], stamps: BandStamps, label: int | None, *,
     noise = stamps.noise
     titles = [name if has_titles else "" for name in _COLUMNS]
     titles[0] = f"{stamps.band}  {stamps.size_arcsec:.1f} arcsec"
-    images = (stamps.sci, stamps.weight, stamps.labels, stamps.model, stamps.residual)
+    images: tuple[Any, ...] = (stamps.sci, stamps.weight, stamps.labels, stamps.model, stamps.residual)
     for axes, pixels, name, title in zip(panels, images, _COLUMNS, titles, strict=True):
         if pixels is None:
             draw_absent(axes, "not in the lake")

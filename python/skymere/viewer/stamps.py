@@ -153,7 +153,8 @@ def _is_same_grid(arrays: ArrayGroup, path: str, cards: Any, place: SourcePlace)
         return False
     theirs = arrays.grid(path)
     mine = Grid.from_cards(cards, theirs.shape)
-    there, here = (np.array(one.pixels(place.ra, place.dec), np.float64) for one in (theirs, mine))
+    at = np.array([place.ra]), np.array([place.dec])
+    there, here = (np.array(one.pixels(*at), np.float64) for one in (theirs, mine))
     return bool(np.all(np.abs(there - here) < _SAME_PIX))
 
 
@@ -169,7 +170,7 @@ def _of_fluxes_alone(rows: SourceRows, place: SourcePlace, size_arcsec: float) -
             continue
         grid = arrays.grid(path)
         n = max(round(size_arcsec / grid.scale_arcsec), _LEAST_PIX)
-        x, y = (float(v) for v in grid.pixels(place.ra, place.dec))
+        x, y = (float(v[0]) for v in grid.pixels(np.array([place.ra]), np.array([place.dec])))
         pixels = _window(arrays[path], round(y) - n // 2, round(x) - n // 2, n)
         if np.isfinite(pixels).any():
             made.append(BandStamps(band=band, scale_arcsec=grid.scale_arcsec, residual=pixels, unit=arrays[path].unit))

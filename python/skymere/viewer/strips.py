@@ -417,7 +417,7 @@ def _difference(first: StripPanel, second: StripPanel) -> NDArray[np.float64] | 
     if first.kind == "curve":
         same = np.array_equal(first.pixels[:, 0], second.pixels[:, 0])
         return np.asarray(second.pixels[:, 1] - first.pixels[:, 1], np.float64) if same else None
-    return (np.asarray(second.pixels, np.float64) - first.pixels) / first.noise
+    return np.asarray((np.asarray(second.pixels, np.float64) - first.pixels) / first.noise, np.float64)
 
 
 def comparison_figure(first: Strip | None, second: Strip | None, *, captions: tuple[str, str] = ("A", "B")) -> Any:
