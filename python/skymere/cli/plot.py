@@ -20,8 +20,8 @@ plot_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Place = Annotated[Path, typer.Argument(help="Folder of a lake, or a file.", metavar="LAKE|FILE")]
-LakeFolder = Annotated[Path, typer.Argument(help="Folder of a lake.", metavar="LAKE")]
+Place = Annotated[str, typer.Argument(help="Folder of a lake (or s3://bucket/prefix), or a file.", metavar="LAKE|FILE")]
+LakeFolder = Annotated[str, typer.Argument(help="Folder of a lake, or s3://bucket/prefix.", metavar="LAKE")]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(help="Sources in a lake: `source_id`, or the name of a slit.", metavar="[SOURCE]..."),
@@ -60,8 +60,8 @@ def mosaic(
     if _is_lake(place):
         figure = draw_mosaic(_open(place, release), tile, bands=bands or (), has_outlines=outlines, scale=scale)
     else:
-        figure = mosaic_figure(read_band(place), title=place.name, scale=scale)
-    _write(figure, out or Path(f"{place.stem}_mosaic.png"), dpi)
+        figure = mosaic_figure(read_band(place), title=Path(place).name, scale=scale)
+    _write(figure, out or Path(f"{Path(place).stem}_mosaic.png"), dpi)
 
 
 @plot_app.command("weights")
@@ -78,8 +78,8 @@ def weights(
     if _is_lake(place):
         figure = draw_weights(_open(place, release), tile, bands=bands or ())
     else:
-        figure = weights_figure(read_band(place), title=place.name)
-    _write(figure, out or Path(f"{place.stem}_weights.png"), dpi)
+        figure = weights_figure(read_band(place), title=Path(place).name)
+    _write(figure, out or Path(f"{Path(place).stem}_weights.png"), dpi)
 
 
 @plot_app.command("align")
@@ -97,7 +97,7 @@ def align(
     from skymere.viewer import draw_alignment
 
     figure = draw_alignment(_open(lake, release), exposures or ())
-    _write(figure, out or Path(f"{lake.name}_align.png"), dpi)
+    _write(figure, out or Path(f"{Path(lake).name}_align.png"), dpi)
 
 
 @plot_app.command("source")
@@ -164,7 +164,7 @@ def beam(
         _each(_open(place, release), sources, out, "beam", dpi, lambda one, i: draw_beams(one, i, most=most))
     else:
         _no_sources(place, sources)
-        _write(beam_file_figure(place, most=most), out or Path(f"{place.stem}_beam.png"), dpi)
+        _write(beam_file_figure(place, most=most), out or Path(f"{Path(place).stem}_beam.png"), dpi)
 
 
 @plot_app.command("redshift")
@@ -187,8 +187,8 @@ def redshift(
         _each(_open(place, release), sources, out, "redshift", dpi, lambda one, i: draw_redshift(one, i, method=method))
     else:
         _no_sources(place, sources)
-        figure = redshift_file_figure(read_full_file(place), title=place.name)
-        _write(figure, out or Path(f"{place.stem}_redshift.png"), dpi)
+        figure = redshift_file_figure(read_full_file(place), title=Path(place).name)
+        _write(figure, out or Path(f"{Path(place).stem}_redshift.png"), dpi)
 
 
 @plot_app.command("slit")
@@ -211,7 +211,7 @@ def slit(
         _each(_open(place, release), sources, out, "slit", dpi, lambda one, i: draw_slit(one, i, grating=grating))
     else:
         _no_sources(place, sources)
-        _write(slit_figure(read_slit_spectrum(place)), out or Path(f"{place.stem}_slit.png"), dpi)
+        _write(slit_figure(read_slit_spectrum(place)), out or Path(f"{Path(place).stem}_slit.png"), dpi)
 
 
 def source_ids_of(lake: "Lake", texts: Sequence[str]) -> list[int]:
@@ -237,25 +237,26 @@ def source_ids_of(lake: "Lake", texts: Sequence[str]) -> list[int]:
     return found
 
 
-def _is_lake(place: Path) -> bool:
-    if (place / "lake.json").exists() or str(place).startswith("s3:"):
+def _is_lake(place: str) -> bool:
+    path = Path(place)
+    if place.startswith("s3://") or (path / "lake.json").exists():
         return True
-    if not place.exists():
+    if not path.exists():
         msg = f"LAKE|FILE: {place}: there is no such lake or file"
         raise NotFoundError(msg)
-    if place.is_dir():
+    if path.is_dir():
         msg = f"LAKE|FILE: {place} is a folder and no lake (it has no lake.json)"
         raise InvalidInputError(msg)
     return False
 
 
-def _open(place: Path, release: str | None) -> "Lake":
+def _open(place: str, release: str | None) -> "Lake":
     from skymere.lake import Lake
 
     return Lake.open(place, release=release)
 
 
-def _no_sources(place: Path, sources: Sequence[str] | None) -> None:
+def _no_sources(place: str, sources: Sequence[str] | None) -> None:
     if sources:
         msg = f"SOURCE: {', '.join(sources)} is not allowed, {place} is a file of one source"
         raise InvalidInputError(msg)
