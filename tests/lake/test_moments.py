@@ -61,7 +61,7 @@ def test_such_a_lake_is_only_read_and_unknown_runs_are_told(twice):
 
 def test_what_gc_has_removed_is_gone(twice):
     lake, (first, second) = twice
-    lake.gc(dry_run=False, grace_days=0)
+    lake.gc(dry_run=False, grace_days=1e-9)
     with pytest.raises(NotFoundError, match="gc has removed"):
         lake.at_run(first["source"])
     assert lake.at_run(second["source"]).live_run("source", "east") == second["source"]

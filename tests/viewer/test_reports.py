@@ -124,7 +124,7 @@ def test_a_report_of_a_release_or_a_run_shows_that_state(lake, small, tmp_path):
     words = []
     for made in (
         write_report(old, tmp_path / "dr1.html", n_sources=1),
-        write_report(lake, tmp_path / "run.html", run=run[:10], source_ids=small.ids(old)[:1]),
+        write_report(lake, tmp_path / "run.html", run=run[:10], source_ids=small.ids(lake)[:1]),
     ):
         words.append(" ".join(checked(made).words))
         assert "z = 0.9800" in words[-1]
