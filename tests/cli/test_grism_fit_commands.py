@@ -196,7 +196,7 @@ def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words
         (tmp_path / "picture.png").unlink()
     for one in beam_pictures(SourceRows(lake, [by_label[2]]), by_label[2]):
         usable = one.err > 0
-        before, after = (((one.sci - one.contam - model) / one.err)[usable] for model in (0.0, one.model))
+        before, after = ((one.sci - one.contam - model)[usable] / one.err[usable] for model in (0.0, one.model))
         assert np.mean(after**2) < 1.3
         assert np.mean(before**2) > 1.5 * np.mean(after**2)
     # What is left out of beams asks for another fit before anything is drawn.

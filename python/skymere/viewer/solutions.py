@@ -100,6 +100,7 @@ def _draw_residuals(panels: Any, table: pl.DataFrame) -> None:
     below.set_ylabel("pairs", size=_SMALL)
     for axes in panels:
         axes.tick_params(labelsize=_SMALL)
+        axes.set_axisbelow(True)
         axes.grid(axis="y", color="0.93")
     if table.height <= _NAMED:
         below.set_xticks(at, table["exposure_id"].to_list(), rotation=90, fontsize=_SMALL - 1)

@@ -412,7 +412,7 @@ def _difference(first: StripPanel, second: StripPanel) -> NDArray[np.float64] | 
     if first.kind == "labels":
         # Numbers of segments are no quantity: what counts is whether a pixel belongs to the source.
         parts = [np.asarray(one.pixels == one.own, np.float64) for one in (first, second)]
-        others = np.asarray((first.pixels != 0) != (second.pixels != 0), np.float64)
+        others = np.asarray(second.pixels != 0, np.float64) - (first.pixels != 0)
         return np.where(parts[1] != parts[0], parts[1] - parts[0], others)
     if first.kind == "curve":
         same = np.array_equal(first.pixels[:, 0], second.pixels[:, 0])
