@@ -12,13 +12,12 @@ from skymere.datamodels import Exposure, Mosaic, NoiseCovariance
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.resample.drizzle import DrizzleParams, Drizzler, kernel_name
 from skymere.resample.inputs import DrizzleInput, drizzle_input
+from skymere.resample.reach import drop_reach_pix
 from skymere.resample.position import CLASSES, cells_with, phase_classes, position_classes
 
 __all__ = ["NoiseParams", "SumVariance", "predict_noise", "predict_sums"]
 
 _CELL_PIX = 8
-# Distortion makes some drops larger than those of the nominal scale.
-_LARGER_PIXEL = 1.05
 # Output over input pixel from which on the phases of the grids make a pattern that apertures see.
 _PHASE_RATIO = 0.75
 
@@ -301,19 +300,6 @@ def _concentration(exposures: Iterable[Exposure], mosaic: Mosaic) -> NDArray[np.
         drizzler.add(**vars(replace(given, variance=variance)))
     image = drizzler.finish()
     return None if image.variance is None else np.nan_to_num(image.variance) * image.weight
-
-
-def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
-    """Return how far apart along an axis two output pixels of one drop can be [pix]."""
-    width = {
-        "square": np.sqrt(2.0) * params.pixfrac,
-        "turbo": params.pixfrac,
-        "point": 0.0,
-        "gaussian": 2.0 * max(2.5 * params.pixfrac / 2.3548, 1.2),
-        "lanczos2": 4.0,
-        "lanczos3": 6.0,
-    }[params.kernel]
-    return int(_LARGER_PIXEL * width / pixel_scale_ratio) + int(width > 0)
 
 
 class _Kernels:
