@@ -12,7 +12,7 @@ from skymere.segmentation import (
     significance,
     significance_blocks,
 )
-from skymere.segmentation.median import median_of_parts
+from skymere.resample.ranks import median_of_parts
 
 SHAPE = (170, 190)
 RNG = np.random.default_rng(17)

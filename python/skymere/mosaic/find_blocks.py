@@ -41,7 +41,7 @@ from skymere.segmentation import (
     measure_blocks,
     significance_blocks,
 )
-from skymere.segmentation.median import median_of_parts
+from skymere.resample.ranks import median_of_parts
 from skymere.segmentation.significance_blocks import BlockSignificance, coverage_blocks
 from skymere.segmentation.sky_noise import SkyScatter, measure_sky_scatter
 from skymere.segmentation.windows import partition

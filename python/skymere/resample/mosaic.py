@@ -7,9 +7,10 @@ import numpy as np
 
 from skymere.datamodels import Exposure, Mosaic, WeightKind, Window
 from skymere.errors import InvalidInputError
-from skymere.resample.covariance import NoiseParams, predict_noise
+from skymere.resample.covariance import NoiseParams
 from skymere.resample.drizzle import DrizzleParams, Drizzler
 from skymere.resample.inputs import RATE, drizzle_input, input_of_rows
+from skymere.resample.noise_kernels import predict_noise
 from skymere.resample.reach import ExposureReader, ExposureRows, Reach
 from skymere.resample.reading import noise_correlation
 from skymere.resample.sky_noise import measure_noise
