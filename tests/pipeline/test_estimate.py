@@ -6,14 +6,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from tests.pipeline.conftest import SURVEY, TILES
 
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.lake import Lake
 from skymere.pipeline import CostModel, estimate_plan, fit_costs, read_plan, run_plan
 from skymere.pipeline.estimate import _wall
 from skymere.testing import simulate_survey
-
-from tests.pipeline.conftest import SURVEY, TILES
 
 
 @pytest.fixture(scope="module")

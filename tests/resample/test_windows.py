@@ -12,7 +12,7 @@ from places import make_field
 
 from skymere.datamodels import Mosaic, windows_of
 from skymere.errors import InvalidInputError
-from skymere.resample import Drizzler, DrizzleParams, HeldExposures, WindowedDrizzle, drizzle
+from skymere.resample import DrizzleParams, Drizzler, HeldExposures, WindowedDrizzle, drizzle
 
 PLANES = ("data", "weight", "variance", "context")
 
@@ -72,7 +72,7 @@ def test_exposures_that_touch_no_window_keep_their_bits_of_context() -> None:
 
 def moved(wcs, degrees: float):
     there = wcs.deepcopy()
-    there.wcs.crval = there.wcs.crval + [0.0, degrees]
+    there.wcs.crval = np.add(there.wcs.crval, (0.0, degrees))
     there.wcs.set()
     return there
 

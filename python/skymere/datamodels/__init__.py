@@ -48,6 +48,8 @@ __all__ = [
     "Mosaic",
     "NoiseCovariance",
     "NormalizationTable",
+    "ScratchPlane",
+    "ScratchPlanes",
     "SegmentationMap",
     "SensitivityTable",
     "Sliceable",

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure, Mosaic, WeightKind, Window
 from skymere.errors import InvalidInputError
 from skymere.resample.covariance import NoiseParams
 from skymere.resample.drizzle import DrizzleParams, Drizzler
-from skymere.resample.inputs import RATE, drizzle_input, input_of_rows
-from skymere.resample.noise_kernels import predict_noise
+from skymere.resample.inputs import RATE, DrizzleInput, drizzle_input, input_of_rows
+from skymere.resample.noise_kernels import concentration_input, predict_noise
 from skymere.resample.reach import ExposureReader, ExposureRows, Reach
 from skymere.resample.reading import noise_correlation
 from skymere.resample.sky_noise import measure_noise
@@ -195,6 +197,32 @@ class WindowedDrizzle:
         grid = self.grid.cutout(*window.origin, window.shape)
         return self._members.mosaic(grid, drizzler, weight=self._weight, ignore=self._ignore)
 
+    def about(self) -> dict[str, Any]:
+        """Return what is known of the mosaic beside its pixels: the other parameters of `Mosaic` and `StoredMosaic`."""
+        return {
+            "grid": self.grid,
+            **self._members.about(self.params),
+            "weight_kind": self._weight,
+        }
+
+    def inputs(self) -> Iterator[DrizzleInput]:
+        """Yield what is drizzled of each exposure, whole."""
+        for k in range(len(self.reach)):
+            exposure = self.reach.exposures.read(k, slice(None))
+            yield drizzle_input(exposure, self.grid, weight=self._weight, ignore=self._ignore)
+
+    def concentration(self, window: Window) -> NDArray[np.float32]:
+        """Return the concentration of the drops in a window, by which `NoiseClasses` divides the interior."""
+        drizzler = Drizzler(self.grid.shape, params=self.params, context=False, window=window.slices)
+        for part in self.reach.parts(window):
+            if part is not None:
+                given = input_of_rows(part, weight=self._weight, ignore=self._ignore)
+                drizzler.add(**vars(concentration_input(given)))
+        image = drizzler.finish()
+        if image.variance is None:
+            return np.zeros(window.shape, np.float32)
+        return np.asarray(np.nan_to_num(image.variance) * image.weight)
+
 
 class _Members:
     """What is known of a mosaic from its exposures, all of one kind."""
@@ -236,23 +264,28 @@ class _Members:
 
     def mosaic(self, grid: Grid, drizzler: Drizzler, *, weight: WeightKind, ignore: tuple[str, ...]) -> Mosaic:
         """Return what was drizzled of them, on the whole grid or a window of it."""
-        first = self.check()
         image, params = drizzler.finish(), drizzler.params
         nothing = np.full_like(image.data, params.fillval) if image.variance is None else image.variance
         return Mosaic(
-            band=first.band,
             grid=grid,
             data=image.data,
             weight=image.weight,
             variance=nothing,
             context=image.context,
-            exposure_ids=tuple(self.ids),
-            unit=RATE,
-            zero_point_ab=self._zero_point,
             weight_kind=weight,
-            noise_correlation=noise_correlation(params.pixfrac, float(np.mean(self.ratios))),
             params={**asdict(params), "weight": weight, "ignore": list(ignore)},
+            **self.about(params),
         )
+
+    def about(self, params: DrizzleParams) -> dict[str, Any]:
+        """Return what they say about their mosaic."""
+        return {
+            "band": self.check().band,
+            "exposure_ids": tuple(self.ids),
+            "unit": RATE,
+            "zero_point_ab": self._zero_point,
+            "noise_correlation": noise_correlation(params.pixfrac, float(np.mean(self.ratios))),
+        }
 
 
 def _rate_zero_point(exposure: Exposure) -> float:

@@ -98,9 +98,7 @@ def concentration_input(given: DrizzleInput) -> DrizzleInput:
     return replace(given, variance=np.divide(1.0, w, out=np.zeros_like(w), where=w > 0))
 
 
-def _concentration(
-    exposures: Iterable[Exposure], mosaic: Mosaic, drizzle: DrizzleParams
-) -> NDArray[np.float32] | None:
+def _concentration(exposures: Iterable[Exposure], mosaic: Mosaic, drizzle: DrizzleParams) -> NDArray[np.float32] | None:
     """Return the concentration of every pixel; None where output pixels are small."""
     drizzler = Drizzler(mosaic.grid.shape, params=drizzle, context=False)
     for given in inputs_of(exposures, mosaic):
@@ -254,10 +252,7 @@ class NoiseKernels:
             self._sums, self._reach = np.pad(self._sums, ((0, 0), (more, more), (more, more))), reach
         margin = self._reach + 1.0 / given.pixel_scale_ratio + 2.0
         with np.errstate(invalid="ignore"):
-            low, high = (
-                found(given.pixmap.reshape(-1, 2), axis=0)[::-1]
-                for found in (np.fmin.reduce, np.fmax.reduce)
-            )
+            low, high = (found(given.pixmap.reshape(-1, 2), axis=0)[::-1] for found in (np.fmin.reduce, np.fmax.reduce))
         first, last = self._boxes[:, :2], self._boxes[:, :2] + self._boxes[:, 2:]
         near = ((last >= low - margin) & (first <= high + margin)).all(axis=1)
         if not near.any():
@@ -299,9 +294,7 @@ class NoiseKernels:
         """
         products = np.zeros_like(self._sums)
         for window in windows_of(self._shape):
-            inside = (self._boxes[:, :2] >= window.origin) & (
-                self._boxes[:, :2] < np.add(window.origin, window.shape)
-            )
+            inside = (self._boxes[:, :2] >= window.origin) & (self._boxes[:, :2] < np.add(window.origin, window.shape))
             here = inside.all(axis=1)
             if not here.any():
                 continue

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,8 +79,9 @@ def measure_noise(
         boxes = np.concatenate([found for found, _ in cells])
         boxes[:, :2] += np.subtract(window.origin, wide.origin)
         of_class = np.repeat(np.arange(n, dtype=np.uint8), [len(found) for found, _ in cells])
-        for sums, image in ((above, residual), (below, sigma)):
-            sums += _resample.lag_products(boxes, of_class, np.ones(len(boxes)), classes, n, reach, image)
+        pairs = partial(_resample.lag_products, boxes, of_class, np.ones(len(boxes)), classes, n, reach)
+        above += pairs(residual)
+        below += pairs(sigma)
     above, below = symmetric(above), symmetric(below)
     enough = (n_pixels >= _LEAST_PIXELS)[:, np.newaxis, np.newaxis] & (below > 0)
     measured = np.full_like(noise.kernels, np.nan)
@@ -113,9 +115,8 @@ class _BlankSky:
 
     def _bad(self, window: Window) -> NDArray[np.bool_]:
         """Return the pixels of which nothing is known."""
-        data, weight, variance = (
-            np.asarray(plane[window.slices]) for plane in (self._mosaic.data, self._mosaic.weight, self._mosaic.variance)
-        )
+        planes = (self._mosaic.data, self._mosaic.weight, self._mosaic.variance)
+        data, weight, variance = (np.asarray(plane[window.slices]) for plane in planes)
         return np.asarray(~((weight > 0) & np.isfinite(data) & (variance > 0)))
 
     def _blank(self, window: Window) -> NDArray[np.bool_]:
