@@ -54,6 +54,12 @@ class Window:
         )
         return Window(rows, columns)
 
+    def shared(self, other: "Window") -> "Window | None":
+        """Return what two windows share; None when there is nothing."""
+        pairs = zip((self.rows, self.columns), (other.rows, other.columns), strict=True)
+        rows, columns = ((max(a[0], b[0]), min(a[1], b[1])) for a, b in pairs)
+        return Window(rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
+
     def within(self, other: "Window") -> tuple[slice, slice]:
         """Return the index of the window in another one that holds it."""
         rows, columns = (

@@ -167,7 +167,10 @@ class StoredExposures(Sequence[Exposure]):
     """Exposures as they were ingested, each loaded whenever it is asked for, so that memory holds one at a time."""
 
     def __init__(self, lake: Lake, names: Iterable[str], *, methods: Sequence[str] | None = None) -> None:
-        self._lake, self._names, self._methods = lake, list(names), methods
+        self._names = list(names)
+        known = exposure_rows(lake, self._names, methods=methods)
+        self._rows = {row["exposure_id"]: row for row in known.iter_rows(named=True)}
+        self._arrays = {name: lake.arrays("exposure", row["tile"]) for name, row in self._rows.items()}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -179,7 +182,8 @@ class StoredExposures(Sequence[Exposure]):
     def __getitem__(self, i: int | slice) -> Exposure | list[Exposure]:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        return load_exposure(self._lake, self._names[i], methods=self._methods)
+        name = self._names[i]
+        return exposure_of(self._rows[name], self._arrays[name])
 
 
 def flagged_exposures(lake: Lake, tile: str, band: str, names: Iterable[str] | None = None) -> Iterator[Exposure]:

@@ -107,6 +107,8 @@ class Drizzler:
     window : tuple of slice, optional
         Rows and columns of the output that are kept, without steps; all when not given. Pixel maps are those of the
         whole output, and the window has the bits that the whole output has there.
+    sums : ndarray, float64, shape (ny, nx, 2), optional
+        Sums of w and w d of the window to go on from, of an image without variance and bits; they are changed.
 
     Raises
     ------
@@ -149,6 +151,7 @@ class Drizzler:
         params: DrizzleParams | None = None,
         context: bool = True,
         window: tuple[slice, slice] | None = None,
+        sums: NDArray[np.float64] | None = None,
     ) -> None:
         self.params = DrizzleParams() if params is None else params
         if len(shape) != 2 or min(shape) < 1:
@@ -165,7 +168,10 @@ class Drizzler:
         self._n_exposures = self._n_added = 0
         self._closed = ""
         # Sums of w and w d; numpy's zeros, because it asks the system for large pages.
-        self._mean = np.zeros((*self.shape, 2))
+        self._mean = np.zeros((*self.shape, 2)) if sums is None else sums
+        if self._mean.shape != (*self.shape, 2):
+            msg = f"sums: shape {self._mean.shape} is not allowed, it must be {(*self.shape, 2)}"
+            raise InvalidInputError(msg)
         self._context: list[NDArray[np.int32]] = []
         self._has_context = context
         self._variance: NDArray[np.float64] | None = None

@@ -11,7 +11,7 @@ from skymere.datamodels import Exposure, Window
 from skymere.resample.drizzle import DrizzleParams, pixel_scale_ratio
 from skymere.wcs import Grid, pixel_map, pixel_transform
 
-__all__ = ["ExposureReader", "ExposureRows", "HeldExposures", "Reach", "drop_reach_pix"]
+__all__ = ["ExposureReader", "ExposureRows", "HeldExposures", "Reach", "around", "drop_reach_pix"]
 
 # Distortion makes some drops larger than those of the nominal scale.
 _LARGER_PIXEL = 1.05
@@ -88,6 +88,28 @@ def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
         "lanczos3": 6.0,
     }[params.kernel]
     return int(_LARGER_PIXEL * width / pixel_scale_ratio) + int(width > 0)
+
+
+def around(pixmap: NDArray[np.float64], shape: tuple[int, int], margin: float) -> Window | None:
+    """Return the window of an image that holds the places of a map and a margin; None when there is none.
+
+    Parameters
+    ----------
+    pixmap : ndarray, float64, shape (ny, nx, 2) [pix]
+        Places ``x, y``.
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    margin : float
+        Margin [pix].
+    """
+    edges = []
+    for axis, n in ((1, shape[0]), (0, shape[1])):
+        low, high = np.fmin.reduce(pixmap[..., axis], axis=None), np.fmax.reduce(pixmap[..., axis], axis=None)
+        if not (low - margin < n and high + margin >= 0):
+            return None
+        edges.append((max(int(np.floor(max(low - margin, 0.0))), 0), int(min(np.ceil(high + margin) + 1, n))))
+    rows, columns = edges
+    return Window(rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
 
 
 class Reach:
