@@ -395,21 +395,29 @@ def _whole_shards(
     shard: int,
     check: Callable[[NDArray[np.generic]], None],
 ) -> Iterator[NDArray[np.generic]]:
-    """Yield the rows of all parts again, as many at a time as a shard holds; an array that is whole stays whole."""
-    waiting: list[NDArray[np.generic]] = []
+    """Yield the rows of all parts again, a shard at a time in one buffer; an array that is whole stays whole."""
     left, held = shape[0], 0
+    buffer: NDArray[np.generic] | None = None
     for part in parts:
         check(part)
         if part.shape[1:] != shape[1:] or len(part) + held > left:
             msg = f"array: a part of shape {part.shape} does not fit into {shape}, of which {left - held} rows are left"
             raise InvalidInputError(msg)
-        waiting.append(part)
-        held += len(part)
-        ready = held if held == left else held // shard * shard
-        if ready or not shape[0]:
-            rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-            yield rows[:ready]
-            waiting, held, left = [rows[ready:].copy()], held - ready, left - ready
+        if len(part) == shape[0]:
+            yield part
+            left = 0
+            continue
+        done = 0
+        while done < len(part):
+            if buffer is None:
+                buffer = np.empty((min(shard, shape[0]), *shape[1:]), part.dtype)
+            wanted = min(shard, left)
+            n = min(wanted - held, len(part) - done)
+            buffer[held : held + n] = part[done : done + n]
+            held, done = held + n, done + n
+            if held == wanted:
+                yield buffer[:held]
+                left, held = left - held, 0
     if left:
         msg = f"array: the parts end after {shape[0] - left + held} rows, {shape[0]} were announced"
         raise InvalidInputError(msg)

@@ -225,7 +225,7 @@ class Run:
         lengths, more = tuple(int(n) for n in shape), attributes or {}
         if self.sealed:
             metadata = open_metadata(self._table.schema, path, lengths, unit=unit, attributes=more)
-            return OpenArray(self._folder, metadata, sealed=ArrayGroup(self._folder)[path])
+            return OpenArray(self._layout.staging, metadata, sealed=ArrayGroup(self._folder)[path])
         return OpenArray(*self._writer().open(path, lengths, unit=unit, attributes=more))
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:

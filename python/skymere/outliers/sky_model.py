@@ -179,9 +179,9 @@ def build_sky_model(
             combined = combine_images(
                 block.values,
                 block.unused,
-                exptime=exptime[which],
-                sky=sky[which],
-                read_noise=read_noise[which],
+                exptime=exptime[which].tolist(),
+                sky=sky[which].tolist(),
+                read_noise=read_noise[which].tolist(),
                 params=p,
             )
             combined[~np.isfinite(combined)] = 0.0

@@ -218,10 +218,10 @@ class NoiseKernels:
                 here = wanted[k][(wanted[k] >= done[k]) & (wanted[k] < done[k] + len(boxes))] - done[k]
                 done[k] += len(boxes)
                 parts[k].append((boxes[here], counts[here] / sigma.squares(k, boxes[here])))
-        boxes = [np.concatenate([one for one, _ in part]) for part in parts]
+        chosen = [np.concatenate([one for one, _ in part]) for part in parts]
         scales = [np.concatenate([one for _, one in part]) for part in parts]
         classes = np.repeat(np.arange(len(self.names), dtype=np.uint8), [len(v) for v in scales])
-        return np.concatenate(boxes), classes, np.concatenate(scales)
+        return np.concatenate(chosen), classes, np.concatenate(scales)
 
     def _cells(self) -> Iterator[tuple["_Variances", list[tuple[NDArray[np.int64], NDArray[np.int64]]]]]:
         """Yield the variances of each window, and the cells with pixels of each class and how many each has."""
@@ -236,7 +236,7 @@ class NoiseKernels:
             yield _Variances(classes, sigma, window), found
 
     def _sigma(self, window: Window) -> NDArray[np.float32]:
-        return np.sqrt(np.nan_to_num(np.asarray(self._variance[window.slices])), dtype=np.float32)
+        return np.asarray(np.sqrt(np.nan_to_num(np.asarray(self._variance[window.slices])), dtype=np.float32))
 
     def add(self, given: DrizzleInput) -> None:
         """Add the covariances that an exposure brings; drops that are larger than those before widen the kernels.
@@ -295,7 +295,7 @@ class NoiseKernels:
         products = np.zeros_like(self._sums)
         for window in windows_of(self._shape):
             inside = (self._boxes[:, :2] >= window.origin) & (self._boxes[:, :2] < np.add(window.origin, window.shape))
-            here = inside.all(axis=1)
+            here = np.asarray(inside.all(axis=1))
             if not here.any():
                 continue
             wide = self._around(here)

@@ -179,8 +179,8 @@ class Reach:
         margin = drop_reach_pix(self._params, place.ratio) + 1.0 / place.ratio + _BENT_PIX
         low = np.array([window.columns[0], window.rows[0]]) - 0.5 - margin
         high = np.array([window.columns[1], window.rows[1]]) - 0.5 + margin
-        touched = ((place.high >= low) & (place.low <= high)).all(axis=-1).any(axis=1)
-        blocks = np.flatnonzero(touched)
+        touched: NDArray[np.bool_] = np.asarray(((place.high >= low) & (place.low <= high)).all(axis=-1))
+        blocks = np.flatnonzero(touched.any(axis=1))
         if not len(blocks):
             return None
         first, last = int(blocks[0]), int(blocks[-1])

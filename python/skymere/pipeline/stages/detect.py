@@ -110,6 +110,12 @@ def _write_labels(run: Run, segmentation: SegmentationMap | BlockSegmentation) -
     return n_pixels
 
 
+def _labels(segmentation: SegmentationMap | BlockSegmentation, rows: slice, columns: slice) -> NDArray[np.int32]:
+    if isinstance(segmentation, BlockSegmentation):
+        return segmentation.labels(rows, columns)
+    return segmentation.labels[rows, columns]
+
+
 def _found(
     plan: Plan, lake: Lake, tile: str, bands: list[str], mask: dict[str, NDArray[np.bool_]], side: int
 ) -> FoundSources | FoundBlocks:
@@ -138,10 +144,9 @@ def _write_fits(
     folder = plan.path(plan.survey.pictures) / tile
     about = {"wcs": found.grid.wcs, "flux_unit": found.flux_unit}
     if isinstance(found, FoundBlocks):
-        is_whole = isinstance(segmentation, SegmentationMap)
         write_detection_rows(
             folder,
-            lambda y, x: segmentation.labels[y, x] if is_whole else segmentation.labels(y, x),
+            lambda y, x: _labels(segmentation, y, x),
             found.flux_table(segmentation, plan.detect.flux_band),
             stack=lambda y, x: found.stack(y, x).data,
             snr=found.snr,

@@ -80,7 +80,7 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
     masks = _Masks(bad=bad, saturated=saturated_pixels(lake, tile, bands))
     side = block_side("measure", plan, grid.shape, len(bands))
     if is_in_blocks(grid.shape, side):
-        table = _measured_blocks(plan, lake, tile, StoredLabels(labels, grid), masks, side)
+        table = _measured_blocks(plan, lake, tile, StoredLabels(array=labels, grid=grid), masks, side)
     else:
         table = _measured(plan, lake, tile, SegmentationMap(labels=labels[...], grid=grid), masks)
     table = owned_sources(lake, tile, table)
