@@ -29,7 +29,7 @@ class Kept:
         self.arrays: dict[str, np.ndarray] = {}
         self.about: dict[str, object] = {}
 
-    def open(self, path, shape, *, unit=None, attributes=None):
+    def open(self, path, shape, **_):
         name = path.split("/")[1]
         fill = np.nan if name.startswith("level") else FILLS.get(name, 0)
         self.arrays[path] = np.full(shape, fill, DTYPES.get(name, np.float32))
@@ -39,7 +39,7 @@ class Kept:
         self.arrays[path] = np.array(array)
         self.about[path] = attributes
 
-    def annotate(self, group, attributes):
+    def annotate(self, _, attributes):
         self.about |= attributes
 
 

@@ -14,7 +14,7 @@ _MIB = 2**20
 WORKER_BASELINE = 256 * _MIB
 """What a worker holds that has opened a lake [bytes]: 250 to 254 MiB."""
 
-OWN_BASELINE = 288 * _MIB
+OWN_BASELINE = 192 * _MIB
 """What a process holds that runs a plan and leaves the tasks to others [bytes]."""
 
 _SMALLEST_PIX = 512
