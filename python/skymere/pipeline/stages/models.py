@@ -1,6 +1,7 @@
 """models: images of the best profiles, before and behind the PSF, and those that people give instead."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,6 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     band, grid = plan.profiles.band, lake.tiles[tile].grid
     psf, psf_id = load_psf(lake, tile, band)
     fitted = lake.arrays("profile", tile)[f"{band}/residual"]
-    residual = fitted[...]
     best = lake.table("profile").filter(pl.col("tile") == tile, pl.col("is_best")).sort("source_id").collect()
     fits = fit_table(best, [], psf=psf)
     images: list[NDArray[np.float32]] = []
@@ -51,7 +51,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     rows: list[dict[str, Any]] = []
     for name, response in (("", None), (band, psf)):
         stamps = model_stamps(fits, psf=response, enclosed=plan.profiles.light_in_stamp)
-        windows = stamps.cut_out(residual)
+        windows = stamps.cut_out(fitted)
         drawn = {row["label"]: i for i, row in enumerate(stamps.table.iter_rows(named=True))}
         for source in best.iter_rows(named=True):
             i = drawn[source["label"]]
@@ -72,7 +72,7 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
             left.append(np.full(data.shape, np.nan, np.float32))
     if images:
         write_ragged(run, {"data": images, "residual": left}, unit=fitted.unit)
-    run.count(n_items=best.height, n_pixels=residual.size)
+    run.count(n_items=best.height, n_pixels=math.prod(fitted.shape))
     run.write("source_id", np.array([row["source_id"] for row in rows if "model_row" in row], np.int64))
     run.publish(run.frame(rows).sort("_healpix_29", "source_id", "attempt", "band"))
 
