@@ -53,6 +53,9 @@ class BandImage:
         Side of its box [arcsec].
     has_more_border_masks : bool
         Whether the regions of `mask_border_more.reg` are masked, instead of those of `mask_border.reg`.
+    has_unsearched_pixels : bool
+        Whether pixels count where no source was looked for, as beyond the detection image. Sources there have no model,
+        and their light lifts the sky that is fitted.
     photometry : PhotometryParams
         Shift, noise, its rms when it is given, polynomial sky, and so on.
 
@@ -74,6 +77,7 @@ class BandImage:
     background: Literal["none", "running_median", "boxcar_mean"] = "none"
     background_box_arcsec: float = 30.0
     has_more_border_masks: bool = False
+    has_unsearched_pixels: bool = False
     photometry: PhotometryParams = field(default_factory=PhotometryParams)
 
     def __post_init__(self) -> None:
@@ -270,6 +274,7 @@ def image_to_measure(
     regions: BandRegions,
     *,
     modelled: NDArray[np.bool_] | None = None,
+    searched: NDArray[np.bool_] | None = None,
 ) -> tuple[MeasureImage, PhotometryParams]:
     """Return a band as `skymere.photometry.forced_photometry` takes it: masked, without a large-scale background.
 
@@ -283,6 +288,9 @@ def image_to_measure(
         What people drew.
     modelled : ndarray, bool, shape (ny, nx), optional
         Pixels of sources, which the large-scale background must not see either.
+    searched : ndarray, bool, shape (ny, nx), optional
+        Pixels on which sources were looked for; others are masked, unless the image says that they count. All when not
+        given.
 
     Notes
     -----
@@ -301,6 +309,8 @@ def image_to_measure(
         level = large_scale_background(data, box_pix=box, mask=hidden, params=params)
         data = np.asarray(data - level, np.float32)
     error = _error(mosaic, image, data, mask, hidden)
+    if searched is not None and not image.has_unsearched_pixels:
+        mask = mask | ~searched
     circles = [one for one in regions.blank if isinstance(one, Circle)]
     noise = image.photometry.noise
     if circles and not noise.positions:

@@ -16,6 +16,7 @@ from skymere.pipeline.band_input import band_input, external_images
 from skymere.pipeline.fluxes import BandFluxes, band_fluxes, failed_band, models_for, write_fluxes
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_segmentation
+from skymere.pipeline.searched import searched_on_grid
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import labels_on_grid
 
@@ -47,13 +48,14 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 
 def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digests: list[dict[str, str]]) -> Task:
-    neighbours = sorted(set(lake.tiles.neighbours(tile)) & set(lake.live_runs("profile")))
+    neighbours = _neighbours(lake, tile)
     drawn = lake.live_runs("region")
-    own = ("mosaic", "psf", "segmentation") if any(not one.image for one in images) else ("segmentation",)
+    own = ("psf", "segmentation") if any(not one.image for one in images) else ("segmentation",)
     return Task(
         tile=tile,
         inputs=[
             *(lake.reference(product, tile) for product in own),
+            *(lake.reference("mosaic", name) for name in (tile, *neighbours)),
             *(lake.reference("profile", name) for name in (tile, *neighbours)),
             *({"uri": f"region/{name}", "run": drawn[name]} for name in (tile, *neighbours) if name in drawn),
             *digests,
@@ -65,6 +67,11 @@ def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digest
         },
         work=partial(_work, plan, lake, tile, images),
     )
+
+
+def _neighbours(lake: Lake, tile: str) -> list[str]:
+    """Return the tiles beside a tile that have models."""
+    return sorted(set(lake.tiles.neighbours(tile)) & set(lake.live_runs("profile")))
 
 
 def _named(image: BandImage) -> dict[str, Any]:
@@ -99,7 +106,10 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
         raise InvalidInputError(msg)
     models = models_for(lake, mosaic.grid, plan.profiles.band)
     modelled = labels_on_grid(load_segmentation(lake, tile), mosaic.grid) > 0
-    measured, params = image_to_measure(mosaic, image, regions, modelled=modelled)
+    searched = None
+    if not image.has_unsearched_pixels:
+        searched = searched_on_grid(lake, (tile, *_neighbours(lake, tile)), mosaic.grid)
+    measured, params = image_to_measure(mosaic, image, regions, modelled=modelled, searched=searched)
     external = external_images(plan, models["source_id"].to_list())
     found = forced_photometry(
         measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, external=external, params=params
