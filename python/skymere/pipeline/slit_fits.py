@@ -1,21 +1,36 @@
-"""The fit of a redshift to the spectrum of a slit, as a plan asks for it."""
+"""Which spectra of slits are fitted with a redshift, and how, as a plan asks for it."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Spectrum1D
 from skymere.errors import SkymereError
 from skymere.io import Pack, read_dispersion
+from skymere.lake import Lake
 from skymere.pipeline.slit_plan import RedshiftsPlan
 from skymere.spectra import RedshiftFit, Template, fit_redshift, grating_templates, prism_templates
 
-__all__ = ["Dispersion", "fit_slit_spectrum", "slit_dispersion", "slit_templates"]
+__all__ = ["Dispersion", "chosen_spectra", "fit_slit_spectrum", "slit_dispersion", "slit_templates"]
 
 Dispersion = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Wavelengths [um], and the resolving power there."""
+
+
+def chosen_spectra(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
+    """Return the spectrum of each source that is fitted, ordered by source."""
+    order = {grating.lower(): k for k, grating in enumerate(plan.gratings)}
+    table = lake.table("slit_spectrum").filter(
+        pl.col("status") == "ok", pl.col("ra").is_not_null(), pl.col("grating").is_in(list(order))
+    )
+    rank = pl.col("grating").replace_strict(order, default=None, return_dtype=pl.Int64)
+    chosen = table.with_columns(rank=rank).sort(
+        "source_id", "rank", "snr", "spectrum_id", descending=[False, False, True, False]
+    )
+    return chosen.unique("source_id", keep="first", maintain_order=True).drop("meta").collect()
 
 
 def slit_dispersion(pack: Pack, grating: str) -> Dispersion:

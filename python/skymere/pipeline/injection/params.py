@@ -10,8 +10,8 @@ from skymere.errors import InvalidInputError
 
 __all__ = ["STRETCHES", "InjectParams", "Stretch"]
 
-Stretch = Literal["detect", "profiles", "photometry", "beams"]
-STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams")
+Stretch = Literal["detect", "profiles", "photometry", "beams", "slits"]
+STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams", "slits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class InjectParams:
     Parameters
     ----------
     through : str
-        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``
-        or ``beams`` (to redshifts and lines of slitless spectra).
+        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``,
+        ``beams`` (to redshifts and lines of slitless spectra) or ``slits`` (from exposures of slits to redshifts and
+        lines).
     n : int
         Number of fake sources; as many copies of the data are made as it takes.
     n_per_tile : int

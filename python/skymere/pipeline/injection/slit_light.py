@@ -164,15 +164,12 @@ def photon_factor(one: Slitlet) -> _Array:
         known = np.isfinite(ratio).any(axis=0)
         if not known.any():
             return np.zeros(one.shape)
-        columns = np.array([np.nanmedian(column) if is_known else np.nan for column, is_known in zip(ratio.T, known)])
-        columns = np.interp(np.arange(known.size), np.flatnonzero(known), columns[known])
+        columns = np.interp(np.arange(known.size), np.flatnonzero(known), np.nanmedian(ratio[:, known], axis=0))
         smooth = median_filter(columns, size=2 * _COLUMNS + 1, mode="nearest")
         return np.where(bar > 0, smooth / bar, 0.0)
 
 
-def add_to_slits(
-    slits: Sequence[Slitlet], light: Mapping[str, _Array], *, run: str, i_object: int
-) -> list[Slitlet]:
+def add_to_slits(slits: Sequence[Slitlet], light: Mapping[str, _Array], *, run: str, i_object: int) -> list[Slitlet]:
     """Return slits with the light of a fake source, and its noise.
 
     Parameters

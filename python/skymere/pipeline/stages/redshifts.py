@@ -24,7 +24,7 @@ from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.redshift_rows import FLAGS, FittedRows, slit_rows, template_digest
-from skymere.pipeline.slit_fits import fit_slit_spectrum, slit_dispersion, slit_templates
+from skymere.pipeline.slit_fits import chosen_spectra, fit_slit_spectrum, slit_dispersion, slit_templates
 from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.spectra import RedshiftFit
@@ -79,7 +79,7 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     pack = None
     if runs["slit_spectrum"]:
         pack = plan_pack(plan, folder)
-        rows = _chosen(lake, plan)
+        rows = chosen_spectra(lake, plan)
         owner = [owner_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
         rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
         for part in rows.partition_by("owner", maintain_order=True):
@@ -92,19 +92,6 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     return [
         _task(_Job(tile=name, lake=lake, plan=plan, pack=pack, sets=sets, **jobs.get(name, {})), runs) for name in names
     ]
-
-
-def _chosen(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
-    """Return the spectrum of each source that is fitted, ordered by source."""
-    order = {grating.lower(): k for k, grating in enumerate(plan.gratings)}
-    table = lake.table("slit_spectrum").filter(
-        pl.col("status") == "ok", pl.col("ra").is_not_null(), pl.col("grating").is_in(list(order))
-    )
-    rank = pl.col("grating").replace_strict(order, default=None, return_dtype=pl.Int64)
-    chosen = table.with_columns(rank=rank).sort(
-        "source_id", "rank", "snr", "spectrum_id", descending=[False, False, True, False]
-    )
-    return chosen.unique("source_id", keep="first", maintain_order=True).drop("meta").collect()
 
 
 @dataclass(frozen=True, kw_only=True)
