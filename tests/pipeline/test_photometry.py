@@ -7,13 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
+from numpy.testing import assert_array_equal
 
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake, add_regions
 from skymere.pipeline import RunReport, read_plan, run_plan
-from skymere.pipeline.products import load_mosaics
+from skymere.pipeline.products import falls_on, load_mosaics
+from skymere.pipeline.searched import searched_on_grid, searched_pixels
 from skymere.regions import Circle
 from skymere.testing import LowResolutionParams, low_resolution_fluxes, match_sources
+from skymere.wcs import Grid
 
 
 def run_again(folder: Path, old: str = "", new: str = "", *, release: str) -> tuple[dict[str, int], RunReport]:
@@ -92,6 +95,52 @@ def test_fluxes_of_a_blurred_rotated_and_shifted_image_are_right(measured: Path,
     assert 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.5
     bright = true > 20 * low.rms
     assert np.median(found["flux"].to_numpy()[bright] / true[bright]) == pytest.approx(1.0, abs=0.03)
+
+
+def test_light_beyond_the_searched_pixels_does_not_lift_the_sky(copied: Path, low: LowResolutionParams) -> None:
+    lake = Lake.open(copied / "lake")
+    truth = pl.read_parquet(copied / "truth" / "sources.parquet")
+    searched = searched_pixels(lake, "field")
+    outside = ~falls_on(searched, lake.tiles["field"].grid, truth).to_numpy()
+    lost = low_resolution_fluxes(truth, low)[outside].sum()
+    # Stars and galaxies that only the image of low resolution shows.
+    assert lost > 10.0
+
+    def level() -> float:
+        rows = lake.table("flux").filter(pl.col("band") == "irac1").collect()
+        return float(rows["background"].drop_nulls()[0])
+
+    # 1 sigma of the level is 3e-4.
+    assert level() == pytest.approx(low.sky, abs=1e-3)
+    with_all = 'band = "irac1"\nhas_unsearched_pixels = true'
+    done, _ = run_again(copied, 'band = "irac1"', with_all, release="DR3")
+    assert done["photometry"] == 1
+    lifted = lost / low.size_pix**2
+    assert level() - low.sky == pytest.approx(lifted, rel=0.3)
+
+
+def test_what_was_searched_lies_on_a_band_where_it_is_on_the_sky(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    own = lake.tiles["field"].grid
+    searched = searched_pixels(lake, "field")
+    assert searched.shape == own.shape
+    assert 0.2 < searched.mean() < 0.8
+    # Sources are where somebody looked.
+    sources = lake.table("source").collect()
+    assert falls_on(searched, own, sources).all()
+    assert_array_equal(searched_on_grid(lake, ["field"], own), searched)
+    ra, dec = (float(v[0]) for v in own.sky(np.array([300.0]), np.array([300.0])))
+    coarse = Grid.tangent(ra, dec, shape=(40, 40), scale_arcsec=0.5)
+    there = searched_on_grid(lake, ["field"], coarse)
+    assert there.sum() * 0.5**2 == pytest.approx(_within(searched, own, coarse) * own.scale_arcsec**2, rel=0.05)
+    assert not searched_on_grid(lake, [], coarse).any()
+
+
+def _within(searched: np.ndarray, own: Grid, coarse: Grid) -> int:
+    """Searched pixels that lie on another image."""
+    y, x = np.nonzero(searched)
+    u, v = coarse.pixels(*own.sky(x.astype(float), y.astype(float)))
+    return int(((np.abs(u - 19.5) < 20) & (np.abs(v - 19.5) < 20)).sum())
 
 
 def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: Path, low: LowResolutionParams) -> None:
