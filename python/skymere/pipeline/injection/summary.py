@@ -66,6 +66,14 @@ def imaging_quantities(
         for kind in ("auto", "total"):
             names: dict[str, Any] = {"measured": f"flux_{kind}_{band}", "error": f"flux_{kind}_err_{band}"}
             found.append(Quantity(name=f"flux_{kind}_{band}", truth=f"true_flux_{band}", **names))
+        found.append(
+            Quantity(
+                name=f"flux_auto_inside_{band}",
+                measured=f"flux_auto_{band}",
+                error=f"flux_auto_err_{band}",
+                truth=f"true_flux_auto_inside_{band}",
+            )
+        )
         found += [
             Quantity(
                 name=f"flux_aper{k}_{band}",
