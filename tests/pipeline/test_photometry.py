@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake, add_regions
 from skymere.pipeline import RunReport, read_plan, run_plan
+from skymere.pipeline.band_images import image_to_measure, read_band_image
 from skymere.pipeline.products import falls_on, load_mosaics
 from skymere.pipeline.searched import searched_on_grid, searched_pixels
 from skymere.regions import Circle
@@ -117,6 +118,18 @@ def test_light_beyond_the_searched_pixels_does_not_lift_the_sky(copied: Path, lo
     assert done["photometry"] == 1
     lifted = lost / low.size_pix**2
     assert level() - low.sky == pytest.approx(lifted, rel=0.3)
+
+
+def test_errors_of_a_crowded_image_are_those_of_its_noise(measured: Path, low: LowResolutionParams) -> None:
+    lake = Lake.open(measured / "lake")
+    (image,) = [one for one in read_plan(measured / "plan.toml").band_images() if one.band == "irac1"]
+    mosaic, _, regions = read_band_image(image)
+    # Wings of sources are all over the sky: its scatter is a fifth more than the noise.
+    assert np.median(image_to_measure(mosaic, image, regions)[0].error) > 1.15 * low.rms
+    rows = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").collect()
+    faint = rows.filter(pl.col("flux") < 20 * pl.col("flux_err"))
+    # About 700 pixels, and what models of faint sources do not fit.
+    assert (faint["chi2"] / faint["n_pix"]).median() == pytest.approx(1.0, abs=0.12)
 
 
 def test_what_was_searched_lies_on_a_band_where_it_is_on_the_sky(measured: Path) -> None:

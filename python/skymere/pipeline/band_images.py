@@ -21,7 +21,15 @@ from skymere.regions import Circle, Region, mask_from_regions, read_regions, to_
 from skymere.segmentation import MeasureImage
 from skymere.wcs import Grid
 
-__all__ = ["BandImage", "BandRegions", "image_to_measure", "read_band_image", "read_band_table", "regions_beside"]
+__all__ = [
+    "BandImage",
+    "BandRegions",
+    "has_scaled_errors",
+    "image_to_measure",
+    "read_band_image",
+    "read_band_table",
+    "regions_beside",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,7 +303,7 @@ def image_to_measure(
     Notes
     -----
     Errors are ``photometry.noise_rms``; else the variance of the mosaic; else those of the weights, scaled so that they
-    are the scatter of the sky between sources.
+    are the scatter of the sky between sources, see `has_scaled_errors`.
     """
     grid = mosaic.grid
     mask = ~(mosaic.covered & np.isfinite(mosaic.data)) | _inside((*regions.bad, *regions.border), grid)
@@ -333,6 +341,13 @@ def image_to_measure(
 
 def _inside(regions: Sequence[Region], grid: Grid) -> NDArray[np.bool_]:
     return mask_from_regions(regions, grid).mask if regions else np.zeros(grid.shape, np.bool_)
+
+
+def has_scaled_errors(mosaic: Mosaic, image: BandImage) -> bool:
+    """Whether the errors of a band are known up to a factor, which the scatter of the sky has to tell."""
+    if image.photometry.noise_rms or image.rms:
+        return False
+    return not np.isfinite(mosaic.variance[mosaic.covered & np.isfinite(mosaic.data)]).any()
 
 
 def _error(
