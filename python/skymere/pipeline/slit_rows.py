@@ -56,6 +56,7 @@ _POINTS: Mapping[str, tuple[str, Any]] = {
     "var_sum": ("var_sum", _F4),
     "resolution": ("resolution", _F4),
     "wavelength_mean": ("wave_mean", _F8),
+    "wavelength_spread": ("wave_spread", _F8),
 }
 
 

@@ -292,8 +292,9 @@ def _continuum(spectrum: CombinedSpectrum, emission: Emission, host: _Host, work
 
 
 def _fit(work: SlitWork, grating: str, spectrum: CombinedSpectrum, dispersion: Dispersion) -> RedshiftFit | str:
-    arrays = {
+    arrays: dict[str, Any] = {
         "wave": spectrum.wave_mean,
+        "spread": spectrum.wave_spread,
         "flux": spectrum.flux,
         "err": spectrum.err,
         "covariance": spectrum.covariance,

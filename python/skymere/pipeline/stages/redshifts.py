@@ -34,8 +34,15 @@ __all__ = ["STAGE", "redshift_tasks"]
 _BATCH = 32
 # Sources with beams that are in memory at a time.
 _BEAMS_PER_WORKER = 4
-# What `Spectrum1D` takes, as schemas 1.2.0, 1.1.0 and 1.0.0 have it.
+# What `Spectrum1D` takes, as schemas 1.3.0, 1.2.0, 1.1.0 and 1.0.0 have it.
 _PLANES: Sequence[Mapping[str, str]] = (
+    {
+        "wavelength_mean": "wave",
+        "wavelength_spread": "spread",
+        "flux": "flux",
+        "flux_err": "err",
+        "covariance": "covariance",
+    },
     {"wavelength_mean": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err"},
