@@ -245,3 +245,12 @@ def test_parameters_of_fits_are_stored_with_the_run(measured: Path) -> None:
     run = lake.live_run("profile", "field")
     params = json.loads(lake.table("run").filter(pl.col("run_id") == run).collect()["params"][0])
     assert params["profiles"]["scene"]["fits"]["sersic_index"] == [0.1, 8.0]
+
+
+def test_tiles_that_are_not_on_an_image_are_not_read(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.open(measured / "lake")
+    monkeypatch.setattr("skymere.pipeline.searched.searched_pixels", lambda *_: pytest.fail("read"))
+    far = Grid.tangent(
+        lake.tiles["field"].grid.sky(np.array([0.0]), np.array([0.0]))[0][0], 5.0, shape=(50, 50), scale_arcsec=0.1
+    )
+    assert not searched_on_grid(lake, ["field"], far).any()

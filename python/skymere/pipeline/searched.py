@@ -17,6 +17,8 @@ from skymere.wcs import Grid
 __all__ = ["searched_on_grid", "searched_pixels"]
 
 _ROWS = 2048
+# Points along each side of an image that say where it is on another one.
+_STEPS = 9
 
 
 def searched_pixels(lake: Lake, tile: str) -> NDArray[np.bool_]:
@@ -68,6 +70,21 @@ def searched_on_grid(lake: Lake, tiles: Iterable[str], grid: Grid) -> NDArray[np
     """
     found = np.zeros(grid.shape, np.bool_)
     for tile in tiles:
+        if not _touches(lake.tiles[tile].grid, grid):
+            continue
         searched = SegmentationMap(labels=searched_pixels(lake, tile).astype(np.int32), grid=lake.tiles[tile].grid)
         found |= labels_on_grid(searched, grid) > 0
     return found
+
+
+def _touches(one: Grid, other: Grid) -> bool:
+    """Whether the box around an image, on the pixels of another one, reaches that."""
+    rows, columns = (np.linspace(-0.5, n - 0.5, _STEPS) for n in one.shape)
+    u, v = np.meshgrid(columns, rows)
+    with np.errstate(invalid="ignore"):
+        x, y = other.pixels(*one.sky(u.ravel(), v.ravel()))
+        if not np.isfinite(x + y).any():
+            return False
+        ny, nx = other.shape
+        across = np.nanmin(x) <= nx - 0.5 and np.nanmax(x) >= -0.5
+        return bool(across and np.nanmin(y) <= ny - 0.5 and np.nanmax(y) >= -0.5)

@@ -32,9 +32,10 @@ class InjectParams:
         Step of the grid of places [arcsec]; places are moved from it by up to a quarter of a step along each axis, so
         that two fake sources are half a step apart at least.
     mag : (float, float)
-        Limits of the magnitudes, AB in ``band``; uniform.
+        Limits of the magnitudes, AB in ``band``, or of a continuum that is flat in f_nu for spectra; uniform.
     size_arcsec : (float, float)
-        Limits of the half-light radii along the major axis [arcsec]; uniform in the logarithm.
+        Limits of the half-light radii along the major axis, of Gaussians behind slits [arcsec]; uniform in the
+        logarithm. Beams have the shapes of their hosts.
     sersic_index, axis_ratio : (float, float)
         Limits of the Sersic indices, uniform in the logarithm, and of the axis ratios, uniform.
     band : str
