@@ -60,7 +60,7 @@ _COSTS = {
     "mosaic": _Cost(fixed=60 * _MIB, window=100.0, exposure=160.0),
     "psf": _Cost(fixed=100 * _MIB, window=30.0, exposure=200.0),
     "profiles": _Cost(fixed=85 * _MIB, tile=80.0),
-    "models": _Cost(fixed=105 * _MIB, source=2.1 * _MIB),
+    "models": _Cost(fixed=300 * _MIB),
     "photometry": _Cost(fixed=120 * _MIB, tile=80.0),
     "cutouts": _Cost(fixed=280 * _MIB),
     "slits": _Cost(fixed=300 * _MIB),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from skymere.errors import InvalidInputError
 from skymere.lake import Condition, parse_condition, parse_value
 from skymere.viewer.web.answers import plain, rows_of
-from skymere.viewer.web.reading import LakeReader
+from skymere.viewer.web.reading import LakeReader, OpenTable
 
 __all__ = ["MOST_POINTS", "MOST_ROWS", "Catalogue", "Question"]
 
@@ -86,10 +86,9 @@ class Catalogue:
 
     def columns(self, table: str) -> list[dict[str, Any]]:
         """Return name, kind, unit and description of each column of a table."""
-        lake = self._reader.lake
-        dtypes = lake.table(table).collect_schema()
-        schema = lake.schema(table)
-        known = {column.name: column for column in schema.expand(schema.bands(dtypes.names()))}
+        dtypes = self._reader.table(table).dtypes
+        schema = self._reader.lake.schema(table)
+        known = {column.name: column for column in schema.expand(schema.bands(dtypes))}
         return [
             {
                 "name": name,
@@ -110,9 +109,9 @@ class Catalogue:
         NotFoundError
             When there is no such table.
         """
-        frame = self._reader.lake.table(question.table)
-        dtypes = frame.collect_schema()
-        names = question.columns or tuple(dtypes.names())
+        opened = self._reader.table(question.table)
+        dtypes = opened.dtypes
+        names = question.columns or tuple(dtypes)
         for name in [*names, *([question.sort] if question.sort else [])]:
             if name not in dtypes:
                 msg = f"columns, sort: {name!r} is not in table {question.table!r}, which has {', '.join(dtypes)}"
@@ -120,13 +119,13 @@ class Catalogue:
         if not (question.first >= 0 and 1 <= question.n <= MOST_ROWS):
             msg = f"first, n: {question.first}, {question.n} are not allowed, from 0 and 1 to {MOST_ROWS} are"
             raise InvalidInputError(msg)
-        keys = self._keys(question, frame)
-        rows = self._rows(frame, keys.slice(question.first, question.n), names)
+        keys = self._keys(question, opened)
+        rows = self._rows(opened.frame, keys.slice(question.first, question.n), names)
         return {"n_matching": keys.height, "first": question.first, "columns": list(names), "rows": rows_of(rows)}
 
     def place(self, question: Question, key: int) -> int | None:
         """Return at which row of a filter and order an object stands, by the first column of the key of the table."""
-        keys = self._keys(question, self._reader.lake.table(question.table))
+        keys = self._keys(question, self._reader.table(question.table))
         found = keys.select((pl.first() == key).arg_true()).to_series()
         return int(found[0]) if found.len() else None
 
@@ -182,19 +181,19 @@ class Catalogue:
         if not where.strip():
             return None
         condition = parse_condition(where)
-        condition.check(dict(self._reader.lake.table(table).collect_schema()))
+        condition.check(self._reader.table(table).dtypes)
         return condition
 
     def filtered(self, table: str, where: str) -> pl.LazyFrame:
         """Return the rows of a table that a condition chooses."""
-        frame = self._reader.lake.table(table)
+        frame = self._reader.table(table).frame
         condition = self.condition(table, where)
         return frame if condition is None else frame.filter(condition.expr)
 
     def _values(self, table: str, wanted: dict[str, str], where: str, key: str = "") -> pl.DataFrame:
         """Return what is reckoned from columns, float64, rows where all of it is finite."""
         frame = self.filtered(table, where)
-        dtypes = dict(self._reader.lake.table(table).collect_schema())
+        dtypes = self._reader.table(table).dtypes
         exprs = []
         for name, text in wanted.items():
             value = parse_value(text)
@@ -203,16 +202,16 @@ class Catalogue:
         chosen = frame.select(*exprs, *([pl.col(key).alias("key")] if key else []))
         return chosen.filter(pl.all_horizontal(pl.col(name).is_finite() for name in wanted)).collect()
 
-    def _keys(self, question: Question, frame: pl.LazyFrame) -> pl.DataFrame:
+    def _keys(self, question: Question, opened: OpenTable) -> pl.DataFrame:
         """Return the keys of all rows of a filter, in order."""
-        runs = self._reader.runs(question.table)
-        known = (question.table, question.where, question.sort, question.descending, hash(frozenset(runs.items())))
+        state = frozenset(opened.runs.items())
+        known = (question.table, question.where, question.sort, question.descending, state)
         with self._lock:
             if known in self._kept:
                 self._kept.move_to_end(known)
                 return self._kept[known]
         condition = self.condition(question.table, question.where)
-        chosen = frame if condition is None else frame.filter(condition.expr)
+        chosen = opened.frame if condition is None else opened.frame.filter(condition.expr)
         key = list(self._reader.lake.schema(question.table).primary_key)
         order = [question.sort] if question.sort and question.sort not in key else []
         keys = chosen.select(*key, *order).collect()

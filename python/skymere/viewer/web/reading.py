@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,11 +13,30 @@ from skymere.lake import ArrayGroup, Lake
 from skymere.viewer.web.levels import TILE_PIX, LevelledImage, n_levels
 from skymere.wcs import Grid
 
-__all__ = ["LakeReader"]
+__all__ = ["LakeReader", "OpenTable"]
 
 _N_GROUPS = 128
 _SECONDS = 1.0
 _LISTED = ("tile", "run_id", "band", "ny", "nx", "scale_arcsec", "unit", "ra", "dec", "n_exposures")
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table as it was a moment ago.
+
+    Parameters
+    ----------
+    runs : mapping of str to str
+        Run that each tile shows, never newer than the rows.
+    frame : polars.LazyFrame
+        Its rows.
+    dtypes : mapping
+        Name and Polars dtype of each column.
+    """
+
+    runs: Mapping[str, str]
+    frame: pl.LazyFrame
+    dtypes: Mapping[str, Any]
 
 
 class LakeReader:
@@ -38,6 +58,7 @@ class LakeReader:
         self.group = lru_cache(maxsize=_N_GROUPS)(self._group)
         self.image = lru_cache(maxsize=_N_GROUPS)(self._image)
         self._runs: dict[str, tuple[float, Mapping[str, str]]] = {}
+        self._tables: dict[str, tuple[float, OpenTable]] = {}
 
     def runs(self, product: str) -> Mapping[str, str]:
         """Return the run that each tile of a product shows."""
@@ -47,9 +68,26 @@ class LakeReader:
             self._runs[product] = known
         return known[1]
 
+    def table(self, name: str) -> OpenTable:
+        """Return a table; it is opened again when it was opened more than a second ago.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such table.
+        """
+        known = self._tables.get(name)
+        if known is None or time.monotonic() - known[0] > _SECONDS:
+            runs = self.lake.live_runs(name)
+            frame = self.lake.table(name)
+            known = (time.monotonic(), OpenTable(runs, frame, dict(frame.collect_schema())))
+            self._tables[name] = known
+        return known[1]
+
     def forget(self) -> None:
         """Ask again which runs there are: something was published."""
         self._runs.clear()
+        self._tables.clear()
 
     def images(self) -> list[dict[str, Any]]:
         """Return the mosaics of the lake: for each tile its run, shape, pixels and bands, by name."""

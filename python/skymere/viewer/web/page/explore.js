@@ -83,8 +83,9 @@ export class Explore {
     this.view.where = this.state.where;
     this.view.selected = this.state.source;
     const picture = tile ? this.showTile(tile, place) : Promise.resolve(this.readout.replaceChildren("The lake has no mosaic yet."));
-    const catalogue = this.tables ? Promise.resolve() : get("/api/tables").then((tables) => { this.tables = tables; });
     await picture.catch((error) => this.fail(error));
+    // Counting rows takes the server from the tiles; it waits until they are on their way.
+    const catalogue = this.tables ? Promise.resolve() : get("/api/tables").then((tables) => { this.tables = tables; });
     await catalogue.then(() => this.showTable()).catch((error) => this.fail(error));
     if (this.state.source) await this.choose(this.state.source, place === null).catch((error) => this.fail(error));
   }
