@@ -68,7 +68,7 @@ def run_and_watch(folder: Path, *, seconds: float) -> tuple[int, str]:
 
 @needs_proc
 def test_no_task_needs_more_than_was_predicted(tmp_path: Path) -> None:
-    """On a tile of three windows, in blocks, with one worker that does the tasks one after the other."""
+    """On a tile of several windows, in blocks, with one worker that does the tasks one after the other."""
     LargeTile(1500, detector_pix=420, n_dithers=2, step_arcsec=4.0).write(tmp_path)
     text = PLAN.format(scale=0.03, memory="100GiB").replace("n_workers = 2", "n_workers = 1")
     (tmp_path / "plan.toml").write_text(text.replace("[tile]", "block_pix = 512\n\n[tile]", 1))

@@ -63,9 +63,9 @@ _COSTS = {
     "models": _Cost(fixed=300 * _MIB),
     "photometry": _Cost(fixed=120 * _MIB, tile=80.0),
     "cutouts": _Cost(fixed=280 * _MIB),
-    "slits": _Cost(fixed=300 * _MIB),
+    "slits": _Cost(fixed=400 * _MIB),
     "contam": _Cost(fixed=300 * _MIB),
-    "beams": _Cost(fixed=200 * _MIB),
+    "beams": _Cost(fixed=250 * _MIB),
     "redshifts": _Cost(fixed=200 * _MIB),
     "maps": _Cost(fixed=200 * _MIB),
 }
