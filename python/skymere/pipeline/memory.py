@@ -61,12 +61,12 @@ _COSTS = {
     "psf": _Cost(fixed=100 * _MIB, window=30.0, exposure=200.0),
     "profiles": _Cost(fixed=85 * _MIB, tile=80.0),
     "models": _Cost(fixed=300 * _MIB),
-    "photometry": _Cost(fixed=120 * _MIB, tile=80.0),
+    "photometry": _Cost(fixed=120 * _MIB, tile=125.0),
     "cutouts": _Cost(fixed=280 * _MIB),
-    "slits": _Cost(fixed=300 * _MIB),
+    "slits": _Cost(fixed=400 * _MIB),
     "contam": _Cost(fixed=300 * _MIB),
-    "beams": _Cost(fixed=200 * _MIB),
-    "redshifts": _Cost(fixed=200 * _MIB),
+    "beams": _Cost(fixed=250 * _MIB),
+    "redshifts": _Cost(fixed=280 * _MIB),
     "maps": _Cost(fixed=200 * _MIB),
 }
 
