@@ -1,8 +1,8 @@
 """How much memory tasks need, told before they begin.
 
-``docs/packages/pipeline.md`` lists the peaks of processes from which the numbers were taken, on the large side, and which
-of them are guesses. What is worked on window by window, or block by block, does not grow with the tile, and nothing grows
-with the number of exposures.
+``docs/packages/pipeline.md`` lists the peaks of processes from which the numbers were taken, on the large side, and
+which of them are guesses. What is worked on window by window, or block by block, does not grow with the tile, and
+nothing grows with the number of exposures.
 """
 
 from collections.abc import Callable
