@@ -136,7 +136,17 @@ class ScratchPlanes:
 
 @dataclass(frozen=True)
 class ScratchPlane:
-    """A plane of `ScratchPlanes`; the process holds no more of it than what is asked for."""
+    """A plane of `ScratchPlanes`; the process holds no more of it than what is asked for.
+
+    Parameters
+    ----------
+    path : Path
+        Its file.
+    shape : tuple of int
+        ``(ny, nx)``.
+    dtype : numpy.dtype
+        Of its pixels.
+    """
 
     path: Path
     shape: tuple[int, ...]

@@ -54,7 +54,15 @@ def round_weights(weights: ArrayLike) -> NDArray[np.float32]:
 
 
 def n_levels(shape: tuple[int, int], *, smallest: int = 512) -> int:
-    """Return how often an image ``(ny, nx)`` is halved until it is not larger than a side on both axes [pix]."""
+    """Return how often an image is halved until it is not larger than a side on both axes; see `pyramid`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    smallest : int, optional
+        The side [pix].
+    """
     n = 0
     while max(shape) > smallest << n:
         n += 1

@@ -33,7 +33,13 @@ class ExposureReader(Protocol):
 
 @dataclass(frozen=True)
 class HeldExposures:
-    """Exposures that are in memory, or give themselves when they are asked for, as an `ExposureReader`."""
+    """Exposures that are in memory, or give themselves when they are asked for, as an `ExposureReader`.
+
+    Parameters
+    ----------
+    exposures : sequence of Exposure
+        The exposures.
+    """
 
     exposures: Sequence[Exposure]
 
