@@ -14,9 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from large_tile import LargeTile
 
 from skymere.lake import Lake
-from skymere.pipeline import RunPlan, read_plan
+from skymere.pipeline import Plan, RunPlan, read_plan
 from skymere.pipeline.block_sides import WORKER_BASELINE, block_side, is_in_blocks, task_share
 from skymere.pipeline.memory import predicted_cost
+from skymere.pipeline.plan import SurveyPlan
 from skymere.pipeline.process_memory import tree_memory
 from skymere.pipeline.stages import STAGES
 
@@ -68,7 +69,7 @@ def run_and_watch(folder: Path, *, seconds: float) -> tuple[int, str]:
 
 @needs_proc
 def test_no_task_needs_more_than_was_predicted(tmp_path: Path) -> None:
-    """On a tile of three windows, in blocks, with one worker that does the tasks one after the other."""
+    """On a tile of several windows, in blocks, with one worker that does the tasks one after the other."""
     LargeTile(1500, detector_pix=420, n_dithers=2, step_arcsec=4.0).write(tmp_path)
     text = PLAN.format(scale=0.03, memory="100GiB").replace("n_workers = 2", "n_workers = 1")
     (tmp_path / "plan.toml").write_text(text.replace("[tile]", "block_pix = 512\n\n[tile]", 1))
@@ -87,8 +88,8 @@ def test_no_task_needs_more_than_was_predicted(tmp_path: Path) -> None:
         assert peaks[stage.name] * MIB < WORKER_BASELINE + cost, stage.name
 
 
-def test_a_budget_makes_blocks_smaller_until_a_task_fits(finished: Path) -> None:
-    plan = read_plan(finished / "plan.toml")
+def test_a_budget_makes_blocks_smaller_until_a_task_fits(tmp_path: Path) -> None:
+    plan = Plan(survey=SurveyPlan(exposures=()), folder=tmp_path)
     shape = (16384, 16384)
     assert block_side("detect", plan, shape, 4) == plan.survey.block_pix
     sides = []

@@ -143,7 +143,7 @@ class ScratchPlane:
     path : Path
         Its file.
     shape : tuple of int
-        Of the whole plane.
+        ``(ny, nx)``.
     dtype : numpy.dtype
         Of its pixels.
     """

@@ -54,14 +54,14 @@ def round_weights(weights: ArrayLike) -> NDArray[np.float32]:
 
 
 def n_levels(shape: tuple[int, int], *, smallest: int = 512) -> int:
-    """Return how often an image is halved until it is small on both axes.
+    """Return how often an image is halved until it is not larger than a side on both axes; see `pyramid`.
 
     Parameters
     ----------
     shape : tuple of int
-        ``(ny, nx)``.
+        ``(ny, nx)`` of the image.
     smallest : int, optional
-        Side of the image that is small enough [pix].
+        The side [pix].
     """
     n = 0
     while max(shape) > smallest << n:

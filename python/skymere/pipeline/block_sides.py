@@ -18,6 +18,8 @@ OWN_BASELINE = 192 * _MIB
 """What a process holds that runs a plan and leaves the tasks to others [bytes]."""
 
 _SMALLEST_PIX = 512
+# What is read around a block, and sources that need a window of their own.
+_MARGIN_PIX, _AROUND = 192, 1.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class BlockCost:
     pixel, band_pixel : float
         For each pixel of the block, and of it in each band.
     tile_pixel : float
-        For each pixel of the tile.
+        For each pixel of the tile: runs of pixels above the threshold, and rows of sources.
     source : float
         For each source.
     """
@@ -45,15 +47,15 @@ class BlockCost:
     def bytes_of(self, shape: tuple[int, int], n_bands: int, side: int, n_sources: int = 0) -> int:
         """Return what a task needs beside what its process holds anyway [bytes]."""
         n_tile = shape[0] * shape[1]
-        n_block = side**2 if is_in_blocks(shape, side) else n_tile
+        n_block = _AROUND * (side + _MARGIN_PIX) ** 2 if is_in_blocks(shape, side) else n_tile
         each = self.pixel + self.band_pixel * n_bands
         return int(self.fixed + each * n_block + self.tile_pixel * n_tile + self.source * n_sources)
 
 
 BLOCK_COSTS: Mapping[str, BlockCost] = MappingProxyType(
     {
-        "detect": BlockCost(fixed=18 * _MIB, pixel=45.0, band_pixel=48.0),
-        "measure": BlockCost(fixed=35 * _MIB, pixel=31.0, band_pixel=48.0),
+        "detect": BlockCost(fixed=18 * _MIB, pixel=45.0, band_pixel=48.0, tile_pixel=1.0),
+        "measure": BlockCost(fixed=35 * _MIB, pixel=31.0, band_pixel=48.0, tile_pixel=1.0),
     }
 )
 """By stage; see `skymere.pipeline.memory`."""
