@@ -155,3 +155,16 @@ def test_blank_circles_are_the_places_of_the_noise(folder: Path) -> None:
     _, params = image_to_measure(mosaic, image, BandRegions(blank=blank))
     assert params.noise.positions == tuple(one.middle for one in blank)
     assert params.noise.radius_arcsec == 2.5
+
+
+def test_pixels_that_were_not_searched_do_not_count_unless_asked_for(folder: Path) -> None:
+    image = BandImage(band="irac1", image=str(folder / "irac.fits"), psf=str(folder / "irac_psf.fits"))
+    mosaic, _, _ = read_band_image(image)
+    searched = np.zeros(mosaic.shape, bool)
+    searched[20:60, 10:50] = True
+    measured, _ = image_to_measure(mosaic, image, BandRegions(), searched=searched)
+    assert not (~measured.mask & ~searched).any()
+    assert (~measured.mask & searched).any()
+    every = replace(image, has_unsearched_pixels=True)
+    whole, _ = image_to_measure(mosaic, every, BandRegions(), searched=searched)
+    assert (~whole.mask & ~searched).any()

@@ -11,13 +11,17 @@ from polars.testing import assert_frame_equal
 
 from skymere.datamodels import NoiseCovariance
 from skymere.errors import InvalidInputError, NotFoundError
+from skymere.lake import Lake
 from skymere.pipeline import InjectParams, inject, read_plan
 from skymere.pipeline.injection import plan_of
+from skymere.pipeline.injection.fakes import usable_place
 from skymere.pipeline.injection.light import fake_light, own_noise, poisson_factor
 from skymere.pipeline.injection.matching import match_fakes
 from skymere.pipeline.injection.randoms import draw_uniform, random_stream
 from skymere.pipeline.injection.summary import Quantity, binned_edges, summarise
+from skymere.pipeline.searched import searched_pixels
 from skymere.psf import Psf
+from skymere.viewer import plot_pulls
 from skymere.wcs import Grid
 
 BRIGHT = InjectParams(n=8, n_per_tile=8, mag=(21.5, 22.5), size_arcsec=(0.15, 0.4), n_mag_bins=1, n_size_bins=1)
@@ -203,15 +207,64 @@ def test_a_summary_counts_and_measures_what_was_put_in() -> None:
     assert (pulls["bias_err"] < 0.002).all()
 
 
+def test_fake_sources_are_put_where_sources_are_looked_for(measured: Path, injected) -> None:
+    lake = Lake.open(measured / "lake")
+    searched = searched_pixels(lake, "field")
+    places = usable_place(lake, "field", ["f125w", "f160w"])
+    # The rim that only one exposure looks at has pixels, and nothing is detected there.
+    assert searched.sum() > places.sum() > 0
+    assert not (places & ~searched).any()
+    x, y = (np.rint(injected.injected[name].to_numpy()).astype(int) for name in ("x", "y"))
+    assert places[y, x].all()
+
+
+def test_kron_fluxes_are_the_light_in_their_apertures(injected) -> None:
+    alone = injected.injected.filter(~pl.col("is_on_source"), pl.col("status") == "found")
+    for band in ("f125w", "f160w"):
+        inside = (alone[f"true_flux_auto_inside_{band}"] / alone[f"true_flux_{band}"]).to_numpy()
+        # An aperture of 2.5 Kron radii holds most of the light of a galaxy, and never more than all of it.
+        assert (inside > 0.85).all()
+        assert (inside < 1.0 + 1e-3).all()
+        ratio = (alone[f"flux_auto_{band}"] / alone[f"true_flux_auto_inside_{band}"]).to_numpy()
+        assert np.median(ratio) == pytest.approx(1.0, abs=0.02)
+    assert {"flux_auto_f160w", "flux_auto_inside_f160w"} <= set(injected.summary["quantity"])
+
+
+def test_a_quantity_without_an_error_has_a_bias_and_no_pulls(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    n = 500
+    table = pl.DataFrame(
+        {
+            "true_mag": rng.uniform(20, 24, n),
+            "status": ["found"] * n,
+            "is_on_source": np.zeros(n, bool),
+            "size": 1.03 + 0.01 * rng.normal(size=n),
+            "true_size": np.ones(n),
+        }
+    )
+    quantity = Quantity(name="size", measured="size", truth="true_size")
+    summary = summarise(table, [quantity], first=("true_mag", binned_edges((20.0, 24.0), 2)))
+    rows = summary.filter(pl.col("quantity") == "size", pl.col("population") == "all")
+    assert rows["bias"].to_list() == pytest.approx([0.03, 0.03], abs=0.003)
+    assert rows["pull_sigma"].is_null().all()
+    assert plot_pulls(summary, "true_mag", "size", tmp_path / "size.png").stat().st_size > 0
+
+
 @pytest.mark.validate
 def test_pulls_of_many_fake_sources_are_one(measured: Path) -> None:
-    params = InjectParams(through="photometry", n=160, mag=(21.0, 25.0), n_mag_bins=1, n_size_bins=1, n_workers=2)
+    params = InjectParams(through="photometry", n=240, mag=(21.0, 25.0), n_mag_bins=1, n_size_bins=1, n_workers=2)
     summary = inject(read_plan(measured / "plan.toml"), params).summary
-    rows = summary.filter(pl.col("population") == "alone", pl.col("n_used") > 60)
+    rows = summary.filter(pl.col("population") == "alone", pl.col("n_used") > 60, pl.col("true_r_eff_low").is_null())
     for row in rows.iter_rows(named=True):
         print(f"{row['quantity']}: bias {row['bias']:.4f}, pull {row['pull_median']:.2f} +- {row['pull_sigma']:.2f}")
-    sigma = dict(rows.select("quantity", "pull_sigma").iter_rows())
-    error = dict(rows.select("quantity", "pull_sigma_err").iter_rows())
+    found = {row["quantity"]: row for row in rows.iter_rows(named=True)}
+    # Not those of Kron fluxes: in a crowded tile they scatter by 1.3 of their errors (docs/packages/pipeline.md).
+    wanted = ("flux_aper1_f125w", "flux_aper2_f160w", "profile_flux", "profile_r_eff")
     # The tile is crowded: some light of neighbours is in all of them.
-    for name in ("flux_aper1_f125w", "flux_aper2_f160w", "profile_flux", "profile_r_eff"):
-        assert abs(sigma[name] - 1.0) < 0.1 + 2 * error[name], name
+    for name in (*wanted, "forced_flux_f125w", "forced_flux_irac1"):
+        assert abs(found[name]["pull_sigma"] - 1.0) < 0.1 + 2 * found[name]["pull_sigma_err"], name
+    # Whatever lifts the sky of an image makes all fluxes low.
+    for band in ("f125w", "irac1"):
+        row = found[f"forced_flux_{band}"]
+        assert abs(row["bias"]) < 0.005 + 3 * row["bias_err"], band
+        assert abs(row["pull_median"]) < 0.1 + 3 * row["pull_median_err"], band

@@ -7,13 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 from astropy.io import fits
+from numpy.testing import assert_array_equal
 
 from skymere.errors import InvalidInputError
 from skymere.lake import Lake, add_regions
 from skymere.pipeline import RunReport, read_plan, run_plan
-from skymere.pipeline.products import load_mosaics
+from skymere.pipeline.band_images import image_to_measure, read_band_image
+from skymere.pipeline.products import falls_on, load_mosaics
+from skymere.pipeline.searched import searched_on_grid, searched_pixels
 from skymere.regions import Circle
 from skymere.testing import LowResolutionParams, low_resolution_fluxes, match_sources
+from skymere.wcs import Grid
 
 
 def run_again(folder: Path, old: str = "", new: str = "", *, release: str) -> tuple[dict[str, int], RunReport]:
@@ -92,6 +96,64 @@ def test_fluxes_of_a_blurred_rotated_and_shifted_image_are_right(measured: Path,
     assert 1.4826 * np.median(np.abs(pull - np.median(pull))) < 1.5
     bright = true > 20 * low.rms
     assert np.median(found["flux"].to_numpy()[bright] / true[bright]) == pytest.approx(1.0, abs=0.03)
+
+
+def test_light_beyond_the_searched_pixels_does_not_lift_the_sky(copied: Path, low: LowResolutionParams) -> None:
+    lake = Lake.open(copied / "lake")
+    truth = pl.read_parquet(copied / "truth" / "sources.parquet")
+    searched = searched_pixels(lake, "field")
+    outside = ~falls_on(searched, lake.tiles["field"].grid, truth).to_numpy()
+    lost = low_resolution_fluxes(truth, low)[outside].sum()
+    # Stars and galaxies that only the image of low resolution shows.
+    assert lost > 10.0
+
+    def level() -> float:
+        rows = lake.table("flux").filter(pl.col("band") == "irac1").collect()
+        return float(rows["background"].drop_nulls()[0])
+
+    # 1 sigma of the level is 3e-4.
+    assert level() == pytest.approx(low.sky, abs=1e-3)
+    with_all = 'band = "irac1"\nhas_unsearched_pixels = true'
+    done, _ = run_again(copied, 'band = "irac1"', with_all, release="DR3")
+    assert done["photometry"] == 1
+    lifted = lost / low.size_pix**2
+    assert level() - low.sky == pytest.approx(lifted, rel=0.3)
+
+
+def test_errors_of_a_crowded_image_are_those_of_its_noise(measured: Path, low: LowResolutionParams) -> None:
+    lake = Lake.open(measured / "lake")
+    (image,) = [one for one in read_plan(measured / "plan.toml").band_images() if one.band == "irac1"]
+    mosaic, _, regions = read_band_image(image)
+    # Wings of sources are all over the sky: its scatter is a fifth more than the noise.
+    assert np.median(image_to_measure(mosaic, image, regions)[0].error) > 1.15 * low.rms
+    rows = lake.table("flux").filter(pl.col("band") == "irac1", pl.col("status") == "ok").collect()
+    faint = rows.filter(pl.col("flux") < 20 * pl.col("flux_err"))
+    # About 700 pixels, and what models of faint sources do not fit.
+    assert (faint["chi2"] / faint["n_pix"]).median() == pytest.approx(1.0, abs=0.12)
+
+
+def test_what_was_searched_lies_on_a_band_where_it_is_on_the_sky(measured: Path) -> None:
+    lake = Lake.open(measured / "lake")
+    own = lake.tiles["field"].grid
+    searched = searched_pixels(lake, "field")
+    assert searched.shape == own.shape
+    assert 0.2 < searched.mean() < 0.8
+    # Sources are where somebody looked.
+    sources = lake.table("source").collect()
+    assert falls_on(searched, own, sources).all()
+    assert_array_equal(searched_on_grid(lake, ["field"], own), searched)
+    ra, dec = (float(v[0]) for v in own.sky(np.array([300.0]), np.array([300.0])))
+    coarse = Grid.tangent(ra, dec, shape=(40, 40), scale_arcsec=0.5)
+    there = searched_on_grid(lake, ["field"], coarse)
+    assert there.sum() * 0.5**2 == pytest.approx(_within(searched, own, coarse) * own.scale_arcsec**2, rel=0.05)
+    assert not searched_on_grid(lake, [], coarse).any()
+
+
+def _within(searched: np.ndarray, own: Grid, coarse: Grid) -> int:
+    """Searched pixels that lie on another image."""
+    y, x = np.nonzero(searched)
+    u, v = coarse.pixels(*own.sky(x.astype(float), y.astype(float)))
+    return int(((np.abs(u - 19.5) < 20) & (np.abs(v - 19.5) < 20)).sum())
 
 
 def test_the_lake_holds_residuals_covariances_and_places_of_the_noise(measured: Path, low: LowResolutionParams) -> None:
@@ -183,3 +245,12 @@ def test_parameters_of_fits_are_stored_with_the_run(measured: Path) -> None:
     run = lake.live_run("profile", "field")
     params = json.loads(lake.table("run").filter(pl.col("run_id") == run).collect()["params"][0])
     assert params["profiles"]["scene"]["fits"]["sersic_index"] == [0.1, 8.0]
+
+
+def test_tiles_that_are_not_on_an_image_are_not_read(measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake.open(measured / "lake")
+    monkeypatch.setattr("skymere.pipeline.searched.searched_pixels", lambda *_: pytest.fail("read"))
+    far = Grid.tangent(
+        lake.tiles["field"].grid.sky(np.array([0.0]), np.array([0.0]))[0][0], 5.0, shape=(50, 50), scale_arcsec=0.1
+    )
+    assert not searched_on_grid(lake, ["field"], far).any()

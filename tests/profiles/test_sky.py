@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skymere.photometry import forced_photometry
-from skymere.profiles import fit_sersic, profiles_on_sky, render_sersic
+from skymere.profiles import FitParams, fit_sersic, profiles_on_sky, render_sersic
 from skymere.segmentation import MeasureImage
 from skymere.wcs import Grid
 
@@ -51,3 +51,13 @@ def test_rows_without_a_place_stay_rows() -> None:
     assert found["status"].to_list() == ["failed", "ok"]
     assert np.isnan(found["ra"][0])
     assert found["r_eff"][1] == pytest.approx(1.0, rel=1e-3)
+
+
+def test_what_is_at_a_bound_has_no_error_on_the_sky() -> None:
+    grid = Grid.tangent(10.0, 2.0, shape=(61, 61), scale_arcsec=0.1, rotation_deg=20.0)
+    image = render_sersic((61, 61), x=30.0, y=30.0, flux=20.0, re=9.0, n=1.0, q=0.6, psf=PSF)
+    image = image + np.random.default_rng(5).normal(0.0, 0.01, image.shape)
+    found = profiles_on_sky(fit_sersic(image, 0.01, psf=PSF, params=FitParams(r_eff_pix=(0.5, 5.0))), grid)
+    assert found["bounds_hit"].to_list() == [["r_eff_pix"]]
+    assert np.isnan(found["r_eff_err"][0])
+    assert found["ellipticity_err"][0] > 1e-4

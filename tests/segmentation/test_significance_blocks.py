@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.resample.ranks import median_of_parts
 from skymere.segmentation import (
     MeasureImage,
     SignificanceParams,
@@ -12,7 +13,6 @@ from skymere.segmentation import (
     significance,
     significance_blocks,
 )
-from skymere.segmentation.median import median_of_parts
 
 SHAPE = (170, 190)
 RNG = np.random.default_rng(17)

@@ -107,7 +107,7 @@ def test_one_dimension_is_msaexps(real, pixtab, grid, weight):
         assert pixel_table_to_1d(pixtab, grid).equals(ours)
     with combined(real, weight) as hdul:
         theirs = hdul["SPEC1D"].data
-        assert set(ours.columns) == {*theirs.names, "wave_mean"}
+        assert set(ours.columns) == {*theirs.names, "wave_mean", "wave_spread"}
         for name in theirs.names:
             a, b = ours[name].to_numpy(), np.asarray(theirs[name], dtype=float)
             known = np.isfinite(a)

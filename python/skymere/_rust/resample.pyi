@@ -16,6 +16,8 @@ def add(
     kernel: str,
     pixfrac: float,
     index: int,
+    first: tuple[int, int],
+    n_columns: int,
 ) -> None: ...
 def weighted_mean(
     mean: NDArray[np.float64],

@@ -17,7 +17,7 @@ __all__ = ["inject"]
 def inject(
     place: Annotated[Path, typer.Argument(help="Plan that was run, or the folder of a lake.", metavar="PLAN|LAKE")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for tables and figures.")],
-    through: Annotated[str, typer.Option(help="Last stage: detect, profiles, photometry or beams.")] = "detect",
+    through: Annotated[str, typer.Option(help="Last stage: detect, profiles, photometry, beams or slits.")] = "detect",
     n: Annotated[int, typer.Option("-n", help="Number of fake sources.")] = 200,
     n_per_tile: Annotated[int, typer.Option(help="Most of them in one copy of a tile; 0 = as there is room.")] = 0,
     spacing: Annotated[float, typer.Option(help="Step of their places [arcsec].")] = 5.0,

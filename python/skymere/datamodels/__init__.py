@@ -21,6 +21,7 @@ from skymere.datamodels.sources import SourceCatalog
 from skymere.datamodels.spectra import Spectrum1D
 from skymere.datamodels.stored import Sliceable, StoredMosaic
 from skymere.datamodels.thumbnails import EXPOSURE_COLUMNS, FLAM, BandThumbnail, Thumbnail, ThumbnailWeight
+from skymere.datamodels.windows import WINDOW_PIX, ScratchPlane, ScratchPlanes, Window, windows_of
 
 __all__ = [
     "ANGSTROM",
@@ -31,6 +32,7 @@ __all__ = [
     "LINE_UNIT",
     "NO_CLASS",
     "SKIPPED_COLUMNS",
+    "WINDOW_PIX",
     "BadPixelTable",
     "BandThumbnail",
     "BarShadowTable",
@@ -46,6 +48,8 @@ __all__ = [
     "Mosaic",
     "NoiseCovariance",
     "NormalizationTable",
+    "ScratchPlane",
+    "ScratchPlanes",
     "SegmentationMap",
     "SensitivityTable",
     "Sliceable",
@@ -62,4 +66,6 @@ __all__ = [
     "Thumbnail",
     "ThumbnailWeight",
     "WeightKind",
+    "Window",
+    "windows_of",
 ]

@@ -30,6 +30,9 @@ class Spectrum1D:
     covariance : ndarray, float64, shape (n, k), optional [uJy2]
         Covariance of the flux of every pixel with itself (``err^2``) and the ``k - 1`` after it, as that of
         `skymere.slit.SlitSpectrum`; pixels are independent when not given.
+    spread : ndarray, float64, shape (n,), optional [um]
+        Scatter of the wavelengths of the light that each pixel was made of, 1 sigma, which makes lines broader than
+        ``resolution`` says, such as `skymere.slit.SlitSpectrum` has it as ``wave_spread``; 0 when not given.
     source_id : str
         What it is of.
     grating : str
@@ -38,8 +41,8 @@ class Spectrum1D:
     Raises
     ------
     InvalidInputError
-        When lengths differ, wavelengths do not rise, a resolution is not positive, or ``covariance`` is not that of
-        ``err``.
+        When lengths differ, wavelengths do not rise, a resolution is not positive, a spread is negative, or
+        ``covariance`` is not that of ``err``.
     """
 
     wave: NDArray[np.float64]
@@ -48,6 +51,7 @@ class Spectrum1D:
     resolution: NDArray[np.float64] | None = None
     mask: NDArray[np.bool_] | None = None
     covariance: NDArray[np.float64] | None = None
+    spread: NDArray[np.float64] | None = None
     source_id: str = ""
     grating: str = ""
 
@@ -59,12 +63,7 @@ class Spectrum1D:
         object.__setattr__(self, "wave", wave)
         for name in ("flux", "err"):
             object.__setattr__(self, name, as_array(getattr(self, name), name, np.float64, shape=wave.shape))
-        if self.resolution is not None:
-            resolution = np.asarray(as_array(self.resolution, "resolution", np.float64, shape=wave.shape), np.float64)
-            if not (np.all(resolution > 0) and np.all(np.isfinite(resolution))):
-                msg = f"resolution: {resolution.min()} to {resolution.max()} are not allowed, they must be positive"
-                raise InvalidInputError(msg)
-            object.__setattr__(self, "resolution", resolution)
+        self._check_widths()
         if self.mask is not None:
             object.__setattr__(self, "mask", as_array(self.mask, "mask", np.bool_, shape=wave.shape))
         if self.covariance is not None:
@@ -79,6 +78,21 @@ class Spectrum1D:
                 msg = "covariance: its first column is not allowed, it must be the square of err"
                 raise InvalidInputError(msg)
             object.__setattr__(self, "covariance", covariance)
+
+    def _check_widths(self) -> None:
+        if self.resolution is not None:
+            given = as_array(self.resolution, "resolution", np.float64, shape=self.wave.shape)
+            resolution = np.asarray(given, np.float64)
+            if not (np.all(resolution > 0) and np.all(np.isfinite(resolution))):
+                msg = f"resolution: {resolution.min()} to {resolution.max()} are not allowed, they must be positive"
+                raise InvalidInputError(msg)
+            object.__setattr__(self, "resolution", resolution)
+        if self.spread is not None:
+            spread = np.asarray(as_array(self.spread, "spread", np.float64, shape=self.wave.shape), np.float64)
+            if not (np.all(spread >= 0) and np.all(np.isfinite(spread))):
+                msg = f"spread: {spread.min()} to {spread.max()} are not allowed, they must be finite and not negative"
+                raise InvalidInputError(msg)
+            object.__setattr__(self, "spread", spread)
 
     @property
     def is_valid(self) -> NDArray[np.bool_]:

@@ -24,8 +24,9 @@ def read_spectrum(path: str | Path, *, resolution: pl.DataFrame | None = None) -
     ----------
     path : path-like
         A ``.spec.fits`` of `skymere.slit.write_slit_spectrum` or of msaexp: a table SPEC1D with ``wave``, ``flux`` and
-        ``err`` in units that are wavelengths and f_nu (um and uJy when not said), maybe ``wave_mean``, and maybe an
-        extension COVAR with the covariance of each pixel with itself and those after it [uJy2].
+        ``err`` in units that are wavelengths and f_nu (um and uJy when not said), maybe ``wave_mean`` and
+        ``wave_spread``, and maybe an extension COVAR with the covariance of each pixel with itself and those after it
+        [uJy2].
     resolution : polars.DataFrame, optional
         Columns ``wavelength`` [um] and ``resolution``, as `read_dispersion` gives them.
 
@@ -56,6 +57,7 @@ def read_spectrum(path: str | Path, *, resolution: pl.DataFrame | None = None) -
     wave, flux, err = (values[name] for name in _COLUMNS)
     if "wave_mean" in table.columns:
         wave = _in_unit(table, "wave_mean", cards, path)
+    spread = _in_unit(table, "wave_spread", cards, path) if "wave_spread" in table.columns else None
     covariance: Any = found.get("COVAR")
     if covariance is not None:
         covariance = np.asarray(covariance, np.float64)
@@ -71,6 +73,7 @@ def read_spectrum(path: str | Path, *, resolution: pl.DataFrame | None = None) -
             resolution=None if resolution is None else _at(resolution, wave),
             mask=~np.isfinite(flux) | (flux == 0.0),
             covariance=covariance,
+            spread=spread,
             source_id=str(cards.get("SRCNAME", "")).strip(),
             grating=str(cards.get("GRATING", "")).strip(),
         )
@@ -89,7 +92,7 @@ def _in_unit(table: pl.DataFrame, name: str, cards: dict[str, Any], path: Path) 
     if not said:
         return values
     try:
-        return np.asarray(values * float(units.Unit(said).to(_COLUMNS[name.removesuffix("_mean")])), np.float64)
+        return np.asarray(values * float(units.Unit(said).to(_COLUMNS[name.partition("_")[0]])), np.float64)
     except (ValueError, units.UnitConversionError) as error:
         msg = f"{path}: the unit {said!r} of {name} is not allowed, it must be one of {_COLUMNS[name].physical_type}"
         raise FormatError(msg) from error

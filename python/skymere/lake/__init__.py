@@ -8,7 +8,7 @@ from skymere.lake.beam_actions import (
     retract_beam_actions,
 )
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
-from skymere.lake.codec import pyramid, quantise, round_weights
+from skymere.lake.codec import n_levels, pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
 from skymere.lake.conditions import Condition, parse_condition
 from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
@@ -36,6 +36,7 @@ from skymere.lake.lake import Lake
 from skymere.lake.ledger import Failure, about_objects
 from skymere.lake.metering import peak_memory
 from skymere.lake.migrations import migration
+from skymere.lake.open_arrays import OpenArray
 from skymere.lake.pending import Pending
 from skymere.lake.profile_edits import (
     add_profile_edit,
@@ -77,6 +78,7 @@ __all__ = [
     "Identity",
     "Lake",
     "NamedTile",
+    "OpenArray",
     "Pending",
     "Provenance",
     "Ragged",
@@ -101,6 +103,7 @@ __all__ = [
     "in_cone",
     "load_schema",
     "migration",
+    "n_levels",
     "outcome_rows",
     "parse_condition",
     "peak_memory",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from skymere._rust.lake import ArrayReader
+from skymere.datamodels import WINDOW_PIX
 from skymere.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, SchemaError
 from skymere.lake.codec import LOSSLESS, write_rows
 from skymere.lake.files import digest, put_if_absent, remove_tree, storage, sync_tree
@@ -21,7 +22,7 @@ from skymere.lake.schemas import ArraySpec, Schema
 from skymere.lake.stores import ObjectPath, Place
 from skymere.wcs import Grid
 
-__all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed", "size_of_group"]
+__all__ = ["ArrayGroup", "GroupWriter", "StoredArray", "is_sealed", "metadata_bytes", "open_metadata", "size_of_group"]
 
 MANIFEST = "manifest.json"
 _UPLOADS = 8
@@ -75,7 +76,7 @@ class GroupWriter:
         here = self.folder / path
         with storage(here):
             here.mkdir(parents=True)
-            (here / "zarr.json").write_bytes(_json(metadata))
+            (here / "zarr.json").write_bytes(metadata_bytes(metadata))
         done, exponents = 0, [np.empty(0, np.int8)]
         for rows in _whole_shards(chain([first], parts), shape, shard[0], check):
             exponents.append(write_rows(here, done, rows, lossy))
@@ -85,6 +86,21 @@ class GroupWriter:
             beside = f"{path.rpartition('/')[0]}/qexp"
             found = np.concatenate(exponents) if lossy == "quantise" else np.full(shape[0], LOSSLESS, np.int8)
             self.write(beside, found, n_rows=None, dims=None, unit=None, lossy=None, attributes={})
+
+    def open(
+        self, path: str, shape: tuple[int, ...], *, unit: str | None, attributes: Mapping[str, Any]
+    ) -> tuple[Path, dict[str, Any]]:
+        """Begin an array that is written window by window; returns its folder and its metadata."""
+        metadata = open_metadata(self.schema, path, shape, unit=unit, attributes=attributes)
+        if path in self._arrays:
+            msg = f"array {path!r} was written already in this run"
+            raise InvalidInputError(msg)
+        here = self.folder / path
+        with storage(here):
+            here.mkdir(parents=True)
+            (here / "zarr.json").write_bytes(metadata_bytes(metadata))
+        self._arrays[path] = metadata
+        return here, metadata
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group inside this one; ``""`` is the group itself."""
@@ -110,7 +126,7 @@ class GroupWriter:
     def _move(self, final: Path, head: Mapping[str, Any], listed: Mapping[str, list[Any]]) -> None:
         # What has a manifest is taken for whole, so all of it is on the disk before it comes to its place. The folders
         # above are synced by whoever commits: a group that is not found is made again.
-        (self.folder / MANIFEST).write_bytes(_json({**head, "files": listed}))
+        (self.folder / MANIFEST).write_bytes(metadata_bytes({**head, "files": listed}))
         sync_tree(self.folder)
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -128,7 +144,7 @@ class GroupWriter:
             list(pool.map(lambda name: (final / attempt / name).put(self.folder / name), listed))
         files = {f"{attempt}/{name}": entry for name, entry in listed.items()}
         try:
-            put_if_absent(final / MANIFEST, _json({**head, "root": attempt, "files": files}))
+            put_if_absent(final / MANIFEST, metadata_bytes({**head, "root": attempt, "files": files}))
         except ConflictError as error:
             if not is_sealed(final):
                 msg = f"{final} is being removed by the garbage collection; run the task again"
@@ -153,11 +169,11 @@ class GroupWriter:
         }
         for path in groups - {""}:
             (self.folder / path).mkdir(parents=True, exist_ok=True)
-            (self.folder / path / "zarr.json").write_bytes(_json(nodes[path]))
+            (self.folder / path / "zarr.json").write_bytes(metadata_bytes(nodes[path]))
         nodes.update(self._arrays)
         below = {path: nodes[path] for path in sorted(nodes) if path}
         consolidated = {"kind": "inline", "must_understand": False, "metadata": below}
-        (self.folder / "zarr.json").write_bytes(_json({**nodes[""], "consolidated_metadata": consolidated}))
+        (self.folder / "zarr.json").write_bytes(metadata_bytes({**nodes[""], "consolidated_metadata": consolidated}))
 
 
 class StoredArray:
@@ -191,7 +207,7 @@ class StoredArray:
     def _reader(self) -> ArrayReader:
         if isinstance(self.path, Path):
             return ArrayReader(self.path)
-        return ArrayReader.remote(str(self.path), _json(self._metadata), self.path.tails, self.path.ranges)
+        return ArrayReader.remote(str(self.path), metadata_bytes(self._metadata), self.path.tails, self.path.ranges)
 
     @property
     def unit(self) -> str:
@@ -338,6 +354,20 @@ class ArrayGroup(Mapping[str, StoredArray]):
         return zarr.open_group(store, mode="r")
 
 
+def open_metadata(
+    schema: Schema, path: str, shape: tuple[int, ...], *, unit: str | None, attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the metadata of an array that is written window by window, whose shards are windows."""
+    spec = schema.array(path)
+    none = np.empty((0,) * len(shape), spec.dtype)
+    _check_array(schema, spec, path, none, dims=None, unit=unit, lossy=None)
+    # A schema's shards would have to be in memory whole, of all arrays that are written together.
+    size = (*spec.shard[:-2], *WINDOW_PIX)
+    shard = tuple(min(s, max(1, -(-n // c)) * c) for s, c, n in zip(size, spec.chunk, shape, strict=True))
+    described = {"units": unit if unit is not None else spec.unit or "", "description": spec.description, **attributes}
+    return _array_metadata(spec, shape, shard, described, _EXACT)
+
+
 def is_sealed(folder: Place) -> bool:
     """Whether a group is in its place and whole: it has a manifest, which is emptied before it is removed."""
     try:
@@ -365,21 +395,29 @@ def _whole_shards(
     shard: int,
     check: Callable[[NDArray[np.generic]], None],
 ) -> Iterator[NDArray[np.generic]]:
-    """Yield the rows of all parts again, as many at a time as a shard holds; an array that is whole stays whole."""
-    waiting: list[NDArray[np.generic]] = []
+    """Yield the rows of all parts again, a shard at a time in one buffer; an array that is whole stays whole."""
     left, held = shape[0], 0
+    buffer: NDArray[np.generic] | None = None
     for part in parts:
         check(part)
         if part.shape[1:] != shape[1:] or len(part) + held > left:
             msg = f"array: a part of shape {part.shape} does not fit into {shape}, of which {left - held} rows are left"
             raise InvalidInputError(msg)
-        waiting.append(part)
-        held += len(part)
-        ready = held if held == left else held // shard * shard
-        if ready or not shape[0]:
-            rows = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-            yield rows[:ready]
-            waiting, held, left = [rows[ready:].copy()], held - ready, left - ready
+        if len(part) == shape[0]:
+            yield part
+            left = 0
+            continue
+        done = 0
+        while done < len(part):
+            if buffer is None:
+                buffer = np.empty((min(shard, shape[0]), *shape[1:]), part.dtype)
+            wanted = min(shard, left)
+            n = min(wanted - held, len(part) - done)
+            buffer[held : held + n] = part[done : done + n]
+            held, done = held + n, done + n
+            if held == wanted:
+                yield buffer[:held]
+                left, held = left - held, 0
     if left:
         msg = f"array: the parts end after {shape[0] - left + held} rows, {shape[0]} were announced"
         raise InvalidInputError(msg)
@@ -451,7 +489,8 @@ def _array_metadata(
     }
 
 
-def _json(tree: Mapping[str, Any]) -> bytes:
+def metadata_bytes(tree: Mapping[str, Any]) -> bytes:
+    """Return metadata as they are stored."""
     try:
         return json.dumps(tree, sort_keys=True, allow_nan=False).encode()
     except (TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from skymere._arrays import as_array
 from skymere._rust import lake as _rust
 
-__all__ = ["LOSSLESS", "pyramid", "quantise", "round_weights", "write_rows"]
+__all__ = ["LOSSLESS", "n_levels", "pyramid", "quantise", "round_weights", "write_rows"]
 
 LOSSLESS = -128
 
@@ -53,7 +53,25 @@ def round_weights(weights: ArrayLike) -> NDArray[np.float32]:
     return _rust.round_weights(_as_rows(values)).reshape(values.shape)
 
 
-def pyramid(image: ArrayLike, weight: ArrayLike, *, smallest: int = 512) -> list[NDArray[np.float32]]:
+def n_levels(shape: tuple[int, int], *, smallest: int = 512) -> int:
+    """Return how often an image is halved until it is not larger than a side on both axes; see `pyramid`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(ny, nx)`` of the image.
+    smallest : int, optional
+        The side [pix].
+    """
+    n = 0
+    while max(shape) > smallest << n:
+        n += 1
+    return n
+
+
+def pyramid(
+    image: ArrayLike, weight: ArrayLike, *, smallest: int = 512, levels: int | None = None
+) -> list[NDArray[np.float32]]:
     """Return an image halved again and again, for looking.
 
     Parameters
@@ -64,6 +82,9 @@ def pyramid(image: ArrayLike, weight: ArrayLike, *, smallest: int = 512) -> list
         Weight of each pixel.
     smallest : int, optional
         The last level is the first that is not larger than this on both axes [pix].
+    levels : int, optional
+        How many levels instead: those of a whole image (`n_levels`), of which this one is a window that begins at a
+        multiple of ``2**levels``.
 
     Returns
     -------
@@ -74,13 +95,13 @@ def pyramid(image: ArrayLike, weight: ArrayLike, *, smallest: int = 512) -> list
     weights = as_array(weight, "weight", np.float32, shape=values.shape).astype(np.float64)
     weights = np.where(np.isfinite(values), weights, 0.0)
     total = np.where(weights > 0, values * weights, 0.0)
-    levels = []
-    while max(total.shape) > smallest:
+    found = []
+    for _ in range(n_levels(values.shape, smallest=smallest) if levels is None else levels):
         total, weights = _halved(total), _halved(weights)
         mean = np.full(total.shape, np.nan)
         np.divide(total, weights, out=mean, where=weights > 0)
-        levels.append(mean.astype(np.float32))
-    return levels
+        found.append(mean.astype(np.float32))
+    return found
 
 
 def write_rows(folder: Path, first: int, rows: NDArray[np.generic], rounding: str | None) -> NDArray[np.int8]:

@@ -1,5 +1,6 @@
 """Stable identifiers: a source keeps its number when its tile is detected again."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_array
+from skymere.datamodels import Sliceable, windows_of
 from skymere.errors import InvalidInputError
 from skymere.lake.sky import healpix29
 
@@ -50,7 +52,7 @@ class Fate:
 
 
 def identify(
-    lake: "Lake", tile: str, segmentation: NDArray[np.int32], *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
+    lake: "Lake", tile: str, segmentation: Sliceable, *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
 ) -> Identity:
     """Give identifiers to the sources of a tile; see `Lake.identify`."""
     wanted = as_array(labels, "labels", np.int32, shape=(None,)).astype(np.int32)
@@ -66,7 +68,7 @@ def identify(
     parent = None
     if old.height:
         parent = str(old["run_id"][0])
-        before = lake.arrays("segmentation", tile, old["segmentation_run"][0])["label"][...]
+        before = lake.arrays("segmentation", tile, old["segmentation_run"][0])["label"]
         ids = dict(zip(old["label"].to_list(), old["source_id"].to_list(), strict=True))
         inherited, fates = inherit(before, ids, segmentation, set(wanted.tolist()))
     fresh = _free(lake, index, [label not in inherited for label in wanted.tolist()])
@@ -76,7 +78,7 @@ def identify(
 
 
 def inherit(
-    before: NDArray[np.int32], ids: Mapping[int, int], after: NDArray[np.int32], labels: set[int]
+    before: Sliceable, ids: Mapping[int, int], after: Sliceable, labels: set[int]
 ) -> tuple[dict[int, int], list[Fate]]:
     """Return which new label inherits which identifier, and what became of the other ones.
 
@@ -87,8 +89,8 @@ def inherit(
 
     Parameters
     ----------
-    before, after : ndarray, int32, shape (ny, nx)
-        Old and new segmentation on one grid.
+    before, after : array, int32, shape (ny, nx)
+        Old and new segmentation on one grid; anything that gives a window when sliced.
     ids : mapping of int to int
         Identifier of each old label that was published.
     labels : set of int
@@ -122,15 +124,18 @@ def inherit(
     return inherited, fates
 
 
-def _shared(before: NDArray[np.int32], after: NDArray[np.int32]) -> list[tuple[int, int, int]]:
+def _shared(before: Sliceable, after: Sliceable) -> list[tuple[int, int, int]]:
     """Return number of pixels, old label and new label of every pair that shares pixels."""
     if before.shape != after.shape:
         msg = f"segmentation: shape {after.shape} is not allowed, the tile was published with {before.shape}"
         raise InvalidInputError(msg)
-    both = (before > 0) & (after > 0)
-    pairs = before[both].astype(np.int64) << 32 | after[both]
-    values, counts = np.unique(pairs, return_counts=True)
-    return [(int(n), int(v >> 32), int(v & 0xFFFFFFFF)) for v, n in zip(values, counts, strict=True)]
+    total: Counter[int] = Counter()
+    for window in windows_of((before.shape[0], before.shape[1])):
+        old, new = np.asarray(before[window.slices]), np.asarray(after[window.slices])
+        both = (old > 0) & (new > 0)
+        values, counts = np.unique(old[both].astype(np.int64) << 32 | new[both], return_counts=True)
+        total.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    return [(n, v >> 32, v & 0xFFFFFFFF) for v, n in sorted(total.items())]
 
 
 def _free(lake: "Lake", index: NDArray[np.int64], fresh: list[bool]) -> list[int]:

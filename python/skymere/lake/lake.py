@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from skymere import __version__
-from skymere._arrays import as_array
+from skymere.datamodels import Sliceable
 from skymere.errors import ConflictError, InvalidInputError
 from skymere.lake.asking import read_release
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
@@ -125,7 +124,7 @@ class Lake(LakeExchange, LakeUpkeep, LakeTasks):
         return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
 
     def identify(
-        self, tile: str, segmentation: ArrayLike, *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
+        self, tile: str, segmentation: Sliceable, *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike
     ) -> Identity:
         """Return identifiers for the sources of a tile, inherited where they were published before.
 
@@ -133,8 +132,8 @@ class Lake(LakeExchange, LakeUpkeep, LakeTasks):
         ----------
         tile : str
             The tile.
-        segmentation : array_like, int32, shape (ny, nx)
-            New segmentation.
+        segmentation : array, int32, shape (ny, nx)
+            New segmentation; anything that gives a window when sliced.
         labels : array_like, int32, shape (n,)
             Labels of the sources that will be published.
         ra, dec : array_like, float64, shape (n,)
@@ -149,8 +148,7 @@ class Lake(LakeExchange, LakeUpkeep, LakeTasks):
         InvalidInputError
             When the segmentation has another shape than the published one.
         """
-        image = as_array(segmentation, "segmentation", np.int32, shape=(None, None)).astype(np.int32, copy=False)
-        return identify(self, tile, image, labels=labels, ra=ra, dec=dec)
+        return identify(self, tile, segmentation, labels=labels, ra=ra, dec=dec)
 
     def run(
         self,

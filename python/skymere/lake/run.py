@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere.errors import InvalidInputError, SchemaError
-from skymere.lake.arrays import MANIFEST, GroupWriter, is_sealed, size_of_group
+from skymere.lake.arrays import MANIFEST, ArrayGroup, GroupWriter, is_sealed, open_metadata, size_of_group
 from skymere.lake.checks import check_frame, with_index
 from skymere.lake.committing import BESIDE, commit_all, record
 from skymere.lake.files import renew, storage
@@ -29,6 +29,7 @@ from skymere.lake.layout import Layout, TableFile, check_name
 from skymere.lake.ledger import canonical, held_now, now
 from skymere.lake.majors import check_stored
 from skymere.lake.metering import Meter, peak_memory
+from skymere.lake.open_arrays import OpenArray
 from skymere.lake.pending import Pending, Staged
 from skymere.lake.schemas import Column, Schema
 from skymere.lake.stores import Place
@@ -194,6 +195,36 @@ class Run:
         more = attributes or {}
         values = array if isinstance(array, Iterator) else np.asarray(array)
         self._writer().write(path, values, n_rows=n_rows, dims=names, unit=unit, lossy=lossy, attributes=more)
+
+    def open(
+        self, path: str, shape: Sequence[int], *, unit: str | None = None, attributes: Mapping[str, Any] | None = None
+    ) -> OpenArray:
+        """Begin an array of the product that is written window by window, whose last two axes are rows and columns.
+
+        Parameters
+        ----------
+        path, unit, attributes
+            As in `write`.
+        shape : sequence of int
+            Lengths of the axes.
+
+        Returns
+        -------
+        OpenArray
+            Windows are written into it and read from it; so memory need not hold more than one.
+
+        Raises
+        ------
+        SchemaError
+            When the array is not what the schema says.
+        StorageError
+            When it cannot be written.
+        """
+        lengths, more = tuple(int(n) for n in shape), attributes or {}
+        if self.sealed:
+            metadata = open_metadata(self._table.schema, path, lengths, unit=unit, attributes=more)
+            return OpenArray(self._layout.staging, metadata, sealed=ArrayGroup(self._folder)[path])
+        return OpenArray(*self._writer().open(path, lengths, unit=unit, attributes=more))
 
     def annotate(self, group: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes (JSON without NaN) to a group inside the product; ``""`` is the group itself."""

@@ -56,6 +56,7 @@ _TABLE = {
     "var_sum": "var_sum",
     "resolution": "resolution",
     "wave_mean": "wavelength_mean",
+    "wave_spread": "wavelength_spread",
 }
 
 
@@ -224,6 +225,7 @@ def _spectrum(lake: "LakeQueries", row: Mapping[str, Any], arrays: Mapping[str, 
     return CombinedSpectrum(
         wave=known["wave"],
         wave_mean=known.get("wave_mean", known["wave"]),
+        wave_spread=known.get("wave_spread"),
         flux=known["flux"],
         covariance=arrays["covariance"],
         n_pixels=known["npix"],

@@ -23,7 +23,8 @@ from skymere.mosaic.grids import GridParams, make_grid
 from skymere.mosaic.groups import read_groups
 from skymere.mosaic.overlaps import overlap_groups
 from skymere.mosaic.presets import PRESETS, DrizzlePlan, Resolved, preset_values, resolve
-from skymere.mosaic.quality import MosaicQuality, QualityParams, RejectionMap, measure_quality
+from skymere.mosaic.quality import MosaicQuality, QualityParams, QualitySums, measure_quality
+from skymere.mosaic.rejection import Reasons, RejectionMap
 from skymere.mosaic.sky import SkyParams, SkySolution, require_connected, solve_sky, subtractable_sky
 from skymere.mosaic.sky_match import SkyPair
 from skymere.mosaic.stamps import BandCutout, Cutout, cut_window, cutouts
@@ -52,6 +53,8 @@ __all__ = [
     "MosaicQuality",
     "OverrideParams",
     "QualityParams",
+    "QualitySums",
+    "Reasons",
     "RegionFileMask",
     "RejectionMap",
     "Resolved",

@@ -7,7 +7,8 @@ from typing import get_args
 from skymere.datamodels import Exposure, Mosaic, WeightKind
 from skymere.errors import InvalidInputError, NoDataError, NoOverlapError
 from skymere.mosaic.flagging import Flagged, FlagParams, iter_flagged
-from skymere.mosaic.quality import QualityParams, RejectionMap, measure_quality
+from skymere.mosaic.quality import QualityParams, measure_quality
+from skymere.mosaic.rejection import RejectionMap
 from skymere.resample import DrizzleParams, drizzle
 from skymere.wcs import Grid
 

@@ -1,23 +1,24 @@
 """How good a mosaic is: evenness of its weight, holes, and sources that were rejected as cosmic rays."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.datamodels import FLAG_BITS, Exposure, Mosaic
+from skymere.datamodels import Mosaic, Window
 from skymere.errors import InvalidInputError
-from skymere.instruments import SATURATED_BITS
 from skymere.mosaic.detection_image import n_exposures, n_pointings
-from skymere.resample import DrizzleParams, Drizzler, pixel_scale_ratio
-from skymere.wcs import Grid, pixel_map
+from skymere.mosaic.rejection import Coincidence, Reasons, RejectionMap
+from skymere.resample.ranks import median_of_parts
 
-__all__ = ["MosaicQuality", "QualityParams", "RejectionMap", "measure_quality"]
+__all__ = ["MosaicQuality", "QualityParams", "QualitySums", "measure_quality"]
 
 # Side of a box that is wider than the holes between drops [pix].
 _HOLE_BOX = 5
+# Columns that are looked at together.
+_STRIP = 256
 
 Verdict = Literal["ok", "over-rejected", "not tested"]
 
@@ -127,151 +128,6 @@ class MosaicQuality:
         return asdict(self) | {"reasons": dict(self.reasons), "warnings": list(self.warnings)}
 
 
-class RejectionMap:
-    """Which part of the weight cosmic-ray flags took from each pixel of a mosaic; exposures are added one at a time.
-
-    Parameters
-    ----------
-    grid : Grid
-        Pixels of the mosaic.
-    params : DrizzleParams, optional
-        Kernel and pixfrac of the mosaic; other kernels than ``square``, ``turbo`` and ``point`` are taken as ``turbo``.
-    ignore : iterable of str, optional
-        Names of DQ bits that count as good.
-    """
-
-    def __init__(self, grid: Grid, *, params: DrizzleParams | None = None, ignore: Iterable[str] = ()) -> None:
-        p = params or DrizzleParams()
-        kernel = p.kernel if p.kernel in ("square", "turbo", "point") else "turbo"
-        self.grid = grid
-        self._ignore = tuple(ignore)
-        self._drizzler = Drizzler(grid.shape, params=DrizzleParams(kernel=kernel, pixfrac=p.pixfrac), context=False)
-        self._saturated: Drizzler | None = None
-        # Places on the sky, cells of about one and a half native pixels: in how many exposures they are hit and seen.
-        self._cell_pix = 0.0
-        self._hit = self._seen = np.zeros((0, 0), np.uint16)
-        self._counts: dict[str, int] = {}
-        self._n_pixels = 0
-        self.exptimes: list[float] = []
-        self.n_saturated = 0
-
-    def add(self, exposure: Exposure) -> None:
-        """Add an exposure with its flags."""
-        flags = np.zeros(exposure.shape, np.uint32) if exposure.flags is None else exposure.flags
-        hit = (flags & np.uint32(FLAG_BITS["cosmic_ray"])) != 0
-        bad = _bad_without_cosmic_rays(exposure, self._ignore)
-        pixmap = pixel_map(exposure.wcs, self.grid.wcs, exposure.shape)
-        ratio = self.grid.scale_arcsec / exposure.native_scale_arcsec
-        ratio = ratio if np.isfinite(ratio) else pixel_scale_ratio(pixmap)
-        weight = np.full(exposure.shape, exposure.exptime, np.float32)
-        # The weighted mean of a mask is the rejected part of the weight; the weight is that of an ideal detector.
-        self._drizzler.add((hit & ~bad).astype(np.float32), pixmap, weight=weight, pixel_scale_ratio=ratio)
-        self._add_saturated(exposure, pixmap, ratio)
-        self._count(exposure, flags)
-        self._mark(pixmap, hit & ~bad, ratio)
-
-    def _add_saturated(self, exposure: Exposure, pixmap: NDArray[np.float64], ratio: float) -> None:
-        bits = sum(bit for name, bit in exposure.dq_bits.items() if name in SATURATED_BITS)
-        if not bits:
-            return
-        if self._saturated is None:
-            whole = DrizzleParams(kernel="square", pixfrac=1.0)
-            self._saturated = Drizzler(self.grid.shape, params=whole, context=False)
-        full = (exposure.dq & np.uint32(bits)) != 0
-        if full.any():
-            weight = full.astype(np.float32)
-            self._saturated.add(weight, pixmap, weight=weight, pixel_scale_ratio=ratio)
-
-    def _mark(self, pixmap: NDArray[np.float64], hit: NDArray[np.bool_], ratio: float) -> None:
-        """Count the places that this exposure sees, and those that are rejected in it."""
-        if not self._cell_pix:
-            self._cell_pix = max(1.5 / ratio, 1.0)
-            shape = tuple(int(n / self._cell_pix) + 1 for n in self.grid.shape)
-            self._hit, self._seen = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
-        for places, total in ((pixmap[hit], self._hit), (pixmap.reshape(-1, 2), self._seen)):
-            inside = (places > -0.5).all(axis=1) & (places < np.array(self.grid.shape[::-1]) - 0.5).all(axis=1)
-            cells = ((places[inside] + 0.5) / self._cell_pix).astype(np.intp)
-            once = np.zeros(total.shape, bool)
-            once[cells[:, 1], cells[:, 0]] = True
-            np.add(total, once, out=total)
-
-    def coincidence(self) -> float | None:
-        """Return the part of the rejected places that are rejected more than once, beyond what chance does.
-
-        Notes
-        -----
-        Places that n exposures see are hit once or more with the probability 1 - q^n and twice or more with
-        1 - q^n - n (1 - q) q^(n - 1), with 1 - q the mean rate of hits in an exposure.
-        """
-        n_seen, n_places = int(self._seen.sum()), int(np.count_nonzero(self._hit))
-        if len(self.exptimes) < 3 or n_places == 0:
-            return None
-        rate = float(self._hit.sum()) / n_seen
-        n = self._seen.astype(np.float64)
-        by_chance = 1 - (1 - rate) ** n - n * rate * (1 - rate) ** np.maximum(n - 1, 0)
-        return float((np.count_nonzero(self._hit > 1) - by_chance.sum()) / n_places)
-
-    def watch(self, exposures: Iterable[Exposure]) -> Iterable[Exposure]:
-        """Return exposures that are added when they pass by for the first time on their way to something else."""
-        return _Watched(self, exposures)
-
-    def _count(self, exposure: Exposure, flags: NDArray[np.uint32]) -> None:
-        self._n_pixels += flags.size
-        self.exptimes.append(exposure.exptime)
-        used = {name: bit for name, bit in exposure.dq_bits.items() if name not in self._ignore}
-        for names, plane in ((used, exposure.dq), (FLAG_BITS, flags)):
-            for name, bit in names.items():
-                n = int(np.count_nonzero(plane & np.uint32(bit)))
-                if n:
-                    self._counts[name] = self._counts.get(name, 0) + n
-        if "saturated" in exposure.dq_bits:
-            self.n_saturated += int(np.count_nonzero(exposure.dq & np.uint32(exposure.dq_bits["saturated"])))
-
-    @property
-    def reasons(self) -> dict[str, float]:
-        """Part of the input pixels that each reason took, the largest first."""
-        return {name: n / self._n_pixels for name, n in sorted(self._counts.items(), key=lambda item: -item[1])}
-
-    def fraction(self) -> NDArray[np.float32]:
-        """Return the rejected part of the weight, float32, shape of the grid; NaN where there is none."""
-        return self._drizzler.read().data
-
-    def saturated(self) -> NDArray[np.bool_] | None:
-        """Return the pixels on which a saturated pixel of any exposure falls, bool, shape of the grid.
-
-        None when no exposure has such DQ bits (`skymere.instruments.SATURATED_BITS`), so that nobody knows.
-        """
-        return None if self._saturated is None else np.asarray(self._saturated.read().weight > 0)
-
-    def full_weight(self) -> NDArray[np.float32]:
-        """Return the weight, float32, shape of the grid [s], that the mosaic would have with nothing rejected."""
-        return self._drizzler.read().weight
-
-
-class _Watched:
-    """Exposures that begin anew as often as they are asked for; those of the first time are added to a map."""
-
-    def __init__(self, rejection: RejectionMap, exposures: Iterable[Exposure]) -> None:
-        self._rejection, self._exposures = rejection, exposures
-        self._is_first = True
-
-    def __iter__(self) -> Iterator[Exposure]:
-        is_first, self._is_first = self._is_first, False
-        for exposure in self._exposures:
-            if is_first:
-                self._rejection.add(exposure)
-            yield exposure
-
-
-def _bad_without_cosmic_rays(exposure: Exposure, ignore: Iterable[str]) -> NDArray[np.bool_]:
-    """Pixels that are not used for other reasons than cosmic rays."""
-    keep = sum(exposure.dq_bits[name] for name in ignore)
-    bad = (exposure.dq & np.uint32(~keep & 0xFFFFFFFF)) != 0
-    if exposure.flags is not None:
-        bad |= (exposure.flags & np.uint32(~FLAG_BITS["cosmic_ray"] & 0xFFFFFFFF)) != 0
-    return np.asarray(bad | ~np.isfinite(exposure.data) | ~np.isfinite(exposure.error))
-
-
 def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityParams | None = None) -> MosaicQuality:
     """Read the weight of a mosaic.
 
@@ -294,98 +150,221 @@ def measure_quality(mosaic: Mosaic, rejection: RejectionMap, *, params: QualityP
     ----------
     Gonzaga et al. 2012, The DrizzlePac Handbook, section 6.3 (weight images).
     """
-    p = params or QualityParams()
-    covered = mosaic.covered
-    full = rejection.full_weight()
-    enclosed = _enclosed(full > 0)
-    # A closing fills dips that are narrower than the box and leaves steps and borders as they are.
-    closed = -_box_max(-_box_max(full, _HOLE_BOX), _HOLE_BOX)
-    is_hole = full < p.hole_weight * closed
-    weights = mosaic.weight[covered].astype(np.float64)
-    median = float(np.median(weights)) if weights.size else 0.0
-    scatter = float(weights.std() / median) if median > 0 else float("inf")
-    n_holes = int(np.count_nonzero(is_hole))
-    fraction = rejection.fraction()
-    times = rejection.exptimes
-    mixed = bool(times) and max(times) > p.max_exptime_ratio * min(times) and rejection.n_saturated > 0
-    test = _over_rejection(mosaic, fraction, p) if len(times) > 1 else {}
-    coincidence = rejection.coincidence()
-    sky = np.isfinite(fraction)
-    warnings = []
-    if scatter > p.max_weight_scatter:
-        warnings.append(
-            f"weight: std / median is {scatter:.2f}, above {p.max_weight_scatter}; take a larger pixfrac or pixel"
-        )
-    if n_holes > p.max_hole_fraction * max(int(enclosed.sum()), 1):
-        warnings.append(f"holes: {n_holes} pixels that hardly any exposure reaches; take a larger pixfrac or pixel")
-    if coincidence is not None and coincidence > p.max_coincidence:
-        test["verdict"] = "over-rejected"
-        warnings.append(
-            f"rejection: {100 * coincidence:.0f} % of the rejected places are rejected in two or more exposures, which "
-            "cosmic rays do not do; the exposures are not aligned, or sources are taken for cosmic rays"
-        )
-    elif test.get("verdict") == "over-rejected":
-        warnings.append(
-            f"rejection: sources lost {test['excess']:.3f} of their weight more than the sky; raise scale or "
-            "core_scale of the cosmic rays, or align better"
-        )
-    if mixed:
-        warnings.append(
-            f"exposure times from {min(times):g} to {max(times):g} s with saturated pixels: weights jump at their edges"
-        )
-    return MosaicQuality(
-        weight_scatter=scatter,
-        n_covered=int(covered.sum()),
-        n_enclosed=int(enclosed.sum()),
-        n_holes=n_holes,
-        n_black=int(np.count_nonzero((full > 0) & ~covered & ~is_hole)),
-        rejected_fraction=float(fraction[sky].mean(dtype=float)) if sky.any() else 0.0,
-        reasons=rejection.reasons,
-        coincidence=coincidence,
-        has_mixed_exptimes=mixed,
-        warnings=tuple(warnings),
-        **test,
-    )
+    sums = QualitySums(mosaic.shape, params=params)
+    everything = Window((0, mosaic.shape[0]), (0, mosaic.shape[1]))
+    sums.add(mosaic, rejection, everything)
+    return sums.finish(lambda: [mosaic.weight], rejection.reasons)
 
 
-def _enclosed(covered: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels that are covered, or have covered pixels left, right, above and below."""
-    inside = np.ones(covered.shape, bool)
-    for axis in (0, 1):
-        for step in (1, -1):
-            turned = np.flip(covered, axis) if step < 0 else covered
-            seen = np.maximum.accumulate(turned, axis=axis)
-            inside &= np.flip(seen, axis) if step < 0 else seen
-    return inside
+class QualitySums:
+    """The quality of a mosaic that is looked at window by window; see `measure_quality`.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(ny, nx)`` of the mosaic.
+    params : QualityParams, optional
+        Limits.
+
+    Attributes
+    ----------
+    margin_pix : int
+        How much wider windows are than the part of them that counts, where the mosaic goes on.
+    n_covered : int
+        Pixels with weight so far.
+    """
+
+    margin_pix = 8
+
+    def __init__(self, shape: tuple[int, int], *, params: QualityParams | None = None) -> None:
+        self._shape, self._p = shape, params or QualityParams()
+        # First and last pixel with full weight of every row and of every column.
+        self._rows, self._columns = (_Extents(n) for n in shape)
+        self._coincidence = Coincidence()
+        self._sky, self._usable_sky = _Moments(), _Moments()
+        self._at_sources: list[NDArray[np.float64]] = []
+        self._rejected, self._indicator, self._product = _Moments(), _Moments(), _Moments()
+        self.n_covered = self._n_holes = self._n_black = 0
+
+    def add(self, mosaic: Mosaic, rejection: RejectionMap, core: Window) -> None:
+        """Look at a window.
+
+        Parameters
+        ----------
+        mosaic : Mosaic
+            The window with its margin.
+        rejection : RejectionMap
+            Of the same window.
+        core : Window
+            The part that counts.
+        """
+        at = core.within(rejection.window)
+        full, covered = rejection.full_weight(), mosaic.covered[at]
+        # A closing fills dips that are narrower than the box and leaves steps and borders as they are.
+        closed = -_box_max(-_box_max(full, _HOLE_BOX), _HOLE_BOX)
+        is_hole, is_seen = (full < self._p.hole_weight * closed)[at], full[at] > 0
+        self._rows.add(is_seen, core.rows, core.columns)
+        self._columns.add(is_seen.T, core.columns, core.rows)
+        self.n_covered += int(np.count_nonzero(covered))
+        self._n_holes += int(np.count_nonzero(is_hole))
+        self._n_black += int(np.count_nonzero(is_seen & ~covered & ~is_hole))
+        rejection.count_places(self._coincidence)
+        fraction = rejection.fraction()
+        self._sky.add(fraction[at][np.isfinite(fraction[at])])
+        self._compare(mosaic, fraction, at)
+
+    def _compare(self, mosaic: Mosaic, fraction: NDArray[np.float32], at: tuple[slice, slice]) -> None:
+        """Compare the rejected part of the weight at sources with that of the sky (D9.6)."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            snr = mosaic.data / np.sqrt(mosaic.variance)
+        usable = np.isfinite(fraction) & (n_exposures(mosaic) >= min(2, n_pointings(mosaic.exposure_ids)))
+        # Where a core is rejected in every exposure there is no value; its neighbours still make a peak around it.
+        filled = np.where(np.isfinite(snr), snr, 0.0)
+        smooth = _box_mean(filled, 3)
+        peaks = (smooth == _box_max(smooth, 5)) & (smooth > self._p.min_snr) & usable
+        sky = (usable & (smooth < 3.0) & (filled < 3.0))[at]
+        self._usable_sky.add(fraction[at][sky])
+        around = _box_mean(np.where(np.isfinite(fraction), fraction, 0.0), 3)
+        self._at_sources.append(around[at][peaks[at]])
+        rejected = fraction[at][usable[at]].astype(np.float64)
+        indicator = _box_max(peaks, 3)[at][usable[at]].astype(np.float64)
+        self._rejected.add(rejected)
+        self._indicator.add(indicator)
+        self._product.add(rejected * indicator)
+
+    def finish(self, weights: Callable[[], Iterable[NDArray[np.float32]]], reasons: Reasons) -> MosaicQuality:
+        """Return the quality of all windows together.
+
+        Parameters
+        ----------
+        weights : callable
+            Returns the weight of the mosaic part by part, each time anew.
+        reasons : Reasons
+            Of all exposures.
+        """
+        p, times = self._p, reasons.exptimes
+        n_enclosed = self._n_enclosed()
+        scatter = _scatter(weights)
+        mixed = bool(times) and max(times) > p.max_exptime_ratio * min(times) and reasons.n_saturated > 0
+        test = self._over_rejection() if len(times) > 1 else {}
+        coincidence = self._coincidence.beyond_chance() if len(times) > 2 else None
+        warnings = []
+        if scatter > p.max_weight_scatter:
+            warnings.append(
+                f"weight: std / median is {scatter:.2f}, above {p.max_weight_scatter}; take a larger pixfrac or pixel"
+            )
+        if self._n_holes > p.max_hole_fraction * max(n_enclosed, 1):
+            warnings.append(
+                f"holes: {self._n_holes} pixels that hardly any exposure reaches; take a larger pixfrac or pixel"
+            )
+        if coincidence is not None and coincidence > p.max_coincidence:
+            test["verdict"] = "over-rejected"
+            warnings.append(
+                f"rejection: {100 * coincidence:.0f} % of the rejected places are rejected in two or more exposures, "
+                "which cosmic rays do not do; the exposures are not aligned, or sources are taken for cosmic rays"
+            )
+        elif test.get("verdict") == "over-rejected":
+            warnings.append(
+                f"rejection: sources lost {test['excess']:.3f} of their weight more than the sky; raise scale or "
+                "core_scale of the cosmic rays, or align better"
+            )
+        if mixed:
+            warnings.append(
+                f"exposure times from {min(times):g} to {max(times):g} s with saturated pixels: weights jump at their "
+                "edges"
+            )
+        return MosaicQuality(
+            weight_scatter=scatter,
+            n_covered=self.n_covered,
+            n_enclosed=n_enclosed,
+            n_holes=self._n_holes,
+            n_black=self._n_black,
+            rejected_fraction=self._sky.mean if self._sky.n else 0.0,
+            reasons=reasons.parts,
+            coincidence=coincidence,
+            has_mixed_exptimes=mixed,
+            warnings=tuple(warnings),
+            **test,
+        )
+
+    def _n_enclosed(self) -> int:
+        """Pixels that have pixels of full weight left, right, above and below, or are some."""
+        total = 0
+        y = np.arange(self._shape[0])
+        for x in range(0, self._shape[1], _STRIP):
+            columns = np.arange(x, min(x + _STRIP, self._shape[1]))
+            first, last = self._columns.first[columns], self._columns.last[columns]
+            inside = (y[:, None] >= first) & (y[:, None] <= last)
+            inside &= (columns >= self._rows.first[:, None]) & (columns <= self._rows.last[:, None])
+            total += int(np.count_nonzero(inside))
+        return total
+
+    def _over_rejection(self) -> dict[str, Any]:
+        at_sources = np.concatenate(self._at_sources)
+        n = len(at_sources)
+        if n < self._p.min_sources or not self._usable_sky.n:
+            return {"n_sources": n, "verdict": "not tested"}
+        excess = float(at_sources.mean() - self._usable_sky.mean)
+        error = float(at_sources.std(ddof=1) / np.sqrt(n))
+        spread = self._indicator.std * self._rejected.std
+        covariance = self._product.mean - self._indicator.mean * self._rejected.mean
+        return {
+            "n_sources": n,
+            "excess": excess,
+            "excess_err": error,
+            "correlation": covariance / spread if spread > 0 else 0.0,
+            "verdict": "over-rejected" if excess - self._p.n_sigma * error > self._p.max_excess else "ok",
+        }
 
 
-def _over_rejection(mosaic: Mosaic, fraction: NDArray[np.float32], p: QualityParams) -> dict[str, Any]:
-    """Compare the rejected part of the weight at sources with that of the sky (D9.6)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        snr = mosaic.data / np.sqrt(mosaic.variance)
-    usable = np.isfinite(fraction) & (n_exposures(mosaic) >= min(2, n_pointings(mosaic.exposure_ids)))
-    # Where a core is rejected in every exposure there is no value; its neighbours still make a peak around it.
-    filled = np.where(np.isfinite(snr), snr, 0.0)
-    smooth = _box_mean(filled, 3)
-    peaks = (smooth == _box_max(smooth, 5)) & (smooth > p.min_snr) & usable
-    sky = usable & (smooth < 3.0) & (filled < 3.0)
-    y, x = np.nonzero(peaks)
-    if len(y) < p.min_sources or not sky.any():
-        return {"n_sources": len(y), "verdict": "not tested"}
-    at_sources = _box_mean(np.where(np.isfinite(fraction), fraction, 0.0), 3)[y, x]
-    excess = float(at_sources.mean() - fraction[sky].mean(dtype=float))
-    error = float(at_sources.std(ddof=1) / np.sqrt(len(y)))
-    indicator = _box_max(peaks, 3)[usable].astype(np.float64)
-    rejected = fraction[usable].astype(np.float64)
-    spread = indicator.std() * rejected.std()
-    covariance = float(((indicator - indicator.mean()) * (rejected - rejected.mean())).mean())
-    return {
-        "n_sources": len(y),
-        "excess": excess,
-        "excess_err": error,
-        "correlation": covariance / float(spread) if spread > 0 else 0.0,
-        "verdict": "over-rejected" if excess - p.n_sigma * error > p.max_excess else "ok",
-    }
+class _Extents:
+    """The first and the last pixel of every line that is set; a line without one begins behind its end."""
+
+    def __init__(self, n: int) -> None:
+        self.first, self.last = np.full(n, np.iinfo(np.int64).max), np.full(n, -1, np.int64)
+
+    def add(self, is_set: NDArray[np.bool_], lines: tuple[int, int], along: tuple[int, int]) -> None:
+        """Look at a window: its lines, and which pixels along them it has."""
+        has, n = is_set.any(axis=1), is_set.shape[1]
+        first, last = is_set.argmax(axis=1), n - 1 - is_set[:, ::-1].argmax(axis=1)
+        mine = slice(*lines)
+        self.first[mine] = np.where(has, np.minimum(self.first[mine], along[0] + first), self.first[mine])
+        self.last[mine] = np.where(has, np.maximum(self.last[mine], along[0] + last), self.last[mine])
+
+
+class _Moments:
+    """Number, mean and standard deviation of values that come part by part."""
+
+    def __init__(self) -> None:
+        self.n, self._sum, self._squares = 0, 0.0, 0.0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add values."""
+        self.n += values.size
+        self._sum += float(values.sum(dtype=np.float64))
+        self._squares += float(np.square(values, dtype=np.float64).sum())
+
+    @property
+    def mean(self) -> float:
+        return self._sum / self.n
+
+    @property
+    def std(self) -> float:
+        return float(np.sqrt(max(self._squares / self.n - self.mean**2, 0.0)))
+
+
+def _scatter(weights: Callable[[], Iterable[NDArray[np.float32]]]) -> float:
+    """Return std / median of the weights that are not 0."""
+
+    def positive() -> Iterator[NDArray[np.float32]]:
+        yield from (part[part > 0] for part in weights())
+
+    middle, n = median_of_parts(positive)
+    if n == 0 or not middle > 0:
+        return float("inf")
+    mean = sum(float(part.sum(dtype=np.float64)) for part in positive()) / n
+    squares = sum(float(np.square(part - mean, dtype=np.float64).sum()) for part in positive())
+    return float(np.sqrt(squares / n) / float(middle))
 
 
 def _windows(image: NDArray[Any], side: int) -> list[NDArray[Any]]:

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_image, as_mask
 from skymere._rust import outliers as _rust
-from skymere.datamodels import Exposure
+from skymere.datamodels import Exposure, ScratchPlanes
 from skymere.errors import InvalidInputError
 from skymere.outliers.params import CosmicRayParams
 from skymere.outliers.sky_model import SkyModel, build_mean_model, build_sky_model
@@ -224,14 +224,15 @@ def iter_cosmic_rays(
         yield CosmicRays(mask=np.zeros(exposures[0].shape, bool), model=exposures[0].data)
         return
     keep = tuple(ignore)
-    model = build_sky_model(exposures, grid=grid, masks=masks, ignore=keep, params=p)
-    if p.second is not None:
-        found = replace(p, grow=1, cte_grow=0)
-        bad = (e.mask(ignore=keep) for e in exposures) if masks is None else (as_mask(m, "masks") for m in masks)
-        hit = (m | compare_exposure(e, model, params=found).mask for e, m in zip(exposures, bad, strict=True))
-        model = build_mean_model(exposures, hit, instead=model, params=p)
-    for exposure in exposures:
-        yield compare_exposure(exposure, model, params=p.last)
+    with ScratchPlanes() as scratch:
+        model = build_sky_model(exposures, grid=grid, masks=masks, ignore=keep, params=p, scratch=scratch)
+        if p.second is not None:
+            found, first = replace(p, grow=1, cte_grow=0), model
+            bad = (e.mask(ignore=keep) for e in exposures) if masks is None else (as_mask(m, "masks") for m in masks)
+            hit = (m | compare_exposure(e, first, params=found).mask for e, m in zip(exposures, bad, strict=True))
+            model = build_mean_model(exposures, hit, instead=first, params=p, scratch=scratch)
+        for exposure in exposures:
+            yield compare_exposure(exposure, model, params=p.last)
 
 
 def compare_exposure(exposure: Exposure, model: SkyModel, *, params: CosmicRayParams | None = None) -> CosmicRays:

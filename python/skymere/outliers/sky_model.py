@@ -1,24 +1,26 @@
 """A model of the sky without cosmic rays: single drizzles of all exposures, combined, and blotted back."""
 
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_mask
-from skymere.datamodels import Exposure
-from skymere.errors import InvalidInputError, StorageError
+from skymere.datamodels import Exposure, ScratchPlanes, Sliceable, Window, windows_of
+from skymere.errors import InvalidInputError
 from skymere.outliers.combine import combine_images
 from skymere.outliers.params import CosmicRayParams, SecondPassParams
+from skymere.outliers.singles import Singles
 from skymere.resample import BlotParams, Drizzler, blot, covering_grid, pixel_scale_ratio
+from skymere.resample.reach import around, drop_reach_pix
 from skymere.wcs import Grid, pixel_map
 
 __all__ = ["SkyModel", "build_mean_model", "build_sky_model", "single_drizzle"]
 
-_BYTES = 5  # of a pixel of a single drizzle: its value and whether it is used
+# The widest interpolation is over 15 pixels.
+_STENCIL_PIX = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,13 +29,14 @@ class SkyModel:
 
     Parameters
     ----------
-    data : ndarray, float32, shape (ny, nx) [electron / s / pix of the grid]
-        Sky subtracted; 0 where no exposure is good, since the sky is the best guess there.
+    data : array, float32, shape (ny, nx) [electron / s / pix of the grid]
+        Sky subtracted; 0 where no exposure is good, since the sky is the best guess there. Anything that gives a window
+        when sliced.
     grid : Grid
         Its pixels.
     """
 
-    data: NDArray[np.float32]
+    data: Sliceable
     grid: Grid
 
     def blot(self, exposure: Exposure, *, params: BlotParams | None = None) -> NDArray[np.float32]:
@@ -53,7 +56,12 @@ class SkyModel:
         """
         pixmap = pixel_map(exposure.wcs, self.grid.wcs, exposure.shape)
         ratio = np.float32(_scale_ratio(exposure, self.grid, pixmap) ** -2)
-        return blot(self.data, pixmap, params=params) * ratio + np.float32(exposure.sky)
+        window = around(pixmap, self.grid.shape, _STENCIL_PIX)
+        if window is None:
+            # What is far away tells nothing but the value of nowhere.
+            window = Window((0, 1), (0, 1))
+        pixmap -= window.origin[::-1]
+        return blot(self.data[window.slices], pixmap, params=params) * ratio + np.float32(exposure.sky)
 
 
 def _scale_ratio(exposure: Exposure, grid: Grid, pixmap: NDArray[np.float64]) -> float:
@@ -87,12 +95,28 @@ def single_drizzle(
     """
     p = params or CosmicRayParams()
     bad = exposure.mask() if mask is None else as_mask(mask, "mask", shape=exposure.shape)
-    single = Drizzler(grid.shape, params=p.drizzle, context=False)
-    _add(single, exposure, grid, ~bad, 1.0)
+    data, unused = np.full(grid.shape, p.drizzle.fillval, np.float32), np.ones(grid.shape, bool)
+    window, some, lacking = _single(exposure, grid, mask=bad, params=p)
+    if window is not None:
+        data[window.slices], unused[window.slices] = some, lacking
+    return data, unused
+
+
+def _single(
+    exposure: Exposure, grid: Grid, *, mask: ArrayLike, params: CosmicRayParams
+) -> tuple[Window | None, NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the window that an exposure touches, and what `single_drizzle` has there."""
+    bad = as_mask(mask, "mask", shape=exposure.shape)
+    pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
+    window = _footprint(pixmap, grid, params, _scale_ratio(exposure, grid, pixmap))
+    if window is None:
+        return None, np.empty((0, 0), np.float32), np.empty((0, 0), bool)
+    single = Drizzler(grid.shape, params=params.drizzle, context=False, window=window.slices)
+    _add(single, exposure, grid, ~bad, 1.0, pixmap)
     drizzled = single.finish()
     covered = drizzled.weight > 0
-    enough = p.min_weight_fraction * drizzled.weight[covered].mean() if covered.any() else 0.0
-    return drizzled.data, ~covered | (drizzled.weight < enough)
+    enough = params.min_weight_fraction * drizzled.weight[covered].mean() if covered.any() else 0.0
+    return window, drizzled.data, ~covered | (drizzled.weight < enough)
 
 
 def build_sky_model(
@@ -102,6 +126,7 @@ def build_sky_model(
     masks: Sequence[ArrayLike] | None = None,
     ignore: Iterable[str] = (),
     params: CosmicRayParams | None = None,
+    scratch: ScratchPlanes | None = None,
 ) -> SkyModel:
     """Combine the single drizzles of all exposures (steps 3 and 4).
 
@@ -118,6 +143,8 @@ def build_sky_model(
         Names of DQ bits that count as good in those.
     params : CosmicRayParams, optional
         How to drizzle and combine.
+    scratch : ScratchPlanes, optional
+        Where the model is kept when it needs more than ``memory_mb``; in memory when not given.
 
     Raises
     ------
@@ -135,24 +162,30 @@ def build_sky_model(
         raise InvalidInputError(msg)
     grid = grid or covering_grid(exposures, scale_arcsec=p.scale_arcsec, rotation_deg=p.rotation_deg)
     keep = tuple(ignore)
-    exptime, sky, read_noise = [], [], []
-    with _Singles(len(exposures), grid.shape, p.memory_mb) as singles:
+    exptime, sky, read_noise = (np.zeros(len(exposures)) for _ in range(3))
+    with Singles(p.memory_mb) as singles:
         for k, exposure in enumerate(exposures):
             if exposure.unit != "electron / s":
                 msg = f"exposures: unit {exposure.unit!r} of {exposure.exposure_id} is not 'electron / s'"
                 raise InvalidInputError(msg)
             bad = exposure.mask(ignore=keep) if masks is None else masks[k]
-            singles.put(*single_drizzle(exposure, grid, mask=bad, params=p))
-            exptime.append(exposure.exptime)
-            sky.append(exposure.sky)
-            read_noise.append(exposure.read_noise)
-        data = np.empty(grid.shape, np.float32)
-        # Rows within `grow` of a block decide about minmed in it.
+            singles.put(*_single(exposure, grid, mask=bad, params=p))
+            exptime[k], sky[k], read_noise[k] = exposure.exptime, exposure.sky, exposure.read_noise
+        data = _plane("median", grid.shape, p, scratch)
+        # Pixels within `grow` of a block decide about minmed in it.
         margin = p.minmed.grow if p.combine.endswith("minmed") else 0
-        for y0, y1, first, stack, unused in singles.blocks(margin):
-            combined = combine_images(stack, unused, exptime=exptime, sky=sky, read_noise=read_noise, params=p)
-            data[y0:y1] = combined[y0 - first : y1 - first]
-    data[~np.isfinite(data)] = 0.0
+        for block in singles.blocks(grid.shape, margin=margin):
+            which = block.members
+            combined = combine_images(
+                block.values,
+                block.unused,
+                exptime=exptime[which].tolist(),
+                sky=sky[which].tolist(),
+                read_noise=read_noise[which].tolist(),
+                params=p,
+            )
+            combined[~np.isfinite(combined)] = 0.0
+            data[block.core.slices] = combined[block.core.within(block.window)]
     return SkyModel(data=data, grid=grid)
 
 
@@ -162,6 +195,7 @@ def build_mean_model(
     *,
     instead: SkyModel,
     params: CosmicRayParams | None = None,
+    scratch: ScratchPlanes | None = None,
 ) -> SkyModel:
     """Drizzle all exposures together, weighted by exposure time.
 
@@ -175,29 +209,75 @@ def build_mean_model(
         What stands where nothing is left of any exposure; the model's pixels are ``second.pixel_scale`` of its pixels.
     params : CosmicRayParams, optional
         ``drizzle``, ``blot`` and ``second`` are used.
+    scratch : ScratchPlanes, optional
+        As for `build_sky_model`.
     """
     p = params or CosmicRayParams()
     factor = (p.second or SecondPassParams()).pixel_scale
     grid = instead.grid.rescaled(factor)
-    together = Drizzler(grid.shape, params=p.drizzle, context=False)
+    ny, nx = grid.shape
+    # The sums of w and w d lie side by side.
+    sums = _plane("sums", (ny, 2 * nx), p, scratch, dtype=np.float64)
     for exposure, mask in zip(exposures, masks, strict=True):
-        _add(together, exposure, grid, ~as_mask(mask, "masks", shape=exposure.shape), exposure.exptime)
-    drizzled = together.finish()
-    data, empty = drizzled.data, ~(drizzled.weight > 0)
-    if empty.any():
-        y, x = np.nonzero(empty)
-        # The nearest pixel of the other model, per pixel of this one.
-        at = tuple(
-            np.minimum(((v + 0.5) * factor).astype(np.intp), n - 1)
-            for v, n in zip((y, x), instead.data.shape, strict=True)
-        )
-        data[empty] = instead.data[at] * np.float32(factor**2)
+        pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
+        window = _footprint(pixmap, grid, p, _scale_ratio(exposure, grid, pixmap))
+        if window is None:
+            continue
+        at = _pairs(window)
+        some = np.ascontiguousarray(sums[at]).reshape(*window.shape, 2)
+        together = Drizzler(grid.shape, params=p.drizzle, context=False, window=window.slices, sums=some)
+        _add(together, exposure, grid, ~as_mask(mask, "masks", shape=exposure.shape), exposure.exptime, pixmap)
+        sums[at] = some.reshape(window.shape[0], -1)
+    data = _plane("mean", grid.shape, p, scratch)
+    for window in windows_of(grid.shape):
+        some = np.ascontiguousarray(sums[_pairs(window)]).reshape(*window.shape, 2)
+        drizzled = Drizzler(grid.shape, params=p.drizzle, context=False, window=window.slices, sums=some).finish()
+        values, empty = drizzled.data, ~(drizzled.weight > 0)
+        if empty.any():
+            values[empty] = _nearest(instead, window, factor)[empty] * np.float32(factor**2)
+        data[window.slices] = values
     return SkyModel(data=data, grid=grid)
 
 
-def _add(out: Drizzler, exposure: Exposure, grid: Grid, good: NDArray[np.bool_], weight: float) -> None:
+def _plane(
+    name: str, shape: tuple[int, int], p: CosmicRayParams, scratch: ScratchPlanes | None, dtype: Any = np.float32
+) -> Any:
+    """Return a plane of zeros: in memory, or in a file where it would need more memory than is allowed."""
+    if scratch is None or shape[0] * shape[1] * np.dtype(dtype).itemsize <= p.memory_mb * 1e6:
+        return np.zeros(shape, dtype)
+    return scratch.plane(name, shape, dtype)
+
+
+def _pairs(window: Window) -> tuple[slice, slice]:
+    rows, columns = window.slices
+    return rows, slice(2 * columns.start, 2 * columns.stop)
+
+
+def _nearest(model: SkyModel, window: Window, factor: float) -> NDArray[np.float32]:
+    """Return the nearest pixel of a model for each pixel of a window of another one, smaller by a factor."""
+    y, x = (
+        np.minimum(((np.arange(low, high) + 0.5) * factor).astype(np.intp), n - 1)
+        for (low, high), n in zip((window.rows, window.columns), model.data.shape, strict=True)
+    )
+    part = model.data[y[0] : y[-1] + 1, x[0] : x[-1] + 1]
+    return np.asarray(part[np.ix_(y - y[0], x - x[0])], np.float32)
+
+
+def _footprint(pixmap: NDArray[np.float64], grid: Grid, p: CosmicRayParams, ratio: float) -> Window | None:
+    """Return the window of a grid that the drops of an exposure touch; None when there is none."""
+    margin = drop_reach_pix(p.drizzle, ratio) + 1.0 / ratio + 2.0
+    return around(pixmap, grid.shape, margin)
+
+
+def _add(
+    out: Drizzler,
+    exposure: Exposure,
+    grid: Grid,
+    good: NDArray[np.bool_],
+    weight: float,
+    pixmap: NDArray[np.float64],
+) -> None:
     """Drizzle the good pixels of an exposure, sky subtracted."""
-    pixmap = pixel_map(exposure.wcs, grid.wcs, exposure.shape)
     ratio = _scale_ratio(exposure, grid, pixmap)
     out.add(
         exposure.data - np.float32(exposure.sky),
@@ -206,67 +286,3 @@ def _add(out: Drizzler, exposure: Exposure, grid: Grid, good: NDArray[np.bool_],
         value_scale=ratio**2,
         pixel_scale_ratio=ratio,
     )
-
-
-class _Singles:
-    """Single drizzles, in memory or in a nameless file, to be read in blocks of rows."""
-
-    def __init__(self, n: int, shape: tuple[int, int], memory_mb: float) -> None:
-        self._shape = shape
-        self._n = n
-        budget = memory_mb * 1e6
-        self._rows = max(1, min(shape[0], int(budget // (n * shape[1] * _BYTES))))
-        self._kept: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] | None = []
-        if n * shape[0] * shape[1] * _BYTES > budget:
-            self._kept = None
-            try:
-                self._file = tempfile.TemporaryFile(prefix="skymere-")  # noqa: SIM115 (closed on exit)
-            except OSError as error:
-                msg = f"{tempfile.gettempdir()}: no file can be made there: {error.strerror}"
-                raise StorageError(msg) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._kept is None:
-            self._file.close()
-
-    def put(self, data: NDArray[np.float32], unused: NDArray[np.bool_]) -> None:
-        """Append an image."""
-        if self._kept is not None:
-            self._kept.append((data, unused))
-            return
-        try:
-            self._file.write(data.data)
-            self._file.write(unused.data)
-        except OSError as error:
-            msg = f"{tempfile.gettempdir()}: single drizzles cannot be written there: {error.strerror}"
-            raise StorageError(msg) from error
-
-    def blocks(self, margin: int) -> Iterator[tuple[int, int, int, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Yield first and last row of each block, the first row that it holds, its images and what they lack.
-
-        The memory of a block is that of the one before it.
-        """
-        ny, nx = self._shape
-        most = self._n * min(self._rows + 2 * margin, ny) * nx
-        values, bad = np.empty(most, np.float32), np.empty(most, bool)
-        for y0 in range(0, ny, self._rows):
-            y1 = min(y0 + self._rows, ny)
-            first, last = max(y0 - margin, 0), min(y1 + margin, ny)
-            shape = (self._n, last - first, nx)
-            n = int(np.prod(shape))
-            stack, unused = values[:n].reshape(shape), bad[:n].reshape(shape)
-            for k in range(self._n):
-                if self._kept is not None:
-                    stack[k], unused[k] = (plane[first:last] for plane in self._kept[k])
-                else:
-                    start = k * ny * nx * _BYTES
-                    self._read(start + first * nx * 4, stack[k])
-                    self._read(start + ny * nx * 4 + first * nx, unused[k])
-            yield y0, y1, first, stack, unused
-
-    def _read(self, position: int, out: NDArray[Any]) -> None:
-        self._file.seek(position)
-        self._file.readinto(out.view(np.uint8).data)

@@ -21,7 +21,15 @@ from skymere.regions import Circle, Region, mask_from_regions, read_regions, to_
 from skymere.segmentation import MeasureImage
 from skymere.wcs import Grid
 
-__all__ = ["BandImage", "BandRegions", "image_to_measure", "read_band_image", "read_band_table", "regions_beside"]
+__all__ = [
+    "BandImage",
+    "BandRegions",
+    "has_scaled_errors",
+    "image_to_measure",
+    "read_band_image",
+    "read_band_table",
+    "regions_beside",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +61,9 @@ class BandImage:
         Side of its box [arcsec].
     has_more_border_masks : bool
         Whether the regions of `mask_border_more.reg` are masked, instead of those of `mask_border.reg`.
+    has_unsearched_pixels : bool
+        Whether pixels count where no source was looked for, as beyond the detection image. Sources there have no model,
+        and their light lifts the sky that is fitted.
     photometry : PhotometryParams
         Shift, noise, its rms when it is given, polynomial sky, and so on.
 
@@ -74,6 +85,7 @@ class BandImage:
     background: Literal["none", "running_median", "boxcar_mean"] = "none"
     background_box_arcsec: float = 30.0
     has_more_border_masks: bool = False
+    has_unsearched_pixels: bool = False
     photometry: PhotometryParams = field(default_factory=PhotometryParams)
 
     def __post_init__(self) -> None:
@@ -270,6 +282,7 @@ def image_to_measure(
     regions: BandRegions,
     *,
     modelled: NDArray[np.bool_] | None = None,
+    searched: NDArray[np.bool_] | None = None,
 ) -> tuple[MeasureImage, PhotometryParams]:
     """Return a band as `skymere.photometry.forced_photometry` takes it: masked, without a large-scale background.
 
@@ -283,11 +296,14 @@ def image_to_measure(
         What people drew.
     modelled : ndarray, bool, shape (ny, nx), optional
         Pixels of sources, which the large-scale background must not see either.
+    searched : ndarray, bool, shape (ny, nx), optional
+        Pixels on which sources were looked for; others are masked, unless the image says that they count. All when not
+        given.
 
     Notes
     -----
     Errors are ``photometry.noise_rms``; else the variance of the mosaic; else those of the weights, scaled so that they
-    are the scatter of the sky between sources.
+    are the scatter of the sky between sources, see `has_scaled_errors`.
     """
     grid = mosaic.grid
     mask = ~(mosaic.covered & np.isfinite(mosaic.data)) | _inside((*regions.bad, *regions.border), grid)
@@ -301,6 +317,8 @@ def image_to_measure(
         level = large_scale_background(data, box_pix=box, mask=hidden, params=params)
         data = np.asarray(data - level, np.float32)
     error = _error(mosaic, image, data, mask, hidden)
+    if searched is not None and not image.has_unsearched_pixels:
+        mask = mask | ~searched
     circles = [one for one in regions.blank if isinstance(one, Circle)]
     noise = image.photometry.noise
     if circles and not noise.positions:
@@ -323,6 +341,13 @@ def image_to_measure(
 
 def _inside(regions: Sequence[Region], grid: Grid) -> NDArray[np.bool_]:
     return mask_from_regions(regions, grid).mask if regions else np.zeros(grid.shape, np.bool_)
+
+
+def has_scaled_errors(mosaic: Mosaic, image: BandImage) -> bool:
+    """Whether the errors of a band are known up to a factor, which the scatter of the sky has to tell."""
+    if image.photometry.noise_rms or image.rms:
+        return False
+    return not np.isfinite(mosaic.variance[mosaic.covered & np.isfinite(mosaic.data)]).any()
 
 
 def _error(

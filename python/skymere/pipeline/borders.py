@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import SegmentationMap
 from skymere.lake import Lake, Tile, around
 from skymere.mosaic import DetectionImage
-from skymere.segmentation import MeasureImage, MeasureParams, measure_blocks
+from skymere.segmentation import BlockSegmentation, MeasureImage, MeasureParams, measure_blocks
 
 __all__ = ["border_digests", "border_of", "neighbours", "owned_sources"]
 
@@ -31,7 +31,12 @@ _SCHEMA = {"label": pl.Int32(), "ra": pl.Float64(), "dec": pl.Float64()}
 
 
 def border_of(
-    lake: Lake, tile: str, segmentation: SegmentationMap, stack: Callable[[slice, slice], DetectionImage], *, side: int
+    lake: Lake,
+    tile: str,
+    segmentation: SegmentationMap | BlockSegmentation,
+    stack: Callable[[slice, slice], DetectionImage],
+    *,
+    side: int,
 ) -> dict[str, Any]:
     """Return the attribute ``border`` of a segmentation: ``label, ra, dec`` of what is close to another tile."""
     if not lake.tiles.neighbours(tile):

@@ -6,8 +6,8 @@ the stage ``align`` found, else those of the header.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure
-from skymere.lake import Lake
+from skymere.lake import ArrayGroup, Lake
 from skymere.pipeline.owners import owner_of
 from skymere.wcs import pixels_to_sky, wcs_from_cards
 
@@ -23,6 +23,7 @@ __all__ = [
     "FlaggedExposures",
     "StoredExposures",
     "exposure_inputs",
+    "exposure_of",
     "exposure_rows",
     "flagged_exposures",
     "group_name",
@@ -136,7 +137,11 @@ def exposure_inputs(rows: pl.DataFrame) -> list[dict[str, str]]:
 def load_exposure(lake: Lake, exposure_id: str, *, methods: Sequence[str] | None = None) -> Exposure:
     """Return an exposure as it was ingested, with the coordinates that hold; see `exposure_rows`."""
     row = exposure_rows(lake, [exposure_id], methods=methods).row(0, named=True)
-    arrays = lake.arrays("exposure", row["tile"])
+    return exposure_of(row, lake.arrays("exposure", row["tile"]))
+
+
+def exposure_of(row: Mapping[str, Any], arrays: ArrayGroup, rows: slice = slice(None)) -> Exposure:
+    """Return an exposure, or some rows of its pixels, from its row of `exposure_rows` and its arrays."""
     described: dict[str, Any] = {
         name: row[name]
         for name in ("band", "unit", "exptime", "instrument", "detector", "read_noise", "path", "sha256")
@@ -145,10 +150,10 @@ def load_exposure(lake: Lake, exposure_id: str, *, methods: Sequence[str] | None
         described[name] = float("nan") if row[name] is None else row[name]
     attributes = arrays.attributes()
     return Exposure(
-        exposure_id=exposure_id,
-        data=arrays["sci"][...],
-        error=arrays["err"][...],
-        dq=arrays["dq"][...],
+        exposure_id=row["exposure_id"],
+        data=arrays["sci"][rows],
+        error=arrays["err"][rows],
+        dq=arrays["dq"][rows],
         dq_bits=attributes["dq_bits"],
         # Lakes of before have neither: no chips, and no bit that does no harm.
         harmless_dq=tuple(attributes.get("harmless_dq", ())),
@@ -162,7 +167,10 @@ class StoredExposures(Sequence[Exposure]):
     """Exposures as they were ingested, each loaded whenever it is asked for, so that memory holds one at a time."""
 
     def __init__(self, lake: Lake, names: Iterable[str], *, methods: Sequence[str] | None = None) -> None:
-        self._lake, self._names, self._methods = lake, list(names), methods
+        self._names = list(names)
+        known = exposure_rows(lake, self._names, methods=methods)
+        self._rows = {row["exposure_id"]: row for row in known.iter_rows(named=True)}
+        self._arrays = {name: lake.arrays("exposure", row["tile"]) for name, row in self._rows.items()}
 
     def __len__(self) -> int:
         return len(self._names)
@@ -174,7 +182,8 @@ class StoredExposures(Sequence[Exposure]):
     def __getitem__(self, i: int | slice) -> Exposure | list[Exposure]:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
-        return load_exposure(self._lake, self._names[i], methods=self._methods)
+        name = self._names[i]
+        return exposure_of(self._rows[name], self._arrays[name])
 
 
 def flagged_exposures(lake: Lake, tile: str, band: str, names: Iterable[str] | None = None) -> Iterator[Exposure]:
@@ -204,17 +213,40 @@ def flagged_exposures(lake: Lake, tile: str, band: str, names: Iterable[str] | N
         yield replace(exposure, flags=flags, sky=row["sky"])
 
 
-@dataclass(frozen=True)
 class FlaggedExposures:
-    """The exposures of a band on a tile by name, read anew each time that they are gone through."""
+    """The exposures of a band on a tile by name, with their sky and flags there; read whenever they are asked for.
 
-    lake: Lake
-    tile: str
-    band: str
-    names: Sequence[str]
+    Parameters
+    ----------
+    lake : Lake
+        The lake.
+    tile, band : str
+        The tile, and the band.
+    names : sequence of str
+        Exposures; they are in the order of their names.
+    """
+
+    def __init__(self, lake: Lake, tile: str, band: str, names: Sequence[str]) -> None:
+        group = group_name(tile, band)
+        rows = lake.table("mask").filter(pl.col("tile") == group, pl.col("status") == "ok").collect()
+        self._skies = dict(rows.select("exposure_id", "sky").iter_rows())
+        known = exposure_rows(lake, [name for name in names if name in self._skies])
+        self._rows = list(known.iter_rows(named=True))
+        self._flags = lake.arrays("mask", group) if self._rows else {}
+        self._arrays = [lake.arrays("exposure", row["tile"]) for row in self._rows]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, k: int, rows: slice) -> Exposure:
+        """Return an exposure with the pixels of some rows alone, and with the coordinates of all of it."""
+        row = self._rows[k]
+        exposure = exposure_of(row, self._arrays[k], rows)
+        flags = self._flags[f"{row['exposure_id']}/mask"][rows]
+        return replace(exposure, flags=flags, sky=self._skies[row["exposure_id"]])
 
     def __iter__(self) -> Iterator[Exposure]:
-        return flagged_exposures(self.lake, self.tile, self.band, self.names)
+        return (self.read(k, slice(None)) for k in range(len(self)))
 
 
 def load_flagged(lake: Lake, exposure_id: str) -> Exposure:

@@ -1,8 +1,8 @@
 """How much memory tasks need, told before they begin.
 
-Each number is the peak of a process that did one task and nothing else, less that of a process that found the task
-done: two bands of four and eight exposures, mosaics of 0.4 and 2.1 million pixels (``docs/packages/pipeline.md``). A
-stage that is not here has not been measured, and begins whatever the budget is.
+``docs/packages/pipeline.md`` lists the peaks of processes from which the numbers were taken, on the large side, and
+which of them are guesses. What is worked on window by window, or block by block, does not grow with the tile, and
+nothing grows with the number of exposures.
 """
 
 from collections.abc import Callable
@@ -10,45 +10,68 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from skymere.datamodels import WINDOW_PIX
 from skymere.lake import Lake
+from skymere.pipeline.block_sides import BLOCK_COSTS, WORKER_BASELINE, block_side
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.task import Task
 
-__all__ = ["WORKER_BASELINE", "in_words", "predicted_cost"]
+__all__ = ["BOUNDED", "WORKER_BASELINE", "in_words", "predicted_cost"]
 
 _MIB = 2**20
+_WINDOW = WINDOW_PIX[0] * WINDOW_PIX[1]
 
-WORKER_BASELINE = 256 * _MIB
-"""What a worker holds that has opened a lake [bytes]: 250 to 254 MiB."""
+# Bytes of a pixel of a tile with edits: labels before and after, and a mask.
+_EDITED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cost:
-    """Bytes of a task: fixed, and for each pixel of its images, of them in each band, and each source."""
+    """Bytes of a task.
+
+    Parameters
+    ----------
+    fixed : int
+        Whatever it works on.
+    window : float
+        For each pixel of a window, or of the tile when that is smaller.
+    exposure : float
+        For each pixel of the largest exposure.
+    tile : float
+        For each pixel of the tile.
+    source, beam : float
+        For each source, or beam, of the tile.
+    """
 
     fixed: int
-    pixel: float = 0.0
-    band_pixel: float = 0.0
+    window: float = 0.0
+    exposure: float = 0.0
+    tile: float = 0.0
     source: float = 0.0
+    beam: float = 0.0
 
 
 # By the file, whose pixels nobody knows yet.
-_INGEST_FIXED, _INGEST_PER_BYTE = 22 * _MIB, 4.0
-# By the pixels of the largest exposure of a band: eight take what four take.
-_OUTLIERS = _Cost(fixed=36 * _MIB, pixel=215.0)
-# By the pixels of the tile.
-_TILES = {
-    "mosaic": _Cost(fixed=25 * _MIB, pixel=155.0),
-    "psf": _Cost(fixed=38 * _MIB, pixel=50.0),
-    "detect": _Cost(fixed=18 * _MIB, pixel=45.0, band_pixel=48.0),
-    "measure": _Cost(fixed=35 * _MIB, pixel=31.0, band_pixel=48.0),
-    "profiles": _Cost(fixed=85 * _MIB, pixel=80.0),
-    "models": _Cost(fixed=105 * _MIB, source=2.1 * _MIB),
-    "cutouts": _Cost(fixed=65 * _MIB, band_pixel=42.0),
+_INGEST_FIXED, _INGEST_PER_BYTE = 30 * _MIB, 5.0
+_COSTS = {
+    "align": _Cost(fixed=60 * _MIB, exposure=60.0),
+    "background": _Cost(fixed=60 * _MIB, exposure=80.0),
+    "outliers": _Cost(fixed=130 * _MIB, exposure=260.0),
+    "mosaic": _Cost(fixed=60 * _MIB, window=100.0, exposure=160.0),
+    "psf": _Cost(fixed=100 * _MIB, window=30.0, exposure=200.0),
+    "profiles": _Cost(fixed=85 * _MIB, tile=80.0),
+    "models": _Cost(fixed=300 * _MIB),
+    "photometry": _Cost(fixed=120 * _MIB, tile=125.0),
+    "cutouts": _Cost(fixed=280 * _MIB),
+    "slits": _Cost(fixed=400 * _MIB),
+    "contam": _Cost(fixed=300 * _MIB),
+    "beams": _Cost(fixed=250 * _MIB),
+    "redshifts": _Cost(fixed=280 * _MIB),
+    "maps": _Cost(fixed=200 * _MIB),
 }
-# Large tiles are worked on block by block; these bytes a pixel stay: labels, and what looks at all of them. With 2.1
-# million pixels in blocks of 256 the tasks took 51 and 93 MiB.
-_IN_BLOCKS = {"detect": 8.0, "measure": 14.0}
+
+BOUNDED = frozenset({"ingest", *(stage for stage, cost in _COSTS.items() if not cost.tile)})
+"""Stages of which a task needs no more memory on a larger tile."""
 
 
 def in_words(n_bytes: int) -> str:
@@ -75,36 +98,54 @@ def predicted_cost(stage: str, plan: Plan, lake: Lake) -> Callable[[Task], int]:
             if path.exists()
         }
         return lambda task: int(_INGEST_FIXED + _INGEST_PER_BYTE * sizes.get(task.inputs[0]["uri"], 0))
-    # Skies are found of one exposure at a time, with less in memory than comparing it takes.
-    if stage in ("background", "outliers"):
-        pixels = dict(
-            lake.table("exposure")
-            .filter(pl.col("status") == "ok")
-            .group_by("band")
-            .agg((pl.col("ny").cast(pl.Int64) * pl.col("nx")).max())
-            .collect()
-            .iter_rows()
-        )
-        return lambda task: int(_OUTLIERS.fixed + _OUTLIERS.pixel * pixels.get(task.tile.rpartition(".")[2], 0))
-    if stage in _TILES:
-        return _of_tiles(stage, plan, lake)
+    if stage in BLOCK_COSTS:
+        return _in_blocks(stage, plan, lake)
+    if stage in _COSTS:
+        return _of_sizes(_COSTS[stage], lake)
     return lambda _: 0
 
 
-def _of_tiles(stage: str, plan: Plan, lake: Lake) -> Callable[[Task], int]:
-    cost = _TILES[stage]
-    n_bands = _counted(lake, "mosaic")
+def _of_sizes(cost: _Cost, lake: Lake) -> Callable[[Task], int]:
+    n_exposure = _largest_exposure(lake) if cost.exposure else 0
     n_sources = _counted(lake, "source") if cost.source else {}
+    n_beams = _counted(lake, "beam") if cost.beam else {}
 
     def told(task: Task) -> int:
-        ny, nx = lake.tiles[task.tile].grid.shape
-        pixels, kept = ny * nx, 0.0
-        if stage in _IN_BLOCKS and plan.survey.is_large((ny, nx)):
-            pixels, kept = 4 * plan.survey.block_pix**2, _IN_BLOCKS[stage] * ny * nx
-        each = cost.pixel + cost.band_pixel * n_bands.get(task.tile, 1)
-        return int(cost.fixed + each * pixels + kept + cost.source * n_sources.get(task.tile, 0))
+        n_tile = _tile_pixels(lake, task)
+        each = cost.window * min(n_tile, _WINDOW) + cost.tile * n_tile + cost.exposure * n_exposure
+        objects = cost.source * n_sources.get(task.tile, 0) + cost.beam * n_beams.get(task.tile, 0)
+        return int(cost.fixed + each + objects)
 
     return told
+
+
+def _in_blocks(stage: str, plan: Plan, lake: Lake) -> Callable[[Task], int]:
+    n_bands, n_sources = _counted(lake, "mosaic"), _counted(lake, "source")
+    edited = set(lake.live_runs("region"))
+
+    def told(task: Task) -> int:
+        shape, bands = lake.tiles[task.tile].grid.shape, n_bands.get(task.tile, 1)
+        side = block_side(stage, plan, shape, bands)
+        cost = BLOCK_COSTS[stage].bytes_of(shape, bands, side, n_sources.get(task.tile, 0))
+        # Edits look at all labels, and masks that people drew are as large as the tile.
+        return cost + (_EDITED * shape[0] * shape[1] if task.tile in edited else 0)
+
+    return told
+
+
+def _tile_pixels(lake: Lake, task: Task) -> int:
+    """Return the pixels of the tile of a task; 0 for one that belongs to no tile, such as a batch of slits."""
+    tile = task.tile if task.tile in lake.tiles else task.tile.rpartition(".")[0]
+    if tile not in lake.tiles:
+        return 0
+    ny, nx = lake.tiles[tile].grid.shape
+    return ny * nx
+
+
+def _largest_exposure(lake: Lake) -> int:
+    pixels = pl.col("ny").cast(pl.Int64) * pl.col("nx")
+    found = lake.table("exposure").filter(pl.col("status") == "ok").select(pixels.max()).collect().item()
+    return int(found or 0)
 
 
 def _counted(lake: Lake, product: str) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """The pictures of a run, drawn from what the lake holds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from skymere.datamodels import FLAG_BITS
+from skymere.datamodels import FLAG_BITS, Sliceable
 from skymere.errors import ConflictError, InvalidInputError
 from skymere.io import write_mosaic
 from skymere.lake import Lake
@@ -18,7 +20,8 @@ from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     falls_on,
     load_mosaics,
-    load_segmentation,
+    mosaic_rows,
+    stored_mosaics,
     tiles_with_mosaics,
 )
 from skymere.slit import plot_summary
@@ -36,6 +39,9 @@ from skymere.viewer import (
 __all__ = ["draw_pictures"]
 
 _N_STAMPS = 40
+# Planes that are wider are drawn with some of their rows and columns alone.
+_SIDE_PIX = 2048
+_STRIP = 256
 _MARKED = ("OII", "Hb", "OIII-5007", "Ha")
 
 
@@ -65,32 +71,44 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
         if not redraw and all(path.exists() for path in paths.values()):
             drawn += paths.values()
             continue
-        mosaics = load_mosaics(lake, tile)[::-1]
+        mosaics = stored_mosaics(lake, tile)[::-1]
         names = " ".join(m.band for m in mosaics)
-        labels = load_segmentation(lake, tile).labels
-        plot_rgb([m.data for m in mosaics], paths["rgb"], labels=labels, title=f"{tile}: {names}, segments outlined")
-        plot_weight({m.band: m.weight for m in mosaics}, paths["weight"])
+        step = -(-max(mosaics[0].shape) // _SIDE_PIX)
+        labels = _thinned(lake.arrays("segmentation", tile)["label"], step)
+        images = [_thinned(m.data, step) for m in mosaics]
+        plot_rgb(images, paths["rgb"], labels=labels, title=f"{tile}: {names}, segments outlined")
+        weights = {m.band: _thinned(m.weight, step) for m in mosaics}
+        plot_weight(weights, paths["weight"])
         exposure = next(flagged_exposures(lake, tile, mosaics[0].band, mosaics[0].exposure_ids))
         hit = np.zeros(exposure.shape, bool) if exposure.flags is None else exposure.flags & FLAG_BITS["cosmic_ray"] > 0
         plot_mask(exposure.data - np.float32(exposure.sky), hit, paths["rejected"], title=exposure.exposure_id)
         _draw_cutouts(lake, tile, [m.band for m in mosaics], paths["cutouts"])
         sources = lake.table("source").filter(pl.col("tile") == tile).collect()
-        area = float(np.count_nonzero(mosaics[0].covered)) * (mosaics[0].grid.scale_arcsec / 60.0) ** 2
+        n_covered = dict(mosaic_rows(lake, tile).select("band", "n_covered").iter_rows())[mosaics[0].band]
+        area = float(n_covered) * (mosaics[0].grid.scale_arcsec / 60.0) ** 2
+        covered = weights[mosaics[0].band] > 0
         plot_number_counts(
             sources,
             [m.band for m in mosaics],
             paths["counts"],
             area_arcmin2=area,
-            truth=None if truth is None else truth.filter(falls_on(mosaics[0].covered, mosaics[0].grid, truth)),
+            truth=None if truth is None else truth.filter(falls_on(covered, mosaics[0].grid, truth, step=step)),
         )
         drawn += paths.values()
         drawn += _draw_models(plan, lake, tile, folder)
         if plan.mosaic.write_fits:
-            for mosaic in mosaics:
+            for mosaic in load_mosaics(lake, tile):
                 drawn.append(folder / f"{tile}_{mosaic.band}_drz.fits")
                 write_mosaic(mosaic, drawn[-1])
     drawn += _draw_slits(lake, folder / "slits.png", redraw=redraw)
     return drawn + _draw_beams(plan, lake, folder / "grism.png", redraw=redraw)
+
+
+def _thinned(plane: Sliceable, step: int) -> NDArray[Any]:
+    """Return every so many rows and columns of a plane, which is read window by window."""
+    ny, nx = plane.shape
+    strips = range(0, ny, step * _STRIP)
+    return np.concatenate([np.asarray(plane[y : y + step * _STRIP, 0:nx])[::step, ::step] for y in strips])
 
 
 def _draw_slits(lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
@@ -149,7 +167,8 @@ def _draw_models(plan: Plan, lake: Lake, tile: str, folder: Path) -> list[Path]:
     if tile in lake.live_runs("profile"):
         arrays, band = lake.arrays("profile", tile), plan.profiles.band
         if f"{band}/model" in arrays:
-            model, residual = (arrays[f"{band}/{name}"][...] for name in ("model", "residual"))
+            step = -(-max(arrays[f"{band}/model"].shape) // _SIDE_PIX)
+            model, residual = (_thinned(arrays[f"{band}/{name}"], step) for name in ("model", "residual"))
             path = folder / f"{tile}_profiles.png"
             drawn.append(plot_models(model + residual, residual, path, title=f"{tile}: {band}"))
     if tile not in lake.live_runs("flux"):

@@ -136,10 +136,10 @@ def _noise(arrays: ArrayGroup, band: str) -> NoiseCovariance | None:
     )
 
 
-def falls_on(mask: NDArray[np.bool_], grid: Grid, truth: pl.DataFrame) -> pl.Series:
-    """Return which rows with ``ra, dec`` fall on a True pixel of a mask on a grid."""
+def falls_on(mask: NDArray[np.bool_], grid: Grid, truth: pl.DataFrame, *, step: int = 1) -> pl.Series:
+    """Return which rows with ``ra, dec`` fall on a True pixel of a mask that has every so many pixels of a grid."""
     x, y = grid.pixels(truth["ra"].to_numpy(), truth["dec"].to_numpy())
-    ix, iy = np.rint(x).astype(int), np.rint(y).astype(int)
+    ix, iy = np.rint(x / step).astype(int), np.rint(y / step).astype(int)
     inside = (ix >= 0) & (iy >= 0) & (ix < mask.shape[1]) & (iy < mask.shape[0])
     inside[inside] = mask[iy[inside], ix[inside]]
     return pl.Series(inside)

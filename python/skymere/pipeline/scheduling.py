@@ -8,7 +8,7 @@ from skymere.errors import InvalidInputError, SkymereError, WorkerDied
 from skymere.pipeline.attempts import ATTEMPTS, Job, Record
 from skymere.pipeline.events import Event
 from skymere.pipeline.executors import Executor, Serial, failed_record
-from skymere.pipeline.memory import WORKER_BASELINE, in_words
+from skymere.pipeline.memory import BOUNDED, WORKER_BASELINE, in_words
 from skymere.pipeline.publishing import Publisher
 from skymere.pipeline.task_logs import append_to_log, log_path
 
@@ -195,8 +195,8 @@ def _too_large(job: Job, budget: Budget, *, has_workers: bool) -> Record:
     held = budget.needed(0, n_workers=int(has_workers))
     left = budget.memory - held
     advice = "allow more"
-    if left > 0 and job.task.tile in job.lake.tiles:
-        # Most of what a task needs goes with the area of its tile.
+    if left > 0 and job.task.tile in job.lake.tiles and job.stage not in BOUNDED:
+        # Most of what such a task needs goes with the area of its tile.
         width = int(max(job.lake.tiles[job.task.tile].grid.shape) * (left / job.task.cost) ** 0.5)
         advice = f"use smaller tiles (tile.width_pix <= {width}), or allow more"
     msg = (

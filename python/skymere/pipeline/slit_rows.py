@@ -17,7 +17,7 @@ from skymere.pipeline.slit_units import SlitMember, SlitUnit, short_name, stable
 from skymere.pipeline.slit_work import UnitResult
 from skymere.slit import SLIT_FLAG_BITS, SlitGroup, cross_section
 
-__all__ = ["item_rows", "write_pixels", "write_slitlets", "write_spectra"]
+__all__ = ["fitted_width", "item_rows", "write_pixels", "write_slitlets", "write_spectra"]
 
 _F4, _F8 = np.dtype(np.float32), np.dtype(np.float64)
 _PLANES: Mapping[str, tuple[str, Any]] = {
@@ -56,6 +56,7 @@ _POINTS: Mapping[str, tuple[str, Any]] = {
     "var_sum": ("var_sum", _F4),
     "resolution": ("resolution", _F4),
     "wavelength_mean": ("wave_mean", _F8),
+    "wavelength_spread": ("wave_spread", _F8),
 }
 
 
@@ -278,6 +279,15 @@ def write_spectra(run: Run, results: Sequence[UnitResult], *, weight_type: str) 
     run.publish(run.frame(rows), items=item_rows(results))
 
 
+def fitted_width(group: SlitGroup) -> tuple[float, float]:
+    """Return the fitted width of the source of a group, 1 sigma, and its error [pix]; NaN without a fit."""
+    if not group.fit:
+        return math.nan, math.nan
+    fit = next(iter(group.fit.values()))
+    joint = None if group.traces is None else group.traces.joint
+    return float(fit["sigma"]), float((fit["result"] if joint is None else joint).size_err)
+
+
 def _spectrum_row(result: UnitResult) -> dict[str, Any]:
     unit, spectrum = result.unit, result.spectrum
     row = {
@@ -301,9 +311,7 @@ def _spectrum_row(result: UnitResult) -> dict[str, Any]:
     edges = spectrum.image.y_edges
     group = result.groups[result.members[0]]
     fit = next(iter((group.fit or {}).values()))
-    size_err = float(fit["result"].size_err)
-    if group.traces is not None and group.traces.joint is not None:
-        size_err = float(group.traces.joint.size_err)
+    size, size_err = fitted_width(group)
     middle = {}
     if known.any():
         middle = {
@@ -316,7 +324,7 @@ def _spectrum_row(result: UnitResult) -> dict[str, Any]:
         "exptime": _finite(float(spectrum.meta["EXPTIME"][0])),
         "n_wavelength": spectrum.wave.size,
         **middle,
-        "profile_sigma": _finite(float(fit["sigma"])),
+        "profile_sigma": _finite(size),
         "profile_sigma_err": _finite(size_err),
         "trace_offset": _finite(float(fit["trace_coeffs"][-1])),
         "y_start": float(0.5 * (edges[0] + edges[1])),

@@ -89,7 +89,7 @@ def _errors(
     shape: NDArray[np.float64],
     covariance: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return errors of shapes on the sky; NaN where the fit has none."""
+    """Return errors of shapes on the sky; NaN where the fit has none, as for what is fixed or at a bound."""
     derivatives = np.zeros((len(pixels), 3, 3))
     for k, step in enumerate((_STEP * pixels[:, 0], np.full(len(pixels), _STEP), np.full(len(pixels), 90 * _STEP))):
         moved = pixels.copy()
@@ -101,4 +101,6 @@ def _errors(
         known = np.nan_to_num(derivatives)
         found = np.einsum("nij,njk,nlk->nil", known, covariance, known)
         variance = np.diagonal(found, axis1=1, axis2=2)
-        return np.sqrt(np.where(variance > 0, variance, np.nan))
+        # The derivatives of the map mix the parameters a little, which would pass for an error.
+        is_fitted = np.diagonal(covariance, axis1=1, axis2=2) > 0
+        return np.sqrt(np.where(is_fitted & (variance > 0), variance, np.nan))

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._rust import profiles as _rust
+from skymere.datamodels import Sliceable
 from skymere.errors import InvalidInputError
 from skymere.profiles.component import family_of
 from skymere.profiles.response import AnyPsf, response_of
@@ -34,27 +36,27 @@ class ModelStamps:
     table: pl.DataFrame
     data: list[NDArray[np.float32]]
 
-    def cut_out(self, image: ArrayLike) -> list[NDArray[np.float32]]:
+    def cut_out(self, image: ArrayLike | Sliceable) -> list[NDArray[np.float32]]:
         """Return the windows of an image that the stamps have, NaN beyond it: of a residual, say.
 
         Parameters
         ----------
         image : array_like, float32, shape (ny, nx)
-            The image that was fitted, or one of its shape.
+            The image that was fitted, or one of its shape; of one that is stored the windows alone are read.
 
         Returns
         -------
         list of ndarray, float32
             As ``data``.
         """
-        values = np.asarray(image, np.float32)
+        values = image if hasattr(image, "shape") else np.asarray(image, np.float32)
         return [
             _window(values, int(y0), int(x0), stamp.shape)
             for y0, x0, stamp in zip(self.table["y0"], self.table["x0"], self.data, strict=True)
         ]
 
 
-def _window(image: NDArray[np.float32], y0: int, x0: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _window(image: Any, y0: int, x0: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
     window = np.full(shape, np.nan, np.float32)
     (ny, nx), (height, width) = shape, image.shape
     rows, columns = slice(max(y0, 0), min(y0 + ny, height)), slice(max(x0, 0), min(x0 + nx, width))

@@ -1,26 +1,19 @@
-"""The noise covariance of a mosaic: of any sum of pixels exactly, and as a kernel for each class of position."""
+"""How the noise covariance of a mosaic is found, and the exact variance of any sum of its pixels."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skymere._arrays import as_array, as_image
 from skymere._rust import resample as _resample
-from skymere.datamodels import Exposure, Mosaic, NoiseCovariance
-from skymere.errors import InvalidInputError, NoDataError
-from skymere.resample.drizzle import DrizzleParams, Drizzler, kernel_name
+from skymere.datamodels import Exposure, Mosaic
+from skymere.errors import InvalidInputError
+from skymere.resample.drizzle import DrizzleParams, kernel_name
 from skymere.resample.inputs import DrizzleInput, drizzle_input
-from skymere.resample.position import CLASSES, cells_with, phase_classes, position_classes
 
-__all__ = ["NoiseParams", "SumVariance", "predict_noise", "predict_sums"]
-
-_CELL_PIX = 8
-# Distortion makes some drops larger than those of the nominal scale.
-_LARGER_PIXEL = 1.05
-# Output over input pixel from which on the phases of the grids make a pattern that apertures see.
-_PHASE_RATIO = 0.75
+__all__ = ["NoiseParams", "SumVariance", "drizzle_params_of", "inputs_of", "predict_sums"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,70 +198,13 @@ def predict_sums(
     InvalidInputError
         When the exposures are not those of the mosaic, or a stamp does not fit.
     """
-    found = SumVariance(mosaic.weight, sums, params=_drizzle_params(mosaic))
-    for given in _inputs(exposures, mosaic):
+    found = SumVariance(mosaic.weight, sums, params=drizzle_params_of(mosaic))
+    for given in inputs_of(exposures, mosaic):
         found.add(**vars(given))
     return found.variance
 
 
-def predict_noise(
-    exposures: Iterable[Exposure], mosaic: Mosaic, *, params: NoiseParams | None = None
-) -> NoiseCovariance:
-    """Return the noise covariance of a mosaic, predicted from the geometry of its exposures.
-
-    Parameters
-    ----------
-    exposures : iterable of Exposure
-        Those that the mosaic was made of, as they were: a list or another iterable that begins anew.
-    mosaic : Mosaic
-        From `drizzle`.
-    params : NoiseParams, optional
-        Classes and cells.
-
-    Returns
-    -------
-    NoiseCovariance
-        Kernels of the classes interior, edge, hole, and of the rims of edges and holes, where few drops contribute. A
-        class without pixels has the kernel of the first one that has some. On output pixels about as large as the
-        detector's the interior has several parts.
-
-    Raises
-    ------
-    InvalidInputError
-        When the exposures are not those of the mosaic, or can be gone through only once.
-
-    Notes
-    -----
-    ``C_ij = sum_p a_pi a_pj w_p^2 v_p / (W_i W_j)`` is summed over pairs of pixels in the cells of a class, each cell
-    divided by its mean variance, and ``K(j - i)`` is that over the same sum of ``s_i s_j``. So a kernel gives the
-    sums of pixels in its class their variance in the mean.
-
-    Turned grids make a pattern: where a pixel coincides with one of each exposure its noise is high and its own,
-    where it lies between them it is low and shared with neighbours; sums of pixels have the same noise in both. On
-    pixels as large as the detector's the pattern is wider than apertures, and the interior is divided by
-    ``sum_p a_p^2 w_p / sum_p a_p w_p``, to which the variance is proportional.
-
-    References
-    ----------
-    .. [1] Casertano et al. 2000, AJ 120, 2747, appendix.
-    """
-    params = NoiseParams() if params is None else params
-    if iter(exposures) is exposures:
-        msg = "exposures: an iterator is not allowed, it must be a list or another iterable that begins anew"
-        raise InvalidInputError(msg)
-    concentration = _concentration(exposures, mosaic)
-    kernels: _Kernels | None = None
-    for given in _inputs(exposures, mosaic):
-        if kernels is None:
-            kernels = _Kernels(mosaic, given.pixel_scale_ratio, concentration, params)
-        kernels.add(given)
-    if kernels is None:
-        msg = "exposures: at least one exposure is needed"
-        raise InvalidInputError(msg)
-    return kernels.finish()
-
-
-def _drizzle_params(mosaic: Mosaic) -> DrizzleParams:
+def drizzle_params_of(mosaic: Mosaic) -> DrizzleParams:
     """Return the parameters that a mosaic was drizzled with."""
     names = ("kernel", "pixfrac", "lanczos")
     missing = [name for name in names if name not in mosaic.params]
@@ -278,7 +214,7 @@ def _drizzle_params(mosaic: Mosaic) -> DrizzleParams:
     return DrizzleParams(**{name: mosaic.params[name] for name in names})
 
 
-def _inputs(exposures: Iterable[Exposure], mosaic: Mosaic) -> Iterator[DrizzleInput]:
+def inputs_of(exposures: Iterable[Exposure], mosaic: Mosaic) -> Iterator[DrizzleInput]:
     """Yield what was drizzled of each exposure."""
     ids = []
     ignore = tuple(mosaic.params.get("ignore", ()))
@@ -288,123 +224,3 @@ def _inputs(exposures: Iterable[Exposure], mosaic: Mosaic) -> Iterator[DrizzleIn
     if tuple(ids) != mosaic.exposure_ids:
         msg = f"exposures: {ids} are not those of the mosaic, {list(mosaic.exposure_ids)}"
         raise InvalidInputError(msg)
-
-
-def _concentration(exposures: Iterable[Exposure], mosaic: Mosaic) -> NDArray[np.float32] | None:
-    """Return ``sum_p a_p^2 w_p / sum_p a_p w_p`` of every pixel; None where output pixels are small."""
-    drizzler = Drizzler(mosaic.grid.shape, params=_drizzle_params(mosaic), context=False)
-    for given in _inputs(exposures, mosaic):
-        if given.pixel_scale_ratio < _PHASE_RATIO:
-            return None
-        w = given.weight * np.float32(given.value_scale**2)
-        variance = np.divide(1.0, w, out=np.zeros_like(w), where=w > 0)
-        drizzler.add(**vars(replace(given, variance=variance)))
-    image = drizzler.finish()
-    return None if image.variance is None else np.nan_to_num(image.variance) * image.weight
-
-
-def drop_reach_pix(params: DrizzleParams, pixel_scale_ratio: float) -> int:
-    """Return how far apart along an axis two output pixels of one drop can be [pix]."""
-    width = {
-        "square": np.sqrt(2.0) * params.pixfrac,
-        "turbo": params.pixfrac,
-        "point": 0.0,
-        "gaussian": 2.0 * max(2.5 * params.pixfrac / 2.3548, 1.2),
-        "lanczos2": 4.0,
-        "lanczos3": 6.0,
-    }[params.kernel]
-    return int(_LARGER_PIXEL * width / pixel_scale_ratio) + int(width > 0)
-
-
-class _Kernels:
-    """The sums over pairs of pixels from which the kernels are made."""
-
-    def __init__(
-        self, mosaic: Mosaic, pixel_scale_ratio: float, concentration: NDArray[np.float32] | None, params: NoiseParams
-    ) -> None:
-        self.mosaic, self.params, self.drizzle = mosaic, params, _drizzle_params(mosaic)
-        self.reach = drop_reach_pix(self.drizzle, pixel_scale_ratio)
-        classes = position_classes(
-            mosaic.weight,
-            smooth_pix=round(params.smooth_pix / pixel_scale_ratio),
-            hole_pix=round(params.hole_pix / pixel_scale_ratio),
-            reach_pix=max(self.reach, 1),
-            drop=params.weight_drop,
-        )
-        self.classes, self.names = (
-            (classes, CLASSES)
-            if concentration is None
-            else phase_classes(classes, concentration, step=params.phase_step)
-        )
-        self.sigma = np.sqrt(np.nan_to_num(mosaic.variance), dtype=np.float32)
-        self.sums = np.zeros((len(self.names), 2 * self.reach + 1, 2 * self.reach + 1))
-        boxes: list[NDArray[np.int64]] = []
-        scales: list[NDArray[np.float64]] = []
-        rng = np.random.default_rng(params.seed)
-        for k in range(len(self.names)):
-            chosen, inverse = _cells(self.classes == k, self.sigma, params.n_cells, rng)
-            boxes.append(chosen)
-            scales.append(inverse)
-        self.boxes, self.scales = np.concatenate(boxes), np.concatenate(scales)
-        self.box_classes = np.repeat(np.arange(len(self.names), dtype=np.uint8), [len(v) for v in scales])
-
-    def add(self, given: DrizzleInput) -> None:
-        """Add the covariances that an exposure brings; drops that are larger than those before widen the kernels."""
-        reach = drop_reach_pix(self.drizzle, given.pixel_scale_ratio)
-        if reach > self.reach:
-            more = reach - self.reach
-            self.sums, self.reach = np.pad(self.sums, ((0, 0), (more, more), (more, more))), reach
-        self.sums += _resample.lag_sums(
-            self.boxes,
-            self.box_classes,
-            self.scales,
-            self.classes,
-            len(self.names),
-            self.reach,
-            self.mosaic.weight,
-            given.data,
-            given.pixmap,
-            given.weight,
-            given.variance,
-            given.value_scale,
-            given.pixel_scale_ratio,
-            kernel_name(self.drizzle),
-            self.drizzle.pixfrac,
-        )
-
-    def finish(self) -> NoiseCovariance:
-        """Return the kernels."""
-        products = _resample.lag_products(
-            self.boxes, self.box_classes, self.scales, self.classes, len(self.names), self.reach, self.sigma
-        )
-        above, below = symmetric(self.sums), symmetric(products)
-        # A pair that is never seen together has no covariance in any cell.
-        kernels = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-        middle = kernels[:, self.reach, self.reach]
-        if not middle.any():
-            msg = "mosaic: no pixel has a variance"
-            raise NoDataError(msg)
-        for k in np.flatnonzero(middle == 0):
-            kernels[k] = kernels[np.flatnonzero(middle)[0]]
-        return NoiseCovariance(
-            kernels=kernels, class_map=self.classes, classes=self.names, params={"noise": asdict(self.params)}
-        )
-
-
-def symmetric(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of kernels and their reflections at the middle: pairs have no order."""
-    return np.asarray(0.5 * (sums + sums[:, ::-1, ::-1]))
-
-
-def _cells(
-    of_class: NDArray[np.bool_], sigma: NDArray[np.float32], n_cells: int, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return cells with pixels of a class, chosen at random, and the inverse of their mean variance."""
-    known = of_class & (sigma > 0)
-    boxes, counts = cells_with(known, _CELL_PIX)
-    if len(boxes) > n_cells:
-        chosen = np.sort(rng.choice(len(boxes), n_cells, replace=False))
-        boxes, counts = boxes[chosen], counts[chosen]
-    squares = np.where(known, sigma, np.float32(0)) ** 2
-    sums = [squares[y : y + h, x : x + w].sum(dtype=float) for y, x, h, w in boxes]
-    return boxes, counts / np.array(sums, np.float64)

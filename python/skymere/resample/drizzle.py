@@ -104,11 +104,16 @@ class Drizzler:
         Kernel, pixfrac and fill value.
     context : bool, optional
         Keep which exposures contributed to each pixel; otherwise the image has no context plane.
+    window : tuple of slice, optional
+        Rows and columns of the output that are kept, without steps; all when not given. Pixel maps are those of the
+        whole output, and the window has the bits that the whole output has there.
+    sums : ndarray, float64, shape (ny, nx, 2), optional
+        Sums of w and w d of the window to go on from, of an image without variance and bits; they are changed.
 
     Raises
     ------
     InvalidInputError
-        When the shape is not two positive numbers.
+        When the shape is not two positive numbers, or the window has no pixel.
 
     Notes
     -----
@@ -139,17 +144,34 @@ class Drizzler:
     (1.0, 64.0)
     """
 
-    def __init__(self, shape: tuple[int, int], *, params: DrizzleParams | None = None, context: bool = True) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        *,
+        params: DrizzleParams | None = None,
+        context: bool = True,
+        window: tuple[slice, slice] | None = None,
+        sums: NDArray[np.float64] | None = None,
+    ) -> None:
         self.params = DrizzleParams() if params is None else params
         if len(shape) != 2 or min(shape) < 1:
             msg = f"shape: {shape} is not allowed, it must be two positive numbers (ny, nx)"
             raise InvalidInputError(msg)
-        self.shape = (int(shape[0]), int(shape[1]))
+        rows, columns = (slice(None), slice(None)) if window is None else window
+        (y0, y1), (x0, x1) = rows.indices(shape[0])[:2], columns.indices(shape[1])[:2]
+        if y1 <= y0 or x1 <= x0:
+            msg = f"window: {window} is not allowed, it must hold pixels of an output of {tuple(shape)}"
+            raise InvalidInputError(msg)
+        self.shape = (y1 - y0, x1 - x0)
+        self._first, self._n_columns = (y0, x0), int(shape[1])
         self._kernel = kernel_name(self.params)
-        self._n_exposures = 0
+        self._n_exposures = self._n_added = 0
         self._closed = ""
         # Sums of w and w d; numpy's zeros, because it asks the system for large pages.
-        self._mean = np.zeros((*self.shape, 2))
+        self._mean = np.zeros((*self.shape, 2)) if sums is None else sums
+        if self._mean.shape != (*self.shape, 2):
+            msg = f"sums: shape {self._mean.shape} is not allowed, it must be {(*self.shape, 2)}"
+            raise InvalidInputError(msg)
         self._context: list[NDArray[np.int32]] = []
         self._has_context = context
         self._variance: NDArray[np.float64] | None = None
@@ -157,8 +179,20 @@ class Drizzler:
 
     @property
     def n_exposures(self) -> int:
-        """Number of exposures that were added."""
+        """Number of exposures that were added, or passed over."""
         return self._n_exposures
+
+    def skip(self) -> None:
+        """Pass over an exposure of which no drop touches the window: its bit of context stays 0 everywhere.
+
+        Raises
+        ------
+        InvalidInputError
+            When the drizzler was finished.
+        """
+        self._check_open()
+        self._grow_context()
+        self._n_exposures += 1
 
     def add(
         self,
@@ -202,13 +236,10 @@ class Drizzler:
         self._check_open()
         image = as_image(data, "data")
         shape = image.shape
-        if self._n_exposures == 0:
+        if self._n_added == 0:
             self._variance = None if variance is None else np.zeros(self.shape)
             self._dq = None if dq is None else np.zeros(self.shape, np.uint32)
-        # Without context all exposures write the first bit of one plane, which nobody sees.
-        bit = self._n_exposures if self._has_context else 0
-        if len(self._context) * _BITS_PER_PLANE <= bit:
-            self._context.append(np.zeros(self.shape, np.int32))
+        bit = self._grow_context()
         try:
             _resample.add(
                 self._mean,
@@ -225,6 +256,8 @@ class Drizzler:
                 self._kernel,
                 self.params.pixfrac,
                 bit,
+                self._first,
+                self._n_columns,
             )
         except (InvalidInputError, NoDataError):
             raise
@@ -232,6 +265,15 @@ class Drizzler:
             self._closed = "adding an exposure was interrupted half-way"
             raise
         self._n_exposures += 1
+        self._n_added += 1
+
+    def _grow_context(self) -> int:
+        """Return the bit of the next exposure, for which there is a plane then."""
+        # Without context all exposures write the first bit of one plane, which nobody sees.
+        bit = self._n_exposures if self._has_context else 0
+        if len(self._context) * _BITS_PER_PLANE <= bit:
+            self._context.append(np.zeros(self.shape, np.int32))
+        return bit
 
     def read(self) -> DrizzledImage:
         """Return what has been drizzled so far; more exposures can be added afterwards.

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Exposure, WeightKind
 from skymere.resample.drizzle import pixel_scale_ratio
+from skymere.resample.reach import ExposureRows
 from skymere.resample.weights import exposure_weight
 from skymere.wcs import Grid, pixel_map
 
-__all__ = ["RATE", "DrizzleInput", "drizzle_input"]
+__all__ = ["RATE", "DrizzleInput", "drizzle_input", "input_of_rows"]
 
 RATE = "electron / s"
 
@@ -39,6 +40,13 @@ def drizzle_input(exposure: Exposure, grid: Grid, *, weight: WeightKind, ignore:
     ratio = grid.scale_arcsec / exposure.native_scale_arcsec
     if not np.isfinite(ratio):
         ratio = pixel_scale_ratio(pixmap)
+    part = ExposureRows(exposure=exposure, pixmap=pixmap, pixel_scale_ratio=ratio)
+    return input_of_rows(part, weight=weight, ignore=ignore)
+
+
+def input_of_rows(part: ExposureRows, *, weight: WeightKind, ignore: tuple[str, ...]) -> DrizzleInput:
+    """Return what of some rows of an exposure is drizzled; see `drizzle_input`."""
+    exposure, pixmap, ratio = part.exposure, part.pixmap, part.pixel_scale_ratio
     good = ~exposure.mask(ignore=ignore)
     per_second = 1.0 if exposure.unit == RATE else 1.0 / exposure.exptime
     value_scale = ratio**2 * per_second

@@ -1,13 +1,16 @@
 """Classes of positions on a mosaic: interior, edge, hole, and the rims of both."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.datamodels.noise import NO_CLASS
+from skymere.datamodels import NO_CLASS, Sliceable, Window, windows_of
+from skymere.resample.ranks import percentiles_of_parts
 
-__all__ = ["CLASSES", "box_mean", "cells_with", "highest", "phase_classes", "position_classes"]
+__all__ = ["CLASSES", "PhaseSteps", "box_mean", "cells_with", "highest", "position_classes", "position_reach"]
 
 CLASSES = ("interior", "edge", "hole", "edge_rim", "hole_rim")
 _ROUNDING = 1e-6
@@ -17,6 +20,11 @@ _INTERIOR, _EDGE, _HOLE, _EDGE_RIM, _HOLE_RIM = range(len(CLASSES))
 # Concentrations are averaged over this box, and their extremes [per cent] are left out of the steps.
 _PHASE_BOX_PIX = 3
 _PHASE_PERCENT = (1.0, 99.0)
+
+
+def position_reach(*, smooth_pix: int, hole_pix: int, reach_pix: int) -> int:
+    """Return how far from a pixel the weights are that decide about its class [pix]; see `position_classes`."""
+    return smooth_pix // 2 + 2 * ((hole_pix + smooth_pix) // 2) + reach_pix + 1
 
 
 def position_classes(
@@ -51,8 +59,6 @@ def position_classes(
     """
     covered = weight != 0
     mean = box_mean(np.abs(weight), 2 * (smooth_pix // 2) + 1)
-    # Differences of sums leave rounding where all weights are 0.
-    mean[mean < _ROUNDING * mean.max(initial=0.0)] = 0.0
     box = 2 * ((hole_pix + smooth_pix) // 2) + 1
     closed, filled = (-highest(-highest(image, box), box) for image in (mean, covered.astype(np.int8)))
     reach = 2 * reach_pix + 1
@@ -68,40 +74,76 @@ def position_classes(
     return out
 
 
-def phase_classes(
-    classes: NDArray[np.uint8], concentration: NDArray[np.float32], *, step: float
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """Return classes of which the interior is divided by the phases of the grids, and the names of the classes.
+@dataclass(frozen=True, kw_only=True)
+class PhaseSteps:
+    """Where the interior is divided by the phases of the grids.
 
     Parameters
     ----------
-    classes : ndarray, uint8, shape (ny, nx)
-        From `position_classes`.
-    concentration : ndarray, float32, shape (ny, nx)
+    concentration : array, float32, shape (ny, nx)
         ``sum_p a_p^2 w_p / sum_p a_p w_p`` of every pixel: 1 where it coincides with one pixel of each exposure, low
-        where each shares out its drops among neighbours.
-    step : float
-        Relative step of the averaged concentration between classes.
-
-    Returns
-    -------
-    classes : ndarray, uint8, shape (ny, nx)
-        The parts of the interior that follow the first one come after all other classes.
-    names : tuple of str
-        ``interior_1`` has the lowest concentration; as `CLASSES` where there is nothing to divide.
+        where each shares out its drops among neighbours. Anything that gives a window when sliced.
+    shape : tuple of int
+        ``(ny, nx)``.
+    steps : tuple of float
+        Averaged concentrations at which a part ends and the next one begins.
     """
-    inside = classes == _INTERIOR
-    if not inside.any():
-        return classes, CLASSES
-    smooth = box_mean(concentration, _PHASE_BOX_PIX)
-    low, high = np.log(np.maximum(np.percentile(smooth[inside], _PHASE_PERCENT), _ROUNDING))
-    n = min(round((high - low) / np.log1p(step)), NO_CLASS - len(CLASSES))
-    if n < 2:
-        return classes, CLASSES
-    part = np.searchsorted(np.exp(np.linspace(low, high, n + 1)[1:-1]), smooth)
-    later = len(CLASSES) - 1 + part
-    names = ("interior_1", *CLASSES[1:], *(f"interior_{k + 1}" for k in range(1, n)))
-    return np.where(inside & (part > 0), later, classes).astype(np.uint8), names
+
+    concentration: Sliceable
+    shape: tuple[int, int]
+    steps: tuple[float, ...]
+
+    @classmethod
+    def find(
+        cls,
+        classes: Callable[[Window], NDArray[np.uint8]],
+        concentration: Sliceable,
+        shape: tuple[int, int],
+        *,
+        step: float,
+    ) -> "PhaseSteps | None":
+        """Return the steps of a mosaic; None where there is nothing to divide.
+
+        Parameters
+        ----------
+        classes : callable
+            Returns the classes of a window, from `position_classes`.
+        concentration : array, float32, shape (ny, nx)
+            As above.
+        shape : tuple of int
+            ``(ny, nx)``.
+        step : float
+            Relative step of the averaged concentration between classes.
+        """
+        blank = cls(concentration=concentration, shape=shape, steps=())
+
+        def inside() -> Iterator[NDArray[np.float32]]:
+            for window in windows_of(shape):
+                yield blank._smooth(window)[classes(window) == _INTERIOR]
+
+        extremes, n = percentiles_of_parts(inside, _PHASE_PERCENT)
+        if n == 0:
+            return None
+        low, high = np.log(np.maximum(extremes, _ROUNDING))
+        n_parts = min(round((high - low) / np.log1p(step)), NO_CLASS - len(CLASSES))
+        if n_parts < 2:
+            return None
+        return replace(blank, steps=tuple(np.exp(np.linspace(low, high, n_parts + 1)[1:-1]).tolist()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes; ``interior_1`` has the lowest concentration."""
+        return ("interior_1", *CLASSES[1:], *(f"interior_{k + 2}" for k in range(len(self.steps))))
+
+    def divided(self, classes: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+        """Return the classes of a window; the parts that follow the first one come after all other classes."""
+        part = np.searchsorted(np.array(self.steps), self._smooth(window))
+        later = len(CLASSES) - 1 + part
+        return np.where((classes == _INTERIOR) & (part > 0), later, classes).astype(np.uint8)
+
+    def _smooth(self, window: Window) -> NDArray[np.float32]:
+        wide = window.widened(_PHASE_BOX_PIX // 2, self.shape)
+        return box_mean(np.asarray(self.concentration[wide.slices]), _PHASE_BOX_PIX)[window.within(wide)]
 
 
 def cells_with(wanted: NDArray[np.bool_], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -120,10 +162,12 @@ def box_mean(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     out: NDArray[np.float64] = image.astype(np.float64)
     for axis in (0, 1):
         width = [(0, 0), (0, 0)]
-        width[axis] = (side // 2 + 1, side // 2)
-        sums = np.cumsum(np.pad(out, width, mode="edge"), axis=axis)
-        n = sums.shape[axis]
-        out = np.take(sums, range(side, n), axis=axis) - np.take(sums, range(n - side), axis=axis)
+        width[axis] = (side // 2, side // 2)
+        padded, n = np.pad(out, width, mode="edge"), out.shape[axis]
+        # Running sums would be faster, but have other bits in another window.
+        out = np.zeros(out.shape)
+        for k in range(side):
+            out += padded[(slice(None),) * axis + (slice(k, k + n),)]
     return (out / side**2).astype(np.float32)
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from skymere._rust import segmentation as _rust
 from skymere.datamodels import Mosaic
 from skymere.errors import InvalidInputError, NoDataError
+from skymere.resample.ranks import median_of_parts
 from skymere.segmentation.kernels import as_kernel
-from skymere.segmentation.median import median_of_parts
 from skymere.segmentation.planes import MeasureImage
 from skymere.segmentation.significance import (
     BandPlanes,

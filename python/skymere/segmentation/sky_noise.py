@@ -11,7 +11,7 @@ from skymere._rust import resample as _resample
 from skymere.datamodels import NoiseCovariance
 from skymere.errors import NoDataError
 from skymere.resample.position import cells_with
-from skymere.segmentation.median import median_of_parts
+from skymere.resample.ranks import median_of_parts
 from skymere.segmentation.windows import partition, widened
 
 __all__ = ["SkyNoise", "SkyScatter", "measure_sky_noise", "measure_sky_scatter"]

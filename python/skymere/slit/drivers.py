@@ -217,6 +217,7 @@ def combine_grating_group(
         made = extract_spectrum(tables, noises, grid, params=params)
         flux, covariance, n_pixels = made.flux, made.covariance, made.n_pixels
         table = table.with_columns(flux=flux, err=made.err, npix=n_pixels, wave_mean=made.wave_mean)
+        table = table.with_columns(wave_spread=made.wave_spread)
     else:
         flux, n_pixels = table["flux"].to_numpy(), table["npix"].to_numpy()
         covariance = np.nan_to_num(table["err"].to_numpy()[:, None]) ** 2
@@ -229,6 +230,7 @@ def combine_grating_group(
     return CombinedSpectrum(
         wave=grid,
         wave_mean=table["wave_mean"].to_numpy(),
+        wave_spread=table["wave_spread"].to_numpy(),
         flux=flux,
         covariance=covariance,
         n_pixels=n_pixels,

@@ -46,6 +46,13 @@ def _ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
     return np.divide(a, b, out=np.full_like(a, np.nan), where=b != 0)
 
 
+def _spread(around: NDArray[np.float64], mean: NDArray[np.float64], square: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scatter around a wavelength, of the means of wavelengths and of their squares; 0 where unknown."""
+    with np.errstate(invalid="ignore"):
+        variance = square - 2 * around * mean + around**2
+    return np.sqrt(np.maximum(np.nan_to_num(variance), 0.0))
+
+
 def pixel_table_to_1d(
     table: pl.DataFrame,
     wave_grid: ArrayLike,
@@ -71,7 +78,8 @@ def pixel_table_to_1d(
     polars.DataFrame
         ``wave`` [um], ``flux``, ``err`` [uJy], ``path_corr``, ``sky`` [uJy], ``npix``, ``norm_corr`` (with the column
         ``normalization``), ``flux_sum`` [uJy], ``profile_sum``, ``var_sum`` [uJy2]; NaN without a pixel. ``wave_mean``
-        [um] is the mean wavelength of the light in the bin, that of its middle without a pixel.
+        [um] is the mean wavelength of the light in the bin, that of its middle without a pixel, and ``wave_spread``
+        [um] the scatter around it, 0 without a pixel.
 
     Raises
     ------
@@ -83,7 +91,8 @@ def pixel_table_to_1d(
     With the path loss t, ``flux = sum(d / t w p) / sum(w p^2)`` and its variance ``sum(v / t^2 w^2 p^2) / sum(w
     p^2)^2``: rows count as independent, which the differences of nods are not. `extract_spectrum` has the right errors.
     Pixels are as wide as bins, so a bin seldom holds light from its middle: ``flux`` is that at ``wave_mean = sum(w p^2
-    wave) / sum(w p^2)``, up to half a bin beside it, and differently so along the spectrum.
+    wave) / sum(w p^2)``, up to half a bin beside it, and differently so along the spectrum. Lines are broader than on
+    the pixels by the scatter of the wavelengths in a bin.
 
     References
     ----------
@@ -105,6 +114,7 @@ def pixel_table_to_1d(
         "count": np.ones_like(d),
         "squares": w * p**2,
         "wave": has["wave"][chosen] * w * p**2,
+        "wave2": has["wave"][chosen] ** 2 * w * p**2,
     }
     if "normalization" in has:
         planes["without"] = d / has["normalization"][chosen] * w * p
@@ -123,6 +133,7 @@ def pixel_table_to_1d(
     columns |= {"flux_sum": s["flux"], "profile_sum": s["profile"], "var_sum": s["variance"]}
     mean = _ratio(s["wave"], s["squares"])
     columns["wave_mean"] = np.where(np.isfinite(mean), mean, columns["wave"])
+    columns["wave_spread"] = _spread(mean, mean, _ratio(s["wave2"], s["squares"]))
     return pl.DataFrame(columns)
 
 
@@ -188,6 +199,9 @@ class SlitSpectrum:
     wave_mean : ndarray, float64, shape (n,) [um]
         Mean wavelength of the light in each bin: where ``flux`` is that of the source. It is the middle of the bin
         without a pixel, and where pixels are shared by overlap, which keeps the middle of their light.
+    wave_spread : ndarray, float64, shape (n,), optional [um]
+        Scatter of the wavelengths of the pixels in each bin around that: by so much lines are broader than on the
+        pixels. None in spectra that do not tell.
     """
 
     wave: NDArray[np.float64]
@@ -195,6 +209,7 @@ class SlitSpectrum:
     covariance: NDArray[np.float64]
     n_pixels: NDArray[np.float64]
     wave_mean: NDArray[np.float64]
+    wave_spread: NDArray[np.float64] | None = None
 
     @property
     def err(self) -> NDArray[np.float64]:
@@ -334,9 +349,10 @@ def extract_spectrum(
             np.ascontiguousarray(np.abs(has["dwave_dx"][chosen]) * asked.pixfrac) if asked.share == "overlap" else None
         )
         wave = has["wave"][chosen]
-        planes = np.stack([c * has["sci"][chosen], c * path * p, np.ones_like(c), c * path * p * wave])
+        unit = c * path * p
+        planes = np.stack([c * has["sci"][chosen], unit, np.ones_like(c), unit * wave, unit * wave**2])
         parts.append((table.filter(chosen), wave, width, c, _rust.bin_sums(wave, width, edges, planes)))
-    number, unit, n_pixels, moment = np.sum([part[-1] for part in parts], axis=0)
+    number, unit, n_pixels, moment, square = np.sum([part[-1] for part in parts], axis=0)
     mean = grid if asked.share == "overlap" else _ratio(moment, unit)
     bands = [
         _rust.raw_covariance(
@@ -368,4 +384,5 @@ def extract_spectrum(
         covariance=covariance,
         n_pixels=n_pixels,
         wave_mean=np.where(np.isfinite(mean), mean, grid),
+        wave_spread=_spread(mean, _ratio(moment, unit), _ratio(square, unit)),
     )

@@ -18,7 +18,7 @@ from skymere.slit.section import cross_section
 __all__ = ["CombinedSpectrum", "read_slit_spectrum", "write_slit_spectrum"]
 
 _UNITS = {
-    **dict.fromkeys(("wave", "wave_mean", "dwave_dx"), "um"),
+    **dict.fromkeys(("wave", "wave_mean", "wave_spread", "dwave_dx"), "um"),
     **dict.fromkeys(("flux", "err", "sky", "flux_sum", "sci", "profile_flux", "SCI", "BACKGROUND"), "uJy"),
     **dict.fromkeys(("var_sum", "var_total", "var_rnoise"), "uJy2"),
     **dict.fromkeys(("yslit", "pix"), "pix"),
@@ -33,11 +33,12 @@ class CombinedSpectrum(SlitSpectrum):
 
     Parameters
     ----------
-    wave, flux, covariance, n_pixels, wave_mean
+    wave, flux, covariance, n_pixels, wave_mean, wave_spread
         See `SlitSpectrum`.
     table : polars.DataFrame
         ``wave`` [um], ``flux``, ``err``, ``sky`` [uJy], ``path_corr``, ``npix``, ``norm_corr``, ``flux_sum`` [uJy],
-        ``profile_sum``, ``var_sum`` [uJy2], ``wave_mean`` [um]; ``resolution`` where the reference files have it.
+        ``profile_sum``, ``var_sum`` [uJy2], ``wave_mean``, ``wave_spread`` [um]; ``resolution`` where the reference
+        files have it.
     image : SlitImage
         Two dimensions.
     section : polars.DataFrame, optional
@@ -185,6 +186,7 @@ def read_slit_spectrum(path: str | Path) -> CombinedSpectrum:
     return CombinedSpectrum(
         wave=wave,
         wave_mean=table["wave_mean" if "wave_mean" in table.columns else "wave"].to_numpy(),
+        wave_spread=table["wave_spread"].to_numpy() if "wave_spread" in table.columns else None,
         flux=table["flux"].to_numpy(),
         covariance=np.asarray(found["COVAR"]),
         n_pixels=table["npix"].to_numpy(),

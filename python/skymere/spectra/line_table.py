@@ -8,15 +8,14 @@ from numpy.typing import NDArray
 
 from skymere.datamodels import Spectrum1D
 from skymere.spectra.params import RedshiftParams
-from skymere.spectra.problem import UNIT, Parts, flambda_per_ujy
+from skymere.spectra.problem import FWHM_OVER_SIGMA, UNIT, Parts, flambda_per_ujy
 from skymere.spectra.templates import LineComplex
 
-__all__ = ["FWHM_OVER_SIGMA", "LIGHT_KM_S", "LINE_SCHEMA", "line_table"]
+__all__ = ["LIGHT_KM_S", "LINE_SCHEMA", "line_table"]
 
 _Array = NDArray[np.float64]
 
 LIGHT_KM_S = 299792.458
-FWHM_OVER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 LINE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "line": pl.String,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import uniform_filter1d
 
 from skymere._rust import spectra as _rust
 from skymere.datamodels import Spectrum1D
@@ -14,12 +15,24 @@ from skymere.spectra.igm import IgmTransmission
 from skymere.spectra.params import RedshiftParams
 from skymere.spectra.templates import LineComplex, SplineContinuum, TabulatedTemplate, Template
 
-__all__ = ["UNIT", "Parts", "as_spectrum", "build_problem", "flambda_per_ujy", "systematic", "usable"]
+__all__ = [
+    "FWHM_OVER_SIGMA",
+    "UNIT",
+    "Parts",
+    "as_spectrum",
+    "build_problem",
+    "flambda_per_ujy",
+    "systematic",
+    "usable",
+]
 
 _Array = NDArray[np.float64]
 
 # The kernel's unit of flux [erg/s/cm2], so that its numbers are near 1.
 UNIT = 1e-18
+FWHM_OVER_SIGMA = float(np.sqrt(8 * np.log(2)))
+# Pixels that a line is in, more or less.
+_LINE_PIXELS = 7
 _LIGHT_UM_S = 2.99792458e14
 _UJY = 1e-29
 
@@ -124,7 +137,8 @@ def as_spectrum(spectrum: Spectrum1D | tuple[ArrayLike, ArrayLike, ArrayLike]) -
         raise InvalidInputError(msg)
     names = ("flux", "err", "resolution", "mask", "covariance")
     found = {name: getattr(spectrum, name, None) for name in names}
-    return Spectrum1D(wave=getattr(spectrum, "wave_mean", spectrum.wave), **found)
+    spread = getattr(spectrum, "wave_spread", None)
+    return Spectrum1D(wave=getattr(spectrum, "wave_mean", spectrum.wave), spread=spread, **found)
 
 
 def usable(spectrum: Spectrum1D, parts: Parts, params: RedshiftParams) -> NDArray[np.bool_]:
@@ -190,8 +204,7 @@ def build_problem(
         What absorbs on the way.
     """
     unit = flambda_per_ujy(spectrum.wave)
-    # Without a table lines have the width of the source alone.
-    power = np.full(spectrum.wave.shape, 1e9) if spectrum.resolution is None else spectrum.resolution
+    power = _power(spectrum, params.scale_disp)
     drawn = [t.draw(spectrum.wave) for t in parts.splines]
     fixed = np.concatenate(drawn) if drawn else np.zeros((0, spectrum.wave.size))
     # Tables come in any unit: the largest value becomes 1.
@@ -216,6 +229,17 @@ def build_problem(
         is_bounded=[smooth] * parts.n_smooth + [lines] * len(parts.lines),
         prior=[0.0] * parts.n_smooth + [narrower**-2 if narrower > 0 else 0.0] * len(parts.lines),
     )
+
+
+def _power(spectrum: Spectrum1D, scale_disp: float) -> _Array:
+    """Return the resolving power, before it is scaled, with what the spread of wavelengths in pixels adds to widths."""
+    # Without a table lines have the width of the source alone.
+    power = np.full(spectrum.wave.shape, 1e9) if spectrum.resolution is None else spectrum.resolution
+    if spectrum.spread is None:
+        return power
+    # A line is in several pixels, each with a spread of its own.
+    relative = uniform_filter1d((spectrum.spread / spectrum.wave) ** 2, _LINE_PIXELS, mode="nearest")
+    return np.asarray(1.0 / np.sqrt(power**-2.0 + (FWHM_OVER_SIGMA * scale_disp) ** 2 * relative), np.float64)
 
 
 def _covariance(spectrum: Spectrum1D, valid: NDArray[np.bool_], err: _Array, unit: _Array) -> _Array:

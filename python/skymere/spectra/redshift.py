@@ -13,9 +13,17 @@ from skymere.datamodels import Spectrum1D
 from skymere.errors import InvalidInputError
 from skymere.spectra.igm import IgmTransmission
 from skymere.spectra.line_list import prism_templates
-from skymere.spectra.line_table import FWHM_OVER_SIGMA, LIGHT_KM_S, LINE_SCHEMA, line_table
+from skymere.spectra.line_table import LIGHT_KM_S, LINE_SCHEMA, line_table
 from skymere.spectra.params import RedshiftParams
-from skymere.spectra.problem import Parts, as_spectrum, build_problem, flambda_per_ujy, systematic, usable
+from skymere.spectra.problem import (
+    FWHM_OVER_SIGMA,
+    Parts,
+    as_spectrum,
+    build_problem,
+    flambda_per_ujy,
+    systematic,
+    usable,
+)
 from skymere.spectra.results import RedshiftFit
 from skymere.spectra.template_set import TemplateSet
 from skymere.spectra.templates import Template
@@ -72,9 +80,9 @@ def fit_redshift(
     ----------
     spectrum : Spectrum1D, or tuple of array_like
         The spectrum; or anything else with ``wave`` [um], ``flux`` and ``err`` [uJy] and maybe ``wave_mean`` [um],
-        where its light was measured, ``resolution``, ``mask`` and ``covariance``; or the arrays ``(wave, flux, err)``
-        or ``(wave, flux, err, resolution)``, float64, shape (n,). Without a resolution lines have the width
-        ``vel_width`` alone.
+        where its light was measured, ``wave_spread`` [um] around that, ``resolution``, ``mask`` and ``covariance``; or
+        the arrays ``(wave, flux, err)`` or ``(wave, flux, err, resolution)``, float64, shape (n,). Without a resolution
+        lines have the width ``vel_width`` alone.
     templates : sequence of SplineContinuum, LineComplex and TabulatedTemplate, TemplateSet or path-like, optional
         What it may be made of; `prism_templates` when not given. A folder means `TemplateSet.load` of it: complexes of
         lines here, single lines in `fit_lines`. A set of stars is fitted at redshift 0.
@@ -104,7 +112,8 @@ def fit_redshift(
     independent errors of 1. ``p(z) ~ exp(-chi2 / 2)``; with ``line_prior`` ``s`` it is the integral over all factors,
     ``-2 ln p = min(chi2 + x^2 / s^2) + ln det(N + P) - ln det P``, where ``N = T C^-1 T^T`` and ``P`` is ``1 / s^2``
     for lines. Lines are Gaussians integrated over the pixels, with ``sigma^2 / wave^2 = (vel_width / c)^2 + (2.355 R
-    scale_disp)^-2``. A first grid is even in ln(1 + z); its lowest minima get finer ones.
+    scale_disp)^-2 + (spread / wave)^2``, where the spread of wavelengths in pixels is a mean of seven. A first grid is
+    even in ln(1 + z); its lowest minima get finer ones.
 
     Examples
     --------

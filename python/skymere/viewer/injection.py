@@ -45,7 +45,7 @@ def plot_completeness(summary: pl.DataFrame, axis: str, path: str | Path) -> Pat
 
 
 def plot_pulls(summary: pl.DataFrame, axis: str, quantity: str, path: str | Path) -> Path:
-    """Write bias, pull median and pull sigma of a quantity; returns the path.
+    """Write bias, pull median and pull sigma of a quantity, or the bias alone where it has no pulls; returns the path.
 
     Parameters
     ----------
@@ -68,10 +68,12 @@ def plot_pulls(summary: pl.DataFrame, axis: str, quantity: str, path: str | Path
         have = summary["quantity"].unique(maintain_order=True).to_list()
         msg = f"quantity: {quantity!r} has no bin with two sources or more, the summary has {have}"
         raise InvalidInputError(msg)
-    figure = new_figure(7.0, 9.0)
+    every = (("bias", 0.0), ("pull_median", 0.0), ("pull_sigma", 1.0))
+    drawn = [one for one in every if rows[one[0]].is_not_null().any()]
+    figure = new_figure(7.0, 3.0 * max(len(drawn), 1.5))
     figure.suptitle(quantity)
-    for panel, (column, ideal) in enumerate((("bias", 0.0), ("pull_median", 0.0), ("pull_sigma", 1.0)), start=1):
-        axes = figure.add_subplot(3, 1, panel)
+    for panel, (column, ideal) in enumerate(drawn, start=1):
+        axes = figure.add_subplot(len(drawn), 1, panel)
         for i, (name, of_curve) in enumerate(_curves(rows, axis, populations=(_ALONE,))):
             values, errors = (of_curve[c].to_numpy() for c in (column, f"{column}_err"))
             _points(axes, _middles(of_curve, axis, i), values, errors, name, i)
@@ -79,7 +81,7 @@ def plot_pulls(summary: pl.DataFrame, axis: str, quantity: str, path: str | Path
         if column == "pull_sigma":
             axes.axhspan(0.9, 1.1, color="0.9", zorder=0)
             axes.set_ylim(bottom=0.0)
-        axes.set(ylabel=column.replace("_", " "), xlabel=_LABELS.get(axis, axis) if panel == 3 else "")
+        axes.set(ylabel=column.replace("_", " "), xlabel=_LABELS.get(axis, axis) if panel == len(drawn) else "")
         _finish(axes, axis, has_legend=panel == 1)
     return save_figure(figure, path)
 

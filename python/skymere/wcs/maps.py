@@ -37,7 +37,12 @@ class SampledMap:
 
 
 def pixel_map(
-    from_wcs: Any, to_wcs: Any, shape: tuple[int, int], *, tolerance_pix: float = 1e-3
+    from_wcs: Any,
+    to_wcs: Any,
+    shape: tuple[int, int],
+    *,
+    tolerance_pix: float = 1e-3,
+    rows: slice = slice(None),
 ) -> NDArray[np.float64]:
     """Return the output ``(x, y)`` of every pixel of an input image.
 
@@ -52,6 +57,8 @@ def pixel_map(
         ``(ny, nx)`` of the input.
     tolerance_pix : float, optional
         Largest error of a sampled map [output pix].
+    rows : slice, optional
+        Rows of the input that are wanted, without a step; they have the bits of the whole map.
 
     Returns
     -------
@@ -89,9 +96,10 @@ def pixel_map(
     _check_tolerance(tolerance_pix)
     check_same_sky(from_wcs, to_wcs)
     tan_from, tan_to = as_tan(from_wcs), as_tan(to_wcs)
+    first, end, _ = rows.indices(shape[0])
     if tan_from is not None and tan_to is not None:
-        return tan_from.pixel_map(tan_to, shape)
-    return sample_pixel_map(pixel_transform(from_wcs, to_wcs), shape, tolerance_pix=tolerance_pix).pixmap
+        return tan_from.pixel_map(tan_to, (max(end - first, 0), shape[1]), first)
+    return sample_pixel_map(pixel_transform(from_wcs, to_wcs), shape, tolerance_pix=tolerance_pix).pixmap[first:end]
 
 
 def sample_pixel_map(transform: Transform, shape: tuple[int, int], *, tolerance_pix: float = 1e-3) -> SampledMap:

@@ -19,6 +19,16 @@ fn affine(matrix: [f64; 4], shift: [f64; 2], n: usize) -> Array3<f64> {
 }
 
 fn drizzle(pixmap: &Array3<f64>, kernel: Kernel, shape: [usize; 2]) -> (Array3<f64>, Array2<i32>) {
+    drizzle_window(pixmap, kernel, [0, 0], shape, shape[1])
+}
+
+fn drizzle_window(
+    pixmap: &Array3<f64>,
+    kernel: Kernel,
+    first: [usize; 2],
+    shape: [usize; 2],
+    n_columns: usize,
+) -> (Array3<f64>, Array2<i32>) {
     let data = Array2::from_shape_fn((pixmap.shape()[0], pixmap.shape()[1]), |(j, i)| {
         (1 + i + 3 * j) as f32
     });
@@ -34,6 +44,8 @@ fn drizzle(pixmap: &Array3<f64>, kernel: Kernel, shape: [usize; 2]) -> (Array3<f
         pixel_scale_ratio: Some(1.0),
     };
     let sums = Sums {
+        first,
+        n_columns,
         mean: mean.view_mut(),
         context: context.view_mut(),
         variance: None,
@@ -133,6 +145,26 @@ proptest! {
             pool.install(|| drizzle(&map, Kernel::Square { pixfrac: 0.8 }, [300, OUTPUT]))
         };
         prop_assert_eq!(with(1), with(n_threads));
+    }
+
+    #[test]
+    fn a_window_has_the_bits_of_the_whole_output(matrix in matrices(), at in (0..30_usize, 0..30_usize),
+                                                 size in (1..40_usize, 1..40_usize), pixfrac in 0.05..1.5_f64) {
+        let map = affine(matrix, [0.3, -0.7], 40);
+        let shape = [size.0, size.1.min(OUTPUT - at.1)];
+        let window = ndarray::s![at.0..at.0 + shape[0], at.1..at.1 + shape[1]];
+        for kernel in [
+            Kernel::Square { pixfrac },
+            Kernel::Turbo { pixfrac },
+            Kernel::Gaussian { pixfrac },
+            Kernel::Lanczos { order: 3, step: 0.0 },
+            Kernel::Point,
+        ] {
+            let (mean, context) = drizzle(&map, kernel, [80, OUTPUT]);
+            let (part, bits) = drizzle_window(&map, kernel, [at.0, at.1], shape, OUTPUT);
+            prop_assert_eq!(part, mean.slice(ndarray::s![at.0..at.0 + shape[0], at.1..at.1 + shape[1], ..]));
+            prop_assert_eq!(bits, context.slice(window));
+        }
     }
 
     #[test]

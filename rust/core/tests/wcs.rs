@@ -71,7 +71,7 @@ proptest! {
         let (ra, dec) = wcs.sky(300.0, 600.0);
         let (s, c) = (turn.sin() * 2e-5, turn.cos() * 2e-5);
         let other = TanWcs::new([ra, dec], [10.0, 20.0], [[-c, s], [s, c]], 170.0, Distortion::default()).unwrap();
-        let map = pixel_map(&wcs, &other, [30, 40]);
+        let map = pixel_map(&wcs, &other, [30, 40], 0);
         let flat = Array2::from_shape_vec((1200, 2), map.iter().copied().collect()).unwrap();
         let back = map_points(&other, &wcs, &flat.view()).unwrap();
         for (k, p) in back.outer_iter().enumerate() {

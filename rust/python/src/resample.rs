@@ -49,8 +49,12 @@ fn add(
     kernel: &str,
     pixfrac: f64,
     index: usize,
+    first: [usize; 2],
+    n_columns: usize,
 ) -> PyResult<()> {
     let out = Sums {
+        first,
+        n_columns,
         mean: out_mean.as_array_mut(),
         context: out_context.as_array_mut(),
         variance: out_variance.as_mut().map(PyReadwriteArray2::as_array_mut),

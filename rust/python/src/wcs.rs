@@ -107,9 +107,10 @@ impl Tan {
         py: Python<'py>,
         to: &Self,
         shape: [usize; 2],
+        first_row: usize,
     ) -> PyResult<Bound<'py, PyArray3<f64>>> {
         run(py, || {
-            Ok::<_, WcsError>(pixmap::pixel_map(&self.inner, &to.inner, shape))
+            Ok::<_, WcsError>(pixmap::pixel_map(&self.inner, &to.inner, shape, first_row))
         })
         .map(|out| out.into_pyarray(py))
     }

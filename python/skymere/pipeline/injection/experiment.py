@@ -5,7 +5,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from skymere._workers import work_in_order
 from skymere.errors import InvalidInputError, NotFoundError
@@ -15,11 +17,15 @@ from skymere.pipeline.injection.fakes import Copy, draw_fakes, usable_place
 from skymere.pipeline.injection.imaging import ImagingWork, inject_copy, reference_band, spurious_of_tile
 from skymere.pipeline.injection.params import InjectParams
 from skymere.pipeline.injection.result import InjectionResult
+from skymere.pipeline.injection.slits import SlitWork, inject_slit, slit_quantities, too_large
 from skymere.pipeline.injection.summary import binned_edges, imaging_quantities, summarise
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import mosaic_rows, tiles_with_mosaics
 
 __all__ = ["inject"]
+
+Bins = tuple[str, NDArray[np.float64]]
+"""A column of truths, and the edges of its bins."""
 
 
 def inject(
@@ -74,23 +80,61 @@ def inject(
         msg = f"{path}: no lake; run the plan first"
         raise NotFoundError(msg)
     lake = Lake.open(path)
+    tell = observer or (lambda *_: None)
+    if params.through == "beams":
+        return _inject_beams(BeamWork.of(plan, lake, params), tell)
+    if params.through == "slits":
+        return _inject_slits(SlitWork.of(plan, lake, params), tell)
     with TemporaryDirectory(dir=path.parent if folder is None else folder, prefix=".inject-") as scratch:
-        tell = observer or (lambda *_: None)
-        if params.through == "beams":
-            return _inject_beams(BeamWork.of(plan, lake, params), tell)
         return _inject_images(ImagingWork(plan=plan, lake=path, params=params, folder=Path(scratch)), lake, tell)
 
 
 def _inject_beams(work: BeamWork, observer: Callable[[int, int], None]) -> InjectionResult:
+    injected = _one_by_one(inject_beam, work, work.params, observer)
+    summary = summarise(injected, list(beam_quantities()), first=_line_flux_bins(work.params))
+    return InjectionResult(params=work.params, injected=injected, summary=summary)
+
+
+def _inject_slits(work: SlitWork, observer: Callable[[int, int], None]) -> InjectionResult:
     params = work.params
+    injected = _one_by_one(inject_slit, work, params, observer)
+    # Lines that the gratings of these slits have.
+    quantities = [one for one in slit_quantities() if injected[one.measured].is_not_null().any()]
+    mag, size = _mag_bins(params), _size_bins(params)
+    large = too_large(params)
+    return InjectionResult(
+        params=params,
+        injected=injected,
+        summary=summarise(injected, quantities, first=mag, second=size),
+        by_line_flux=summarise(injected, quantities, first=_line_flux_bins(params)),
+        warnings=(large,) if large else (),
+    )
+
+
+def _one_by_one(
+    do: Callable[[Any, Any], pl.DataFrame],
+    work: BeamWork | SlitWork,
+    params: InjectParams,
+    observer: Callable[[int, int], None],
+) -> pl.DataFrame:
+    """Return the rows of fake spectra."""
     tables = []
-    for done, found in enumerate(_done(inject_beam, work, range(1, params.n + 1), params.n_workers), start=1):
+    for done, found in enumerate(_done(do, work, range(1, params.n + 1), params.n_workers), start=1):
         tables.append(found)
         observer(done, params.n)
-    injected = pl.concat(tables, how="diagonal_relaxed").sort("object")
-    edges = binned_edges(params.line_flux, params.n_mag_bins, is_log=True)
-    summary = summarise(injected, list(beam_quantities()), first=("true_line_flux", edges))
-    return InjectionResult(params=params, injected=injected, summary=summary)
+    return pl.concat(tables, how="diagonal_relaxed").sort("object")
+
+
+def _line_flux_bins(params: InjectParams) -> Bins:
+    return "true_line_flux", binned_edges(params.line_flux, params.n_mag_bins, is_log=True)
+
+
+def _mag_bins(params: InjectParams) -> Bins:
+    return "true_mag", binned_edges(params.mag, params.n_mag_bins)
+
+
+def _size_bins(params: InjectParams) -> Bins:
+    return "true_r_eff", binned_edges(params.size_arcsec, params.n_size_bins, is_log=True)
 
 
 def _inject_images(work: ImagingWork, lake: Lake, observer: Callable[[int, int], None]) -> InjectionResult:
@@ -130,8 +174,8 @@ def _inject_images(work: ImagingWork, lake: Lake, observer: Callable[[int, int],
     summary = summarise(
         injected,
         quantities,
-        first=("true_mag", binned_edges(params.mag, params.n_mag_bins)),
-        second=("true_r_eff", binned_edges(params.size_arcsec, params.n_size_bins, is_log=True)),
+        first=_mag_bins(params),
+        second=_size_bins(params),
     )
     spurious = pl.concat(negatives, how="diagonal_relaxed")
     return InjectionResult(params=params, injected=injected, summary=summary, spurious=spurious)
@@ -147,7 +191,10 @@ def _tiles(lake: Lake, params: InjectParams) -> list[str]:
 
 
 def _done(
-    do: Callable[[Any, Any], pl.DataFrame], work: ImagingWork | BeamWork, items: Sequence[Any], n_workers: int
+    do: Callable[[Any, Any], pl.DataFrame],
+    work: ImagingWork | BeamWork | SlitWork,
+    items: Sequence[Any],
+    n_workers: int,
 ) -> Iterator[pl.DataFrame]:
     if min(n_workers, len(items)) < 2:
         return (do(work, item) for item in items)

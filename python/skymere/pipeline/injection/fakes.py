@@ -10,6 +10,7 @@ from skymere.errors import NoDataError
 from skymere.lake import Lake
 from skymere.pipeline.injection.params import InjectParams
 from skymere.pipeline.injection.randoms import draw_uniform
+from skymere.pipeline.searched import searched_pixels
 from skymere.wcs import Grid
 
 __all__ = ["Copy", "draw_fakes", "usable_place"]
@@ -22,10 +23,12 @@ Copy = tuple[str, int, pl.DataFrame]
 
 
 def usable_place(lake: Lake, tile: str, bands: list[str]) -> NDArray[np.bool_]:
-    """Return the pixels of a tile that every band has."""
+    """Return the pixels of a tile that every band has and on which sources were looked for."""
     arrays = lake.arrays("mosaic", tile)
-    covered = [np.asarray(arrays[f"{band}/wht"][...] > 0) for band in bands]
-    return np.asarray(np.logical_and.reduce(covered), np.bool_)
+    found = searched_pixels(lake, tile)
+    for band in bands:
+        found &= arrays[f"{band}/wht"][...] > 0
+    return found
 
 
 def draw_fakes(

@@ -36,6 +36,10 @@ _STAGES: dict[str, tuple[Stage, ...]] = {
 }
 
 
+# The ellipse of a source on the pixels of the tile.
+_KRON = ("x", "y", "a", "b", "theta")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImagingWork:
     """What a process needs to put fake sources through the stages of a tile.
@@ -218,9 +222,11 @@ def _measured(
     )
     kept = ["source_id", "label", "ra", "ra_err", "dec", "dec_err", "r_half", "kron_radius", "area", "flags"]
     kept += [name for name in sources.columns if name.startswith("flux_")]
-    known_rows = sources.select(kept).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    known_rows = sources.select(*kept, *(pl.col(name).alias(f"kron_{name}") for name in _KRON))
+    known_rows = known_rows.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     table = table.join(known_rows, on="row", how="left", maintain_order="left").drop("row")
     table = table.with_columns(
+        *_kron_truth(table, fakes, added),
         ((pl.col("ra") - pl.col("true_ra")) * pl.col("true_dec").radians().cos() * 3600.0).alias("offset_ra"),
         ((pl.col("dec") - pl.col("true_dec")) * 3600.0).alias("offset_dec"),
     )
@@ -254,6 +260,25 @@ def _aperture_truth(plan: Plan, fakes: pl.DataFrame, added: dict[str, FakeLight]
                     flux[i] = aperture_flux(image, x, y, a=diameter / 2).flux[0]
             microjansky = fakes[f"true_flux_{band}"].to_numpy() / light.fluxes
             found.append(pl.Series(f"true_flux_aper{k}_{band}", flux * microjansky))
+    return found
+
+
+def _kron_truth(table: pl.DataFrame, fakes: pl.DataFrame, added: dict[str, FakeLight]) -> list[pl.Series]:
+    """Return the light of each fake source in the aperture that its Kron flux was measured in [uJy]."""
+    ellipses = table.select(*(f"kron_{name}" for name in _KRON), "kron_radius").cast(pl.Float64).to_numpy()
+    found = []
+    for band, light in added.items():
+        flux = np.full(table.height, np.nan)
+        for i, (stamp, (x, y, a, b, theta, radius)) in enumerate(zip(light.stamps, ellipses, strict=True)):
+            if stamp.size and np.isfinite(ellipses[i]).all():
+                y0, x0 = light.corners[i]
+                # An aperture may reach beyond the stamp, where there is no light.
+                border = int(np.ceil(radius * a)) + 2
+                image = MeasureImage(data=np.pad(stamp, border).astype(np.float32), error=1.0)
+                at = {"a": radius * a, "b": radius * b, "theta": theta, "neighbours": "keep"}
+                flux[i] = aperture_flux(image, x - x0 + border, y - y0 + border, **at).flux[0]
+        microjansky = fakes[f"true_flux_{band}"].to_numpy() / light.fluxes
+        found.append(pl.Series(f"true_flux_auto_inside_{band}", flux * microjansky).fill_nan(None))
     return found
 
 

@@ -10,8 +10,8 @@ from skymere.errors import InvalidInputError
 
 __all__ = ["STRETCHES", "InjectParams", "Stretch"]
 
-Stretch = Literal["detect", "profiles", "photometry", "beams"]
-STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams")
+Stretch = Literal["detect", "profiles", "photometry", "beams", "slits"]
+STRETCHES: tuple[Stretch, ...] = ("detect", "profiles", "photometry", "beams", "slits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +21,9 @@ class InjectParams:
     Parameters
     ----------
     through : str
-        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``
-        or ``beams`` (to redshifts and lines of slitless spectra).
+        Last stage that the fake sources go through: ``detect`` (with the measurement), ``profiles``, ``photometry``,
+        ``beams`` (to redshifts and lines of slitless spectra) or ``slits`` (from exposures of slits to redshifts and
+        lines).
     n : int
         Number of fake sources; as many copies of the data are made as it takes.
     n_per_tile : int
@@ -31,9 +32,10 @@ class InjectParams:
         Step of the grid of places [arcsec]; places are moved from it by up to a quarter of a step along each axis, so
         that two fake sources are half a step apart at least.
     mag : (float, float)
-        Limits of the magnitudes, AB in ``band``; uniform.
+        Limits of the magnitudes, AB in ``band``, or of a continuum that is flat in f_nu for spectra; uniform.
     size_arcsec : (float, float)
-        Limits of the half-light radii along the major axis [arcsec]; uniform in the logarithm.
+        Limits of the half-light radii along the major axis, of Gaussians behind slits [arcsec]; uniform in the
+        logarithm. Beams have the shapes of their hosts.
     sersic_index, axis_ratio : (float, float)
         Limits of the Sersic indices, uniform in the logarithm, and of the axis ratios, uniform.
     band : str

@@ -25,6 +25,8 @@ class InjectionResult:
         Completeness, bias and pulls in bins, see `skymere.pipeline.injection.summary.summarise`.
     spurious : polars.DataFrame
         Sources in the negative of the tiles; empty for spectra.
+    by_line_flux : polars.DataFrame
+        The same as ``summary`` in bins of the line flux, where that is in bins of something else; empty for images.
     warnings : tuple of str
         What to keep in mind.
     """
@@ -33,10 +35,11 @@ class InjectionResult:
     injected: pl.DataFrame
     summary: pl.DataFrame
     spurious: pl.DataFrame = field(default_factory=pl.DataFrame)
+    by_line_flux: pl.DataFrame = field(default_factory=pl.DataFrame)
     warnings: tuple[str, ...] = ()
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write the tables and one figure for each quantity; returns the files.
+        """Write the tables, and one figure for each quantity; returns the files.
 
         Parameters
         ----------
@@ -48,10 +51,13 @@ class InjectionResult:
         StorageError
             When it cannot be written.
         """
-        from skymere.viewer import plot_completeness, plot_pulls
-
         folder = Path(folder)
-        tables = {"injected": self.injected, "summary": self.summary, "spurious": self.spurious}
+        tables = {
+            "injected": self.injected,
+            "summary": self.summary,
+            "spurious": self.spurious,
+            "summary_line_flux": self.by_line_flux,
+        }
         files = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -60,12 +66,21 @@ class InjectionResult:
                     path = folder / f"{name}.parquet"
                     table.write_parquet(path)
                     files.append(path)
-            axis = str(self.summary.columns[2]).removesuffix("_low")
-            files.append(plot_completeness(self.summary, axis, folder / "completeness.png"))
-            names = self.summary.filter(pl.col("quantity") != "completeness", pl.col("n_used") > 1)["quantity"]
-            wanted = names.unique(maintain_order=True)
-            files += [plot_pulls(self.summary, axis, name, folder / f"{name}.png") for name in wanted]
+            files += _figures(self.summary, folder)
+            if self.by_line_flux.width:
+                files += _figures(self.by_line_flux, folder, prefix="line_flux_")
         except OSError as error:
             msg = f"{folder}: cannot be written: {error.strerror}"
             raise StorageError(msg) from error
         return files
+
+
+def _figures(summary: pl.DataFrame, folder: Path, *, prefix: str = "") -> list[Path]:
+    """Write a figure for completeness, and one for each quantity of which something is known."""
+    from skymere.viewer import plot_completeness, plot_pulls
+
+    axis = str(summary.columns[2]).removesuffix("_low")
+    names = summary.filter(pl.col("quantity") != "completeness", pl.col("n_used") > 1)["quantity"]
+    wanted = names.unique(maintain_order=True)
+    files = [plot_completeness(summary, axis, folder / f"{prefix}completeness.png")]
+    return files + [plot_pulls(summary, axis, name, folder / f"{prefix}{name}.png") for name in wanted]

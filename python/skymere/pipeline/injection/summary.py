@@ -27,7 +27,7 @@ class Quantity:
     name : str
         What it is.
     measured, error, truth : str
-        Columns of the injected sources; a ``truth`` that is empty is 0.
+        Columns of the injected sources; a ``truth`` that is empty is 0, and without an ``error`` there are no pulls.
     is_relative : bool
         Whether its bias is a part of the truth.
     where : polars.Expr, optional
@@ -36,7 +36,7 @@ class Quantity:
 
     name: str
     measured: str
-    error: str
+    error: str = ""
     truth: str = ""
     is_relative: bool = True
     where: Any = None
@@ -66,6 +66,14 @@ def imaging_quantities(
         for kind in ("auto", "total"):
             names: dict[str, Any] = {"measured": f"flux_{kind}_{band}", "error": f"flux_{kind}_err_{band}"}
             found.append(Quantity(name=f"flux_{kind}_{band}", truth=f"true_flux_{band}", **names))
+        found.append(
+            Quantity(
+                name=f"flux_auto_inside_{band}",
+                measured=f"flux_auto_{band}",
+                error=f"flux_auto_err_{band}",
+                truth=f"true_flux_auto_inside_{band}",
+            )
+        )
         found += [
             Quantity(
                 name=f"flux_aper{k}_{band}",
@@ -183,24 +191,27 @@ def _pulls(rows: pl.DataFrame, quantity: Quantity) -> dict[str, Any]:
     if quantity.where is not None:
         rows = rows.filter(quantity.where)
     rows = rows.filter(pl.col("status") == "found")
-    measured, error = (rows[name].cast(pl.Float64).to_numpy() for name in (quantity.measured, quantity.error))
+    measured = rows[quantity.measured].cast(pl.Float64).to_numpy()
+    error = rows[quantity.error].cast(pl.Float64).to_numpy() if quantity.error else np.ones(len(measured))
     truth = rows[quantity.truth].to_numpy() if quantity.truth else np.zeros(len(measured))
     usable = np.isfinite(measured) & np.isfinite(error) & (error > 0) & np.isfinite(truth)
     n = int(usable.sum())
     if n < 2:
         return _NOTHING | {"n_used": n}
     difference = (measured - truth)[usable]
-    pull = difference / error[usable]
     bias = difference / truth[usable] if quantity.is_relative else difference
+    of_bias = {"bias": float(np.median(bias)), "bias_err": _MEDIAN_ERROR * _width(bias) / np.sqrt(n)}
+    if not quantity.error:
+        return _NOTHING | {"n_used": n} | of_bias
+    pull = difference / error[usable]
     core = pull[np.abs(pull) < _OUTLIER]
-    width, spread = _width(pull), _width(bias)
+    width = _width(pull)
     mean = float(core.mean()) if core.size else float("nan")
     mean_err = float(core.std(ddof=1) / np.sqrt(core.size)) if core.size > 1 else float("nan")
     return {
         "n_used": n,
         "n_outlier": n - core.size,
-        "bias": float(np.median(bias)),
-        "bias_err": _MEDIAN_ERROR * spread / np.sqrt(n),
+        **of_bias,
         "pull_mean": mean,
         "pull_mean_err": mean_err,
         "pull_median": float(np.median(pull)),

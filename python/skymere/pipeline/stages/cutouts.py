@@ -1,5 +1,6 @@
 """cutouts: a stamp of every source in every band, with its weight and segmentation."""
 
+import math
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -8,11 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import Sliceable, StoredMosaic
 from skymere.lake import LARGE, SIZE_CLASSES, Lake, Run, write_ragged
 from skymere.mosaic import Cutout, cut_window
 from skymere.pipeline.plan import CutoutPlan, Plan
-from skymere.pipeline.products import load_mosaics, load_segmentation
+from skymere.pipeline.products import stored_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 
 __all__ = ["STAGE"]
@@ -42,8 +43,8 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         run.warn(
             f"{n_short} sources are larger than largest_pix, {plan.cutouts.largest_pix}: their stamps are cut short"
         )
-    labels = load_segmentation(lake, tile).labels
-    mosaics = load_mosaics(lake, tile)
+    labels = lake.arrays("segmentation", tile)["label"]
+    mosaics = stored_mosaics(lake, tile)
     for (size,), members in sorted(rows.group_by("size_class", maintain_order=True)):
         if size == LARGE:
             _write_large(run, labels, mosaics, members)
@@ -51,12 +52,12 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
         run.write(f"px{size}/seg", _stamps(labels, members, size), n_rows=members.height)
         for mosaic in mosaics:
             _write_band(run, mosaic, members, size, lossless=plan.cutouts.lossless)
-    run.count(n_items=rows.height, n_pixels=len(mosaics) * labels.size)
+    run.count(n_items=rows.height, n_pixels=len(mosaics) * math.prod(labels.shape))
     run.write("source_id", rows["source_id"].to_numpy())
     run.publish(rows.select("source_id", "ra", "dec", "size_class", "cutout_row", "wanted_pix"))
 
 
-def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, lossless: bool) -> None:
+def _write_band(run: Run, mosaic: StoredMosaic, rows: pl.DataFrame, size: int, *, lossless: bool) -> None:
     group = f"px{size}/{mosaic.band}"
     run.annotate(group, {"wcs": mosaic.grid.cards()})
     data, weight = _stamps(mosaic.data, rows, size), _stamps(mosaic.weight, rows, size)
@@ -64,10 +65,10 @@ def _write_band(run: Run, mosaic: Mosaic, rows: pl.DataFrame, size: int, *, loss
     n = rows.height
     run.write(f"{group}/sci", data, n_rows=n, unit=mosaic.unit, lossy=None if lossless else "quantise")
     run.write(f"{group}/wht", covered, n_rows=n, unit=_weight_unit(mosaic), lossy=None if lossless else "weight7")
-    run.write(f"{group}/origin", np.array([window.origin for window in _windows(mosaic.data, rows, size)], np.int32))
+    run.write(f"{group}/origin", _origins(rows, size).astype(np.int32))
 
 
-def _write_large(run: Run, labels: NDArray[Any], mosaics: list[Mosaic], rows: pl.DataFrame) -> None:
+def _write_large(run: Run, labels: Sliceable, mosaics: list[StoredMosaic], rows: pl.DataFrame) -> None:
     """Write stamps that no size class holds, each of its own size; they are few."""
     write_ragged(run, {"large/seg": [window.data for window in _windows(labels, rows)]})
     for mosaic in mosaics:
@@ -78,10 +79,11 @@ def _write_large(run: Run, labels: NDArray[Any], mosaics: list[Mosaic], rows: pl
             f"{group}/wht": [np.nan_to_num(window.data, nan=0.0) for window in _windows(mosaic.weight, rows)],
         }
         write_ragged(run, planes, unit={f"{group}/sci": mosaic.unit, f"{group}/wht": _weight_unit(mosaic)})
-        run.write(f"{group}/origin", np.array([window.origin for window in _windows(mosaic.data, rows)], np.int32))
+        sizes = rows["wanted_pix"].to_numpy()
+        run.write(f"{group}/origin", _origins(rows, sizes).astype(np.int32))
 
 
-def _weight_unit(mosaic: Mosaic) -> str:
+def _weight_unit(mosaic: StoredMosaic) -> str:
     return "s" if mosaic.weight_kind == "exposure_time" else ""
 
 
@@ -104,16 +106,30 @@ def _choose_sizes(sources: pl.DataFrame, plan: CutoutPlan) -> pl.DataFrame:
     )
 
 
-def _windows(image: NDArray[Any], rows: pl.DataFrame, size: int | None = None) -> Iterator[Cutout]:
-    """Windows around the sources, of one size or of those they ask for."""
+def _origins(rows: pl.DataFrame, size: int | NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return row and column of the first pixels of stamps, as `cut_window` cuts them."""
+    at = np.floor(rows.select("y", "x").to_numpy() + 0.5).astype(np.int64)
+    return np.asarray(at - (np.reshape(size, (-1, 1)) // 2))
+
+
+def _windows(image: Any, rows: pl.DataFrame) -> Iterator[Cutout]:
+    """Windows around the sources, of the sizes that they ask for."""
     for x, y, wanted in rows.select("x", "y", "wanted_pix").iter_rows():
-        yield cut_window(image, x, y, size_pix=wanted if size is None else size)
+        yield cut_window(image, x, y, size_pix=wanted)
 
 
-def _stamps(image: NDArray[Any], rows: pl.DataFrame, size: int) -> Iterator[NDArray[Any]]:
+def _stamps(image: Any, rows: pl.DataFrame, size: int) -> Iterator[NDArray[Any]]:
     """Windows of one size, ``(n, size, size)``, a batch at a time."""
     for batch in rows.iter_slices(BATCH):
-        yield np.stack([window.data for window in _windows(image, batch, size)])
+        origins = _origins(batch, size)
+        inside = ((origins >= 0) & (origins + size <= image.shape)).all(axis=1)
+        stamps = np.empty((batch.height, size, size), image.dtype)
+        if inside.any():
+            stamps[inside] = image.boxes(origins[inside], (size, size))
+        for k in np.flatnonzero(~inside).tolist():
+            x, y = batch["x"][k], batch["y"][k]
+            stamps[k] = cut_window(image, x, y, size_pix=size).data
+        yield stamps
 
 
 STAGE = Stage(name="cutouts", reads=("mosaic", "segmentation", "source"), writes=("cutout",), tasks=tasks)

@@ -8,16 +8,17 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from skymere.datamodels import SegmentationMap
+from skymere.datamodels import SegmentationMap, windows_of
 from skymere.errors import InvalidInputError, NoDataError
 from skymere.io import write_detection, write_detection_rows
 from skymere.lake import Lake, Run, StoredEdit, outcome_rows, stored_edits
 from skymere.mosaic import DetectionImage, FoundBlocks, FoundSources, find_sources, find_sources_blocks
+from skymere.pipeline.block_sides import block_side, is_in_blocks
 from skymere.pipeline.borders import border_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_mosaics, mosaic_rows, stored_mosaics, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import apply_edits, bad_pixels
+from skymere.segmentation import BlockSegmentation, EditOutcome, apply_edits, bad_pixels
 
 __all__ = ["STAGE"]
 
@@ -57,31 +58,36 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
     grid = lake.tiles[tile].grid
     edits = [one.edit for one in stored]
     # What is masked is not detected at all, so that it takes no part in deblending.
-    found = _found(plan, lake, tile, bands, bad_pixels(edits, grid, bands))
+    side = block_side("detect", plan, grid.shape, len(bands))
+    found = _found(plan, lake, tile, bands, bad_pixels(edits, grid, bands), side)
     for band, why in found.excluded.items():
         run.warn(f"band {band} was not searched: {why}")
-    labels = found.segmentation if isinstance(found, FoundSources) else found.segmentation.whole()
-    segmentation, outcomes = apply_edits(replace(labels, grid=grid), edits)
+    segmentation: SegmentationMap | BlockSegmentation = found.segmentation
+    outcomes: list[EditOutcome] = []
+    if isinstance(segmentation, SegmentationMap) or edits:
+        # Edits look at all labels.
+        whole = segmentation if isinstance(segmentation, SegmentationMap) else segmentation.whole()
+        segmentation, outcomes = apply_edits(replace(whole, grid=grid), edits)
     run.annotate(
         "",
         {
             "wcs": grid.cards(),
             "excluded": dict(found.excluded),
             "coverage": dict(found.coverage),
-            **border_of(lake, tile, segmentation, _stack(found), side=plan.survey.block_pix),
+            **border_of(lake, tile, segmentation, _stack(found), side=side),
         },
     )
-    run.write("label", segmentation.labels)
+    n_pixels = _write_labels(run, segmentation)
     if plan.detect.write_fits:
         # Edits change areas and fluxes, so that what was measured while detecting no longer holds.
-        _write_fits(plan, tile, found, segmentation, is_edited=bool(edits))
+        _write_fits(plan, tile, found, segmentation, side, is_edited=bool(edits))
     ny, nx = segmentation.shape
     row = {
         "status": "ok",
         "message": "; ".join(f"{band} was not searched: {why}" for band, why in found.excluded.items()),
         "bands": json.dumps(list(found.planes if isinstance(found, FoundSources) else found.bands)),
         "n_sources": segmentation.n_sources,
-        "n_pixels": int(np.count_nonzero(segmentation.labels)),
+        "n_pixels": n_pixels,
         "threshold": found.threshold,
         "noise_correlation": found.noise_correlation,
         "ny": ny,
@@ -92,12 +98,29 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
     run.publish(run.frame([row]), items=outcome_rows(outcomes))
 
 
+def _write_labels(run: Run, segmentation: SegmentationMap | BlockSegmentation) -> int:
+    """Write the labels; returns how many pixels have one."""
+    if isinstance(segmentation, SegmentationMap):
+        run.write("label", segmentation.labels)
+        return int(np.count_nonzero(segmentation.labels))
+    label, n_pixels = run.open("label", segmentation.shape), 0
+    for window in windows_of(segmentation.shape):
+        label[window.slices] = here = segmentation.labels(*window.slices)
+        n_pixels += int(np.count_nonzero(here))
+    return n_pixels
+
+
+def _labels(segmentation: SegmentationMap | BlockSegmentation, rows: slice, columns: slice) -> NDArray[np.int32]:
+    if isinstance(segmentation, BlockSegmentation):
+        return segmentation.labels(rows, columns)
+    return segmentation.labels[rows, columns]
+
+
 def _found(
-    plan: Plan, lake: Lake, tile: str, bands: list[str], mask: dict[str, NDArray[np.bool_]]
+    plan: Plan, lake: Lake, tile: str, bands: list[str], mask: dict[str, NDArray[np.bool_]], side: int
 ) -> FoundSources | FoundBlocks:
     """Return the sources of a tile; those of a large one block by block, which changes no bit."""
-    side = plan.survey.block_pix
-    if plan.survey.is_large(lake.tiles[tile].grid.shape) and plan.detect.method != "peaks":
+    if is_in_blocks(lake.tiles[tile].grid.shape, side) and plan.detect.method != "peaks":
         return find_sources_blocks(stored_mosaics(lake, tile, bands), side=side, params=plan.detect, mask=mask)
     return find_sources(load_mosaics(lake, tile, bands), params=plan.detect, mask=mask)
 
@@ -110,22 +133,29 @@ def _stack(found: FoundSources | FoundBlocks) -> Callable[[slice, slice], Detect
 
 
 def _write_fits(
-    plan: Plan, tile: str, found: FoundSources | FoundBlocks, segmentation: SegmentationMap, *, is_edited: bool
+    plan: Plan,
+    tile: str,
+    found: FoundSources | FoundBlocks,
+    segmentation: SegmentationMap | BlockSegmentation,
+    side: int,
+    *,
+    is_edited: bool,
 ) -> None:
     folder = plan.path(plan.survey.pictures) / tile
     about = {"wcs": found.grid.wcs, "flux_unit": found.flux_unit}
     if isinstance(found, FoundBlocks):
         write_detection_rows(
             folder,
-            lambda y, x: segmentation.labels[y, x],
+            lambda y, x: _labels(segmentation, y, x),
             found.flux_table(segmentation, plan.detect.flux_band),
             stack=lambda y, x: found.stack(y, x).data,
             snr=found.snr,
             shape=segmentation.shape,
-            block_pix=plan.survey.block_pix,
+            block_pix=side,
             **about,
         )
         return
+    assert isinstance(segmentation, SegmentationMap)
     edited = replace(found, segmentation=segmentation, table=None if is_edited else found.table)
     table = edited.flux_table(plan.detect.flux_band)
     write_detection(folder, segmentation.labels, table, stack=found.stack.data, snr=found.snr, **about)

@@ -1,5 +1,6 @@
 """measure: positions, shapes and fluxes of all segments in all bands, and the identifiers of the sources."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,19 +22,19 @@ from skymere.mosaic import (
     subtract_background,
     without_pixels,
 )
+from skymere.pipeline.block_sides import block_side, is_in_blocks
 from skymere.pipeline.borders import border_digests, owned_sources
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import (
     SaturatedPixels,
     detection_bands,
     load_mosaics,
-    load_segmentation,
     mosaic_rows,
     saturated_pixels,
     stored_mosaics,
 )
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import MeasureImage, bad_pixels, measure, measure_blocks
+from skymere.segmentation import MeasureImage, StoredLabels, bad_pixels, measure, measure_blocks
 
 __all__ = ["STAGE"]
 
@@ -72,19 +73,23 @@ def _task(plan: Plan, lake: Lake, tile: str, borders: Mapping[str, str]) -> Task
 
 
 def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run) -> None:
-    segmentation = load_segmentation(lake, tile)
+    arrays = lake.arrays("segmentation", tile)
+    labels, grid = arrays["label"], arrays.grid("label")
     bands = mosaic_rows(lake, tile)["band"].to_list()
     bad = bad_pixels([one.edit for one in stored], lake.tiles[tile].grid, bands)
-    is_large = plan.survey.is_large(segmentation.shape)
     masks = _Masks(bad=bad, saturated=saturated_pixels(lake, tile, bands))
-    table = (_measured_blocks if is_large else _measured)(plan, lake, tile, segmentation, masks)
+    side = block_side("measure", plan, grid.shape, len(bands))
+    if is_in_blocks(grid.shape, side):
+        table = _measured_blocks(plan, lake, tile, StoredLabels(array=labels, grid=grid), masks, side)
+    else:
+        table = _measured(plan, lake, tile, SegmentationMap(labels=labels[...], grid=grid), masks)
     table = owned_sources(lake, tile, table)
-    identified = lake.identify(tile, segmentation.labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
+    identified = lake.identify(tile, labels, labels=table["label"], ra=table["ra"], dec=table["dec"])
     rows = table.with_columns(
         pl.Series("source_id", identified.source_id, pl.Int64),
         pl.lit(lake.live_run("segmentation", tile)).alias("segmentation_run"),
     )
-    run.count(n_items=rows.height, n_pixels=len(bands) * segmentation.labels.size)
+    run.count(n_items=rows.height, n_pixels=len(bands) * math.prod(grid.shape))
     run.publish(run.fit(rows), alias=identified.alias, parent_run=identified.parent_run)
 
 
@@ -114,9 +119,11 @@ def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, 
     ).table
 
 
-def _measured_blocks(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
+def _measured_blocks(
+    plan: Plan, lake: Lake, tile: str, segmentation: StoredLabels, masks: _Masks, side: int
+) -> pl.DataFrame:
     """Return the same table of images that are read block by block."""
-    side, background = plan.survey.block_pix, plan.detect.background
+    background = plan.detect.background
     mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in stored_mosaics(lake, tile)]
     bands = {m.band: stored_band(m, side=side, params=background) for m in mosaics}
     searched = set(detection_bands(lake, tile))

@@ -1,6 +1,7 @@
 """models: images of the best profiles, before and behind the PSF, and those that people give instead."""
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.io import file_digest, read_image, write_image
-from skymere.lake import Lake, Run, write_ragged
+from skymere.lake import Lake, RaggedSpill, Run
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_psf
 from skymere.pipeline.profile_rows import fit_table
@@ -19,6 +20,9 @@ from skymere.profiles import model_stamps
 from skymere.wcs import Grid
 
 __all__ = ["STAGE"]
+
+# Sources whose stamps are in memory at once.
+_BATCH = 16
 
 
 def tasks(plan: Plan, lake: Lake) -> list[Task]:
@@ -43,36 +47,36 @@ def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     band, grid = plan.profiles.band, lake.tiles[tile].grid
     psf, psf_id = load_psf(lake, tile, band)
     fitted = lake.arrays("profile", tile)[f"{band}/residual"]
-    residual = fitted[...]
     best = lake.table("profile").filter(pl.col("tile") == tile, pl.col("is_best")).sort("source_id").collect()
-    fits = fit_table(best, [], psf=psf)
-    images: list[NDArray[np.float32]] = []
-    left: list[NDArray[np.float32]] = []
     rows: list[dict[str, Any]] = []
-    for name, response in (("", None), (band, psf)):
-        stamps = model_stamps(fits, psf=response, enclosed=plan.profiles.light_in_stamp)
-        windows = stamps.cut_out(residual)
-        drawn = {row["label"]: i for i, row in enumerate(stamps.table.iter_rows(named=True))}
-        for source in best.iter_rows(named=True):
-            i = drawn[source["label"]]
-            row = _row(source, stamps.table.row(i, named=True), name, psf_id if name else "", grid)
-            if row["status"] == "ok":
-                row["model_row"] = len(images)
-                images.append(stamps.data[i])
-                left.append(windows[i])
-                if plan.profiles.write_fits:
-                    _write(plan, tile, row, stamps.data[i], grid)
-            rows.append(row)
-    for source_id, path in plan.external_models().items():
-        mine = best.filter(pl.col("source_id") == source_id)
-        if mine.height:
-            data, its_grid = read_image(path)
-            rows.append(_external_row(mine.row(0, named=True), path, data, its_grid) | {"model_row": len(images)})
-            images.append(data)
-            left.append(np.full(data.shape, np.nan, np.float32))
-    if images:
-        write_ragged(run, {"data": images, "residual": left}, unit=fitted.unit)
-    run.count(n_items=best.height, n_pixels=residual.size)
+    with RaggedSpill("model", units=dict.fromkeys(("data", "residual"), fitted.unit)) as spill:
+
+        def keep(row: dict[str, Any], image: NDArray[np.float32], left: NDArray[np.float32]) -> None:
+            row["model_row"] = len(spill)
+            spill.add({"data": image, "residual": left})
+
+        for name, response in (("", None), (band, psf)):
+            for some in best.iter_slices(_BATCH):
+                stamps = model_stamps(fit_table(some, [], psf=psf), psf=response, enclosed=plan.profiles.light_in_stamp)
+                windows = stamps.cut_out(fitted)
+                drawn = {row["label"]: i for i, row in enumerate(stamps.table.iter_rows(named=True))}
+                for source in some.iter_rows(named=True):
+                    i = drawn[source["label"]]
+                    row = _row(source, stamps.table.row(i, named=True), name, psf_id if name else "", grid)
+                    rows.append(row)
+                    if row["status"] == "ok":
+                        keep(row, stamps.data[i], windows[i])
+                        if plan.profiles.write_fits:
+                            _write(plan, tile, row, stamps.data[i], grid)
+        for source_id, path in plan.external_models().items():
+            mine = best.filter(pl.col("source_id") == source_id)
+            if mine.height:
+                data, its_grid = read_image(path)
+                rows.append(_external_row(mine.row(0, named=True), path, data, its_grid))
+                keep(rows[-1], data, np.full(data.shape, np.nan, np.float32))
+        if len(spill):
+            spill.write(run)
+    run.count(n_items=best.height, n_pixels=math.prod(fitted.shape))
     run.write("source_id", np.array([row["source_id"] for row in rows if "model_row" in row], np.int64))
     run.publish(run.frame(rows).sort("_healpix_29", "source_id", "attempt", "band"))
 

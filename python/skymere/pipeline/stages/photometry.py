@@ -1,6 +1,7 @@
 """photometry: fluxes of all sources of a tile in other bands, with the shapes of its profiles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ import numpy as np
 from skymere.errors import InvalidInputError, SkymereError
 from skymere.io import file_digest
 from skymere.lake import Lake, Run
-from skymere.photometry import forced_photometry
-from skymere.pipeline.band_images import BandImage, image_to_measure
+from skymere.photometry import ForcedPhotometry, NoiseParams, PhotometryParams, forced_photometry
+from skymere.pipeline.band_images import BandImage, has_scaled_errors, image_to_measure
 from skymere.pipeline.band_input import band_input, external_images
 from skymere.pipeline.fluxes import BandFluxes, band_fluxes, failed_band, models_for, write_fluxes
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.products import load_segmentation
+from skymere.pipeline.searched import searched_on_grid
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.segmentation import labels_on_grid
+from skymere.segmentation import MeasureImage, labels_on_grid
 
 __all__ = ["STAGE"]
 
@@ -47,13 +49,14 @@ def tasks(plan: Plan, lake: Lake) -> list[Task]:
 
 
 def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digests: list[dict[str, str]]) -> Task:
-    neighbours = sorted(set(lake.tiles.neighbours(tile)) & set(lake.live_runs("profile")))
+    neighbours = _neighbours(lake, tile)
     drawn = lake.live_runs("region")
-    own = ("mosaic", "psf", "segmentation") if any(not one.image for one in images) else ("segmentation",)
+    own = ("psf", "segmentation") if any(not one.image for one in images) else ("segmentation",)
     return Task(
         tile=tile,
         inputs=[
             *(lake.reference(product, tile) for product in own),
+            *(lake.reference("mosaic", name) for name in (tile, *neighbours)),
             *(lake.reference("profile", name) for name in (tile, *neighbours)),
             *({"uri": f"region/{name}", "run": drawn[name]} for name in (tile, *neighbours) if name in drawn),
             *digests,
@@ -65,6 +68,11 @@ def _task(plan: Plan, lake: Lake, tile: str, images: Sequence[BandImage], digest
         },
         work=partial(_work, plan, lake, tile, images),
     )
+
+
+def _neighbours(lake: Lake, tile: str) -> list[str]:
+    """Return the tiles beside a tile that have models."""
+    return sorted(set(lake.tiles.neighbours(tile)) & set(lake.live_runs("profile")))
 
 
 def _named(image: BandImage) -> dict[str, Any]:
@@ -99,11 +107,15 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
         raise InvalidInputError(msg)
     models = models_for(lake, mosaic.grid, plan.profiles.band)
     modelled = labels_on_grid(load_segmentation(lake, tile), mosaic.grid) > 0
-    measured, params = image_to_measure(mosaic, image, regions, modelled=modelled)
+    searched = None
+    if not image.has_unsearched_pixels:
+        searched = searched_on_grid(lake, (tile, *_neighbours(lake, tile)), mosaic.grid)
+    measured, params = image_to_measure(mosaic, image, regions, modelled=modelled, searched=searched)
     external = external_images(plan, models["source_id"].to_list())
-    found = forced_photometry(
-        measured, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, external=external, params=params
-    )
+    fit = partial(forced_photometry, models=models, psf=psf, psf_has_pixel=image.psf_has_pixel, external=external)
+    if has_scaled_errors(mosaic, image):
+        measured = _with_noise_of_residual(measured, fit, params)
+    found = fit(measured, params=params)
     return band_fluxes(
         found,
         models,
@@ -113,6 +125,23 @@ def _measured(plan: Plan, lake: Lake, tile: str, image: BandImage) -> BandFluxes
         image_unit=mosaic.unit,
         zero_point_ab=mosaic.zero_point_ab,
     )
+
+
+def _with_noise_of_residual(
+    measured: MeasureImage, fit: Callable[..., ForcedPhotometry], params: PhotometryParams
+) -> MeasureImage:
+    """Return a band whose errors are the scatter of what a first fit leaves.
+
+    Where sources are broad and many there is no sky between them, and their wings pass for noise.
+    """
+    # Sources that were shifted against their models would leave dipoles.
+    quick = replace(params, noise=NoiseParams(), has_shape_errors=False)
+    residual = fit(measured, params=quick).residual
+    error = np.asarray(measured.error, np.float32)
+    used = np.isfinite(error) & np.isfinite(residual) & ~np.asarray(measured.mask)
+    ratio = residual[used].astype(np.float64) / error[used]
+    factor = 1.4826 * float(np.median(np.abs(ratio - np.median(ratio))))
+    return replace(measured, error=error * np.float32(factor)) if factor > 0 else measured
 
 
 STAGE = Stage(

@@ -3,20 +3,21 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic
+from skymere.datamodels import StoredMosaic, Window, windows_of
 from skymere.errors import SkymereError
 from skymere.io import file_digest
 from skymere.lake import Lake, Run, write_ragged
 from skymere.pipeline.exposures import flagged_exposures
 from skymere.pipeline.plan import Plan
-from skymere.pipeline.products import load_mosaics, mosaic_rows, tiles_with_mosaics
+from skymere.pipeline.products import mosaic_rows, stored_mosaics, tiles_with_mosaics
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.psf import GaussianPsf, MoffatPsf, Psf, PsfGrid, build_psf, drizzle_psf, read_psf, read_psf_grid
 
@@ -59,7 +60,7 @@ def _image(plan: Plan, band: str) -> Path:
 def _work(plan: Plan, lake: Lake, tile: str, run: Run) -> None:
     rows: list[dict[str, Any]] = []
     stamps: list[Psf] = []
-    mosaics = load_mosaics(lake, tile)
+    mosaics = stored_mosaics(lake, tile)
     run.count(n_pixels=len(mosaics) * math.prod(lake.tiles[tile].grid.shape))
     for mosaic in mosaics:
         try:
@@ -98,7 +99,7 @@ def _given(plan: Plan, band: str) -> Psf:
 
 
 def _source(
-    plan: Plan, lake: Lake, tile: str, mosaic: Mosaic
+    plan: Plan, lake: Lake, tile: str, mosaic: StoredMosaic
 ) -> tuple[Psf | PsfGrid | GaussianPsf | MoffatPsf, int | None]:
     """Return the PSF of the exposures of a mosaic, and the stars that it was made of."""
     p = plan.psf
@@ -112,27 +113,74 @@ def _source(
     return psf, fit.table.height
 
 
-def _positions(mosaic: Mosaic, n: int, margin: int) -> Iterable[tuple[float, float]]:
+def _positions(mosaic: StoredMosaic, n: int, margin: int) -> Iterator[tuple[float, float]]:
     """Return middles of pixels: n x n over the covered box, each the nearest one that is covered around."""
-    covered = mosaic.covered
-    inner = covered.copy()
-    inner[:margin], inner[-margin:], inner[:, :margin], inner[:, -margin:] = (False,) * 4
-    for step in (-margin, margin):
-        inner &= np.roll(covered, step, axis=0) & np.roll(covered, step, axis=1)
-    y, x = np.nonzero(inner if inner.any() else covered)
+    box = _box_of(mosaic, margin) or _box_of(mosaic, None)
+    if box is None:
+        return
+    (y0, y1), (x0, x1), among = box
     for part_y in (np.arange(n) + 0.5) / n:
         for part_x in (np.arange(n) + 0.5) / n:
-            wanted_x = x.min() + part_x * (x.max() - x.min())
-            wanted_y = y.min() + part_y * (y.max() - y.min())
-            nearest = int(np.argmin((x - wanted_x) ** 2 + (y - wanted_y) ** 2))
-            yield float(x[nearest]), float(y[nearest])
+            y, x = _nearest(mosaic, among, y0 + part_y * (y1 - y0), x0 + part_x * (x1 - x0))
+            yield float(x), float(y)
+
+
+def _inner(mosaic: StoredMosaic, window: Window, margin: int | None) -> NDArray[np.bool_]:
+    """Return the pixels of a window that are covered, and, with a margin, those so far to all sides of them, too."""
+    if margin is None:
+        return np.asarray(mosaic.weight[window.slices]) > 0
+    wide = window.widened(margin, mosaic.shape)
+    covered = np.asarray(mosaic.weight[wide.slices]) > 0
+    # Beyond the mosaic nothing is covered.
+    beyond = [
+        (max(margin - low, 0), max(high + margin - n, 0))
+        for (low, high), n in zip((window.rows, window.columns), mosaic.shape, strict=True)
+    ]
+    padded = np.pad(covered, beyond)
+    ny, nx = window.shape
+    middle = padded[margin : margin + ny, margin : margin + nx]
+    up, down = padded[2 * margin :, margin : margin + nx], padded[:ny, margin : margin + nx]
+    right, left = padded[margin : margin + ny, 2 * margin :], padded[margin : margin + ny, :nx]
+    return np.asarray(middle & up & down & right & left)
+
+
+def _box_of(mosaic: StoredMosaic, margin: int | None) -> tuple[tuple[int, int], tuple[int, int], int | None] | None:
+    """Return first and last row and column of the pixels of `_inner`; None when there is none."""
+    low, high = np.array(mosaic.shape), np.array([-1, -1])
+    for window in windows_of(mosaic.shape):
+        inner = _inner(mosaic, window, margin)
+        if inner.any():
+            for axis, origin in enumerate(window.origin):
+                along = np.flatnonzero(inner.any(axis=1 - axis)) + origin
+                low[axis], high[axis] = min(low[axis], along[0]), max(high[axis], along[-1])
+    if high[0] < 0:
+        return None
+    return (int(low[0]), int(high[0])), (int(low[1]), int(high[1])), margin
+
+
+def _nearest(mosaic: StoredMosaic, margin: int | None, y: float, x: float) -> tuple[int, int]:
+    """Return the pixel of `_inner` that is nearest to a place, of several the first one."""
+    best = (np.inf, 0, 0)
+    for window in windows_of(mosaic.shape):
+        least = sum(
+            max(low - at, at - (high - 1), 0.0) ** 2 for (low, high), at in ((window.rows, y), (window.columns, x))
+        )
+        if least > best[0]:
+            continue
+        rows, columns = np.nonzero(_inner(mosaic, window, margin))
+        if len(rows):
+            rows, columns = rows + window.rows[0], columns + window.columns[0]
+            distance = (columns - x) ** 2 + (rows - y) ** 2
+            k = int(np.argmin(distance))
+            best = min(best, (float(distance[k]), int(rows[k]), int(columns[k])))
+    return best[1], best[2]
 
 
 def _drizzled(
     plan: Plan,
     lake: Lake,
     tile: str,
-    mosaic: Mosaic,
+    mosaic: StoredMosaic,
     source: Psf | PsfGrid | GaussianPsf | MoffatPsf,
     x: float,
     y: float,
@@ -152,7 +200,7 @@ def _drizzled(
     )
 
 
-def _described(plan: Plan, mosaic: Mosaic, psf: Psf | None, *, n_stars: int | None = None) -> dict[str, Any]:
+def _described(plan: Plan, mosaic: StoredMosaic, psf: Psf | None, *, n_stars: int | None = None) -> dict[str, Any]:
     has_pixel = psf is None or psf.has_pixel
     about = {"psf": as_params(plan.psf), "from": _KINDS[plan.psf.source], "psf_has_pixel": has_pixel}
     if psf is not None and psf.position is None:

@@ -13,10 +13,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Spectrum1D
 from skymere.errors import NotFoundError, SkymereError
 from skymere.grism import redshift_cdf
-from skymere.io import Pack, read_dispersion
+from skymere.io import Pack
 from skymere.lake import Lake, RaggedSpill, Run, edited_beams
 from skymere.pipeline.cores import own_threads
 from skymere.pipeline.grism_fit_rows import grism_rows
@@ -25,17 +24,25 @@ from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.owners import owner_of
 from skymere.pipeline.plan import Plan
 from skymere.pipeline.redshift_rows import FLAGS, FittedRows, slit_rows, template_digest
+from skymere.pipeline.slit_fits import chosen_spectra, fit_slit_spectrum, slit_dispersion, slit_templates
 from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
 from skymere.pipeline.task import Stage, Task, as_params
-from skymere.spectra import RedshiftFit, fit_redshift, grating_templates, prism_templates
+from skymere.spectra import RedshiftFit
 
 __all__ = ["STAGE", "redshift_tasks"]
 
 _BATCH = 32
 # Sources with beams that are in memory at a time.
 _BEAMS_PER_WORKER = 4
-# What `Spectrum1D` takes, as schemas 1.2.0, 1.1.0 and 1.0.0 have it.
+# What `Spectrum1D` takes, as schemas 1.3.0, 1.2.0, 1.1.0 and 1.0.0 have it.
 _PLANES: Sequence[Mapping[str, str]] = (
+    {
+        "wavelength_mean": "wave",
+        "wavelength_spread": "spread",
+        "flux": "flux",
+        "flux_err": "err",
+        "covariance": "covariance",
+    },
     {"wavelength_mean": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err", "covariance": "covariance"},
     {"wavelength": "wave", "flux": "flux", "flux_err": "err"},
@@ -79,7 +86,7 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     pack = None
     if runs["slit_spectrum"]:
         pack = plan_pack(plan, folder)
-        rows = _chosen(lake, plan)
+        rows = chosen_spectra(lake, plan)
         owner = [owner_of(lake, ra, dec) for ra, dec in rows.select("ra", "dec").iter_rows()]
         rows = rows.with_columns(owner=pl.Series(owner, dtype=pl.String)).filter(pl.col("owner") != "")
         for part in rows.partition_by("owner", maintain_order=True):
@@ -92,19 +99,6 @@ def redshift_tasks(plan: RedshiftsPlan, folder: Path, lake: Lake) -> list[Task]:
     return [
         _task(_Job(tile=name, lake=lake, plan=plan, pack=pack, sets=sets, **jobs.get(name, {})), runs) for name in names
     ]
-
-
-def _chosen(lake: Lake, plan: RedshiftsPlan) -> pl.DataFrame:
-    """Return the spectrum of each source that is fitted, ordered by source."""
-    order = {grating.lower(): k for k, grating in enumerate(plan.gratings)}
-    table = lake.table("slit_spectrum").filter(
-        pl.col("status") == "ok", pl.col("ra").is_not_null(), pl.col("grating").is_in(list(order))
-    )
-    rank = pl.col("grating").replace_strict(order, default=None, return_dtype=pl.Int64)
-    chosen = table.with_columns(rank=rank).sort(
-        "source_id", "rank", "snr", "spectrum_id", descending=[False, False, True, False]
-    )
-    return chosen.unique("source_id", keep="first", maintain_order=True).drop("meta").collect()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +196,7 @@ def _slit_fits(job: _Job) -> Iterator[tuple[FittedRows, float | None]]:
     if job.slits is None or job.pack is None:
         return
     for row, wave, fit in _fits(job.lake, job.plan, job.pack, job.slits):
-        digest = template_digest(_templates(job.plan, row["grating"]), job.plan.params)
+        digest = template_digest(slit_templates(job.plan, row["grating"]), job.plan.params)
         yield slit_rows(row, wave, fit, digest=digest), None
 
 
@@ -235,13 +229,13 @@ def _fits(
     lake: Lake, plan: RedshiftsPlan, pack: Pack, rows: pl.DataFrame
 ) -> Iterator[tuple[dict[str, Any], NDArray[np.float64], RedshiftFit | str]]:
     """Yield row, wavelengths and fit of each source; some are read at once, and fitted in threads."""
-    resolutions = {grating: _resolution(pack, grating) for grating in sorted(set(rows["grating"].to_list()))}
+    resolutions = {grating: slit_dispersion(pack, grating) for grating in sorted(set(rows["grating"].to_list()))}
     pool = _threads(own_threads(plan.n_workers))
     for part in rows.iter_slices(_BATCH):
         some = part.to_dicts()
         spectra = _read(lake, [row["spectrum_id"] for row in some])
         jobs = [
-            pool.submit(_fit, plan, row["grating"], one, resolutions[row["grating"]])
+            pool.submit(fit_slit_spectrum, plan, row["grating"], one, resolutions[row["grating"]])
             for row, one in zip(some, spectra, strict=True)
         ]
         for row, one, job in zip(some, spectra, jobs, strict=True):
@@ -262,29 +256,6 @@ def _read(lake: Lake, ids: Sequence[int]) -> list[dict[str, NDArray[Any]]]:
             return [{name: one[plane] for plane, name in planes.items()} for one in read]
     msg = f"slit_spectrum: the arrays of some of {len(ids)} spectra are not there"
     raise NotFoundError(msg)
-
-
-def _resolution(pack: Pack, grating: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    table = read_dispersion(pack.path(f"jwst_nirspec_{grating}_disp.fits"))
-    return table["wavelength"].to_numpy(), table["resolution"].to_numpy()
-
-
-def _templates(plan: RedshiftsPlan, grating: str) -> tuple[Any, ...]:
-    return (prism_templates if grating == "prism" else grating_templates)(n_splines=plan.n_splines)
-
-
-def _fit(
-    plan: RedshiftsPlan,
-    grating: str,
-    arrays: Mapping[str, NDArray[Any]],
-    resolution: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> RedshiftFit | str:
-    try:
-        known: Mapping[str, Any] = {**arrays, "resolution": np.interp(arrays["wave"], *resolution)}
-        spectrum = Spectrum1D(**known)
-        return fit_redshift(spectrum, templates=_templates(plan, grating), z_range=plan.z_range, params=plan.params)
-    except (SkymereError, np.linalg.LinAlgError) as error:
-        return f"{type(error).__name__}: {error}"
 
 
 STAGE = Stage(

@@ -50,8 +50,12 @@ pub struct Input<'a> {
     pub pixel_scale_ratio: Option<f64>,
 }
 
-/// The sums of an output, which belong to the caller and grow with every exposure.
+/// The sums of an output, or of a window of it, which belong to the caller and grow with every exposure.
 pub struct Sums<'a> {
+    /// Row and column of the output with which the sums begin.
+    pub first: [usize; 2],
+    /// Columns of the whole output.
+    pub n_columns: usize,
     /// `(ny, nx, 2)`: sums of `w` and of `w d`.
     pub mean: ArrayViewMut3<'a, f64>,
     /// `(ny, nx)`: the plane of context bits in which the exposure is.
@@ -64,6 +68,8 @@ pub struct Sums<'a> {
 
 /// The sums of an output, flat.
 struct FlatSums<'a> {
+    first: [usize; 2],
+    n_columns: usize,
     shape: [usize; 2],
     mean: &'a mut [Pair],
     context: &'a mut [i32],
@@ -71,9 +77,11 @@ struct FlatSums<'a> {
     dq: Option<&'a mut [u32]>,
 }
 
-/// A block of output rows.
+/// A block of output rows, or of the columns of them that a window has.
 struct Block<'a> {
     rows: Range<usize>,
+    columns: Range<usize>,
+    /// Columns of the whole output: shares are those of a drop that no window cuts.
     n_columns: usize,
     bit: i32,
     mean: &'a mut [Pair],
@@ -227,7 +235,7 @@ impl Block<'_> {
         };
         for tile in tiles {
             let rows = touched(tile.bounds[1], &window.rows);
-            let columns = touched(tile.bounds[0], &(0..self.n_columns));
+            let columns = touched(tile.bounds[0], &self.columns);
             if !rows.is_empty() && !columns.is_empty() {
                 self.fetch(rows, columns);
                 scratch.spread_tile(pixels, tile, &window, self);
@@ -237,7 +245,13 @@ impl Block<'_> {
 
     #[inline(always)]
     fn start(&self, row: usize, column: usize) -> usize {
-        (row - self.rows.start) * self.n_columns + column
+        (row - self.rows.start) * self.columns.len() + (column - self.columns.start)
+    }
+
+    /// Whether so many shares from a column on begin and end in the window.
+    #[inline(always)]
+    fn holds(&self, column: usize, n: usize) -> bool {
+        column >= self.columns.start && column + n <= self.columns.end
     }
 
     /// Read part of the sums, so that they are in the processor's cache: the loads of a row do not wait for each other,
@@ -255,16 +269,23 @@ impl Block<'_> {
         }
     }
 
-    /// As [`Self::add_chunks`], where the block ends before the shares do.
+    /// Add those of the shares from a pixel on that lie in the window.
     #[cold]
-    fn add_cut(&mut self, drop: &Drop, start: usize, shares: impl Iterator<Item = f64>) {
-        let n = self.mean.len().saturating_sub(start);
-        for (k, share) in shares.take(n).enumerate() {
-            self.add_chunks(drop, start + k, iter::once([share]));
+    fn add_cut(
+        &mut self,
+        drop: &Drop,
+        row: usize,
+        column: usize,
+        shares: impl Iterator<Item = f64>,
+    ) {
+        for (k, share) in shares.enumerate() {
+            if self.holds(column + k, 1) {
+                self.add_chunks(drop, self.start(row, column + k), iter::once([share]));
+            }
         }
     }
 
-    /// Add shares from a pixel of the block on. Shares beyond the end of a row or of the block are 0.
+    /// Add shares from a pixel of the block on.
     #[inline(always)]
     fn add_chunks<const N: usize>(
         &mut self,
@@ -273,9 +294,6 @@ impl Block<'_> {
         chunks: impl ExactSizeIterator<Item = [f64; N]> + Clone,
     ) {
         let window = start..start + chunks.len() * N;
-        if window.end > self.mean.len() {
-            return self.add_cut(drop, start, chunks.flatten());
-        }
         let Drop { weight, value, .. } = *drop;
         let product = weight * value;
         let mean = self.mean[window.clone()].as_chunks_mut::<N>().0;
@@ -311,6 +329,9 @@ impl Block<'_> {
 impl Sink for Block<'_> {
     #[inline(always)]
     fn add(&mut self, drop: &Drop, row: usize, column: usize, shares: &[f64]) {
+        if !self.holds(column, shares.len()) {
+            return self.add_cut(drop, row, column, shares.iter().copied());
+        }
         let start = self.start(row, column);
         let (chunks, rest) = shares.as_chunks::<CHUNK>();
         self.add_chunks(drop, start, chunks.iter().copied());
@@ -328,6 +349,9 @@ impl Sink for Block<'_> {
         height: f64,
     ) {
         let chunks = across.iter().map(|widths| widths.map(|w| w * height));
+        if !self.holds(column, across.len() * CHUNK) {
+            return self.add_cut(drop, row, column, chunks.flatten());
+        }
         self.add_chunks(drop, self.start(row, column), chunks);
     }
 
@@ -339,6 +363,9 @@ impl Sink for Block<'_> {
         column: usize,
         shares: &[f64; N],
     ) {
+        if !self.holds(column, N) {
+            return self.add_cut(drop, row, column, shares.iter().copied());
+        }
         self.add_chunks(drop, self.start(row, column), iter::once(*shares));
     }
 }
@@ -408,6 +435,8 @@ impl<'a> FlatSums<'a> {
             .into_slice()
             .ok_or(ResampleError::Layout { name: "out_mean" })?;
         Ok(Self {
+            first: sums.first,
+            n_columns: sums.n_columns,
             shape,
             mean: mean.as_chunks_mut::<2>().0,
             context: flat_mut("out_context", sums.context, shape)?,
@@ -432,8 +461,10 @@ impl<'a> FlatSums<'a> {
             .zip(self.context.chunks_mut(size))
             .enumerate()
             .map(|(b, (mean, context))| Block {
-                rows: b * block_rows..((b + 1) * block_rows).min(ny),
-                n_columns: nx,
+                rows: self.first[0] + b * block_rows
+                    ..self.first[0] + ((b + 1) * block_rows).min(ny),
+                columns: self.first[1]..self.first[1] + nx,
+                n_columns: self.n_columns,
                 bit,
                 mean,
                 context,
@@ -457,6 +488,14 @@ pub fn add(
     kernel: Kernel,
     index: usize,
 ) -> Result<(), ResampleError> {
+    let (ny, nx, _) = out.mean.dim();
+    if out.first[1].saturating_add(nx) > out.n_columns || out.first[0].checked_add(ny).is_none() {
+        return Err(ResampleError::Number {
+            name: "first",
+            value: out.first[1] as f64,
+            wanted: "such that the window lies on the output",
+        });
+    }
     if !input.value_scale.is_finite() {
         return Err(ResampleError::Number {
             name: "value_scale",

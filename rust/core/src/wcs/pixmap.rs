@@ -103,11 +103,11 @@ impl Work for FillRow<'_> {
     }
 }
 
-/// Output `(x, y)` of every pixel of an input image: `(ny, nx, 2)`; NaN where the sky of a pixel is on the far
-/// hemisphere of `to`, or the distortion of `to` has no inverse.
+/// Output `(x, y)` of the pixels of an input image from a row on: `(ny, nx, 2)`; NaN where the sky of a pixel is on the
+/// far hemisphere of `to`, or the distortion of `to` has no inverse.
 #[must_use]
 #[allow(unsafe_code)]
-pub fn pixel_map(from: &TanWcs, to: &TanWcs, shape: [usize; 2]) -> Array3<f64> {
+pub fn pixel_map(from: &TanWcs, to: &TanWcs, shape: [usize; 2], first_row: usize) -> Array3<f64> {
     let map = PixelMap::new(from, to);
     let mut out = Array3::uninit((shape[0], shape[1], 2));
     let Some(flat) = out.as_slice_mut() else {
@@ -121,7 +121,7 @@ pub fn pixel_map(from: &TanWcs, to: &TanWcs, shape: [usize; 2]) -> Array3<f64> {
             for (j, row) in rows.chunks_mut(row_length).enumerate() {
                 run_widest(FillRow {
                     map: &map,
-                    y: (block * BLOCK_ROWS + j) as f64,
+                    y: (first_row + block * BLOCK_ROWS + j) as f64,
                     row,
                 });
             }
@@ -247,12 +247,16 @@ mod tests {
     #[test]
     fn a_map_is_its_points() {
         let (from, to) = (wcs(10.0, distorted(true)), wcs(10.001, distorted(false)));
-        let map = pixel_map(&from, &to, [2, 37]);
+        let map = pixel_map(&from, &to, [2, 37], 0);
+        assert_eq!(
+            pixel_map(&from, &to, [1, 37], 1),
+            map.slice(ndarray::s![1.., .., ..])
+        );
         let points = Array2::from_shape_fn((74, 2), |(k, axis)| [k % 37, k / 37][axis] as f64);
         let each = map_points(&from, &to, &points.view()).unwrap();
         for (a, b) in map.iter().zip(&each) {
             assert!((a - b).abs() < 1e-10);
         }
-        assert!(pixel_map(&from, &to, [3, 0]).is_empty());
+        assert!(pixel_map(&from, &to, [3, 0], 0).is_empty());
     }
 }
