@@ -21,6 +21,7 @@ from skymere.outliers import (
     CosmicRayParams,
     build_mean_model,
     build_sky_model,
+    combine_images,
     compare_exposure,
     single_drizzle,
     static_masks,
@@ -78,6 +79,18 @@ def test_blocks_in_a_file_give_the_same_bits_as_one_block_in_memory(exposures, c
     for memory_mb in (0.5, 0.01, 0.0001):
         blocks = build_sky_model(ready, params=CosmicRayParams(combine=combine, memory_mb=memory_mb))
         np.testing.assert_array_equal(blocks.data, whole.data)
+
+
+def test_where_few_exposures_lie_they_are_combined_as_a_part_of_all(make_exposure) -> None:
+    """Two exposures are averaged by minmed when there are no more, and not when others lie elsewhere."""
+    far = [make_exposure(f"e{i}", y=y, stars=STARS, noise=0.08) for i, y in enumerate([0.0, 0.12, 25.0, 25.12])]
+    grid = make_grid(far, params=GridParams(scale_arcsec=0.1))
+    assert grid.shape[0] > 256
+    singles = [single_drizzle(one, grid) for one in far]
+    values, unused = (np.array(planes) for planes in zip(*singles, strict=True))
+    told = {key: [getattr(one, key) for one in far] for key in ("exptime", "sky", "read_noise")}
+    whole = np.nan_to_num(combine_images(values, unused, **told), nan=0.0)
+    np.testing.assert_array_equal(build_sky_model(far, grid=grid).data, whole)
 
 
 def test_cleaned_copies_hold_the_model_where_cosmic_rays_were(exposures) -> None:

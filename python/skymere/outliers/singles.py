@@ -15,6 +15,8 @@ __all__ = ["Block", "Singles"]
 
 # Of a pixel of a single drizzle: its value and whether it is used.
 _BYTES = 5
+# Of two exposures minmed averages, of more it does not where only two are good: a block of more has so many at least.
+_LEAST = 3
 # What is looked at together shares its exposures; a block is some rows of it.
 _CELL_PIX = (256, 2048)
 
@@ -30,7 +32,7 @@ class Block:
     window : Window
         It and a margin.
     members : ndarray, intp, shape (n,)
-        The exposures that touch the window, in their order.
+        The exposures that touch the window, in their order; and others when these are fewer than three.
     values : ndarray, float32, shape (n, ny, nx)
         Their single drizzles; NaN where they have none.
     unused : ndarray, bool, shape (n, ny, nx)
@@ -123,11 +125,15 @@ class Singles:
                 window = core.widened(margin, shape)
                 members = self._members(window)
                 if len(members):
-                    yield self._block(core, window, members)
+                    yield self._block(core, window, self._with_others(members))
 
     def _members(self, window: Window) -> NDArray[np.intp]:
         found = [k for k, one in enumerate(self._windows) if one is not None and one.shared(window) is not None]
         return np.array(found, np.intp)
+
+    def _with_others(self, members: NDArray[np.intp]) -> NDArray[np.intp]:
+        others = np.setdiff1d(np.arange(len(self._windows)), members)[: max(_LEAST - len(members), 0)]
+        return np.sort(np.concatenate([members, others]))
 
     def _block(self, core: Window, window: Window, members: NDArray[np.intp]) -> Block:
         values = np.full((len(members), *window.shape), np.nan, np.float32)

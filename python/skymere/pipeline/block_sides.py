@@ -14,7 +14,7 @@ _MIB = 2**20
 WORKER_BASELINE = 256 * _MIB
 """What a worker holds that has opened a lake [bytes]: 250 to 254 MiB."""
 
-OWN_BASELINE = 192 * _MIB
+OWN_BASELINE = 224 * _MIB
 """What a process holds that runs a plan and leaves the tasks to others [bytes]."""
 
 _SMALLEST_PIX = 512
@@ -54,8 +54,8 @@ class BlockCost:
 
 BLOCK_COSTS: Mapping[str, BlockCost] = MappingProxyType(
     {
-        "detect": BlockCost(fixed=18 * _MIB, pixel=45.0, band_pixel=48.0, tile_pixel=1.0),
-        "measure": BlockCost(fixed=35 * _MIB, pixel=31.0, band_pixel=48.0, tile_pixel=1.0),
+        "detect": BlockCost(fixed=40 * _MIB, pixel=45.0, band_pixel=48.0, tile_pixel=1.0),
+        "measure": BlockCost(fixed=70 * _MIB, pixel=31.0, band_pixel=48.0, tile_pixel=1.0),
     }
 )
 """By stage; see `skymere.pipeline.memory`."""

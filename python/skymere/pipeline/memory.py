@@ -56,7 +56,7 @@ _INGEST_FIXED, _INGEST_PER_BYTE = 30 * _MIB, 5.0
 _COSTS = {
     "align": _Cost(fixed=60 * _MIB, exposure=60.0),
     "background": _Cost(fixed=60 * _MIB, exposure=80.0),
-    "outliers": _Cost(fixed=130 * _MIB, exposure=260.0),
+    "outliers": _Cost(fixed=130 * _MIB, exposure=360.0),
     "mosaic": _Cost(fixed=60 * _MIB, window=100.0, exposure=160.0),
     "psf": _Cost(fixed=100 * _MIB, window=30.0, exposure=200.0),
     "profiles": _Cost(fixed=85 * _MIB, tile=80.0),
