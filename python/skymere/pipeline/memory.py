@@ -62,7 +62,7 @@ _COSTS = {
     "profiles": _Cost(fixed=85 * _MIB, tile=80.0),
     "models": _Cost(fixed=300 * _MIB),
     "photometry": _Cost(fixed=120 * _MIB, tile=125.0),
-    "cutouts": _Cost(fixed=280 * _MIB),
+    "cutouts": _Cost(fixed=450 * _MIB),
     "slits": _Cost(fixed=400 * _MIB),
     "contam": _Cost(fixed=300 * _MIB),
     "beams": _Cost(fixed=250 * _MIB),

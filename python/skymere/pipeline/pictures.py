@@ -107,8 +107,10 @@ def draw_pictures(plan: Plan, lake: Lake, *, redraw: bool, truth: pl.DataFrame |
 def _thinned(plane: Sliceable, step: int) -> NDArray[Any]:
     """Return every so many rows and columns of a plane, which is read window by window."""
     ny, nx = plane.shape
-    strips = range(0, ny, step * _STRIP)
-    return np.concatenate([np.asarray(plane[y : y + step * _STRIP, 0:nx])[::step, ::step] for y in strips])
+    n_rows = step * max(_STRIP // step, 1)
+    # A copy, since a view keeps its whole strip.
+    strips = (np.asarray(plane[y : y + n_rows, 0:nx])[::step, ::step].copy() for y in range(0, ny, n_rows))
+    return np.concatenate(list(strips))
 
 
 def _draw_slits(lake: Lake, path: Path, *, redraw: bool) -> list[Path]:
