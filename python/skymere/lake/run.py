@@ -38,6 +38,8 @@ from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
+# A profile lies where its fit puts it, which may be across the border: its source decides whose it is.
+_FITTED_PLACES = frozenset({"profile"})
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
 
 
@@ -441,7 +443,7 @@ class Run:
         frame = with_index(filled, table.schema)
         is_placed = frame.width > filled.width
         columns = check_frame(frame, table.schema, tile=self.tile, run=self.id, is_placed=is_placed)
-        if table is self._table and self._owner is not None:
+        if table is self._table and self._owner is not None and self.product not in _FITTED_PLACES:
             owned = self._owner.owns(frame["ra"].to_numpy(), frame["dec"].to_numpy())
             if not owned.all():
                 row = int(np.flatnonzero(~owned)[0])
