@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -85,13 +86,17 @@ def read_table(path: str | Path) -> pl.DataFrame:
             raise FormatError(msg)
         data = tables[0].data
         columns = {name: np.asarray(data[name]) for name in data.names}
-    return pl.DataFrame(
-        {
-            name: values.astype(str) if values.dtype.kind in "SU" else values.astype(values.dtype.newbyteorder("="))
-            for name, values in columns.items()
-            if values.ndim == 1
-        }
-    )
+    return pl.DataFrame({name: _native(path, name, values) for name, values in columns.items() if values.ndim == 1})
+
+
+def _native(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind not in "SU":
+        return values.astype(values.dtype.newbyteorder("="))
+    try:
+        return values.astype(str)
+    except UnicodeDecodeError as error:
+        msg = f"{path}: column {name!r} holds characters that are not ASCII, which a FITS table has to"
+        raise FormatError(msg) from error
 
 
 def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:
