@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +9,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
+from skymere.io._columns import native_columns
 from skymere.io._open import open_fits, write_whole
 
 __all__ = ["read_numbers", "read_table", "write_table", "write_tables"]
@@ -84,19 +84,8 @@ def read_table(path: str | Path) -> pl.DataFrame:
         if not tables:
             msg = f"{path}: holds no table"
             raise FormatError(msg)
-        data = tables[0].data
-        columns = {name: np.asarray(data[name]) for name in data.names}
-    return pl.DataFrame({name: _native(path, name, values) for name, values in columns.items() if values.ndim == 1})
-
-
-def _native(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    if values.dtype.kind not in "SU":
-        return values.astype(values.dtype.newbyteorder("="))
-    try:
-        return values.astype(str)
-    except UnicodeDecodeError as error:
-        msg = f"{path}: column {name!r} holds characters that are not ASCII, which a FITS table has to"
-        raise FormatError(msg) from error
+        columns = native_columns(tables[0], path)
+    return pl.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
 
 
 def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:

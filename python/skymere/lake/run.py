@@ -38,7 +38,7 @@ from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
-# A profile and its model lie where the fit puts them, which may be across the border: their source decides whose they are.
+# A profile and its model lie where the fit puts them, which may be across a border: the source decides whose they are.
 _FITTED_PLACES = frozenset({"profile", "model"})
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
 
