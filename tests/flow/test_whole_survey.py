@@ -80,9 +80,10 @@ def test_redshifts_of_slits_and_emitters_are_right(finished: Path, whole: Lake) 
     slits = score_slit_redshifts(finished, whole)
     assert slits.height == simulated_survey.WHOLE.n_slits
     assert slits["is_right"].all()
-    emitters = score_grism_redshifts(finished, whole)
-    assert emitters.height >= 3
-    assert emitters["is_right"].mean() >= 0.75, emitters
+    # The fainter ones have one line in two short exposures, which may be another line.
+    emitters = score_grism_redshifts(finished, whole).filter(pl.col("snr") > 12.0)
+    assert emitters.height >= 5
+    assert emitters["is_right"].all(), emitters
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
