@@ -258,7 +258,7 @@ def test_pulls_of_many_fake_sources_are_one(measured: Path) -> None:
     for row in rows.iter_rows(named=True):
         print(f"{row['quantity']}: bias {row['bias']:.4f}, pull {row['pull_median']:.2f} +- {row['pull_sigma']:.2f}")
     found = {row["quantity"]: row for row in rows.iter_rows(named=True)}
-    # Not those of Kron fluxes: in a crowded tile they scatter by 1.3 of their errors (docs/packages/pipeline.md).
+    # Not those of Kron fluxes: the level of the sky and light of neighbours are in no error (docs/packages/pipeline.md).
     wanted = ("flux_aper1_f125w", "flux_aper2_f160w", "profile_flux", "profile_r_eff")
     # The tile is crowded: some light of neighbours is in all of them.
     for name in (*wanted, "forced_flux_f125w", "forced_flux_irac1"):
