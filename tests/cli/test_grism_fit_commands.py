@@ -12,7 +12,6 @@ from tests.pipeline.grism_survey import multibeams, simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
-from skymere.cli._print import console
 from skymere.grism import GRIZLI_BAD_PA, read_full_file, write_beam_file
 from skymere.io import read_beam_file
 from skymere.lake import Lake
@@ -43,7 +42,7 @@ def field(tmp_path_factory):
 
 @pytest.fixture
 def words(field, monkeypatch):
-    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     folder, survey = field
     return ("--templates", f"{folder / 'templates'}/", "--conf", survey.conf)
 

@@ -28,6 +28,7 @@ from skymere.cli.run import run
 from skymere.cli.slit import slit_app
 from skymere.cli.status import status
 from skymere.cli.thumbnails import thumbnails
+from skymere.cli.view import view
 
 __all__ = ["app", "main"]
 
@@ -45,6 +46,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(status)
 app.command()(inject)
+app.command()(view)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(exposures)
