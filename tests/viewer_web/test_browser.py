@@ -337,7 +337,8 @@ def test_words_of_a_lake_are_shown_as_they_are_and_never_run(open_tab, own, smal
     tab.until(lambda: "star" not in tab.text(".notes"), "the flag withdrawn")
     assert note_rows(own)["is_withdrawn"].to_list() == [False, True]
     tab.page.locator("#tabs").get_by_text("Runs").click()
-    tab.until(lambda: small.HOSTILE in tab.text("main"), "the failure with its reason")
+    tab.until(lambda: "The latest" in tab.text("main"), "the page of runs")
+    assert small.HOSTILE in tab.text("main")
     assert tab.page.locator("main img, main script, main b").count() == 0
     tab.shoot("runs")
 

@@ -83,6 +83,8 @@ class Access:
             await self._app(scope, receive, with_headers)
         else:
             status, text, more = refusal
+            # A connection that is closed before all of a request is read is reset, and the answer is lost with it.
+            await _read_away(receive)
             content = [(b"content-type", b"text/plain; charset=utf-8"), *more]
             await with_headers({"type": "http.response.start", "status": status, "headers": content})
             await with_headers({"type": "http.response.body", "body": text.encode()})
@@ -130,6 +132,15 @@ class Access:
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self._token.encode())
+
+
+async def _read_away(receive: Receive) -> None:
+    n_bytes = 0
+    while n_bytes <= MOST_BYTES:
+        message = await receive()
+        n_bytes += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 def _with_headers(send: Send) -> Send:
