@@ -87,3 +87,11 @@ def test_a_name_of_a_column_that_is_no_text_is_an_error_of_the_file(read, tmp_pa
     path.write_bytes(data)
     with pytest.raises(FormatError, match=r"a\.fits: "):
         read(path)
+
+
+def test_a_text_that_is_not_ascii_is_an_error_of_its_column(tmp_path):
+    path = tmp_path / "a.fits"
+    fits.BinTableHDU.from_columns([fits.Column("name", "3A", array=["abc"])]).writeto(path)
+    path.write_bytes(path.read_bytes().replace(b"abc", b"\xd0bc"))
+    with pytest.raises(FormatError, match=r"a\.fits: column 'name' holds characters that are not ASCII"):
+        read_table(path)

@@ -144,11 +144,12 @@ def test_rows_that_do_not_match_are_refused_by_column_and_leave_no_trace(lake, s
     assert not list((lake.path / "tables").rglob("*.parquet"))
 
 
-def test_a_profile_may_lie_across_the_border_of_the_tile_that_owns_its_source(lake, survey):
+@pytest.mark.parametrize("product", ["profile", "model"])
+def test_a_fit_may_lie_across_the_border_of_the_tile_that_owns_its_source(lake, survey, product):
     across = pl.Series([150.0017, 150.0 - 1e-5, 150.0 - 2e-5])
-    with lake.run(stage="s", tile="east", product="profile", inputs=[], params={}) as run:
-        run.publish(survey.rows_of("profile").with_columns(ra=across))
-    found = lake.cone("profile", 150.0 - 1.5e-5, 1.5e-4, radius_arcsec=0.3).collect()
+    with lake.run(stage="s", tile="east", product=product, inputs=[], params={}) as run:
+        run.publish(survey.rows_of(product).with_columns(ra=across))
+    found = lake.cone(product, 150.0 - 1.5e-5, 1.5e-4, radius_arcsec=0.3).collect()
     assert found["tile"].to_list() == ["east", "east"]
     assert lake.fsck() == []
 

@@ -10,6 +10,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from skymere.errors import FormatError, InvalidInputError
+from skymere.io._columns import native_columns
 from skymere.io._open import open_fits, write_whole
 
 __all__ = ["read_extensions", "write_extensions"]
@@ -111,13 +112,7 @@ def read_extensions(path: str | Path) -> tuple[dict[str, Extension], dict[str, A
         found: dict[str, Extension] = {}
         for hdu in hdus[1:]:
             if isinstance(hdu, fits.BinTableHDU):
-                columns = {name: np.asarray(hdu.data[name]) for name in hdu.data.names}
-                found[hdu.name] = pl.DataFrame(
-                    {
-                        name: v.astype(str) if v.dtype.kind in "SU" else v.astype(v.dtype.newbyteorder("="))
-                        for name, v in columns.items()
-                    }
-                )
+                found[hdu.name] = pl.DataFrame(native_columns(hdu, path))
             elif hdu.data is not None:
                 found[hdu.name] = np.asarray(hdu.data).astype(hdu.data.dtype.newbyteorder("="))
         return found, {key: value for key, value in hdus[1].header.items() if key not in ("COMMENT", "HISTORY", "")}

@@ -9,6 +9,7 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from skymere.errors import FormatError, InvalidInputError, NotFoundError, StorageError
+from skymere.io._columns import native_columns
 from skymere.io._open import open_fits, write_whole
 
 __all__ = ["read_numbers", "read_table", "write_table", "write_tables"]
@@ -83,15 +84,8 @@ def read_table(path: str | Path) -> pl.DataFrame:
         if not tables:
             msg = f"{path}: holds no table"
             raise FormatError(msg)
-        data = tables[0].data
-        columns = {name: np.asarray(data[name]) for name in data.names}
-    return pl.DataFrame(
-        {
-            name: values.astype(str) if values.dtype.kind in "SU" else values.astype(values.dtype.newbyteorder("="))
-            for name, values in columns.items()
-            if values.ndim == 1
-        }
-    )
+        columns = native_columns(tables[0], path)
+    return pl.DataFrame({name: values for name, values in columns.items() if values.ndim == 1})
 
 
 def write_table(table: pl.DataFrame, path: str | Path, *, units: Mapping[str, str] | None = None) -> None:

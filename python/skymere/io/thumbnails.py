@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skymere.datamodels import EXPOSURE_COLUMNS, FLAM, BandThumbnail, Thumbnail, ThumbnailWeight
 from skymere.errors import FormatError, InvalidInputError
 from skymere.instruments import find_filter, flam_of_zero_point
+from skymere.io._columns import native_columns
 from skymere.io._open import open_fits, write_whole
 from skymere.io.coordinates import is_singular
 from skymere.wcs import Grid, fits_cards, wcs_from_cards
@@ -192,7 +193,7 @@ def read_thumbnail(path: str | Path) -> Thumbnail:
         primary = hdus[0].header
         labels = next((np.asarray(hdu.data, np.int32) for hdu in hdus if hdu.name == "SEG"), None)
         listed = next((hdu for hdu in hdus if hdu.name == "EXPOSURES" and isinstance(hdu, fits.BinTableHDU)), None)
-        exposures = pl.DataFrame(schema=dict(EXPOSURE_COLUMNS)) if listed is None else _read_exposures(listed)
+        exposures = pl.DataFrame(schema=dict(EXPOSURE_COLUMNS)) if listed is None else _read_exposures(listed, path)
         ra, dec = (float(primary.get(key, direct[0].header[f"CRVAL{k}"])) for k, key in ((1, "RA"), (2, "DEC")))
         x, y = grid.pixels(np.array([ra]), np.array([dec]))
         source_id = primary.get("ID")
@@ -302,13 +303,8 @@ def _exposures(table: pl.DataFrame) -> fits.BinTableHDU:
     return fits.BinTableHDU.from_columns(columns, name="EXPOSURES")
 
 
-def _read_exposures(hdu: fits.BinTableHDU) -> pl.DataFrame:
-    columns = {name: np.asarray(hdu.data[name]) for name in EXPOSURE_COLUMNS}
-    values = {
-        name: v.astype(str) if v.dtype.kind in "SU" else v.astype(v.dtype.newbyteorder("="))
-        for name, v in columns.items()
-    }
-    return pl.DataFrame(values, schema=dict(EXPOSURE_COLUMNS))
+def _read_exposures(hdu: fits.BinTableHDU, path: Path) -> pl.DataFrame:
+    return pl.DataFrame(native_columns(hdu, path, names=EXPOSURE_COLUMNS), schema=dict(EXPOSURE_COLUMNS))
 
 
 def _band(hdu: Any, names: tuple[str, ...], found: dict[tuple[str, str], Any], path: Path) -> BandThumbnail:

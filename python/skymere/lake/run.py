@@ -38,8 +38,8 @@ from skymere.lake.tiles import TileSet
 
 __all__ = ["EVENTS", "Run", "run_id"]
 
-# A profile lies where its fit puts it, which may be across the border: its source decides whose it is.
-_FITTED_PLACES = frozenset({"profile"})
+# A profile and its model lie where the fit puts them, which may be across a border: the source decides whose they are.
+_FITTED_PLACES = frozenset({"profile", "model"})
 EVENTS = ("staged", "sealed", "rows_written", "committed", "recorded")
 
 
