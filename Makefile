@@ -73,9 +73,9 @@ bench: $(VENV)/.tested  ## Time skymere against its peers in one run
 	SKYMERE_BENCH_PYTHON_ASTROPHOT=$(PEERS)/astrophot/bin/python SKYMERE_BENCH_PYTHON_PETROFIT=$(PEERS)/petrofit/bin/python \
 		SKYMERE_BENCH_PYTHON_MSAEXP=$(PEERS)/msaexp/bin/python $(BIN)/pytest -m benchmark -s
 
-docs: $(VENV)/.installed  ## Build the pages of docs/ into site/
+docs: $(VENV)/.installed  ## Build the pages of docs/ into site/, and run the tutorials that stand in them
 	$(BIN)/pip install -q -e '.[docs]' --no-build-isolation
-	$(BIN)/mkdocs build --strict -q
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs site
 
 FUZZ_FILES ?= 1000000
 FUZZ_READERS := plan regions exposure mosaic table metafile beams

@@ -1,7 +1,7 @@
 """What a survey of 10^5 exposures and 10^8 sources costs: ``python tests/benchmarks/scale_pilot.py FOLDER``.
 
 A pilot is simulated and run in FOLDER, if that was not done yet, with one thread for each of two processes; its costs go
-to FOLDER/costs.json. What they say of that survey is printed. Every task of the survey has the sizes that
+to FOLDER/costs.json. What they say of the survey of docs/scale.md is printed. Every task of the survey has the sizes that
 its stage has there (`Survey`).
 """
 

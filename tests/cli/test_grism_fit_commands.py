@@ -12,12 +12,13 @@ from tests.pipeline.grism_survey import multibeams, simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
-from skymere.cli._print import console
 from skymere.grism import GRIZLI_BAD_PA, read_full_file, write_beam_file
 from skymere.io import read_beam_file
 from skymere.lake import Lake
 from skymere.pipeline import GrismFitPlan, fit_sets, object_of_lake
 from skymere.testing import write_grism_templates
+from skymere.viewer.beams import beam_pictures
+from skymere.viewer.source_rows import SourceRows
 
 SMALL = ("--z-range", "0.6", "1.4", "--dz", "0.01", "0.001")
 
@@ -43,7 +44,7 @@ def field(tmp_path_factory):
 
 @pytest.fixture
 def words(field, monkeypatch):
-    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     folder, survey = field
     return ("--templates", f"{folder / 'templates'}/", "--conf", survey.conf)
 
@@ -181,6 +182,23 @@ def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words
     drawn = run("plot", "--lake", tmp_path / "lake", *templates, "--source", by_label[4], "-o", tmp_path / "maps")
     assert drawn.exit_code == 0, drawn.output
     assert (tmp_path / "maps" / f"grism_{by_label[4]}.png").stat().st_size > 50_000
+    # `skymere plot` draws both without templates; the model of a beam is that of the fit.
+    of_lake = (tmp_path / "lake", str(by_label[2]))
+    for words_of_it in (
+        ("beam", files[0]),
+        ("beam", *of_lake),
+        ("redshift", *of_lake),
+        ("redshift", tmp_path / "maps" / f"{name}.full.fits"),
+    ):
+        drawn = CliRunner().invoke(app, ["plot", *map(str, words_of_it), "-o", str(tmp_path / "picture.png")])
+        assert drawn.exit_code == 0, drawn.output
+        assert (tmp_path / "picture.png").stat().st_size > 10_000
+        (tmp_path / "picture.png").unlink()
+    for one in beam_pictures(SourceRows(lake, [by_label[2]]), by_label[2]):
+        usable = one.err > 0
+        before, after = ((one.sci - one.contam - model)[usable] / one.err[usable] for model in (0.0, one.model))
+        assert np.mean(after**2) < 1.3
+        assert np.mean(before**2) > 1.5 * np.mean(after**2)
     # What is left out of beams asks for another fit before anything is drawn.
     parent = lake.beams(by_label[2]).beams[0].beam.parent
     (tmp_path / "actions.csv").write_text(f"source_id,exposure_id,action\n{by_label[2]},{parent},omit\n")

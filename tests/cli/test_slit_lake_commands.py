@@ -5,7 +5,6 @@ import pytest
 from typer.testing import CliRunner
 
 from skymere.cli import app
-from skymere.cli._print import console
 from skymere.lake import Lake
 from skymere.testing import SlitFilesParams, SlitSceneParams, simulate_slit_files, write_slit_pack
 
@@ -30,7 +29,7 @@ def run(*words):
 def files(tmp_path, monkeypatch):
     write_slit_pack(tmp_path / "packs", params=PARAMS)
     monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
-    monkeypatch.setattr(console, "width", 200)
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     return simulate_slit_files(SOURCES, tmp_path / "slits", seed=1, params=PARAMS)
 
@@ -51,6 +50,9 @@ def test_spectra_go_into_a_lake_source_by_source_and_are_drawn_from_it(files, tm
     drawn = run("plot", lake, "--source", "9998_1", "-o", tmp_path / "a.png")
     assert drawn.exit_code == 0, drawn.output
     assert (tmp_path / "a.png").stat().st_size > 20_000
+    marked = CliRunner().invoke(app, ["plot", "slit", str(lake), "9998_1", "-o", str(tmp_path / "plot.png")])
+    assert marked.exit_code == 0, marked.output
+    assert (tmp_path / "plot.png").stat().st_size > 20_000
     source_id = Lake.open(lake).table("slitlet").filter(pl.col("source_name") == "9998_2").collect()["source_id"][0]
     looked = run("inspect", lake, "--source", source_id)
     assert looked.exit_code == 0, looked.output

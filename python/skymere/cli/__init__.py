@@ -22,12 +22,15 @@ from skymere.cli.inject import inject
 from skymere.cli.lake import lake_app
 from skymere.cli.photometry import photometry
 from skymere.cli.plan import plan_app
+from skymere.cli.plot import plot_app
 from skymere.cli.profiles import profiles
 from skymere.cli.refit import refit
+from skymere.cli.report import report_app
 from skymere.cli.run import run
 from skymere.cli.slit import slit_app
 from skymere.cli.status import status
 from skymere.cli.thumbnails import thumbnails
+from skymere.cli.view import view
 
 __all__ = ["app", "main"]
 
@@ -45,6 +48,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(status)
 app.command()(inject)
+app.command()(view)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
 app.command()(exposures)
@@ -54,6 +58,8 @@ app.add_typer(plan_app, name="plan")
 app.add_typer(lake_app, name="lake")
 app.add_typer(edit_app, name="edit")
 app.add_typer(data_app, name="data")
+app.add_typer(plot_app, name="plot")
+app.add_typer(report_app, name="report")
 app.add_typer(slit_app, name="slit")
 app.add_typer(grism_app, name="grism")
 

@@ -10,7 +10,7 @@ from skymere.lake.beam_actions import (
 from skymere.lake.cells import WIDTH_PIX, HealpixTile, HealpixTiles
 from skymere.lake.codec import n_levels, pyramid, quantise, round_weights
 from skymere.lake.compaction import Compaction
-from skymere.lake.conditions import Condition, parse_condition
+from skymere.lake.conditions import Condition, parse_condition, parse_value
 from skymere.lake.cutouts import LARGE, LARGEST_PIX, SIZE_CLASSES, Cutouts
 from skymere.lake.doctor import Finding, examine
 from skymere.lake.edits import (
@@ -36,6 +36,7 @@ from skymere.lake.lake import Lake
 from skymere.lake.ledger import Failure, about_objects
 from skymere.lake.metering import peak_memory
 from skymere.lake.migrations import migration
+from skymere.lake.notes import add_note, note_rows, withdraw_notes
 from skymere.lake.open_arrays import OpenArray
 from skymere.lake.pending import Pending
 from skymere.lake.profile_edits import (
@@ -93,6 +94,7 @@ __all__ = [
     "Tiles",
     "about_objects",
     "add_beam_actions",
+    "add_note",
     "add_profile_edit",
     "add_regions",
     "around",
@@ -104,8 +106,10 @@ __all__ = [
     "load_schema",
     "migration",
     "n_levels",
+    "note_rows",
     "outcome_rows",
     "parse_condition",
+    "parse_value",
     "peak_memory",
     "polygon_middle",
     "polygons_overlap",
@@ -128,6 +132,7 @@ __all__ = [
     "stored_profile_edits",
     "table_dtypes",
     "unused_exposures",
+    "withdraw_notes",
     "write_ragged",
     "write_whole",
 ]

@@ -102,7 +102,8 @@ def _change_once(lake: "Lake", product: str, tile: str, change: Change, rows_of:
 def _after(old: pl.DataFrame) -> str:
     """Return now, or just after the last change: the order of changes is that of their times."""
     now = datetime.now(UTC)
-    times = [text for name in ("created", "retracted") for text in old[name].to_list() if text]
+    names = [name for name in ("created", "retracted") if name in old.columns]
+    times = [text for name in names for text in old[name].to_list() if text]
     with suppress(ValueError):
         now = max([now, *(datetime.fromisoformat(text) + timedelta(milliseconds=1) for text in times)])
     return now.isoformat(timespec="milliseconds")

@@ -2,16 +2,21 @@
 
 ::
 
-    condition  = conjunction { "or" conjunction }
+    condition   = conjunction { "or" conjunction }
     conjunction = negation { "and" negation }
-    negation   = "not" negation | test
-    test       = "(" condition ")" | value [ comparison value | "is" ["not"] "null" ]
-    comparison = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
-    value      = column | number | text | "true" | "false"
+    negation    = "not" negation | test
+    test        = value [ comparison value | "is" ["not"] "null" ]
+    comparison  = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
+    value       = product { ("+" | "-") product }
+    product     = factor { ("*" | "/") factor }
+    factor      = ["+" | "-"] factor | "(" condition ")" | call | column | number | text | "true" | "false"
+    call        = function "(" value { "," value } ")"
+    function    = "abs" | "sqrt" | "log10" | "mag" | "isnull" | "isnan" | "contains" | "startswith"
 
 A text stands between single or double quotes, a quote in it is doubled; a column whose name is a word of this language
-stands between backticks. There are no calls, no attributes and no arithmetic, so that a condition can do nothing but
-choose rows. A comparison with a missing value is neither true nor false, as in SQL, and chooses nothing.
+stands between backticks. There are no attributes and no calls of anything else, so that a condition can do nothing but
+choose rows. A comparison with a missing value is neither true nor false, as in SQL, and chooses nothing; what has no
+value, as ``log10(-1)`` or ``0 / 0``, is missing. ``mag`` is the AB magnitude of a flux in uJy.
 """
 
 import re
@@ -24,16 +29,16 @@ import polars as pl
 
 from skymere.errors import InvalidInputError
 
-__all__ = ["Condition", "parse_condition"]
+__all__ = ["Condition", "parse_condition", "parse_value"]
 
 _TOKEN = re.compile(
     r"""
     \s+
-    | (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
     | (?P<text>'(?:[^']|'')*' | "(?:[^"]|"")*")
     | (?P<quoted>`[^`]+`)
     | (?P<word>[^\W\d]\w*)
-    | (?P<sign><=|>=|<>|!=|==|[=<>()])
+    | (?P<sign><=|>=|<>|!=|==|[-=<>()+*/,])
     """,
     re.VERBOSE,
 )
@@ -48,7 +53,38 @@ _COMPARISONS: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
     ">": lambda a, b: a > b,
     ">=": lambda a, b: a >= b,
 }
-_DEEPEST = 100
+_ARITHMETIC: Mapping[str, Callable[[pl.Expr, pl.Expr], pl.Expr]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "/": lambda a, b: (a / b).fill_nan(None),
+}
+# Nine calls for each bracket, far below the depth at which Python gives up.
+_DEEPEST = 50
+_LONGEST = 4096
+_LARGEST = 2**63
+_AB_OF_UJY = 23.9
+
+
+@dataclass(frozen=True)
+class _Function:
+    """What may be called: the kinds of its arguments (empty for any), the kind of what it gives, and how."""
+
+    takes: tuple[str, ...]
+    gives: str
+    call: Callable[..., pl.Expr]
+
+
+_FUNCTIONS: Mapping[str, _Function] = {
+    "abs": _Function(("number",), "number", lambda x: x.abs()),
+    "sqrt": _Function(("number",), "number", lambda x: x.cast(pl.Float64).sqrt().fill_nan(None)),
+    "log10": _Function(("number",), "number", lambda x: x.cast(pl.Float64).log(10.0).fill_nan(None)),
+    "mag": _Function(("number",), "number", lambda x: _AB_OF_UJY - 2.5 * x.cast(pl.Float64).log(10.0).fill_nan(None)),
+    "isnull": _Function(("",), "boolean", lambda x: x.is_null()),
+    "isnan": _Function(("number",), "boolean", lambda x: x.cast(pl.Float64).is_nan()),
+    "contains": _Function(("text", "text"), "boolean", lambda x, part: x.str.contains(part, literal=True)),
+    "startswith": _Function(("text", "text"), "boolean", lambda x, part: x.str.starts_with(part)),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +102,7 @@ class _Token:
 
 @dataclass(frozen=True)
 class Value:
-    """A column or a constant, and what kind it is: ``number``, ``text``, ``boolean``; empty for a column."""
+    """A column or what was made of columns, and its kind: ``number``, ``text``, ``boolean``; empty for a column."""
 
     expr: pl.Expr
     kind: str
@@ -75,10 +111,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Test:
-    """Two values that must be of one kind, or one that must be true or false."""
+    """Values that must be of one kind: of ``kind``, or where that is empty of the same."""
 
     values: tuple[Value, ...]
     sign: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +131,7 @@ class Condition:
     expr : polars.Expr
         What Polars makes of it; null where a value that it needs is missing.
     tests : tuple of Test
-        The comparisons in it.
+        What must be of one kind in it.
     """
 
     text: str
@@ -121,12 +158,15 @@ class Condition:
                 raise InvalidInputError(msg)
         for test in self.tests:
             kinds = [one.kind or _kind_of(dtypes[one.text]) for one in test.values]
-            if not test.sign and kinds != ["boolean"]:
-                msg = f"column {test.values[0].text!r} is a {kinds[0]}; only one that is true or false may stand alone"
-                raise InvalidInputError(msg)
+            if test.kind:
+                _check_kind(test, kinds)
+                continue
             if len(set(kinds)) > 1:
                 described = " with ".join(f"{one.text} ({kind})" for one, kind in zip(test.values, kinds, strict=True))
                 msg = f"{described}: only values of one kind can be compared"
+                raise InvalidInputError(msg)
+            if kinds[0] not in ("number", "text", "boolean"):
+                msg = f"column {test.values[0].text!r} is a {kinds[0]} and cannot be compared"
                 raise InvalidInputError(msg)
             if kinds[0] == "boolean" and test.sign in ("<", "<=", ">", ">="):
                 msg = f"{test.values[0].text} {test.sign}: what is true or false has no order, use = or !="
@@ -139,7 +179,7 @@ def parse_condition(text: str) -> Condition:
     Parameters
     ----------
     text : str
-        The condition; see the grammar of this module.
+        The condition, at most 4096 characters; see the grammar of this module.
 
     Raises
     ------
@@ -152,10 +192,46 @@ def parse_condition(text: str) -> Condition:
     >>> parse_condition("n_exposures < 2 or status != 'ok'").columns
     ('n_exposures', 'status')
     """
-    parser = _Parser(text)
-    expr = parser.condition(0)
+    parser = _Parser(_checked(text))
+    value = parser.condition(0)
     parser.end()
+    expr = parser.truth(value)
     return Condition(text, tuple(dict.fromkeys(parser.columns)), expr, tuple(parser.tests))
+
+
+def parse_value(text: str) -> Condition:
+    """Understand a number that is reckoned from columns, such as ``mag_auto_f105w - mag_auto_f160w``.
+
+    Parameters
+    ----------
+    text : str
+        A ``value`` of the grammar of this module, at most 4096 characters.
+
+    Returns
+    -------
+    Condition
+        Its ``expr`` is the number, and `Condition.check` compares its columns with a table.
+
+    Raises
+    ------
+    InvalidInputError
+        When it is not one; the message shows where.
+    """
+    parser = _Parser(_checked(text))
+    value = parser.value()
+    parser.end("an operator or the end")
+    if value.kind in ("text", "boolean"):
+        msg = f"{text!r} is a {value.kind}, it must be a number"
+        raise InvalidInputError(msg)
+    tests = [*parser.tests, *([] if value.kind else [Test((value,), "a plot", "number")])]
+    return Condition(text, tuple(dict.fromkeys(parser.columns)), value.expr, tuple(tests))
+
+
+def _checked(text: str) -> str:
+    if len(text) > _LONGEST:
+        msg = f"condition: {len(text)} characters are not allowed, at most {_LONGEST}"
+        raise InvalidInputError(msg)
+    return text
 
 
 class _Parser:
@@ -168,60 +244,104 @@ class _Parser:
         self._tokens = [*self._scan(), _Token("end", "", len(text))]
         self._at = 0
 
-    def condition(self, depth: int) -> pl.Expr:
-        parts = [self._conjunction(depth)]
-        while self._accept("or"):
-            parts.append(self._conjunction(depth))
-        return reduce(lambda a, b: a | b, parts)
+    def condition(self, depth: int) -> Value:
+        return self._joined("or", lambda a, b: a | b, self._conjunction, depth)
 
-    def end(self) -> None:
+    def value(self) -> Value:
+        return self._sum(0)
+
+    def end(self, wanted: str = "'and', 'or' or the end") -> None:
         if self._next.kind != "end":
-            self._fail("'and', 'or' or the end")
+            self._fail(wanted)
 
-    def _conjunction(self, depth: int) -> pl.Expr:
-        parts = [self._negation(depth)]
-        while self._accept("and"):
-            parts.append(self._negation(depth))
-        return reduce(lambda a, b: a & b, parts)
+    def truth(self, value: Value) -> pl.Expr:
+        """Return what must be true or false."""
+        if value.kind in ("number", "text"):
+            self._fail("a comparison, such as '<' or '='")
+        if not value.kind:
+            self.tests.append(Test((value,), "", "boolean"))
+        return value.expr
 
-    def _negation(self, depth: int) -> pl.Expr:
-        if depth > _DEEPEST:
-            self._fail(f"at most {_DEEPEST} brackets in each other")
-        return ~self._negation(depth + 1) if self._accept("not") else self._test(depth)
+    def _conjunction(self, depth: int) -> Value:
+        return self._joined("and", lambda a, b: a & b, self._negation, depth)
 
-    def _test(self, depth: int) -> pl.Expr:
+    def _joined(
+        self, word: str, join: Callable[[pl.Expr, pl.Expr], pl.Expr], part: Callable[[int], Value], depth: int
+    ) -> Value:
+        first = part(depth)
+        if self._next.keyword != word:
+            return first
+        parts = [self.truth(first)]
+        while self._accept(word):
+            parts.append(self.truth(part(depth)))
+        return Value(reduce(join, parts), "boolean", word)
+
+    def _negation(self, depth: int) -> Value:
+        self._check_depth(depth)
+        if self._accept("not"):
+            return Value(~self.truth(self._negation(depth + 1)), "boolean", "not")
+        return self._test(depth)
+
+    def _test(self, depth: int) -> Value:
+        value = self._sum(depth)
+        if self._accept("is"):
+            negated = self._accept("not")
+            if not self._accept("null"):
+                self._fail("'null'")
+            return Value(value.expr.is_not_null() if negated else value.expr.is_null(), "boolean", "is null")
+        sign = self._next.text if self._next.kind == "sign" else ""
+        if sign not in _COMPARISONS:
+            return value
+        self._at += 1
+        other = self._sum(depth)
+        self.tests.append(Test((value, other), sign))
+        return Value(_COMPARISONS[sign](value.expr, other.expr), "boolean", sign)
+
+    def _sum(self, depth: int) -> Value:
+        return self._reckoned(("+", "-"), self._product, depth)
+
+    def _product(self, depth: int) -> Value:
+        return self._reckoned(("*", "/"), self._factor, depth)
+
+    def _reckoned(self, signs: tuple[str, ...], part: Callable[[int], Value], depth: int) -> Value:
+        value = part(depth)
+        while self._next.kind == "sign" and self._next.text in signs:
+            sign = self._next.text
+            self._at += 1
+            other = part(depth)
+            self.tests.append(Test((value, other), sign, "number"))
+            # In double precision, so that whole numbers do not overflow.
+            made = _ARITHMETIC[sign](value.expr.cast(pl.Float64), other.expr.cast(pl.Float64))
+            value = Value(made, "number", f"{value.text} {sign} {other.text}")
+        return value
+
+    def _factor(self, depth: int) -> Value:
+        self._check_depth(depth)
+        token = self._next
+        if token.kind == "sign" and token.text in ("+", "-"):
+            self._at += 1
+            value = self._factor(depth + 1)
+            self.tests.append(Test((value,), token.text, "number"))
+            return Value(-value.expr if token.text == "-" else value.expr, "number", token.text + value.text)
         if self._accept("("):
             inner = self.condition(depth + 1)
             if not self._accept(")"):
                 self._fail("')'")
             return inner
-        value = self._value()
-        if self._accept("is"):
-            negated = self._accept("not")
-            if not self._accept("null"):
-                self._fail("'null'")
-            return value.expr.is_not_null() if negated else value.expr.is_null()
-        sign = self._next.text if self._next.kind == "sign" else ""
-        if sign in _COMPARISONS:
-            self._at += 1
-            other = self._value()
-            self.tests.append(Test((value, other), sign))
-            return _COMPARISONS[sign](value.expr, other.expr)
-        if value.kind in ("number", "text"):
-            self._fail("a comparison, such as '<' or '='")
-        self.tests.append(Test((value,), ""))
-        return value.expr
+        return self._atom(depth)
 
-    def _value(self) -> Value:
+    def _atom(self, depth: int) -> Value:
         token = self._next
         if token.keyword in ("true", "false"):
             found = Value(pl.lit(token.keyword == "true"), "boolean", token.text)
         elif token.kind == "number":
-            is_whole = token.text.lstrip("+-").isdigit()
+            is_whole = token.text.isdigit() and int(token.text) < _LARGEST
             found = Value(pl.lit(int(token.text) if is_whole else float(token.text)), "number", token.text)
         elif token.kind == "text":
             mark = token.text[0]
             found = Value(pl.lit(token.text[1:-1].replace(mark * 2, mark)), "text", token.text)
+        elif token.kind == "word" and not token.keyword and self._tokens[self._at + 1].text == "(":
+            return self._call(depth)
         elif token.kind == "quoted" or (token.kind == "word" and not token.keyword):
             name = token.text.strip("`")
             self.columns.append(name)
@@ -230,6 +350,22 @@ class _Parser:
             self._fail("a column, a number or a text")
         self._at += 1
         return found
+
+    def _call(self, depth: int) -> Value:
+        name = self._next.text.lower()
+        if name not in _FUNCTIONS:
+            self._fail(f"a column or one of the functions {', '.join(_FUNCTIONS)}")
+        function = _FUNCTIONS[name]
+        self._at += 2
+        given = [self._sum(depth + 1)]
+        while len(given) < len(function.takes):
+            if not self._accept(","):
+                self._fail(f"',' and argument {len(given) + 1} of {name}")
+            given.append(self._sum(depth + 1))
+        if not self._accept(")"):
+            self._fail(f"')' after {len(function.takes)} argument of {name}")
+        self.tests += [Test((value,), name, kind) for value, kind in zip(given, function.takes, strict=True) if kind]
+        return Value(function.call(*(value.expr for value in given)), function.gives, name)
 
     @property
     def _next(self) -> _Token:
@@ -240,6 +376,10 @@ class _Parser:
         found = token.keyword == word or (token.kind == "sign" and token.text == word)
         self._at += found
         return found
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > _DEEPEST:
+            self._fail(f"at most {_DEEPEST} brackets in each other")
 
     def _scan(self) -> Iterator[_Token]:
         at = 0
@@ -259,7 +399,21 @@ class _Parser:
         raise InvalidInputError(msg)
 
 
+def _check_kind(test: Test, kinds: list[str]) -> None:
+    for value, kind in zip(test.values, kinds, strict=True):
+        if kind == test.kind:
+            continue
+        what = f"column {value.text!r}" if not value.kind else value.text
+        if test.sign:
+            msg = f"{what} is a {kind}; {test.sign!r} needs a {test.kind}"
+        else:
+            msg = f"{what} is a {kind}; only one that is true or false may stand alone"
+        raise InvalidInputError(msg)
+
+
 def _kind_of(dtype: Any) -> str:
     if dtype == pl.Boolean:
         return "boolean"
-    return "text" if dtype == pl.String else "number"
+    if dtype == pl.String:
+        return "text"
+    return "number" if dtype.is_numeric() else str(dtype)

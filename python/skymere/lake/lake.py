@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
+import polars as pl
 from numpy.typing import ArrayLike
 
 from skymere import __version__
 from skymere.datamodels import Sliceable
-from skymere.errors import ConflictError, InvalidInputError
+from skymere.errors import ConflictError, InvalidInputError, NotFoundError
 from skymere.lake.asking import read_release
 from skymere.lake.cells import WIDTH_PIX, HealpixTiles
 from skymere.lake.exchange import LakeExchange
@@ -17,6 +18,7 @@ from skymere.lake.files import check_put_if_absent, put_if_absent
 from skymere.lake.gates import Gate
 from skymere.lake.identity import Identity, identify
 from skymere.lake.layout import Layout, check_name
+from skymere.lake.moments import pins_of_run
 from skymere.lake.run import Run
 from skymere.lake.stores import Place, at
 from skymere.lake.tasks import LakeTasks
@@ -122,6 +124,40 @@ class Lake(LakeExchange, LakeUpkeep, LakeTasks):
             check_put_if_absent(layout.config_path)
         pins = {} if release is None else read_release(layout, release)
         return cls(layout, tiles_from_json(config), pinned=release, pins=pins)
+
+    def at_run(self, run: str) -> Self:
+        """Return the lake as it was while a tile last showed a run and all that it was made of; it can only be read.
+
+        Parameters
+        ----------
+        run : str
+            Identifier of the run, or its first characters; the table ``run`` has those that were replaced, too.
+
+        Raises
+        ------
+        NotFoundError
+            When there is not exactly one such run, or `gc` has removed what it made.
+        InvalidInputError
+            When the lake was opened at a release.
+
+        Notes
+        -----
+        Versions are those of whole tables: other tiles are shown as they were at the same time.
+
+        Examples
+        --------
+        >>> lake.at_run("19c7cc00").table("source").collect()  # doctest: +SKIP
+        """
+        self._check_writable()
+        row = self._run(run)
+        pins = pins_of_run(self, self._layout, row)
+        found = type(self)(self._layout, self.tiles, pinned=f"run {row['run_id']}", pins=pins)
+        try:
+            found.table(row["product"]).filter(pl.col("tile") == row["tile"]).collect()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            msg = f"run {row['run_id']!r}: its rows are gone, gc has removed what a later run replaced"
+            raise NotFoundError(msg) from error
+        return found
 
     def identify(
         self, tile: str, segmentation: Sliceable, *, labels: ArrayLike, ra: ArrayLike, dec: ArrayLike

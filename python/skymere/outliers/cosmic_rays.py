@@ -122,11 +122,11 @@ def compare_with_model(
 
     Notes
     -----
-    With D the largest difference of a model pixel to its four neighbours and noise = sqrt(|model| t + RN^2) / t, a
-    pixel is flagged when |data - model| > scale_2 D + snr_2 noise and some pixel of its 3 x 3 block has
-    |data - model| > scale_1 D + snr_1 noise. To both limits core_scale max(D - 3 noise, 0) is added. The sky is in the
-    model and enters the noise once; AstroDrizzle counts it twice. With ``noise="error"`` and ``core_scale=0`` this is
-    the test of stcal.
+    With D the largest difference of a model pixel to its four neighbours and ``noise = sqrt(|model| t + RN^2) / t``, a
+    pixel is flagged when ``|data - model| > scale_2 D + snr_2 noise`` and some pixel of its 3 x 3 block has
+    ``|data - model| > scale_1 D + snr_1 noise``. To both limits ``core_scale max(D - 3 noise, 0)`` is added. The sky
+    is in the model and enters the noise once; AstroDrizzle counts it twice. With ``noise="error"`` and
+    ``core_scale=0`` this is the test of stcal.
 
     References
     ----------

@@ -8,13 +8,11 @@ import numpy as np
 import polars as pl
 
 from skymere.errors import InvalidInputError
+from skymere.viewer.palette import style
 from skymere.viewer.pictures import new_figure, save_figure
 
 __all__ = ["plot_completeness", "plot_pulls"]
 
-# Okabe & Ito 2008: told apart by eyes of every kind, and by their markers without colours.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _LABELS = {"true_mag": "true magnitude [AB]", "true_line_flux": "true line flux [1e-17 erg / s / cm2]"}
 _ALL, _ALONE = "all", "alone"
 
@@ -31,6 +29,11 @@ def plot_completeness(summary: pl.DataFrame, axis: str, path: str | Path) -> Pat
     path : path-like
         PNG to write.
     """
+    return save_figure(completeness_figure(summary, axis), path)
+
+
+def completeness_figure(summary: pl.DataFrame, axis: str) -> Any:
+    """Return the figure of `plot_completeness`."""
     figure = new_figure(7.0, 4.5)
     axes = figure.add_subplot(1, 1, 1)
     rows = summary.filter(pl.col("quantity") == "completeness", pl.col("n") > 0)
@@ -41,7 +44,7 @@ def plot_completeness(summary: pl.DataFrame, axis: str, path: str | Path) -> Pat
     axes.axhline(1.0, color="0.6", linewidth=0.8)
     axes.set(xlabel=_LABELS.get(axis, axis), ylabel="found / injected", ylim=(-0.03, 1.08))
     _finish(axes, axis)
-    return save_figure(figure, path)
+    return figure
 
 
 def plot_pulls(summary: pl.DataFrame, axis: str, quantity: str, path: str | Path) -> Path:
@@ -121,8 +124,7 @@ def _points(axes: Any, x: Any, y: Any, error: Any, name: str, i: int) -> None:
         y,
         yerr=error,
         label=name,
-        color=_COLOURS[i % len(_COLOURS)],
-        marker=_MARKERS[i % len(_MARKERS)],
+        **style(i),
         markersize=5,
         linewidth=1.2,
         linestyle="-" if i == 0 else "--",

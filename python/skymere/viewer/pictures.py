@@ -82,6 +82,19 @@ def plot_rgb(
     if not (0 < scale < np.inf and height_pix > 0):
         msg = f"scale, height_pix: {scale}, {height_pix} are not allowed, they must be positive"
         raise InvalidInputError(msg)
+    return save_figure(rgb_figure(images, labels=labels, title=title, scale=scale, height_pix=height_pix), path)
+
+
+def rgb_figure(
+    images: Sequence[NDArray[np.float32]],
+    *,
+    labels: NDArray[np.int32] | None = None,
+    title: str = "",
+    scale: float = 1.0,
+    height_pix: int = 1240,
+    outline: tuple[float, float, float] = (0.2, 0.9, 0.3),
+) -> Any:
+    """Return the figure of `plot_rgb`; ``outline`` is the colour of the outlines of segments."""
     stretch = {"softening": 3.0 / scale, "top": 300.0 / scale}
     if len(images) == 1:
         colour = np.repeat(to_grey(images[0], **stretch)[..., None], 3, axis=-1)
@@ -91,7 +104,7 @@ def plot_rgb(
     else:
         colour = rgb_image(list(images[:3]), **stretch)
     if labels is not None:
-        colour[_outlines(labels)] = (0.2, 0.9, 0.3)
+        colour[_outlines(labels)] = outline
     ny, nx = colour.shape[:2]
     width = height_pix / 100.0 - _TITLE_INCH
     figure = new_figure(width, width * ny / nx + _TITLE_INCH)
@@ -100,7 +113,7 @@ def plot_rgb(
     axes.set(xlabel="x [pix]", ylabel="y [pix]")
     # Letters are some 0.6 of their size wide.
     axes.set_title(title, fontsize=min(12.0, 72.0 * width / (0.6 * max(len(title), 1))))
-    return save_figure(figure, path)
+    return figure
 
 
 def plot_weight(weights: Mapping[str, NDArray[np.float32]], path: str | Path, *, unit: str = "s") -> Path:
@@ -117,13 +130,18 @@ def plot_weight(weights: Mapping[str, NDArray[np.float32]], path: str | Path, *,
     unit : str, optional
         Unit of the weights.
     """
+    return save_figure(weight_figure(weights, unit=unit), path)
+
+
+def weight_figure(weights: Mapping[str, NDArray[np.float32]], *, unit: str = "s") -> Any:
+    """Return the figure of `plot_weight`."""
     figure = new_figure(6.5 * len(weights), 6.5)
     for i, (band, weight) in enumerate(weights.items()):
         axes = figure.add_subplot(1, len(weights), i + 1)
         shown = axes.imshow(weight, origin="lower", cmap="viridis", vmin=0.0)
         axes.set(title=f"{band} weight [{unit}]", xticks=[], yticks=[])
         figure.colorbar(shown, ax=axes, shrink=0.8)
-    return save_figure(figure, path)
+    return figure
 
 
 def plot_mask(data: NDArray[np.float32], flagged: NDArray[np.bool_], path: str | Path, *, title: str = "") -> Path:

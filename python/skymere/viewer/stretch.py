@@ -18,7 +18,9 @@ def sky_noise(data: NDArray[np.float32]) -> float:
     return float(1.4826 * np.median(np.abs(good - np.median(good)))) or 1.0
 
 
-def to_grey(data: NDArray[np.float32], *, softening: float = 3.0, top: float = 300.0) -> NDArray[np.float32]:
+def to_grey(
+    data: NDArray[np.float32], *, softening: float = 3.0, top: float = 300.0, noise: float | None = None
+) -> NDArray[np.float32]:
     """Return an image in [0, 1]: asinh of the S/N, linear below ``softening`` sigma and white at ``top`` sigma.
 
     Parameters
@@ -27,8 +29,11 @@ def to_grey(data: NDArray[np.float32], *, softening: float = 3.0, top: float = 3
         Image with the sky at zero.
     softening, top : float, optional
         Where the stretch bends, and where it ends [sigma].
+    noise : float, optional
+        Sigma; that of the image when not given.
     """
-    scaled = np.arcsinh(np.nan_to_num(data) / (softening * sky_noise(data))) / np.arcsinh(top / softening)
+    sigma = sky_noise(data) if noise is None else noise
+    scaled = np.arcsinh(np.nan_to_num(data) / (softening * sigma)) / np.arcsinh(top / softening)
     return np.asarray(np.clip(0.1 + 0.9 * scaled, 0.0, 1.0), np.float32)
 
 
