@@ -4,13 +4,14 @@ import pytest
 from typer.testing import CliRunner
 
 from skymere.cli import app
+from skymere.cli._print import console
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     folder = tmp_path / "calib"
     folder.mkdir()
     (folder / "a.csv").write_text("wave,flux\n1,2\n")

@@ -12,6 +12,7 @@ from tests.pipeline.grism_survey import multibeams, simulated
 from typer.testing import CliRunner
 
 from skymere.cli import app
+from skymere.cli._print import console
 from skymere.grism import GRIZLI_BAD_PA, read_full_file, write_beam_file
 from skymere.io import read_beam_file
 from skymere.lake import Lake
@@ -44,7 +45,7 @@ def field(tmp_path_factory):
 
 @pytest.fixture
 def words(field, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     folder, survey = field
     return ("--templates", f"{folder / 'templates'}/", "--conf", survey.conf)
 
@@ -195,7 +196,8 @@ def test_a_lake_takes_files_fits_them_and_gives_the_same_files_back(field, words
         assert (tmp_path / "picture.png").stat().st_size > 10_000
         (tmp_path / "picture.png").unlink()
     for one in beam_pictures(SourceRows(lake, [by_label[2]]), by_label[2]):
-        usable = one.err > 0
+        # The flat model of the others has no lines.
+        usable = (one.err > 0) & (np.abs(one.contam) < one.err)
         before, after = ((one.sci - one.contam - model)[usable] / one.err[usable] for model in (0.0, one.model))
         assert np.mean(after**2) < 1.3
         assert np.mean(before**2) > 1.5 * np.mean(after**2)

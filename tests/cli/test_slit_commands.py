@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skymere.cli import app
+from skymere.cli._print import console
 from skymere.io import add_pack, read_spectrum
 
 
@@ -17,7 +18,7 @@ def files(shared_data, tmp_path, monkeypatch):
         pytest.skip(f"real slitlets are not in {folder}")
     monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     # Only what the prism needs: sums of large tables would take longer than the spectra.
     calib = tmp_path / "calib"
     calib.mkdir()

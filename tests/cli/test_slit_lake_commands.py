@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from skymere.cli import app
+from skymere.cli._print import console
 from skymere.lake import Lake
 from skymere.testing import SlitFilesParams, SlitSceneParams, simulate_slit_files, write_slit_pack
 
@@ -29,7 +30,7 @@ def run(*words):
 def files(tmp_path, monkeypatch):
     write_slit_pack(tmp_path / "packs", params=PARAMS)
     monkeypatch.setenv("SKYMERE_PACKS", str(tmp_path / "packs"))
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(console, "width", 200)
     monkeypatch.chdir(tmp_path)
     return simulate_slit_files(SOURCES, tmp_path / "slits", seed=1, params=PARAMS)
 

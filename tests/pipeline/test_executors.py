@@ -22,6 +22,7 @@ from skymere.pipeline.attempts import Job, attempt, packed
 from skymere.pipeline.executors import Processes, executor_of
 from skymere.pipeline.memory import WORKER_BASELINE, predicted_cost
 from skymere.pipeline.plan import SurveyPlan
+from skymere.pipeline.process_memory import held_memory
 from skymere.pipeline.run_settings import memory_bytes
 from skymere.pipeline.runner import run_stage
 from skymere.pipeline.stages import STAGES
@@ -214,8 +215,8 @@ def test_idle_workers_end_when_a_large_task_needs_their_memory(tmp_path: Path) -
     large = 2 * GIB
     stage = tt.stage_of(works, costs={"c": large})
     # Two workers fit with nothing to do, and one with the large task.
-    held = 512 * 2**20
-    limit = f"{(held + WORKER_BASELINE + large + 2**20) // 2**20}MiB"
+    spare = WORKER_BASELINE // 2
+    limit = f"{(held_memory() + WORKER_BASELINE + large + spare) // 2**20}MiB"
     done = Trial(tmp_path, stage, "processes", n_workers=2, memory=limit)
     assert done.published == ["a", "b", "c"]
     assert done.report.n_failed == 0
