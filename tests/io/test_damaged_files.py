@@ -35,6 +35,11 @@ def extension(kind: str, *lines: str) -> bytes:
         (PRIMARY + extension("IMAGE", "BITPIX  = 8", "NAXIS   = 1", "NAXIS1  = 99999999"), "truncated"),
         (PRIMARY + extension("BINTABLE", "BITPIX  = 8", "NAXIS   = 0", "ZNAXIS  = 2147483648"), "ZNAXIS"),
         (PRIMARY + extension("BINTABLE", "BITPIX  = 8", "NAXIS   = 0", "TFIELDS = 2147483648"), "TFIELDS"),
+        (
+            PRIMARY + extension("IMAGE", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 14", "NAXIS2  = 2", "NAXIS2  = -64"),
+            "NAXIS2 is there twice, as '2' and '-64'",
+        ),
+        (PRIMARY + extension("IMAGE", "BITPIX  = 8", "NAXIS   = 0", "PCOUNT  = -3584"), "PCOUNT is there twice"),
     ],
 )
 def test_a_header_that_asks_for_what_is_not_there_is_refused_at_once(data, message, tmp_path):

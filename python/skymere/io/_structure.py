@@ -62,7 +62,7 @@ def _check(file: IO[bytes] | gzip.GzipFile, path: Path) -> None:
 
 
 def _header(file: IO[bytes] | gzip.GzipFile, path: Path, n: int) -> tuple[dict[str, str], int]:
-    """Return the cards about the structure, the first of a keyword, and the length of the header."""
+    """Return the cards about the structure and the length of the header."""
     cards: dict[str, str] = {}
     for i in range(_MOST_BLOCKS):
         block = file.read(_BLOCK)
@@ -75,7 +75,11 @@ def _header(file: IO[bytes] | gzip.GzipFile, path: Path, n: int) -> tuple[dict[s
             if key == "END":
                 return cards, (i + 1) * _BLOCK
             if block[start + 8 : start + 9] == b"=" and _is_structural(key):
-                cards.setdefault(key, block[start + 10 : start + _CARD].decode("latin-1").split("/")[0].strip())
+                value = block[start + 10 : start + _CARD].decode("latin-1").split("/")[0].strip()
+                # Readers differ in which of two they believe, so that the file would be another one to each.
+                if cards.setdefault(key, value) != value:
+                    msg = f"{path}: extension {n}: {key} is there twice, as {cards[key]!r} and {value!r}; it must be there once"
+                    raise FormatError(msg)
         if len(block) < _BLOCK:
             break
     msg = f"{path}: truncated or damaged: the header of extension {n} has no END"
@@ -83,7 +87,7 @@ def _header(file: IO[bytes] | gzip.GzipFile, path: Path, n: int) -> tuple[dict[s
 
 
 def _is_structural(key: str) -> bool:
-    return key in ("BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "GROUPS") or key.startswith(("NAXIS", "ZNAXIS"))
+    return key in ("XTENSION", "BITPIX", "PCOUNT", "GCOUNT", "TFIELDS", "GROUPS") or key.startswith(("NAXIS", "ZNAXIS"))
 
 
 def _data_size(cards: dict[str, str], path: Path, n: int) -> int:
