@@ -44,7 +44,7 @@ class Tab:
 
     def __init__(self, browser, server, shots):
         self.server, self.shots = server, shots
-        self.problems, self.outside = [], []
+        self.problems, self.outside, self.held = [], [], {}
         self.page = browser.new_page(viewport={"width": 1400, "height": 900})
         self.page.route(re.compile(".*"), self.let_through)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
@@ -54,10 +54,15 @@ class Tab:
     def let_through(self, route):
         url = route.request.url
         if LOOPBACK.match(url):
+            time.sleep(next((seconds for end, seconds in self.held.items() if url.endswith(end)), 0.0))
             route.continue_()
         else:
             self.outside.append(url)
             route.abort()
+
+    def hold(self, end, seconds):
+        """Let requests whose address ends so wait."""
+        self.held[end] = seconds
 
     def heard(self, message):
         # A refusal of the server is told in the page; the console only repeats its status.
@@ -249,6 +254,17 @@ def test_a_source_is_chosen_on_the_image_in_the_table_and_has_a_page(tab, shown,
         assert title in tab.text("main")
     tab.page.go_back()
     tab.until(lambda: tab.page.locator("canvas.sky").count() == 1, "the image again")
+
+
+def test_the_image_does_not_write_its_address_over_that_of_the_page_opened_after_it(tab, shown, small):
+    source = small.where_label(shown, 1)
+    tab.open(f"/image?tile=field&x={source['x']:.0f}&y={source['y']:.0f}&source={source['source_id']}").pictured()
+    tab.page.get_by_text("open its page").wait_for()
+    tab.hold("/source.js", 1.0)
+    tab.page.mouse.wheel(0, 300)
+    tab.page.get_by_text("open its page").click()
+    tab.until(lambda: "Provenance" in tab.text("main"), "the page of the source")
+    assert urlsplit(tab.page.url).path == f"/source/{source['source_id']}"
 
 
 def test_the_page_of_a_source_has_an_address_of_its_own(tab, shown, small):

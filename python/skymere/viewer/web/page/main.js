@@ -60,15 +60,20 @@ class Router {
   }
 
   async open() {
+    // Until the new view is there nobody keeps an address: the old one would write its own over this one.
+    const opening = this.opening = {};
+    this.current = null;
     const { pathname, search } = window.location;
     document.title = "skymere";
     for (const tab of document.querySelectorAll("#tabs a")) tab.classList.toggle("here", pathname.startsWith(tab.getAttribute("href")) || (pathname === "/" && tab.getAttribute("href") === "/image"));
     const source = pathname.match(/^\/source\/(\d+)$/);
     if (source) {
       const { SourceView } = await import("./source.js");
+      if (this.opening !== opening) return;
       await this.put(this.source ??= new SourceView(this.lake), source[1]);
     } else if (pathname === "/edits" || pathname === "/runs") {
       const { EditsView, RunsView } = await import("./lists.js");
+      if (this.opening !== opening) return;
       if (pathname === "/edits") await this.put(this.edits ??= new EditsView(this.lake));
       else await this.put(this.runs ??= new RunsView());
     } else await this.put(this.explore, new URLSearchParams(search));
