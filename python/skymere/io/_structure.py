@@ -78,7 +78,8 @@ def _header(file: IO[bytes] | gzip.GzipFile, path: Path, n: int) -> tuple[dict[s
                 value = block[start + 10 : start + _CARD].decode("latin-1").split("/")[0].strip()
                 # Readers differ in which of two they believe, so that the file would be another one to each.
                 if cards.setdefault(key, value) != value:
-                    msg = f"{path}: extension {n}: {key} is there twice, as {cards[key]!r} and {value!r}; it must be there once"
+                    seen = f"{cards[key]!r} and {value!r}"
+                    msg = f"{path}: extension {n}: {key} is there twice, as {seen}; it must be there once"
                     raise FormatError(msg)
         if len(block) < _BLOCK:
             break
