@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import skymere
-from skymere.background import BackgroundParams, estimate_background
+from skymere.background import BackgroundParams, estimate_background, level_error
 from skymere.errors import InvalidInputError, NoDataError
 
 
@@ -30,6 +30,20 @@ def test_sources_move_the_level_less_than_a_fifth_of_the_noise() -> None:
         image[y - 2 : y + 3, x - 2 : x + 3] += 300.0
     found = estimate_background(image)
     assert abs(found.level_global - estimate_background(_sky()).level_global) < 0.4
+
+
+@pytest.mark.parametrize(("filter_size", "box_size"), [(3, 32), (1, 32), (3, 16)])
+def test_the_scatter_of_the_level_over_realisations_is_what_is_said(filter_size: int, box_size: int) -> None:
+    params = BackgroundParams(box_size=box_size, filter_size=filter_size)
+    rng = np.random.default_rng(9)
+    middles = slice(3 * box_size // 2, 7 * box_size, box_size)
+    shape = (8 * box_size, 8 * box_size)
+    levels = [
+        estimate_background(rng.normal(5.0, 2.0, shape).astype(np.float32), params=params).level[middles, middles]
+        for _ in range(150)
+    ]
+    assert np.std(levels) == pytest.approx(level_error(2.0, 1.0, params=params), rel=0.07)
+    assert level_error(2.0, 1.5, params=params) == pytest.approx(1.5 * level_error(2.0, 1.0, params=params))
 
 
 def test_masked_and_non_finite_pixels_do_not_count() -> None:

@@ -66,6 +66,23 @@ def test_every_image_and_method_finds_the_sources_and_nothing_in_the_negative(im
     assert found.peak_snr().min() > found.threshold
 
 
+def test_hidden_pixels_do_not_lift_the_background() -> None:
+    blank = mosaic("r", 1.0, heights=0.0)
+    y, x = np.indices(SHAPE)
+    distance2 = np.min([(x - cx) ** 2 + (y - cy) ** 2 for cx, cy in PLACES], axis=0)
+    # Wings as faint as the noise, which no clipping takes away.
+    band = replace(blank, data=(blank.data + 2.0 * np.exp(-distance2 / (2 * 7.0**2))).astype(np.float32))
+    hidden = distance2 < 20.0**2
+    sky, k = subtract_background(blank, params=MESH)
+    lifted, _ = subtract_background(band, params=MESH)
+    level, k_hidden = subtract_background(band, params=MESH, hidden=hidden)
+    assert (sky - lifted)[~hidden].mean() > 0.1
+    assert abs((sky - level)[~hidden].mean()) < 0.03
+    assert k_hidden == pytest.approx(k, rel=0.03)
+    with pytest.raises(NoDataError):
+        subtract_background(band, params=MESH, hidden=np.ones(SHAPE, bool))
+
+
 def test_the_stack_of_n_equal_images_has_the_noise_of_one_over_the_root_of_n() -> None:
     # The rms of 16 meshes is good to 0.5 %, and 1.7 % low because it is clipped at 3 sigma.
     errors = {}

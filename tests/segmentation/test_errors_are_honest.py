@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from skymere.datamodels import Mosaic, NoiseCovariance
+from skymere.errors import InvalidInputError
 from skymere.segmentation import MeasureImage, MeasureParams, aperture_flux, detect, measure
 from skymere.wcs import Grid
 
@@ -57,6 +58,52 @@ def test_the_pull_of_every_flux_is_one(is_uniform: bool) -> None:
         width = np.std(values)
         print(f"pull of {name}: {width:.3f} (uniform noise: {is_uniform})")
         assert width == pytest.approx(1.0, abs=0.05), name
+
+
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_the_pull_of_fluxes_is_one_where_the_sky_has_an_error_of_its_own(has_weights: bool) -> None:
+    rng = np.random.default_rng(27)
+    scene, level = _scene(), 0.08
+    # The pixels of a source have one weight, and so one error of their sky.
+    weight = np.kron(rng.uniform(0.5, 2.0, (6, 6)), np.ones((40, 40))) if has_weights else np.ones(SHAPE)
+    error = 1.0 / np.sqrt(weight)
+    truth = MeasureImage(data=scene, error=error, weight=weight)
+    segmentation = detect(scene, error=1.0)
+    params = MeasureParams(aperture_diameters_pix=(12.0,))
+    expected = measure(segmentation, {"r": truth}, params=params).table
+    names = ("flux_iso", "flux_auto", "flux_aper1")
+    pulls: dict[str, list[np.ndarray]] = {name: [] for name in (*names, "flux_auto without")}
+    for _ in range(120):
+        sky = np.kron(rng.normal(0.0, level, (6, 6)), np.ones((40, 40)))
+        noisy = scene + (rng.normal(0.0, 1.0, SHAPE) + sky) * error
+        image = MeasureImage(data=noisy, error=error, weight=weight if has_weights else None)
+        for suffix, errors in (("", {"r": level}), (" without", None)):
+            found = measure(segmentation, {"r": image}, detection=truth, sky_errors=errors, params=params).table
+            for name in names:
+                if name + suffix in pulls:
+                    pull = (found[f"{name}_r"] - expected[f"{name}_r"]) / found[f"{name}_err_r"]
+                    pulls[name + suffix].append(pull.to_numpy())
+    widths = {name: float(np.std(values)) for name, values in pulls.items()}
+    print(widths)
+    for name in names:
+        assert widths[name] == pytest.approx(1.0, abs=0.05), name
+    assert widths["flux_auto without"] > 1.2
+
+
+def test_errors_of_the_sky_are_those_of_bands_on_the_pixels_of_the_segmentation() -> None:
+    scene = _scene()
+    image = MeasureImage(data=scene, error=1.0)
+    segmentation = detect(scene, error=1.0)
+    with pytest.raises(InvalidInputError, match=r"sky_errors: \['g'\] are no bands .* some of \['r'\]"):
+        measure(segmentation, {"r": image}, sky_errors={"g": 1.0})
+    with pytest.raises(InvalidInputError, match=r"sky_errors: -1\.0 of 'r' is not allowed, it must be 0 or positive"):
+        measure(segmentation, {"r": image}, sky_errors={"r": -1.0})
+    plain = measure(segmentation, {"r": image}).table
+    assert measure(segmentation, {"r": image}, sky_errors={"r": 0.0}).table.equals(plain)
+    more = measure(segmentation, {"r": image}, sky_errors={"r": 0.1}).table
+    for name in ("flux_auto_err_total_r", "flux_total_err_r"):
+        assert (more[name] > plain[name]).all()
+    assert more.select("flux_auto_r", "flux_total_r").equals(plain.select("flux_auto_r", "flux_total_r"))
 
 
 def test_the_pull_of_positions_in_segments_that_are_given_is_one() -> None:

@@ -54,7 +54,9 @@ class DetectionImage:
     bands: tuple[str, ...]
 
 
-def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[NDArray[np.float32], float]:
+def subtract_background(
+    mosaic: Mosaic, *, params: BackgroundParams, hidden: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.float32], float]:
     """Return a mosaic without its background, and the constant that turns its weight into its background noise.
 
     Parameters
@@ -63,6 +65,8 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
         One band.
     params : BackgroundParams
         Mesh.
+    hidden : ndarray, bool, shape (ny, nx), optional
+        Pixels that the mesh does not see, such as those of sources.
 
     Returns
     -------
@@ -74,7 +78,7 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     Raises
     ------
     NoDataError
-        When nothing covers the mosaic.
+        When nothing covers the mosaic, or so much is hidden that no cell of the mesh has enough pixels.
 
     Notes
     -----
@@ -84,7 +88,8 @@ def subtract_background(mosaic: Mosaic, *, params: BackgroundParams) -> tuple[ND
     if not covered.any():
         msg = f"mosaic: band {mosaic.band} has no covered pixel"
         raise NoDataError(msg)
-    background = estimate_background(mosaic.data, mask=~covered, params=params)
+    mask = ~covered if hidden is None else ~covered | hidden
+    background = estimate_background(mosaic.data, mask=mask, params=params)
     k = float(np.median(background.rms[covered] * np.sqrt(mosaic.weight[covered]))) ** 2
     return np.where(covered, mosaic.data - background.level, np.float32(np.nan)), k
 

@@ -1,6 +1,6 @@
 """From mosaics larger than memory to segments, block by block."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -49,6 +49,8 @@ from skymere.wcs import Grid
 
 __all__ = ["FoundBlocks", "StoredBand", "find_sources_blocks", "stored_band"]
 
+ReadMask = Callable[[slice, slice], NDArray[np.bool_]]
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredBand:
@@ -75,7 +77,9 @@ class StoredBand:
         return replace(mosaic, data=np.where(covered_pixels(mosaic), data, np.float32(np.nan)))
 
 
-def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams) -> StoredBand | None:
+def stored_band(
+    mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundParams, hidden: ReadMask | None = None
+) -> StoredBand | None:
     """Return a band with its background: `subtract_background`, block by block.
 
     Parameters
@@ -86,16 +90,19 @@ def stored_band(mosaic: StoredMosaic, *, side: int = 4096, params: BackgroundPar
         Side of the blocks [pix].
     params : BackgroundParams
         Mesh.
+    hidden : callable, optional
+        ``hidden(rows, columns)`` are the pixels of a window that the mesh does not see.
 
     Returns
     -------
     StoredBand or None
-        None when nothing covers it.
+        None when nothing covers it, or so much is hidden that no cell of the mesh has enough pixels.
     """
 
     def read(rows: slice, columns: slice) -> dict[str, NDArray[Any]]:
         window = mosaic.window(rows, columns)
-        return {"data": window.data, "mask": ~covered_pixels(window)}
+        mask = ~covered_pixels(window)
+        return {"data": window.data, "mask": mask if hidden is None else mask | hidden(rows, columns)}
 
     try:
         background = estimate_background_blocks(read, mosaic.shape, side=side, params=params)

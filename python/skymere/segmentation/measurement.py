@@ -18,6 +18,7 @@ from skymere.segmentation.on_grid import SAME_GRID_PIX, distance_pix
 from skymere.segmentation.other_grids import measure_other_grid
 from skymere.segmentation.planes import MeasureImage, parts_of
 from skymere.segmentation.sky import sky_positions
+from skymere.segmentation.sky_level import add_sky_error, checked_sky_errors
 from skymere.wcs import Grid
 
 __all__ = ["MeasureParams", "Measured", "catalog_of", "held_shapes", "measure", "measured"]
@@ -88,6 +89,7 @@ def measure(
     detection: str | Mosaic | MeasureImage | None = None,
     shapes: pl.DataFrame | None = None,
     saturated: Mapping[str, ArrayLike] | None = None,
+    sky_errors: Mapping[str, float] | None = None,
     params: MeasureParams | None = None,
 ) -> SourceCatalog:
     """Measure every segment in every band.
@@ -107,6 +109,9 @@ def measure(
         kron_radius`` as in the table that is returned, with a row for every label.
     saturated : mapping of str to array_like, optional
         By band, the mask of saturated pixels or the level [unit of the data] from which they are.
+    sky_errors : mapping of str to float, optional
+        By band on the pixels of the segmentation, one sigma of the level of the sky that was taken off [unit of the
+        data], where the image has weights for a weight of 1: it goes with the root of their inverse.
     params : MeasureParams, optional
         Apertures and neighbours.
 
@@ -148,6 +153,8 @@ def measure(
     segment count ``1 + (-t dA / dt) / n`` times, with its threshold t, the number A of pixels above t and the number n
     of those at the edge: noise moves the edge of a detected segment, and the light at it. Blends end at their saddles,
     whose noise counts.
+    The error of a sky level goes with the area: ``(A s_sky)^2`` is added to the variance of a flux, for ``flux_total``
+    with the area of the Kron aperture times ``flux_total / flux_auto``.
     Errors of fluxes hold for apertures that stay where they are. ``flux_auto_err_total`` adds what the second moments
     and the first Kron moment do to the flux, each with its derivatives by the pixels.
 
@@ -188,6 +195,7 @@ def measure(
         {band: image for band, image in images.items() if grids[band] is None},
         detection=detection,
         saturated={band: mask for band, mask in saturated.items() if grids[band] is None},
+        sky_errors=sky_errors,
         shapes=None if shapes is None else held_shapes(shapes, segmentation.ids),
         params=params,
     )
@@ -262,6 +270,7 @@ def measured(
     *,
     detection: str | Mosaic | MeasureImage | None,
     saturated: Mapping[str, ArrayLike] | None,
+    sky_errors: Mapping[str, float] | None = None,
     shapes: NDArray[np.float64] | None,
     params: MeasureParams,
     wanted: NDArray[np.int32] | None = None,
@@ -278,6 +287,7 @@ def measured(
     if not saturated.keys() <= images.keys():
         msg = f"saturated: {sorted(saturated.keys() - images.keys())} are no bands, it must be some of {list(images)}"
         raise InvalidInputError(msg)
+    levels = checked_sky_errors(sky_errors, list(images))
     bands = {
         band: parts_of(image, f"images[{band!r}]", shape=shape, saturated=saturated.get(band))
         for band, image in images.items()
@@ -303,6 +313,11 @@ def measured(
         wanted,
         **_numbers(params),
     )
+    for (band, image), of_band in zip(images.items(), columns["bands"], strict=True):
+        if band in levels:
+            add_sky_error(
+                of_band, columns, levels[band] * bands[band].scale, image.weight, params.aperture_diameters_pix
+            )
     return Measured(columns=columns, has_zero_point={band: parts.has_zero_point for band, parts in bands.items()})
 
 

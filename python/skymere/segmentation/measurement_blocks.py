@@ -20,7 +20,7 @@ __all__ = ["ReadImages", "StoredLabels", "measure_blocks"]
 
 ReadImages = Callable[[slice, slice], Mapping[str, Any]]
 
-_KEYS = {"images", "detection", "saturated"}
+_KEYS = {"images", "detection", "saturated", "sky_errors"}
 # Room between the rows of a segment and those that its saddles and gradients look at [pix].
 _BESIDE = 2
 
@@ -73,7 +73,7 @@ def measure_blocks(
         The segments.
     read : callable
         ``read(rows, columns)`` returns what `measure` takes of a window: ``images`` and, if there are any,
-        ``detection`` and ``saturated``. The bands are the same everywhere.
+        ``detection``, ``saturated`` and ``sky_errors``. The bands are the same everywhere.
     blocks : int or iterable of (slice, slice), optional
         Side of the blocks [pix], or the blocks themselves in any order; each pixel lies in one of them. A source
         belongs to the block in which the middle of its segment lies.
@@ -228,7 +228,9 @@ class _Job:
         (y0, y1), (x0, x1) = window
         given = dict(self.read(slice(y0, y1), slice(x0, x1)))
         if not given.keys() <= _KEYS or "images" not in given:
-            msg = f"read: it returned {sorted(given)}, it must return images, and may detection and saturated"
+            msg = (
+                f"read: it returned {sorted(given)}, it must return images, and may detection, saturated and sky_errors"
+            )
             raise InvalidInputError(msg)
         shapes = None if self.held is None else self.held[sources] - np.array([x0, y0, 0.0, 0.0, 0.0, 0.0])
         found = measured(
@@ -236,6 +238,7 @@ class _Job:
             given["images"],
             detection=given.get("detection"),
             saturated=given.get("saturated"),
+            sky_errors=given.get("sky_errors"),
             shapes=shapes,
             wanted=self.needs[sources, 0].astype(np.int32),
             params=self.params,

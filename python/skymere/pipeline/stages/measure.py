@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from skymere.datamodels import Mosaic, SegmentationMap
+from skymere.background import BackgroundParams, level_error
+from skymere.datamodels import Mosaic, SegmentationMap, StoredMosaic
 from skymere.errors import NoDataError
 from skymere.lake import Lake, Run, StoredEdit, stored_edits
 from skymere.mosaic import (
@@ -22,6 +23,7 @@ from skymere.mosaic import (
     subtract_background,
     without_pixels,
 )
+from skymere.outliers import grow_mask
 from skymere.pipeline.block_sides import block_side, is_in_blocks
 from skymere.pipeline.borders import border_digests, owned_sources
 from skymere.pipeline.plan import Plan
@@ -35,8 +37,12 @@ from skymere.pipeline.products import (
 )
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.segmentation import MeasureImage, StoredLabels, bad_pixels, measure, measure_blocks
+from skymere.segmentation.windows import widened
 
 __all__ = ["STAGE"]
+
+# How far beside a segment its light is brighter than the error of the sky [pix].
+_BESIDE_PIX = 2
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,18 @@ def _work(plan: Plan, lake: Lake, tile: str, stored: list[StoredEdit], run: Run)
 def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, masks: _Masks) -> pl.DataFrame:
     searched = set(detection_bands(lake, tile))
     exptimes = _exptimes(lake, tile)
-    bands, planes, depths = {}, {}, {}
+    hidden = _near_sources(segmentation.labels)
+    bands, planes, depths, sky_errors = {}, {}, {}, {}
     for mosaic in load_mosaics(lake, tile):
         seen = without_pixels(mosaic, masks.bad.get(mosaic.band))
         try:
-            data, k = subtract_background(seen, params=plan.detect.background)
+            data, k = _without_background(seen, plan.detect.background, hidden)
         except NoDataError:
             # All of it is masked: such a band was not searched.
             bands[mosaic.band] = _blank(seen)
             continue
         bands[mosaic.band] = replace(seen, data=data)
+        sky_errors[mosaic.band] = _sky_error(seen, k, plan.detect.background)
         if mosaic.band in searched:
             enough = enough_exposures(seen, plan.detect.min_exposures)
             planes[mosaic.band] = plane_of(seen, data, k, enough)
@@ -115,6 +123,7 @@ def _measured(plan: Plan, lake: Lake, tile: str, segmentation: SegmentationMap, 
         segmentation,
         bands,
         **masks.looked_at(found, planes, slice(None), slice(None)),
+        sky_errors=sky_errors,
         params=plan.measure,
     ).table
 
@@ -125,7 +134,20 @@ def _measured_blocks(
     """Return the same table of images that are read block by block."""
     background = plan.detect.background
     mosaics = [without_pixels(m, masks.bad.get(m.band)) for m in stored_mosaics(lake, tile)]
-    bands = {m.band: stored_band(m, side=side, params=background) for m in mosaics}
+
+    def hidden(rows: slice, columns: slice) -> NDArray[np.bool_]:
+        window = (rows.start, rows.stop), (columns.start, columns.stop)
+        wide = widened(window, (_BESIDE_PIX, _BESIDE_PIX), segmentation.shape)
+        near = _near_sources(segmentation.labels(slice(*wide[0]), slice(*wide[1])))
+        y, x = rows.start - wide[0][0], columns.start - wide[1][0]
+        return near[y : y + rows.stop - rows.start, x : x + columns.stop - columns.start]
+
+    bands = {
+        m.band: stored_band(m, side=side, params=background, hidden=hidden)
+        or stored_band(m, side=side, params=background)
+        for m in mosaics
+    }
+    sky_errors = {m.band: _sky_error(m, band.k, background) for m in mosaics if (band := bands[m.band]) is not None}
     searched = set(detection_bands(lake, tile))
     exptimes = _exptimes(lake, tile)
 
@@ -142,9 +164,31 @@ def _measured_blocks(
                 planes[mosaic.band] = plane_of(window, window.data, band.k, enough)
                 depths[mosaic.band] = band_depth(window, band.k, exptimes[mosaic.band])
         found = measured_stack(planes, windows, depths=depths)
-        return {"images": windows, **masks.looked_at(found, planes, rows, columns)}
+        return {"images": windows, "sky_errors": sky_errors, **masks.looked_at(found, planes, rows, columns)}
 
     return measure_blocks(segmentation, read, blocks=side, params=plan.measure).table
+
+
+def _near_sources(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return the pixels of segments and those beside them: their wings are no sky."""
+    return grow_mask(labels > 0, side=2 * _BESIDE_PIX + 1)
+
+
+def _without_background(
+    mosaic: Mosaic, params: BackgroundParams, hidden: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], float]:
+    """Return what `subtract_background` does with sources hidden, where they leave a cell of the mesh to be seen."""
+    try:
+        return subtract_background(mosaic, params=params, hidden=hidden)
+    except NoDataError:
+        return subtract_background(mosaic, params=params)
+
+
+def _sky_error(mosaic: Mosaic | StoredMosaic, k: float, params: BackgroundParams) -> float:
+    """Return one sigma of the level of the mesh for a weight of 1 [unit of the mosaic]."""
+    noise = mosaic.noise
+    correlation = mosaic.noise_correlation if noise is None else noise.large_area_factors[noise.classes[0]]
+    return level_error(math.sqrt(k), correlation, params=params)
 
 
 def _exptimes(lake: Lake, tile: str) -> dict[str, float]:
