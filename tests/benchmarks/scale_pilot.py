@@ -65,8 +65,8 @@ class Survey:
         beams = self.n_sources * self.with_beams / tiles
         yield "ingest", self.n_exposures, {"exposure_pixels": self.pixels}
         yield "background", tiles * bands, {"exposure_pixels": in_tile}
-        yield "outliers", tiles * bands, {"exposure_pixels": in_tile, "tile_pixels": self.tile_pixels}
-        yield "mosaic", tiles, {"exposure_pixels": bands * in_tile, **band}
+        yield "outliers", tiles * bands, {"overlap_pixels": in_tile, "tile_pixels": self.tile_pixels}
+        yield "mosaic", tiles, {"overlap_pixels": bands * in_tile, **band}
         yield "psf", tiles, band
         yield "detect", tiles, band
         yield "measure", tiles, {"sources": sources, **band}

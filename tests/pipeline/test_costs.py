@@ -11,6 +11,7 @@ from skymere.errors import FormatError, NoDataError, NotFoundError
 from skymere.lake import Lake, NamedTile
 from skymere.pipeline import CostModel, fit_costs, read_costs
 from skymere.pipeline.costs import COST_SCHEMA, fit_line
+from skymere.pipeline.task_sizes import FieldSizes
 from skymere.wcs import Grid
 
 CORNERS = "POLYGON ICRS 150.0 2.0 150.001 2.0 150.001 2.001 150.0 2.001"
@@ -63,6 +64,28 @@ def test_the_coefficients_of_a_known_ledger_are_found(made: Path) -> None:
     # Each exposure is an entry of the log of its table, and one of that of runs; the first of each makes the table.
     assert 2.0 <= model.yields["commits_per_product"] <= 2.5
     assert set(model.of("ingest", "array_bytes", {"exposure_pixels": 1e6})) == {"exposure"}
+
+
+def test_of_an_exposure_half_beside_a_tile_half_of_the_pixels_overlap(tmp_path: Path) -> None:
+    grid = Grid.tangent(150.0, 60.0, scale_arcsec=0.1, shape=(600, 600))
+    lake = Lake.create(tmp_path / "lake", tiles=[NamedTile("field", grid)])
+
+    def outline(x0: float, x1: float) -> np.ndarray:
+        return np.column_stack(grid.sky(np.array([x0, x1, x1, x0]), np.array([100.0, 100.0, 300.0, 300.0])))
+
+    outlines = {"on": outline(100, 300), "half": outline(500, 699), "off": outline(800, 1000)}
+    pixels = {"on": 1000, "half": 2000, "off": 4000, "somewhere": 8000}
+    sizes = FieldSizes(lake=lake, exposures=pixels, mosaics={}, outlines=outlines)
+
+    def of(stage: str, *names: str) -> dict[str, float]:
+        return sizes.of(stage, "field.f160w", [{"uri": f"exposure/{name}"} for name in names], {})
+
+    assert of("outliers", "on")["overlap_pixels"] == pytest.approx(1000, rel=0.05)
+    assert of("outliers", "half")["overlap_pixels"] == pytest.approx(1000, rel=0.05)
+    assert of("outliers", "off")["overlap_pixels"] == 0.0
+    # Without corners all of it counts.
+    assert of("outliers", "somewhere")["overlap_pixels"] == 8000
+    assert of("background", "half", "off") == {"exposure_pixels": 6000}
 
 
 def test_two_lakes_teach_more_than_one(made: Path) -> None:

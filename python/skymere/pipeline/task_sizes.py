@@ -35,6 +35,7 @@ __all__ = [
 SIZES: Mapping[str, str] = MappingProxyType(
     {
         "exposure_pixels": "pixels of the exposures that are read",
+        "overlap_pixels": "those of them that lie on the tile's image",
         "tile_pixels": "pixels of the tile's image",
         "band_pixels": "the same, in every band that has a mosaic",
         "seen_pixels": "those of them that an exposure of the band sees",
@@ -55,8 +56,8 @@ DRIVERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "ingest": ("exposure_pixels",),
         "align": ("exposure_pixels",),
         "background": ("exposure_pixels",),
-        "outliers": ("exposure_pixels", "tile_pixels"),
-        "mosaic": ("exposure_pixels", "band_pixels"),
+        "outliers": ("overlap_pixels", "tile_pixels"),
+        "mosaic": ("overlap_pixels", "band_pixels"),
         "psf": ("band_pixels",),
         "detect": ("band_pixels",),
         "measure": ("sources", "band_pixels"),
@@ -151,9 +152,10 @@ class FieldSizes:
         return {name: self._size(name, tile, named, params) for name in names}
 
     def _size(self, name: str, tile: str, inputs: Sequence[str], params: Mapping[str, Any]) -> float:
-        if name == "exposure_pixels":
+        if name in ("exposure_pixels", "overlap_pixels"):
             read = [uri.partition("/")[2] for uri in inputs if uri.startswith("exposure/")] or [tile]
-            return float(sum(self.exposures.get(one, 0) for one in read))
+            parts = self._on_tile(tile, read) if name == "overlap_pixels" else [1.0] * len(read)
+            return float(sum(part * self.exposures.get(one, 0) for one, part in zip(read, parts, strict=True)))
         if name == "frame_pixels":
             return float(sum(self.n_grism_pixels.get(uri, 0) for uri in inputs))
         if name == "slits":
@@ -178,12 +180,30 @@ class FieldSizes:
         )
         return sum(seen) / scale**2
 
+    def _on_tile(self, tile: str, names: Sequence[str]) -> list[float]:
+        """Return which part of each exposure lies on the image of a tile; 1 where its corners are not known."""
+        outlines = [self.outlines.get(one) for one in names]
+        own = self._own(tile)
+        return [
+            1.0
+            if outline is None
+            else min(covered_arcmin2(self.lake, own, [outline], is_owned=False)[0] / _arcmin2(outline), 1.0)
+            for outline in outlines
+        ]
+
     def _own(self, tile: str) -> str:
         """Return the tile of the sky that a group of it stands for."""
         return tile if tile in self.lake.tiles else tile.rpartition(".")[0]
 
     def _objects(self, name: str, tile: str) -> float:
         return float(self.objects.get(name, {}).get(tile, 0.0))
+
+
+def _arcmin2(outline: NDArray[np.float64]) -> float:
+    """Return the area of a small polygon on the sky."""
+    ra, dec = outline.T
+    x = ((ra - ra[0] + 180.0) % 360.0 - 180.0) * np.cos(np.deg2rad(dec.mean()))
+    return 1800.0 * abs(float(np.dot(x, np.roll(dec, -1)) - np.dot(dec, np.roll(x, -1))))
 
 
 def corners_of(outlines: Mapping[str, NDArray[np.float64]], names: Iterable[str]) -> list[NDArray[np.float64]]:
