@@ -110,7 +110,7 @@ def level_error(rms: float, correlation: float, *, params: BackgroundParams | No
     --------
     >>> from skymere.background import level_error
     >>> round(level_error(1.0, 1.0), 4)
-    0.0139
+    0.014
     """
     params = params or BackgroundParams()
     cell = _MODE_NOISE * rms * correlation / params.box_size
