@@ -107,6 +107,9 @@ def test_sources_and_pictures_that_are_not_there_are_refused(page, shown):
         {"path": "../../../etc/passwd", "row": 3},
         {"path": "px64/f160w/sci", "window": "0,0,9,9"},
         {"path": "px64/f160w/sci", "window": "0,0,9"},
+        {"path": "px64/f160w/sci", "window": "nan,0,9,9"},
+        {"path": "px64/f160w/sci", "window": "0,0,inf,9"},
+        {"path": "px64/f160w/sci", "window": f"{10**23},0,9,9"},
         {"path": "px64/f160w/sci", "row": 3, "low": "5", "high": "1"},
         {"path": "px64/f160w/sci", "row": 3, "less": "flux"},
     ):
