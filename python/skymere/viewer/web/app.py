@@ -168,6 +168,7 @@ class _Pages:
             row=_whole(query, "row") if "row" in query else None,
             window=(window[0], window[1], window[2], window[3]) if window else None,
             less=(less[0], less[1], less[2]) if less else None,
+            known=query.get("known", ""),
         )
         scaling = None
         if "low" in query and "high" in query:
