@@ -24,6 +24,7 @@ ELSEWHERE = {
     "make demo": "takes minutes: tests/pipeline/test_demo.py runs a small one",
     "make test": "these are its tests",
     ". .venv/bin/activate": "of the shell",
+    "skymere view skymere-demo/lake": "until Ctrl-C: tests/cli/test_view.py serves a lake and interrupts it",
     "skymere demo": "takes minutes: tests/pipeline/test_demo.py runs a small one",
 }
 SURVEY = SurveyParams(

@@ -1,6 +1,7 @@
 """Pictures out of a lake: what is on them, and what is said when there is nothing."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from skymere.viewer import (
 from skymere.viewer.beams import beam_pictures
 from skymere.viewer.palette import SIGNED, SPECTRUM, WEIGHT
 from skymere.viewer.panels import label_picture
-from skymere.viewer.redshifts import pdf_curves, template_of
+from skymere.viewer.redshifts import lines_panel, pdf_curves, template_of
 from skymere.viewer.report_html import png_bytes
 from skymere.viewer.sed import sed_points
 from skymere.viewer.source_rows import SourceRows
@@ -125,6 +126,31 @@ def test_beams_are_drawn_with_what_they_were_cut_with_where_no_fit_can_be_done_a
         draw_beams(lake, source_id, most=0)
 
 
+def test_pixels_of_a_beam_without_data_are_blank_in_what_was_seen_and_what_is_left(lake, small, monkeypatch):
+    source_id = small.ids(lake)[0]
+    (first, _) = beam_pictures(SourceRows(lake, [source_id]), source_id)
+    err = first.err.copy()
+    err[:, :5] = 0.0
+    monkeypatch.setattr("skymere.viewer.beams.beam_pictures", lambda *_, **__: [replace(first, err=err)])
+    axes = draw_beams(lake, source_id).axes
+    blank = [np.ma.getmaskarray(one.collections[0].get_array()) for one in axes[1:]]
+    for panel, mask in zip(("light", "others", "model", "left"), blank, strict=True):
+        assert mask[:, :5].all() == (panel in ("light", "left")), panel
+        assert not mask[:, 5:].any()
+
+
+def test_no_flux_of_a_line_is_outside_its_panel():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    flux = [6.0e-17, 1.0e-18, -9.0e-17]
+    lines = pl.DataFrame({"line": ["PaD", "SIII", "Hb"], "flux": flux, "flux_err": [2e-17] * 3, "snr": [2.9, 0.1, -4]})
+    lines_panel(axes, lines)
+    low, high = axes.get_xlim()
+    assert low < min(flux) / 1e-17
+    assert high > max(flux) / 1e-17
+
+
 def test_a_redshift_has_its_curve_its_model_and_its_lines_or_its_reason(lake, small):
     first, second = small.ids(lake)[:2]
     rows = SourceRows(lake, [first])
@@ -150,6 +176,10 @@ def test_mosaics_are_shown_at_the_resolution_of_the_screen(lake):
     assert "2 x 2 pixels in one" in words_of(small_one)
     shapes = [figure.axes[0].images[0].get_array().shape for figure in (whole, small_one)]
     assert shapes == [(96, 128, 3), (48, 64, 3)]
+    # The axes are in pixels of the mosaic, however many of them are in one of the picture.
+    for figure in (whole, small_one):
+        assert figure.axes[0].get_xlim() == (-0.5, 127.5)
+        assert figure.axes[0].get_ylim() == (-0.5, 95.5)
     # Outlines are orange, in the middle of what is grey.
     picture = whole.axes[0].images[0].get_array()
     assert (np.abs(picture - (0xE6 / 255, 0x9F / 255, 0.0)).max(axis=-1) < 0.01).any()

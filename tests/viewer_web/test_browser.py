@@ -280,6 +280,36 @@ def test_the_page_of_a_source_has_an_address_of_its_own(tab, shown, small):
     tab.shoot("source_page")
 
 
+def test_a_source_without_beams_has_a_page_without_a_word_about_them(tab, shown):
+    with_beams = shown.table("beam").collect()["source_id"].to_list()
+    bare = next(one for one in shown.table("source").collect()["source_id"].to_list() if one not in with_beams)
+    tab.open(f"/source/{bare}")
+    tab.until(lambda: "Provenance" in tab.text("main"), "the page of the source")
+    assert "null" not in tab.page.locator(".source").evaluate(
+        "node => [...node.childNodes].map((one) => one.nodeValue)"
+    )
+    assert "Left out of its beams" not in tab.text("main")
+
+
+def test_lines_and_probabilities_are_whole_and_wild_ends_are_not(tab):
+    tab.open("/image").pictured()
+    highest = """async (plot) => {
+        const { curvesPlot } = await import("/static/plot.js");
+        const path = curvesPlot(plot).querySelector("path").getAttribute("d");
+        return [...path.matchAll(/[ML]([-0-9.]+) ([-0-9.]+)/g)].map((found) => Number(found[2]));
+    }"""
+    top = 12.0
+    flux, error = [1.0] * 200, [0.1] * 200
+    flux[100], flux[199], error[199] = 30.0, 900.0, 900.0
+    words = {"title": "t", "x_label": "x", "y_label": "y", "marks": []}
+    curve = {"label": "flux", "style": "steps", "x": list(range(200)), "y": flux, "error": error}
+    ys = tab.page.evaluate(highest, {**words, "curves": [curve]})
+    assert top < ys[100] < top + 40.0
+    assert ys[199] == top
+    ys = tab.page.evaluate(highest, {**words, "curves": [{**curve, "style": "line", "error": None}]})
+    assert min(ys) == ys[199] > top
+
+
 def test_an_address_brings_back_what_was_shown(tab):
     path = "/image?tile=field&x=300.0&y=250.0&zoom=2.000&bands=f125w&stretch=sqrt&layers=segments&where=label+%3C+9&sort=label"
     tab.open(path)

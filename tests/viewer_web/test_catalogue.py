@@ -42,6 +42,16 @@ def test_the_place_of_a_source_in_an_order_is_found(page):
     assert page.json("/api/place/source", {**order, "where": "label = 0", "key": listed[41]})["place"] is None
 
 
+def test_a_place_is_asked_for_in_an_order_and_a_table_that_have_one(page):
+    for sort in ("nothing", "*", "^.*$", "/etc/passwd", "\x00"):
+        status, text = page.refusal("/api/place/source", {"sort": sort, "key": "1"})
+        assert (status, text.partition(" is not in table 'source'")[0]) == (400, f"columns, sort: {sort!r}")
+    status, text = page.refusal("/api/place/mosaic", {"key": "1"})
+    assert status == 400
+    assert "'tile', which is no whole number" in text
+    assert page.json("/api/place/source", {"key": str(10**23)})["place"] is None
+
+
 def test_a_new_publication_is_seen(own, serve, small):
     with serve(own) as page:
         assert rows(page, where="label <= 10")["n_matching"] == 10
@@ -84,6 +94,7 @@ def test_unknown_columns_tables_and_pages_are_refused(page):
     assert page.refusal("/api/rows/source", {"columns": "label,nothing"})[0] == 400
     assert page.refusal("/api/rows/source", {"n": "501"})[0] == 400
     assert page.refusal("/api/rows/source", {"first": "-1"})[0] == 400
+    assert page.refusal("/api/rows/source", {"first": str(10**23)})[1].startswith(f"first, n: {10**23}, 100 are not")
     assert page.refusal("/api/rows/source", {"n": "many"})[1] == "n: 'many' is not allowed, it must be a whole number"
     assert page.ask("/api/rows/..%2Fsource")[0] == 404
     assert page.refusal("/api/rows/secrets")[0] == 404

@@ -2,14 +2,17 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
+import polars as pl
 import pytest
 
 from skymere.lake import load_schema, products
 from skymere.viewer.web.reading import LakeReader
 from skymere.viewer.web.source_page import SourcePage
+from skymere.viewer.web.source_plots import lines_of
 from skymere.viewer.web.stamps import Stamp, Stamps
 
 
@@ -41,6 +44,37 @@ def test_the_page_has_curves_with_the_lines_where_they_were_found(facts):
     kron = next(curve for curve in plots["Fluxes"]["curves"] if curve["label"] == "Kron ellipse")
     assert kron["names"] == ["f105w", "f125w", "f160w"]
     assert kron["x"] == pytest.approx([1.055, 1.249, 1.537], abs=0.01)
+
+
+def test_lines_that_are_not_seen_are_not_named_in_the_spectrum():
+    lines = pl.DataFrame(
+        {
+            "source_id": [1, 1, 1, 1, 2],
+            "method": ["slit", "slit", "slit", "grism", "slit"],
+            "line": ["Ha", "Hb", "OI", "Ha", "Ha"],
+            "wavelength": [2.0, 1.5, 1.9, 2.0, 2.0],
+            "snr": [30.0, -4.0, 2.9, 9.0, 9.0],
+        }
+    )
+    reader = SimpleNamespace(lake=SimpleNamespace(table=lambda _: lines.lazy()))
+    assert lines_of(reader, 1, "slit") == [{"x": 2.0, "text": "Ha 30.0"}]
+
+
+def test_pixels_of_a_beam_without_an_error_are_nothing(shown, small):
+    beam = shown.table("beam").collect().row(0, named=True)
+    place = {"product": "beam", "tile": beam["tile"], "run": beam["run_id"], "row": beam["beam_row"]}
+    stamps = Stamps(LakeReader(shown))
+    stamps._plane, read = lambda stamp, path: _half(read(stamp, path), path), stamps._plane
+    pixels = stamps.pixels(Stamp(**place, paths=("sci",), known="err"))
+    half = pixels.shape[1] // 2
+    assert np.isnan(pixels[:, :half]).all()
+    assert np.isfinite(pixels[:, half:]).all()
+    assert "known=err" in Stamp(**place, paths=("sci",), known="err").address()
+
+
+def _half(plane, path):
+    known = np.ones_like(plane) if path == "err" else plane
+    return np.where(np.arange(plane.shape[1]) < plane.shape[1] // 2, np.zeros_like(plane), known)
 
 
 def test_every_measurement_has_its_unit_and_its_error(facts, shown, small):
@@ -107,6 +141,9 @@ def test_sources_and_pictures_that_are_not_there_are_refused(page, shown):
         {"path": "../../../etc/passwd", "row": 3},
         {"path": "px64/f160w/sci", "window": "0,0,9,9"},
         {"path": "px64/f160w/sci", "window": "0,0,9"},
+        {"path": "px64/f160w/sci", "window": "nan,0,9,9"},
+        {"path": "px64/f160w/sci", "window": "0,0,inf,9"},
+        {"path": "px64/f160w/sci", "window": f"{10**23},0,9,9"},
         {"path": "px64/f160w/sci", "row": 3, "low": "5", "high": "1"},
         {"path": "px64/f160w/sci", "row": 3, "less": "flux"},
     ):

@@ -50,6 +50,11 @@ class BeamPicture:
     model: NDArray[np.float32] | None = None
     wavelength: NDArray[np.float64] | None = None
 
+    def known(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return pixels of the beam, NaN where it has no data: where there is no error, when there is any."""
+        is_known = np.isfinite(self.err) & (self.err > 0)
+        return np.where(is_known, pixels, np.float32(np.nan)) if is_known.any() else pixels
+
 
 def draw_beams(lake: Lake, source_id: int, *, most: int = _MOST) -> Any:
     """Draw the beams of a source, one in a row: direct image, light, light of others, model and what is left.
@@ -213,12 +218,13 @@ def _figure(pictures: Sequence[BeamPicture], title: str) -> Any:
         draw_image(panels[0], one.direct, noise=sky_noise(one.direct))
         model = np.zeros_like(one.sci) if one.model is None else one.model
         shown = (
-            ("light", one.sci),
+            ("light", one.known(one.sci)),
             ("light of others", one.contam),
             ("model", one.model),
-            ("left", one.sci - one.contam - model),
+            ("left", one.known(one.sci - one.contam - model)),
         )
-        bright = float(np.nanpercentile(one.sci, 99.5)) if np.isfinite(one.sci).any() else 0.0
+        light = one.known(one.sci)
+        bright = float(np.nanpercentile(light, 99.5)) if np.isfinite(light).any() else 0.0
         for k, (name, pixels) in enumerate(shown, start=1):
             heading = (f"{one.name}: {name}" if k == 1 else name) if i == 0 or k == 1 else ""
             if pixels is None:

@@ -83,6 +83,7 @@ def draw_mosaic(
         scale=scale,
         height_pix=_HEIGHT_PIX,
         outline=rgb(OWN),
+        step=2**level,
     )
 
 
@@ -112,7 +113,9 @@ def mosaic_figure(mosaic: Mosaic, *, title: str = "", scale: float = 1.0) -> Any
         msg = f"scale: {scale} is not allowed, it must be positive"
         raise InvalidInputError(msg)
     image = np.where(mosaic.covered, mosaic.data, np.float32(np.nan))
-    return rgb_figure([_mean(image, _SCREEN_PIX)], title=title or mosaic.band, scale=scale, height_pix=_HEIGHT_PIX)
+    step = math.ceil(max(image.shape) / _SCREEN_PIX)
+    words = (title or mosaic.band) + (f", {step} x {step} pixels in one" if step > 1 else "")
+    return rgb_figure([_mean(image, step)], title=words, scale=scale, height_pix=_HEIGHT_PIX, step=step)
 
 
 def draw_weights(
@@ -234,9 +237,8 @@ def _thinned(stored: StoredArray, step: int) -> NDArray[Any]:
     return np.concatenate(parts)
 
 
-def _mean(image: NDArray[np.float32], screen_pix: int) -> NDArray[np.float32]:
-    """Return means over squares of pixels, few enough for a screen."""
-    step = math.ceil(max(image.shape) / screen_pix)
+def _mean(image: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+    """Return means over squares of ``step`` x ``step`` pixels."""
     if step == 1:
         return image
     ny, nx = (n // step for n in image.shape)

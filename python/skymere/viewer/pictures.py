@@ -93,8 +93,12 @@ def rgb_figure(
     scale: float = 1.0,
     height_pix: int = 1240,
     outline: tuple[float, float, float] = (0.2, 0.9, 0.3),
+    step: int = 1,
 ) -> Any:
-    """Return the figure of `plot_rgb`; ``outline`` is the colour of the outlines of segments."""
+    """Return the figure of `plot_rgb`; ``outline`` is the colour of the outlines of segments.
+
+    A pixel of the images is ``step`` x ``step`` pixels of the mosaic, which are those along the axes.
+    """
     stretch = {"softening": 3.0 / scale, "top": 300.0 / scale}
     if len(images) == 1:
         colour = np.repeat(to_grey(images[0], **stretch)[..., None], 3, axis=-1)
@@ -109,7 +113,10 @@ def rgb_figure(
     width = height_pix / 100.0 - _TITLE_INCH
     figure = new_figure(width, width * ny / nx + _TITLE_INCH)
     axes = figure.add_subplot()
-    axes.imshow(colour, origin="lower", interpolation="nearest" if max(ny, nx) < 1200 else "antialiased")
+    axes.imshow(
+        colour, origin="lower", interpolation="nearest" if max(ny, nx) < 1200 else "antialiased",
+        extent=(-0.5, nx * step - 0.5, -0.5, ny * step - 0.5),
+    )  # fmt: skip
     axes.set(xlabel="x [pix]", ylabel="y [pix]")
     # Letters are some 0.6 of their size wide.
     axes.set_title(title, fontsize=min(12.0, 72.0 * width / (0.6 * max(len(title), 1))))

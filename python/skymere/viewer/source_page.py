@@ -222,9 +222,9 @@ def _beam_block(rows: SourceRows, source_id: int) -> list[_Block]:
         panels = figure.subplots(len(pictures), 3, squeeze=False)
         for i, one in enumerate(pictures):
             noise, model = beam_noise(one), np.zeros_like(one.sci) if one.model is None else one.model
-            clean = one.sci - one.contam
-            top = float(np.nanpercentile(one.sci, 99.5)) if np.isfinite(one.sci).any() else 0.0
-            shown = ((one.name, one.sci), ("without light of others", clean), ("left by the model", clean - model))
+            light, clean = one.known(one.sci), one.known(one.sci - one.contam)
+            top = float(np.nanpercentile(light, 99.5)) if np.isfinite(light).any() else 0.0
+            shown = ((one.name, light), ("without light of others", clean), ("left by the model", clean - model))
             for k, (name, pixels) in enumerate(shown):
                 draw_dispersed(
                     panels[i, k], pixels, noise=noise, wavelength=one.wavelength, is_residual=k == 2, top=top,

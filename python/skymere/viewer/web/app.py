@@ -30,6 +30,7 @@ _FOREVER = {"cache-control": "private, max-age=31536000, immutable"}
 _FRESH = {"cache-control": "no-store"}
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _MOST_SQL_ROWS = 500
+_LARGEST_PIXEL = 2**31
 Answer = Callable[[Request], Response]
 
 
@@ -151,9 +152,9 @@ class _Pages:
 
     def stamp(self, request: Request) -> Response:
         path, query = request.path_params, request.query_params
-        window = [int(n) for n in _numbers(query, "window")] if "window" in query else []
+        window = _pixels(query["window"]) if "window" in query else []
         if "window" in query and len(window) != 4:
-            msg = f"window: {query['window']!r} is not allowed, it must be y0,x0,ny,nx"
+            msg = f"window: {query['window']!r} is not allowed, it must be y0,x0,ny,nx, whole numbers of pixels"
             raise InvalidInputError(msg)
         less = _words(query, "less")
         if less and len(less) != 3:
@@ -167,6 +168,7 @@ class _Pages:
             row=_whole(query, "row") if "row" in query else None,
             window=(window[0], window[1], window[2], window[3]) if window else None,
             less=(less[0], less[1], less[2]) if less else None,
+            known=query.get("known", ""),
         )
         scaling = None
         if "low" in query and "high" in query:
@@ -254,8 +256,8 @@ def _changing(change: Callable[[str, Mapping[str, Any]], Response]) -> Callable[
                 return _refusal(InvalidInputError(f"body: more than {MOST_BYTES} bytes are not allowed"))
         try:
             given = json.loads(body)
-        except ValueError as error:
-            return _refusal(InvalidInputError(f"body: is not JSON: {error}"))
+        except (ValueError, RecursionError) as error:
+            return _refusal(InvalidInputError(f"body: is not JSON, or nested too deeply: {error}"))
         if not isinstance(given, dict):
             return _refusal(InvalidInputError("body: must be an object of JSON"))
         try:
@@ -326,6 +328,15 @@ def _whole(query: Mapping[str, str], name: str) -> int:
     except (KeyError, ValueError) as error:
         msg = f"{name}: {query.get(name)!r} is not allowed, it must be a whole number"
         raise InvalidInputError(msg) from error
+
+
+def _pixels(text: str) -> list[int]:
+    """Return whole numbers; empty when one of them is none, or too large for an array."""
+    try:
+        numbers = [int(word) for word in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if all(abs(number) < _LARGEST_PIXEL for number in numbers) else []
 
 
 def _numbers(query: Mapping[str, str], name: str) -> list[float]:

@@ -19,6 +19,8 @@ __all__ = ["MOST_POINTS", "MOST_ROWS", "Catalogue", "Question"]
 MOST_ROWS = 500
 # More points than this are counted in cells.
 MOST_POINTS = 20_000
+# Positions and identifiers are signed integers of 64 bits in Polars.
+_LARGEST = 2**63 - 1
 _N_BINS = 60
 _CELLS = (160, 120)
 _N_ORDERS = 8
@@ -110,13 +112,9 @@ class Catalogue:
             When there is no such table.
         """
         opened = self._reader.table(question.table)
-        dtypes = opened.dtypes
-        names = question.columns or tuple(dtypes)
-        for name in [*names, *([question.sort] if question.sort else [])]:
-            if name not in dtypes:
-                msg = f"columns, sort: {name!r} is not in table {question.table!r}, which has {', '.join(dtypes)}"
-                raise InvalidInputError(msg)
-        if not (question.first >= 0 and 1 <= question.n <= MOST_ROWS):
+        names = question.columns or tuple(opened.dtypes)
+        _check_columns(question, opened)
+        if not (0 <= question.first <= _LARGEST and 1 <= question.n <= MOST_ROWS):
             msg = f"first, n: {question.first}, {question.n} are not allowed, from 0 and 1 to {MOST_ROWS} are"
             raise InvalidInputError(msg)
         keys = self._keys(question, opened)
@@ -124,8 +122,24 @@ class Catalogue:
         return {"n_matching": keys.height, "first": question.first, "columns": list(names), "rows": rows_of(rows)}
 
     def place(self, question: Question, key: int) -> int | None:
-        """Return at which row of a filter and order an object stands, by the first column of the key of the table."""
-        keys = self._keys(question, self._reader.table(question.table))
+        """Return at which row of a filter and order an object stands, by the first column of the key of the table.
+
+        Raises
+        ------
+        InvalidInputError
+            When the condition or the order are not allowed, or the key of the table does not begin with a number.
+        NotFoundError
+            When there is no such table.
+        """
+        opened = self._reader.table(question.table)
+        _check_columns(question, opened)
+        first = self._reader.lake.schema(question.table).primary_key[0]
+        if not opened.dtypes[first].is_integer():
+            msg = f"table: {question.table!r} is not allowed, its rows are named by {first!r}, which is no whole number"
+            raise InvalidInputError(msg)
+        if not -_LARGEST <= key <= _LARGEST:
+            return None
+        keys = self._keys(question, opened)
         found = keys.select((pl.first() == key).arg_true()).to_series()
         return int(found[0]) if found.len() else None
 
@@ -233,6 +247,13 @@ class Catalogue:
         wanted = list(dict.fromkeys([*key, *names]))
         found = frame.filter(near & pl.col(key[0]).is_in(first.unique().implode())).select(wanted).collect()
         return keys.join(found, on=key, how="left", maintain_order="left", nulls_equal=True).select(names)
+
+
+def _check_columns(question: Question, opened: OpenTable) -> None:
+    for name in [*question.columns, *([question.sort] if question.sort else [])]:
+        if name not in opened.dtypes:
+            msg = f"columns, sort: {name!r} is not in table {question.table!r}, which has {', '.join(opened.dtypes)}"
+            raise InvalidInputError(msg)
 
 
 def _range(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -220,6 +220,7 @@ class SourcePage:
     def _beam(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         arrays = self._reader.group("beam", row["tile"], row["run_id"])
         place = {"product": "beam", "tile": row["tile"], "run": row["run_id"], "row": row["beam_row"]}
+        place["known"] = "err" if "err" in arrays else ""
         scaling = self._stamps.scaling(Stamp(**place, paths=("sci",)))
         shown = {"observed": ("sci",), "contamination": ("contam",), "model": ("model",)}
         planes = {title: paths for title, paths in shown.items() if paths[0] in arrays}

@@ -13,10 +13,12 @@ from skymere.lake.ragged import read_plane
 from skymere.viewer.web.answers import plain
 from skymere.viewer.web.reading import LakeReader
 
-__all__ = ["plots_of_redshift", "plots_of_spectra", "sed_plot"]
+__all__ = ["lines_of", "plots_of_redshift", "plots_of_spectra", "sed_plot"]
 
 _FLAM = "erg/s/cm2/Angstrom"
 _LEAST = 1e-4
+# Names of lines that were looked for and not seen would hide the spectrum; the table of measurements has all of them.
+_MARKED_SNR = 3.0
 
 
 def sed_plot(reader: LakeReader, source_id: int) -> dict[str, Any] | None:
@@ -57,7 +59,7 @@ def plots_of_spectra(reader: LakeReader, source_id: int) -> list[dict[str, Any]]
                 curves.append({"label": "model", "style": "line", "x": x, "y": total, "error": None})
             method = "grism" if product == "spectrum" else "slit"
             words = {"title": f"Spectrum {row['grating']} ({method})", "x_label": "wavelength [um]"}
-            marks = _lines(reader, source_id, method)
+            marks = lines_of(reader, source_id, method)
             found.append(plain({**words, "y_label": f"flux density [{unit}]", "curves": curves, "marks": marks}))
     return found
 
@@ -96,8 +98,12 @@ def _fluxes(reader: LakeReader, source_id: int) -> Iterator[tuple[str, str, floa
                 yield band, "Kron ellipse", value, row.get(f"flux_auto_err_{band}")
 
 
-def _lines(reader: LakeReader, source_id: int, method: str) -> list[dict[str, Any]]:
-    rows = _rows(reader, "line", source_id).filter(pl.col("method") == method, pl.col("wavelength").is_not_null())
+def lines_of(reader: LakeReader, source_id: int, method: str) -> list[dict[str, Any]]:
+    """Return place [um] and name with S/N of the lines of a source that a method saw, or gave no S/N."""
+    is_seen = pl.col("snr").is_null() | (pl.col("snr") >= _MARKED_SNR)
+    rows = _rows(reader, "line", source_id).filter(
+        pl.col("method") == method, pl.col("wavelength").is_not_null(), is_seen
+    )
     return [
         {"x": row["wavelength"], "text": row["line"] if row["snr"] is None else f"{row['line']} {row['snr']:.1f}"}
         for row in rows.sort("wavelength").iter_rows(named=True)

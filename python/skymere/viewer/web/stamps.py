@@ -36,6 +36,8 @@ class Stamp:
         ``(y0, x0, ny, nx)`` of an image; what lies beyond its border is NaN.
     less : tuple of str, optional
         Product, run and path of an image of the same tile that is subtracted, too.
+    known : str, optional
+        Array of 1 sigma; pixels where it is not positive have no data and are NaN.
     """
 
     product: str
@@ -45,12 +47,14 @@ class Stamp:
     row: int | None = None
     window: tuple[int, int, int, int] | None = None
     less: tuple[str, str, str] | None = None
+    known: str = ""
 
     def address(self, **more: Any) -> str:
         """Return the URL of the picture below that of the page."""
         place = {"row": self.row} if self.window is None else {"window": ",".join(str(n) for n in self.window)}
         less = {} if self.less is None else {"less": ",".join(self.less)}
-        words = urlencode({"path": ",".join(self.paths), **place, **less, **more})
+        known = {"known": self.known} if self.known else {}
+        words = urlencode({"path": ",".join(self.paths), **place, **less, **known, **more})
         return f"/stamp/{self.product}/{self.tile}/{self.run}.png?{words}"
 
 
@@ -88,6 +92,12 @@ class Stamps:
                 msg = f"path: shapes {first.shape} and {other.shape} of {stamp.paths} cannot be subtracted"
                 raise InvalidInputError(msg)
             first = first - other
+        if stamp.known:
+            error = self._plane(stamp, stamp.known)
+            if error.shape != first.shape:
+                msg = f"known: shape {error.shape} of {stamp.known!r} is not {first.shape}, that of {stamp.paths}"
+                raise InvalidInputError(msg)
+            first = np.where(error > 0, first, np.nan)
         return first
 
     def picture(self, stamp: Stamp, scaling: Scaling | None = None, *, colour_map: str = "grey") -> bytes:

@@ -24,7 +24,8 @@ function extent(values, pad = 0.05) {
 
 // Curves as SVG: of a spectrum, a p(z), an SED.
 export function curvesPlot(plot, { width = 620, height = 260 } = {}) {
-  const robust = plot.curves.flatMap((curve) => clipped(curve.y));
+  const hasErrors = plot.curves.some((curve) => curve.error);
+  const robust = plot.curves.flatMap((curve) => (hasErrors ? clipped(curve) : curve.y));
   const [x0, x1] = extent(plot.curves.flatMap((curve) => curve.x), 0.02);
   const [y0, y1] = extent([...robust, 0], 0.08);
   const px = (x) => MARGIN.left + ((x - x0) / (x1 - x0)) * (width - MARGIN.left - MARGIN.right);
@@ -49,12 +50,13 @@ export function curvesPlot(plot, { width = 620, height = 260 } = {}) {
   return el("figure", {}, el("figcaption", {}, plot.title), node, legend);
 }
 
-// A spectrum's ends are often wild; the middle of it says how high the plot is.
-function clipped(values) {
-  const known = values.filter((value) => value !== null).sort((a, b) => a - b);
+// A spectrum's ends are often wild; the middle of it says how high the plot is, and what stands out of its noise.
+function clipped(curve) {
+  const known = curve.y.filter((value) => value !== null).sort((a, b) => a - b);
   if (known.length < 50) return known;
   const [low, high] = [known[Math.floor(known.length * 0.01)], known[Math.ceil(known.length * 0.99) - 1]];
-  return [low - 0.2 * (high - low), high + 0.2 * (high - low)];
+  const sure = curve.y.filter((value, i) => value !== null && curve.error?.[i] > 0 && Math.abs(value) > 5 * curve.error[i]);
+  return [low - 0.2 * (high - low), high + 0.2 * (high - low), ...sure];
 }
 
 function drawCurve(node, curve, colour, px, py) {
@@ -95,7 +97,7 @@ function axes(node, { x0, x1, y0, y1, px, py, width, height, plot }) {
   for (const y of ticks(y0, y1, 5)) {
     node.append(svg("line", { x1: MARGIN.left - 4, x2: width - MARGIN.right, y1: py(y), y2: py(y), class: y === 0 ? "axis" : "grid" }));
     const text = svg("text", { x: MARGIN.left - 6, y: py(y) + 4, "text-anchor": "end" });
-    text.textContent = number(y, 3);
+    text.textContent = number(y, 3).replace(/\.?0+e/, "e");
     node.append(text);
   }
   node.append(svg("rect", { x: MARGIN.left, y: MARGIN.top, width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom, class: "frame" }));

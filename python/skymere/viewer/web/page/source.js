@@ -25,7 +25,7 @@ export class SourceView {
       this.notes(facts),
       ...facts.pictures.map((group) => this.pictures(group)),
       el("section", { class: "plots" }, ...facts.plots.map((plot) => curvesPlot(plot))),
-      this.beams(facts),
+      ...[this.beams(facts)].filter(Boolean),
       this.measurements(facts.measurements),
       this.provenance(id));
   }
