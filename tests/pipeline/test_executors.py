@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -66,6 +67,16 @@ def test_every_tile_is_published_once_wherever_it_is_done(tmp_path: Path, execut
     again = Trial(tmp_path, tt.many(4), executor)
     assert (again.report.n_done, again.report.n_already, again.n_runs) == (0, 4, 4)
     assert not again.named("task_submitted")
+
+
+def test_sums_of_products_are_the_same_here_and_in_a_worker(tmp_path: Path) -> None:
+    found = []
+    for executor in EXECUTORS:
+        folder = tmp_path / executor
+        folder.mkdir()
+        Trial(folder, tt.stage_of({"a": partial(tt.multiply, folder)}), executor)
+        found.append(np.load(folder / "a.npy").tobytes())
+    assert found == [found[0]] * len(EXECUTORS)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)

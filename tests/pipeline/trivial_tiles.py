@@ -7,6 +7,8 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from skymere.errors import NoDataError
 from skymere.lake import Lake, NamedTile, Run
 from skymere.pipeline.task import Stage, Task
@@ -56,6 +58,14 @@ def environment(folder: Path, run: Run) -> None:
 
     names = ("RAYON_NUM_THREADS", "POLARS_MAX_THREADS", "BLOSC_NTHREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     (folder / run.tile).write_text(" ".join([*(os.environ[name] for name in names), str(get_num_threads())]))
+    publish(run)
+
+
+def multiply(folder: Path, run: Run) -> None:
+    """Write down a sum of products whose last bits tell how many threads BLAS has."""
+    rng = np.random.default_rng(3)
+    matrix, vector = rng.normal(size=(20000, 60)), rng.normal(size=20000)
+    np.save(folder / f"{run.tile}.npy", matrix.T @ vector)
     publish(run)
 
 

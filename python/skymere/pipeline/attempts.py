@@ -15,6 +15,7 @@ from skymere._rust import threads
 from skymere._workers import Reducers, dumps
 from skymere.errors import ConflictError, InternalError, SkymereError
 from skymere.lake import Gate, Lake, Pending
+from skymere.pipeline.cores import one_blas_thread
 from skymere.pipeline.events import Event, EventLog
 from skymere.pipeline.process_memory import peak_memory, restart_peak
 from skymere.pipeline.task import Stage, Task
@@ -181,7 +182,8 @@ def _staged(job: Job, log: Tell | None) -> tuple[Outcome, str, tuple[Pending, ..
         if run.held:
             return "held", run.held, ()
         tell("task_started")
-        task.work(run)
+        with one_blas_thread():
+            task.work(run)
         return "pending" if run.pendings else "done", "", tuple(run.pendings)
 
 
