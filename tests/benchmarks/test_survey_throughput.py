@@ -61,6 +61,7 @@ def threads() -> Iterator[None]:
 
 
 @pytest.mark.benchmark
+@pytest.mark.timeout(3600)
 def test_a_survey_from_exposures_to_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulate_survey(tmp_path, params=SURVEY)
     (tmp_path / "plan.toml").write_text(PLAN)

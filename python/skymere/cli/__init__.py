@@ -14,9 +14,11 @@ from skymere.cli.demo import demo
 from skymere.cli.detect import detect
 from skymere.cli.doctor import doctor
 from skymere.cli.edit import edit_app
+from skymere.cli.exporting import export_products
 from skymere.cli.exposures import exposures
 from skymere.cli.grism import grism_app
 from skymere.cli.imaging import align, blot, crmask, drizzle
+from skymere.cli.importing import import_products
 from skymere.cli.info import info
 from skymere.cli.inject import inject
 from skymere.cli.lake import lake_app
@@ -51,6 +53,8 @@ app.command()(inject)
 app.command()(view)
 for command in (align, crmask, drizzle, blot, thumbnails, detect, profiles, refit, photometry):
     app.command()(command)
+app.command("import")(import_products)
+app.command("export")(export_products)
 app.command()(exposures)
 app.command()(info)
 app.command()(doctor)

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -12,12 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from skymere.datamodels import GrismSpectrum, GrismStack, LineMaps, Thumbnail
-from skymere.lake import RaggedSpill, Run
+from skymere.lake import Lake, RaggedSpill, Run
+from skymere.lake.ragged import read_ragged
 from skymere.pipeline.redshift_rows import finite
 from skymere.pipeline.slit_units import stable_id
 from skymere.wcs import wcs_cards
 
-__all__ = ["MapWriter", "SpectrumWriter", "StackWriter"]
+__all__ = ["MapWriter", "SpectrumWriter", "StackWriter", "bare_row"]
 
 _MAP_UNIT = "10**-17 erg s-1 cm-2"
 _LIGHT, _WEIGHT = "electron / s", "s2 / electron2"
@@ -61,9 +62,47 @@ class _Writer(ABC):
             run.write(path, values)
         run.publish(run.frame(self._rows).drop("_healpix_29"), items=items)
 
+    def keep(self, lake: Lake, tile: str, without: Collection[int]) -> None:
+        """Add what a tile has of other sources.
+
+        Parameters
+        ----------
+        lake : Lake
+            The lake.
+        tile : str
+            The tile.
+        without : collection of int
+            Sources that are left out.
+        """
+        its = pl.col("tile") == tile, ~pl.col("source_id").is_in(sorted(without))
+        rows = lake.table(self.product).filter(*its).collect()
+        column = f"{'map' if self.product == 'line_map' else self.product}_row"
+        for name, part in self._by_group(rows.filter(pl.col(column).is_not_null())):
+            group = f"{name}/" if name else ""
+            kept = read_ragged(lake, self.product, part, row=column, group=group)
+            for row, planes in zip(part.iter_rows(named=True), kept, strict=True):
+                self._rows.append(bare_row(row) | {column: len(self._spills[name])})
+                self._spills[name].add({group + plane: array for plane, array in planes.items()})
+        self._rows += [bare_row(row) for row in rows.filter(pl.col(column).is_null()).iter_rows(named=True)]
+
+    def _by_group(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+        """Yield rows by the group that their arrays are in."""
+        yield "", rows
+
     @abstractmethod
     def _identifiers(self) -> dict[str, NDArray[np.int64]]:
         """Return the arrays that name the objects, by path."""
+
+
+def bare_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row without what a run fills in.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of a table of the lake.
+    """
+    return {name: value for name, value in row.items() if name not in ("tile", "run_id", "_healpix_29")}
 
 
 class MapWriter(_Writer):
@@ -88,7 +127,7 @@ class MapWriter(_Writer):
         self,
         source: Mapping[str, Any],
         maps: LineMaps,
-        thumbnail: Thumbnail,
+        thumbnail: Thumbnail | None,
         *,
         labels: Mapping[int, int],
         exptime: float | None,
@@ -101,7 +140,7 @@ class MapWriter(_Writer):
             ``source_id``, ``ra`` and ``dec``.
         maps : LineMaps
             Its line maps.
-        thumbnail : Thumbnail
+        thumbnail : Thumbnail or None
             Its direct images.
         labels : mapping of int to int
             Sources of the lake by label; a label that is none of them becomes negative.
@@ -140,7 +179,7 @@ class MapWriter(_Writer):
             }
             planes = {"sci": one.data, "wht": one.weight, "continuum": one.continuum, "contam": one.contam}
             self._put("line", common | about, planes)
-        for band in thumbnail.bands:
+        for band in () if thumbnail is None else thumbnail.bands:
             about = {
                 "kind": "direct",
                 "name": band.band[:16],
@@ -192,6 +231,11 @@ class MapWriter(_Writer):
                 "flags": 0,
             }
         )
+
+    def _by_group(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+        for group in self._groups:
+            if (part := rows.filter(pl.col("kind") == group)).height:
+                yield group, part
 
     def _put(self, group: str, row: dict[str, Any], planes: Mapping[str, NDArray[Any]]) -> None:
         self._rows.append(row | {"map_row": len(self._spills[group])})

@@ -15,9 +15,17 @@ from skymere.lake.forms import table_dtypes
 from skymere.lake.slits import describe_slitlet, describe_spectrum, raw_planes
 from skymere.pipeline.slit_units import SlitMember, SlitUnit, short_name, stable_id
 from skymere.pipeline.slit_work import UnitResult
-from skymere.slit import SLIT_FLAG_BITS, SlitGroup, cross_section
+from skymere.slit import SLIT_FLAG_BITS, CombinedSpectrum, SlitGroup, cross_section
 
-__all__ = ["fitted_width", "item_rows", "write_pixels", "write_slitlets", "write_spectra"]
+__all__ = [
+    "fitted_width",
+    "item_rows",
+    "spectrum_columns",
+    "spectrum_planes",
+    "write_pixels",
+    "write_slitlets",
+    "write_spectra",
+]
 
 _F4, _F8 = np.dtype(np.float32), np.dtype(np.float64)
 _PLANES: Mapping[str, tuple[str, Any]] = {
@@ -267,7 +275,8 @@ def write_spectra(run: Run, results: Sequence[UnitResult], *, weight_type: str) 
         row = _spectrum_row(result) | {"weight_kind": weight_type}
         if result.spectrum is not None:
             row["spectrum_row"] = len(planes.get("point", {}).get("flux", []))
-            for axis, arrays in _spectrum_planes(result).items():
+            slitlets = [_member_row(result.unit, member)["slitlet_id"] for member, _ in _slitlets_in(result)]
+            for axis, arrays in spectrum_planes(result.spectrum, slitlets).items():
                 for name, array in arrays.items():
                     planes.setdefault(axis, {}).setdefault(name, []).append(array)
         rows.append(row)
@@ -307,11 +316,28 @@ def _spectrum_row(result: UnitResult) -> dict[str, Any]:
     }
     if spectrum is None:
         return row
-    known = np.isfinite(spectrum.flux) & (spectrum.err > 0)
-    edges = spectrum.image.y_edges
     group = result.groups[result.members[0]]
     fit = next(iter((group.fit or {}).values()))
     size, size_err = fitted_width(group)
+    return row | {
+        "exptime": _finite(float(spectrum.meta["EXPTIME"][0])),
+        **spectrum_columns(spectrum),
+        "profile_sigma": _finite(size),
+        "profile_sigma_err": _finite(size_err),
+        "trace_offset": _finite(float(fit["trace_coeffs"][-1])),
+    }
+
+
+def spectrum_columns(spectrum: CombinedSpectrum) -> dict[str, Any]:
+    """Return what a combined spectrum alone says of its row in ``slit_spectrum``.
+
+    Parameters
+    ----------
+    spectrum : CombinedSpectrum
+        The spectrum.
+    """
+    known = np.isfinite(spectrum.flux) & (spectrum.err > 0)
+    edges = spectrum.image.y_edges
     middle = {}
     if known.any():
         middle = {
@@ -319,24 +345,26 @@ def _spectrum_row(result: UnitResult) -> dict[str, Any]:
             "wavelength_max": float(spectrum.wave[known][-1]),
             "snr": float(np.median(spectrum.flux[known] / spectrum.err[known])),
         }
-    return row | {
+    return {
         "n_slitlets": spectrum.slits.height,
-        "exptime": _finite(float(spectrum.meta["EXPTIME"][0])),
         "n_wavelength": spectrum.wave.size,
         **middle,
-        "profile_sigma": _finite(size),
-        "profile_sigma_err": _finite(size_err),
-        "trace_offset": _finite(float(fit["trace_coeffs"][-1])),
         "y_start": float(0.5 * (edges[0] + edges[1])),
         "y_step": float(edges[1] - edges[0]),
         "meta": json.dumps(describe_spectrum(spectrum)),
     }
 
 
-def _spectrum_planes(result: UnitResult) -> dict[str, dict[str, NDArray[Any]]]:
-    """Return the arrays of a spectrum by the axes that they lie on."""
-    spectrum = result.spectrum
-    assert spectrum is not None
+def spectrum_planes(spectrum: CombinedSpectrum, slitlet_ids: Sequence[int] = ()) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return the arrays of a spectrum by the axes that they lie on.
+
+    Parameters
+    ----------
+    spectrum : CombinedSpectrum
+        The spectrum.
+    slitlet_ids : sequence of int
+        The slitlets that it is of.
+    """
     image, table = spectrum.image, spectrum.table
     points = {}
     for name, (column, dtype) in _POINTS.items():
@@ -359,11 +387,7 @@ def _spectrum_planes(result: UnitResult) -> dict[str, dict[str, NDArray[Any]]]:
             "cross_profile": section["pfit"].to_numpy().astype(_F4),
         },
         "covariance": {"covariance": np.asarray(spectrum.covariance, _F8)},
-        "member": {
-            "slitlet_id": np.array(
-                [_member_row(result.unit, member)["slitlet_id"] for member, _ in _slitlets_in(result)], np.int64
-            )
-        },
+        "member": {"slitlet_id": np.array(slitlet_ids, np.int64)},
     }
 
 

@@ -29,7 +29,7 @@ from skymere.pipeline.slit_plan import RedshiftsPlan, plan_pack, without
 from skymere.pipeline.task import Stage, Task, as_params
 from skymere.spectra import RedshiftFit
 
-__all__ = ["STAGE", "redshift_tasks"]
+__all__ = ["STAGE", "redshift_tasks", "with_bands"]
 
 _BATCH = 32
 # Sources with beams that are in memory at a time.
@@ -174,11 +174,19 @@ def _work(job: _Job, run: Run) -> None:
         run.write("source_id", np.array(kept, np.int64))
         numbers.write(run)
         # What the frame does not bring is filled in: the index of the position follows from it.
-        run.publish(_with_bands(run, redshifts), items=items_frame(items))
+        run.publish(with_bands(run, redshifts), items=items_frame(items))
 
 
-def _with_bands(run: Run, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Return rows as a table with the columns of their grisms."""
+def with_bands(run: Run, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return rows as a table with the columns of their grisms.
+
+    Parameters
+    ----------
+    run : Run
+        A run of the product ``redshift``.
+    rows : sequence of mapping
+        Rows; those of grisms have ``exptime_``, ``n_exposures_`` and ``n_pa_`` with the name of each.
+    """
     kinds = {"exptime_": pl.Float64, "n_exposures_": pl.Int32, "n_pa_": pl.Int32}
     bands = sorted({name for row in rows for name in row if name.startswith(tuple(kinds))})
     plain = [{name: value for name, value in row.items() if name not in bands} for row in rows]
