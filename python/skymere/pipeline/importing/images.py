@@ -2,22 +2,26 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from skymere.background import BackgroundParams
 from skymere.datamodels import Mosaic, SegmentationMap
 from skymere.errors import InvalidInputError, NotFoundError
-from skymere.io import read_band, read_grid, read_labels
+from skymere.io import open_fits, read_band, read_grid, read_labels
 from skymere.lake import Lake, NamedTile, Run, n_levels, pyramid
+from skymere.mosaic import subtract_background
 from skymere.pipeline.attempts import run_task
 from skymere.pipeline.importing.kinds import ForeignFile, Kind
 from skymere.pipeline.plan import Plan, SurveyPlan
 from skymere.pipeline.products import mosaic_rows
 from skymere.pipeline.stages import measure
 from skymere.pipeline.task import as_params
+from skymere.resample import noise_correlation
 from skymere.wcs import Grid
 
 __all__ = ["import_mosaics", "import_segmentation", "tile_of", "tiles_of_files"]
@@ -107,7 +111,10 @@ def import_mosaics(lake: Lake, tile: str, files: Sequence[ForeignFile], bands: S
     InvalidInputError
         When two files are of one band.
     """
-    read = [read_band(one.path, weight=one.weight, band=band) for one, band in zip(files, bands, strict=True)]
+    read = [
+        _with_noise(read_band(one.path, weight=one.weight, band=band), one.path)
+        for one, band in zip(files, bands, strict=True)
+    ]
     names = [one.band for one in read]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         msg = f"files: band {twice[0]!r} of tile {tile!r} is there twice, a tile has one mosaic of a band; name them"
@@ -125,6 +132,34 @@ def import_mosaics(lake: Lake, tile: str, files: Sequence[ForeignFile], bands: S
         rows += [_keep(run, lake, tile, row) for row in before]
         run.publish(run.frame(rows))
     return [one.told(tile, "ok", f"band {name}") for one, name in zip(files, names, strict=True)]
+
+
+def _with_noise(mosaic: Mosaic, path: Path) -> Mosaic:
+    """Return a mosaic with what its file does not say of its noise: the variance of the sky, as its weight goes, and R.
+
+    Raises
+    ------
+    NoDataError
+        When no cell of the mesh of the background has enough pixels.
+    """
+    if np.isfinite(mosaic.variance[mosaic.weight > 0]).any():
+        return mosaic
+    _, k = subtract_background(mosaic, params=BackgroundParams())
+    variance = np.full(mosaic.shape, np.nan, np.float32)
+    np.divide(k, mosaic.weight, out=variance, where=mosaic.weight > 0)
+    return replace(mosaic, variance=variance, noise_correlation=_correlation(path))
+
+
+def _correlation(path: Path) -> float:
+    """Return R of the drops that AstroDrizzle writes into headers; 1 where they are not told."""
+    keys = ("D001PIXF", "D001SCAL", "D001ISCL")
+    with open_fits(path) as hdus:
+        said = [next((hdu.header[key] for hdu in hdus if key in hdu.header), None) for key in keys]
+    numbers = [float(one) for one in said if isinstance(one, int | float) and one > 0]
+    if len(numbers) < len(keys):
+        return 1.0
+    pixfrac, scale, native = numbers
+    return noise_correlation(pixfrac, scale / native)
 
 
 def _write(run: Run, mosaic: Mosaic, path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from skymere.lake import Lake
 from skymere.pipeline.importing.kinds import ForeignFile
 from skymere.pipeline.items import item_row, items_frame
 from skymere.pipeline.map_rows import MapWriter, SpectrumWriter, StackWriter
-from skymere.pipeline.slit_units import source_ids
+from skymere.pipeline.slit_units import short_name, source_ids
 
 __all__ = ["STAGE", "ImportedObject", "Outcomes", "inputs_of", "objects_of", "publish_objects"]
 
@@ -129,7 +129,11 @@ class Outcomes:
         text = message if fault is None else f"{fault}"
         self.told.append(one.file.told(self._tile, status, text))
         kind = "" if fault is None else type(fault).__name__
-        self.items.append(item_row(f"{one.source_id}"[:64], status, text, error=kind))
+        names = {row["item"] for row in self.items}
+        path = one.file.path
+        # Files of several folders may have one name.
+        item = short_name(path.name if short_name(path.name) not in names else str(path))
+        self.items.append(item_row(item, status, text, error=kind))
 
 
 def publish_objects(
