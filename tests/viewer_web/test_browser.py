@@ -4,12 +4,14 @@ Screenshots are kept in the folder that SKYMERE_SHOTS names, to be looked at. Wh
 skipped, unless SKYMERE_NEEDS_BROWSER is set.
 """
 
+import json
 import os
 import re
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 
 from skymere.lake import note_rows, region_rows
@@ -362,11 +364,41 @@ def test_a_source_is_drawn_by_a_circle_and_taken_back_in_the_list(open_tab, own)
     tab.until(lambda: "draw: saved" in tab.text("#toast"), "the answer")
     row = region_rows(own).row(0, named=True)
     assert (row["role"], row["shape"]) == ("manual", "circle")
-    assert __import__("json").loads(row["params"])[2] == pytest.approx(2.0, abs=0.1)
+    assert json.loads(row["params"])[2] == pytest.approx(2.0, abs=0.1)
     tab.page.locator("#tabs").get_by_text("Edits").click()
     tab.page.locator("main").get_by_role("button", name="undo").click()
     tab.until(lambda: "taken back" in tab.text("table"), "the undo")
     assert region_rows(own)["is_retracted"].all()
+
+
+def test_a_source_is_drawn_by_its_corners(open_tab, own):
+    tab = open_tab.open("/image?tile=field&x=300&y=300&zoom=3").pictured().settled()
+    tab.page.get_by_label("Tool").select_option("draw")
+    save = tab.page.get_by_text("save", exact=True)
+    corners = [(290, 290), (320, 295), (310, 325)]
+    for k, corner in enumerate(corners):
+        tab.page.mouse.click(*tab.canvas(*corner))
+        tab.until(lambda: tab.text("#marks") == "1 marked", "the corner")
+        # Two corners are no polygon.
+        assert save.is_enabled() == (k == 2)
+    tab.page.mouse.click(*tab.canvas(*corners[0]))
+    tab.shoot("polygon")
+    tab.page.get_by_label("Reason").fill("two arms")
+    save.click()
+    tab.until(lambda: "draw: saved" in tab.text("#toast"), "the answer")
+    row = region_rows(own).row(0, named=True)
+    assert (row["role"], row["shape"]) == ("manual", "polygon")
+    found = np.array(json.loads(row["params"])).reshape(-1, 2)
+    x, y = own.tiles["field"].grid.pixels(found[:, 0], found[:, 1])
+    np.testing.assert_allclose(np.column_stack([x, y]), corners, atol=0.5)
+
+
+def test_runs_are_listed_with_what_failed(tab):
+    tab.open("/runs")
+    tab.until(lambda: "profiles" in tab.text("main"), "the stages")
+    # Of an exception, which has a hostile text.
+    assert "ValueError" in tab.text("main")
+    tab.shoot("runs")
 
 
 def test_words_of_a_lake_are_shown_as_they_are_and_never_run(open_tab, own, small):

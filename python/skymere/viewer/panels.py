@@ -163,18 +163,19 @@ def draw_curve(
 
 
 def draw_pdf(axes: Any, curves: Mapping[str, tuple[_Image, _Image]], marked: Mapping[str, float]) -> None:
-    """Draw log p(z) of one or more methods, 8 decades below the maximum, and the redshifts that others use."""
-    top = -np.inf
+    """Draw log p(z) of one or more methods, at most 8 decades below the maximum, and the redshifts that others use."""
+    top, bottom = -np.inf, np.inf
     for i, (name, (z, pdf)) in enumerate(curves.items()):
         with np.errstate(divide="ignore"):
             values = np.log10(np.asarray(pdf, np.float64))
         axes.plot(z, values, color=COLOURS[i], lw=1.0, ls=("-", "--", ":")[i % 3], label=name)
         finite = values[np.isfinite(values)]
         top = max(top, float(finite.max())) if finite.size else top
+        bottom = min(bottom, float(finite.min())) if finite.size else bottom
     for i, (name, found) in enumerate(marked.items()):
         axes.axvline(found, color=COLOURS[list(curves).index(name) if name in curves else i], lw=0.7, ls="-.")
     if np.isfinite(top):
-        axes.set_ylim(top - 8.0, top + 0.7)
+        axes.set_ylim(max(top - 8.0, bottom - 0.7), top + 0.7)
     axes.set_xlabel("redshift", fontsize=_SMALL + 1)
     axes.set_ylabel("log p(z)", fontsize=_SMALL + 1)
     axes.tick_params(labelsize=_SMALL)

@@ -11,8 +11,8 @@ const TOOLS = {
   merge: "click on the parts of one source",
   split: "click on two or more sources that are one segment",
   delete: "click on sources that are none",
-  draw: "drag from the middle of a new source to its border",
-  mask: "drag from the middle of bad pixels to their border",
+  draw: "drag from the middle of a new source to its border, or click on its corners and on the first one again",
+  mask: "drag from the middle of bad pixels to their border, or click on their corners and on the first one again",
 };
 const USUAL = ["source_id", "ra", "dec", "label", "area", "r_half", "flags"];
 
@@ -301,7 +301,9 @@ export class Explore {
     try {
       const data = await get(`/api/plot/${table}`, { x, y, where });
       this.plot.selected = this.state.source;
-      this.plot.show(data, x, y);
+      const unit = (name) => this.columns.find((one) => one.name === name)?.unit;
+      const said = (name) => (unit(name) ? `${name} [${unit(name)}]` : name);
+      this.plot.show(data, x, y, [said(x), said(y)]);
     } catch (error) {
       if (error.name !== "AbortError") this.problem.textContent = error.message;
     }
@@ -357,15 +359,19 @@ export class Explore {
     const author = el("input", { name: "author", type: "text", placeholder: "who", value: this.lake.author, "aria-label": "Author" });
     author.addEventListener("change", () => { this.lake.author = author.value; });
     this.editing.replaceChildren(pick, el("span", { class: "faint" }, TOOLS[tool.kind]), el("span", { id: "marks" }, `${n} marked`), reason, author,
-      el("button", { type: "button", disabled: n === 0, onclick: () => this.save(tool.kind, reason.value, author.value) }, "save"),
+      el("button", { type: "button", disabled: n === 0 || this.view.sketch.some((shape) => shape.corners?.length < 3), onclick: () => this.save(tool.kind, reason.value, author.value) }, "save"),
       el("button", { type: "button", disabled: n === 0, onclick: () => { this.view.sketch = []; this.view.draw(); this.drawEditing(); } }, "clear"));
   }
 
   async save(kind, reason, author) {
     try {
+      const sky = async ({ x, y }) => {
+        const at = await get(`/api/at/${this.image.tile}/${this.image.run}/${this.bands[0]}`, { x, y });
+        return [at.ra, at.dec];
+      };
       const shapes = await Promise.all(this.view.sketch.map(async (shape) => {
-        const at = await get(`/api/at/${this.image.tile}/${this.image.run}/${this.bands[0]}`, { x: shape.x, y: shape.y });
-        return { at: [at.ra, at.dec], ...(shape.radius ? { radius_arcsec: shape.radius * this.image.scale_arcsec } : {}) };
+        if (shape.corners) return { vertices: await Promise.all(shape.corners.map(sky)) };
+        return { at: await sky(shape), ...(shape.radius ? { radius_arcsec: shape.radius * this.image.scale_arcsec } : {}) };
       }));
       const { edits } = await post("edit", { kind, shapes, reason, author });
       const ids = [...new Set(edits.map((one) => one.edit_id))];

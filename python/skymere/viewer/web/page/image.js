@@ -314,8 +314,19 @@ export class ImageView {
     context.fillStyle = "#ff5c5c";
     context.lineWidth = 2;
     for (const shape of this.sketch) {
-      const at = this.toScreen(shape.x, shape.y);
       context.beginPath();
+      if (shape.corners) {
+        for (const corner of shape.corners) {
+          const at = this.toScreen(corner.x, corner.y);
+          context.lineTo(at.x, at.y);
+        }
+        if (shape.isClosed) context.closePath();
+        const first = this.toScreen(shape.corners[0].x, shape.corners[0].y);
+        context.fillRect(first.x - 3, first.y - 3, 6, 6);
+        context.stroke();
+        continue;
+      }
+      const at = this.toScreen(shape.x, shape.y);
       if (shape.radius) context.arc(at.x, at.y, shape.radius * this.scale, 0, 2 * Math.PI);
       else {
         context.moveTo(at.x - 6, at.y);
@@ -422,7 +433,6 @@ export class ImageView {
       canvas.setPointerCapture(event.pointerId);
       const at = this.toImage(event.offsetX, event.offsetY);
       grip = { x: event.offsetX, y: event.offsetY, centre: { ...this.centre }, moved: false, at };
-      if (this.tool?.isRound) this.sketch = [...(this.sketch ?? []), { ...at, radius: 0 }];
     });
     canvas.addEventListener("pointermove", (event) => {
       if (!this.image) return;
@@ -430,7 +440,10 @@ export class ImageView {
       this.listener.pointed?.(at.x, at.y);
       if (!grip) return;
       const [dx, dy] = [event.offsetX - grip.x, event.offsetY - grip.y];
-      if (Math.hypot(dx, dy) > 3) grip.moved = true;
+      if (!grip.moved && Math.hypot(dx, dy) > 3) {
+        grip.moved = true;
+        if (this.tool?.isRound) this.sketch = [...(this.sketch ?? []), { ...grip.at, radius: 0 }];
+      }
       if (!grip.moved) return;
       if (this.tool?.isRound) {
         this.sketch[this.sketch.length - 1].radius = Math.hypot(at.x - grip.at.x, at.y - grip.at.y);
@@ -446,7 +459,7 @@ export class ImageView {
       grip = null;
       const at = this.toImage(event.offsetX, event.offsetY);
       if (this.tool) {
-        if (this.tool.isRound && !moved) this.sketch.pop();
+        if (this.tool.isRound && !moved) this.corner(at);
         else if (!this.tool.isRound && !moved) this.sketch = [...(this.sketch ?? []), at];
         else if (!this.tool.isRound) this.settle();
         this.draw();
@@ -470,6 +483,19 @@ export class ImageView {
       else return;
       event.preventDefault();
     });
+  }
+
+  // A corner of a polygon; a click on the first one closes it.
+  corner(at) {
+    const sketch = this.sketch ?? [];
+    const open = sketch.find((shape) => shape.corners && !shape.isClosed);
+    if (!open) {
+      this.sketch = [...sketch, { corners: [at] }];
+      return;
+    }
+    const { x, y } = open.corners[0];
+    if (open.corners.length > 2 && Math.hypot(at.x - x, at.y - y) * this.scale < 8) open.isClosed = true;
+    else open.corners.push(at);
   }
 
   zoom(factor, sx = this.size.width / 2, sy = this.size.height / 2) {

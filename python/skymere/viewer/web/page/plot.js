@@ -118,8 +118,8 @@ export class CataloguePlot {
     this.listen();
   }
 
-  show(data, x, y) {
-    [this.data, this.x, this.y] = [data, x, y];
+  show(data, x, y, said = [x, y]) {
+    [this.data, this.x, this.y, this.said] = [data, x, y, said];
     this.draw();
   }
 
@@ -192,14 +192,14 @@ export class CataloguePlot {
     context.strokeRect(inner.left, inner.top, inner.width, inner.height);
     context.textAlign = "center";
     for (const x of ticks(x0, x1, 6)) context.fillText(number(x, 4), px(x), inner.top + inner.height + 14);
-    context.fillText(this.x, inner.left + inner.width / 2, inner.top + inner.height + 30);
+    context.fillText(this.said[0], inner.left + inner.width / 2, inner.top + inner.height + 30);
     context.textAlign = "right";
     for (const y of ticks(y0, y1, 5)) context.fillText(number(y, 3), inner.left - 4, py(y) + 4);
     context.save();
     context.translate(11, inner.top + inner.height / 2);
     context.rotate(-Math.PI / 2);
     context.textAlign = "center";
-    context.fillText(this.y || "number", 0, 0);
+    context.fillText(this.said[1] || "number", 0, 0);
     context.restore();
   }
 
