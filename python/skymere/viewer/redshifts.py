@@ -297,7 +297,7 @@ def lines_panel(axes: Any, lines: pl.DataFrame, *, most: int = 14) -> None:
     axes.axvline(0.0, color="0.7", lw=0.8)
     names = [f"{name} {snr:.1f}" for name, snr in shown.select("line", "snr").iter_rows()]
     axes.set_yticks(at, names, fontsize=_SMALL - 1)
-    # One line whose error is large would press all others to nothing: it may leave the panel, no flux above its error does.
+    # A line with a large error would press all others to nothing: it may leave the panel, no flux above its error does.
     told = flux[np.abs(flux) >= error] if (np.abs(flux) >= error).any() else flux
     width = 1.3 * max(float(np.abs(told).max()), 3.0 * float(np.median(error)))
     axes.set(xlim=(min(-0.35 * width, 1.1 * float(told.min())), width), ylim=(-0.8, shown.height - 0.2))
