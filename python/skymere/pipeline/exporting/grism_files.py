@@ -17,11 +17,10 @@ from skymere.lake.ragged import read_ragged
 __all__ = ["export_beams", "export_spectra", "export_stacks"]
 
 Namer = Callable[[int, str], Path]
-_BATCH = 32
 
 
 def _by_source(lake: Lake, product: str, tile: str, wanted: pl.Expr) -> Iterator[pl.DataFrame]:
-    """Yield the good rows of each source of a tile; some sources are read at once."""
+    """Yield the good rows of each source of a tile."""
     rows = lake.table(product).filter(pl.col("tile") == tile, wanted)
     if "status" in rows.collect_schema():
         rows = rows.filter(pl.col("status") == "ok")

@@ -1,7 +1,8 @@
 """Beams, stacks and spectra of grizli as products of the tiles that own their sources."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,23 +96,49 @@ def import_objects(lake: Lake, files: Sequence[ForeignFile], *, match_radius_arc
 
 
 def _import_spectra(lake: Lake, tile: str, objects: Sequence[ImportedObject]) -> list[dict[str, Any]]:
-    outcomes = Outcomes(tile)
+    def add(writer: SpectrumWriter, one: ImportedObject) -> str:
+        found = read_grism_spectra(one.file.path)
+        for spectrum in found.values():
+            writer.add(one.source, _completed(spectrum, one.file.path), [])
+        return ", ".join(found)
+
     with SpectrumWriter() as writer:
-        done = set()
-        for one in objects:
-            try:
-                outcomes.check(one)
-                found = read_grism_spectra(one.file.path)
-                for spectrum in found.values():
-                    writer.add(one.source, _completed(spectrum, one.file.path), [])
-            except SkymereError as error:
-                outcomes.add(one, error)
-            else:
-                done.add(one.source_id)
-                outcomes.add(one, None, f"source {one.source_id}: {', '.join(found)}")
-        if done:
-            writer.keep(lake, tile, done)
-            publish_objects(lake, tile, "spectrum", objects, outcomes, writer)
+        return _import_with(writer, partial(add, writer), lake, tile, objects)
+
+
+def _import_stacks(lake: Lake, tile: str, objects: Sequence[ImportedObject]) -> list[dict[str, Any]]:
+    def add(writer: StackWriter, one: ImportedObject) -> str:
+        found = read_grism_stacks(one.file.path)
+        for stack in found:
+            writer.add(one.source, stack, [])
+        return f"{len(found)} stacks"
+
+    with StackWriter() as writer:
+        return _import_with(writer, partial(add, writer), lake, tile, objects)
+
+
+def _import_with(
+    writer: SpectrumWriter | StackWriter,
+    add: Callable[[ImportedObject], str],
+    lake: Lake,
+    tile: str,
+    objects: Sequence[ImportedObject],
+) -> list[dict[str, Any]]:
+    """Add each file to a writer, and publish them with what the tile has of other sources."""
+    outcomes = Outcomes(tile)
+    done = set()
+    for one in objects:
+        try:
+            outcomes.check(one)
+            what = add(one)
+        except SkymereError as error:
+            outcomes.add(one, error)
+        else:
+            done.add(one.source_id)
+            outcomes.add(one, None, f"source {one.source_id}: {what}")
+    if done:
+        writer.keep(lake, tile, done)
+        publish_objects(lake, tile, writer.product, objects, outcomes, writer)
     return outcomes.told
 
 
@@ -130,27 +157,6 @@ def _completed(spectrum: GrismSpectrum, path: Path) -> GrismSpectrum:
     }
     given = {name: one for name, one in more.items() if name not in table.columns}
     return replace(spectrum, table=table.with_columns(**given))
-
-
-def _import_stacks(lake: Lake, tile: str, objects: Sequence[ImportedObject]) -> list[dict[str, Any]]:
-    outcomes = Outcomes(tile)
-    with StackWriter() as writer:
-        done = set()
-        for one in objects:
-            try:
-                outcomes.check(one)
-                found = read_grism_stacks(one.file.path)
-                for stack in found:
-                    writer.add(one.source, stack, [])
-            except SkymereError as error:
-                outcomes.add(one, error)
-            else:
-                done.add(one.source_id)
-                outcomes.add(one, None, f"source {one.source_id}: {len(found)} stacks")
-        if done:
-            writer.keep(lake, tile, done)
-            publish_objects(lake, tile, "stack", objects, outcomes, writer)
-    return outcomes.told
 
 
 _WAYS = {Kind.full: import_full_files, Kind.spectra: _import_spectra, Kind.stacks: _import_stacks}
